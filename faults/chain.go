@@ -1,0 +1,122 @@
+package faults
+
+import (
+	"math"
+	"time"
+)
+
+// Never is the time of an alarm that is not set.
+const Never = time.Duration(math.MaxInt64)
+
+// A Chain is the faults of one flow, asked in order. The first that accepts or
+// drops a segment decides it. A Chain is used like a Fault, by one goroutine.
+type Chain struct {
+	links []link
+}
+
+type link struct {
+	fault    Fault
+	wakeAt   time.Duration
+	released bool
+}
+
+// NewChain makes the faults of one flow from the models of its rules.
+func NewChain(models []Model) *Chain {
+	c := &Chain{links: make([]link, len(models))}
+	for i, m := range models {
+		c.links[i] = link{fault: m.New(), wakeAt: Never}
+	}
+	return c
+}
+
+// OnSegment asks the faults in order, but for those that have released the
+// flow. Afterwards out says what all of them
+// want together: the flow is captured if one fault wants it whole, and
+// released only when all of them have finished with it.
+//
+// It returns the verdict and the ordinal of the fault that gave it, or of the
+// last one that left a note; -1 if none did.
+func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
+	who, captured := -1, false
+	for i := range c.links {
+		l := &c.links[i]
+		if l.released {
+			continue
+		}
+		notes := len(out.Notes)
+		v := l.ask(ev, out)
+		captured = captured || out.capture
+		if len(out.Notes) > notes {
+			who = i
+		}
+		if v != Pass {
+			who = i
+			c.settle(out, captured)
+			return v, who
+		}
+	}
+	c.settle(out, captured)
+	return Accept, who
+}
+
+// OnWake runs the alarm that is due at ev.At, if any, and returns the ordinal
+// of its fault, or -1. Call it again until it returns -1.
+func (c *Chain) OnWake(ev *Event, out *Effects) int {
+	for i := range c.links {
+		l := &c.links[i]
+		if l.wakeAt > ev.At {
+			continue
+		}
+		l.wakeAt = Never
+		w, ok := l.fault.(Waker)
+		if !ok {
+			continue
+		}
+		w.OnWake(ev, out)
+		captured := out.capture
+		l.keep(ev, out)
+		c.settle(out, captured)
+		return i
+	}
+	return -1
+}
+
+// NextWake returns the time of the earliest alarm, or Never.
+func (c *Chain) NextWake() time.Duration {
+	next := Never
+	for i := range c.links {
+		next = min(next, c.links[i].wakeAt)
+	}
+	return next
+}
+
+// Len returns the number of faults.
+func (c *Chain) Len() int { return len(c.links) }
+
+func (l *link) ask(ev *Event, out *Effects) Verdict {
+	out.capture, out.release, out.waking = false, false, false
+	v := l.fault.OnSegment(ev, out)
+	l.keep(ev, out)
+	return v
+}
+
+// keep takes down what the fault just asked for that is its own and not the
+// chain's: its alarm, and whether it has finished.
+func (l *link) keep(ev *Event, out *Effects) {
+	if out.waking {
+		l.wakeAt = ev.At + out.wake
+	}
+	if out.release {
+		l.released, l.wakeAt = true, Never
+	}
+	out.waking = false
+}
+
+// settle writes the wish of the whole chain into out.
+func (c *Chain) settle(out *Effects, captured bool) {
+	all := true
+	for i := range c.links {
+		all = all && c.links[i].released
+	}
+	out.capture, out.release = captured, all && !captured
+}

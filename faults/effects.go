@@ -1,0 +1,161 @@
+package faults
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// Effects collects everything a fault wants to happen besides its verdict.
+// Whoever runs the fault carries it out after the verdict of the whole chain
+// is known. It is reused: nothing in it outlives the segment.
+type Effects struct {
+	// Hold is how long the segment is delayed before the verdict counts.
+	// The delays of several faults add up; see Delay.
+	Hold time.Duration
+
+	Forged []Forged // segments to send, in this order
+	Notes  []Note   // for the event log
+
+	replaced packet.Segment
+	changed  bool
+	scratch  []byte // backs replaced
+	payload  []byte // backs the payloads of Forged
+
+	capture, release, admit bool
+	wake                    time.Duration
+	waking                  bool
+}
+
+// Forged is a segment of our own making.
+type Forged struct {
+	Fields  packet.Fields
+	After   time.Duration // not sooner than this after the event
+	Answer  bool          // and not sooner than the path allows an answer
+	Raw     bool          // the payload is the whole packet, headers included; Fields only says where to
+	off, to int
+}
+
+// Note is one line of the event log: what a fault did, to whom, and why.
+type Note struct {
+	Action Action
+	To     Side
+	Reason string // constant text: nothing on the packet path formats
+}
+
+// Action is the kind of thing a fault did.
+type Action uint8
+
+// The actions, as they appear in the event log.
+const (
+	Dropped Action = iota
+	SentRST
+	SentFIN
+	SentICMP
+	Delayed
+	Rewritten
+	Duplicated
+	Held
+)
+
+func (a Action) String() string {
+	return [...]string{"drop", "rst", "fin", "icmp", "delay", "rewrite", "duplicate", "hold"}[min(a, Held)]
+}
+
+// Reset empties o for the next segment and keeps its memory.
+func (o *Effects) Reset() {
+	*o = Effects{
+		Forged:  o.Forged[:0],
+		Notes:   o.Notes[:0],
+		scratch: o.scratch[:0],
+		payload: o.payload[:0],
+	}
+}
+
+// Delay holds the segment back for d more.
+func (o *Effects) Delay(d time.Duration) { o.Hold += d }
+
+// Forge sends f with the given payload at once. The payload is copied.
+func (o *Effects) Forge(f packet.Fields, payload []byte) {
+	o.ForgeAfter(0, f, payload)
+}
+
+// ForgeAfter sends f with the given payload after d. The payload is copied.
+func (o *Effects) ForgeAfter(d time.Duration, f packet.Fields, payload []byte) {
+	o.forge(Forged{Fields: f, After: d}, payload)
+}
+
+// Answer sends f as the answer of the other end: no sooner than a packet needs
+// to get there and back, so that a forged answer never beats the light.
+func (o *Effects) Answer(f packet.Fields) {
+	o.forge(Forged{Fields: f, Answer: true}, nil)
+}
+
+// Inject sends a whole packet, headers included, to the given address after d.
+// The bytes are copied. It serves ICMP errors and duplicates.
+func (o *Effects) Inject(d time.Duration, f packet.Fields, whole []byte) {
+	o.forge(Forged{Fields: f, After: d, Raw: true}, whole)
+}
+
+func (o *Effects) forge(f Forged, payload []byte) {
+	f.off = len(o.payload)
+	o.payload = append(o.payload, payload...)
+	f.to = len(o.payload)
+	o.Forged = append(o.Forged, f)
+}
+
+// Payload returns the payload of a forged segment of this Effects.
+func (o *Effects) Payload(f *Forged) []byte { return o.payload[f.off:f.to] }
+
+// Copy returns a writable copy of the segment, or of what a fault earlier in
+// the chain made of it. Change it, then hand it to Replace.
+func (o *Effects) Copy(s packet.Segment) packet.Segment {
+	if o.changed {
+		return o.replaced
+	}
+	o.scratch = append(o.scratch[:0], s.Bytes()...)
+	w, err := packet.Parse(o.scratch)
+	if err != nil {
+		return s // unreachable: s was parsed from the same bytes
+	}
+	return w
+}
+
+// Replace lets the segment go on as s, which must come from Copy and have its
+// checksums in order.
+func (o *Effects) Replace(s packet.Segment) {
+	o.replaced, o.changed = s, true
+}
+
+// Replaced returns what the segment goes on as, if a fault replaced it.
+func (o *Effects) Replaced() (packet.Segment, bool) { return o.replaced, o.changed }
+
+// Capture asks for every segment of the flow from now on, both directions.
+// It holds until Release or until the flow's next SYN.
+func (o *Effects) Capture() { o.capture, o.release = true, false }
+
+// Release says that this fault has finished with the flow, or did not choose
+// it: no segment of it need be handed over again until its next SYN.
+func (o *Effects) Release() { o.release, o.capture = true, false }
+
+// Admit starts the flow's idle timer afresh: the kernel lets it pass until it
+// has been silent for the time that [Diversion.Idle] names.
+func (o *Effects) Admit() { o.admit = true }
+
+// Wake asks for OnWake after d. Each fault has one alarm: a later call
+// replaces an earlier one. The fault must be a [Waker].
+func (o *Effects) Wake(d time.Duration) { o.wake, o.waking = d, true }
+
+// Note records for the event log what the fault did.
+func (o *Effects) Note(a Action, to Side, reason string) {
+	o.Notes = append(o.Notes, Note{Action: a, To: to, Reason: reason})
+}
+
+// Captured reports whether a fault asked for the whole flow.
+func (o *Effects) Captured() bool { return o.capture }
+
+// Released reports whether every fault of the chain has released the flow.
+func (o *Effects) Released() bool { return o.release }
+
+// Admitted reports whether a fault started the idle timer afresh.
+func (o *Effects) Admitted() bool { return o.admit }

@@ -1,0 +1,125 @@
+package faults
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// A Fault decides the fate of the segments of one flow.
+//
+// OnSegment is called for every segment that is handed over, in queue order
+// and never by two goroutines at once, so a Fault keeps its state in plain
+// fields. It must return at once, must keep nothing it is handed, and takes
+// time and chance only from ev: the same events always lead to the same
+// verdicts.
+type Fault interface {
+	OnSegment(ev *Event, out *Effects) Verdict
+}
+
+// A Waker is a Fault that must also act when nothing arrives: an idle expiry
+// that resets both ends, a stall that ends by itself.
+//
+// OnWake is called once for each [Effects.Wake], not before the time asked
+// for, under the same rules as OnSegment. ev.Seg is the zero Segment and
+// ev.Idle says how long the kernel has seen nothing of the flow.
+type Waker interface {
+	OnWake(ev *Event, out *Effects)
+}
+
+// A Model is a fault's configuration: a struct whose exported fields are the
+// fault's knobs (see [Knobs]). It is validated once, never changed after, and
+// shared by all flows of a rule.
+type Model interface {
+	// Validate reports the first knob that is out of range, in words for the
+	// person who typed it.
+	Validate() error
+
+	// Diverts says which segments the kernel must hand over. It is called
+	// after Validate.
+	Diverts() Diversion
+
+	// New makes the Fault for one flow.
+	New() Fault
+}
+
+// Verdict is what happens to the segment that was looked at.
+type Verdict uint8
+
+// The verdicts. The zero value is the harmless one.
+const (
+	Pass   Verdict = iota // no opinion: ask the next fault; the last Pass is an Accept
+	Accept                // let it through, ask no other fault
+	Drop                  // it is never seen again: real loss to both TCPs
+)
+
+func (v Verdict) String() string {
+	return [...]string{"pass", "accept", "drop"}[min(v, Drop)]
+}
+
+// Event is one segment, or one wake-up, as a Fault sees it. It is reused for
+// the next one.
+type Event struct {
+	At   time.Duration  // since the rules went in; never decreases
+	Dir  Direction      // which way Seg travels; meaningless on a wake-up
+	Seg  packet.Segment // the zero Segment on a wake-up
+	Flow *Flow          // what is known of the connection, Seg included
+
+	// Idle is set on a wake-up of a fault that diverts idle flows: the time
+	// since the kernel last saw a segment that counts. Zero if unknown.
+	Idle time.Duration
+
+	// Rand is this connection's own chance, seeded from the run's seed and
+	// the connection's ordinal within its rule, so that a run repeats although
+	// ephemeral ports and goroutine order differ.
+	Rand *rand.Rand
+}
+
+// Diversion says which segments of a matching flow the kernel must hand over.
+// Everything else stays in the kernel: the zero value diverts nothing. A flow
+// that a fault has captured is diverted whole, whatever stands here; one that
+// it has released is not diverted at all until its next SYN.
+type Diversion struct {
+	SYN    bool // SYN without ACK
+	SYNACK bool // SYN with ACK
+	FIN    bool // FIN, with whatever else
+	RST    bool // RST, with whatever else
+	Small  bool // at most one byte of payload and no SYN, FIN or RST: keepalive probes look so, bare ACKs too
+	All    bool // every segment
+
+	// Idle diverts the first segment of a flow, and then the first after the
+	// flow was silent for at least this long. Zero means not at all.
+	Idle    time.Duration
+	Refresh Refresh // what counts as not silent; only with Idle
+}
+
+// Refresh says which segments keep an idle timer from expiring, as a device
+// on the path would see it.
+type Refresh struct {
+	From       Side // whose segments count; the zero value means both
+	MinPayload int  // segments with fewer bytes of payload do not count; 0, 1 or 2
+}
+
+// Counts reports whether a segment refreshes the timer.
+func (r Refresh) Counts(dir Direction, payload int) bool {
+	return r.From.Includes(dir.From()) && payload >= r.MinPayload
+}
+
+// Union returns the diversion that hands over what either of d and o does.
+// Where both divert idle flows the shorter time wins.
+func (d Diversion) Union(o Diversion) Diversion {
+	u := Diversion{
+		SYN:    d.SYN || o.SYN,
+		SYNACK: d.SYNACK || o.SYNACK,
+		FIN:    d.FIN || o.FIN,
+		RST:    d.RST || o.RST,
+		Small:  d.Small || o.Small,
+		All:    d.All || o.All,
+		Idle:   d.Idle, Refresh: d.Refresh,
+	}
+	if o.Idle != 0 && (u.Idle == 0 || o.Idle < u.Idle) {
+		u.Idle, u.Refresh = o.Idle, o.Refresh
+	}
+	return u
+}

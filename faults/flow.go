@@ -1,0 +1,177 @@
+package faults
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// Flow is what is known about one connection from the segments that were
+// handed over. That may be few: a flow that the kernel lets pass is not
+// watched, and one that was open before the run began starts in the middle.
+type Flow struct {
+	Client, Server netip.AddrPort
+
+	// Half is what each side sent, indexed by the Direction it sends in.
+	Half [2]Half
+
+	Born time.Duration // when its first segment was seen
+	RTT  time.Duration // SYN to SYN-ACK as seen here; 0 if that was not seen
+
+	// Midstream says that the first segment seen was not a SYN: the flow was
+	// open before the run began, or was let pass until now. Its window scales
+	// and what went before are unknown.
+	Midstream bool
+
+	Segments uint32 // handed over so far, this one included
+}
+
+// Half is one side of a flow, from the segments that this side sent.
+type Half struct {
+	Seen bool // false: this side has sent nothing yet, all else is zero
+	SYN  bool // its SYN was seen: ISN and Scale are known
+	FIN  bool // its FIN was seen
+
+	ISN    packet.Seq // the sequence number of its SYN
+	Next   packet.Seq // one past the highest sequence number it sent
+	Passed packet.Seq // one past the highest that was let through to its peer
+	Ack    packet.Seq // the highest acknowledgment it sent
+
+	HasPassed bool // Passed is known
+	HasAck    bool // Ack is known
+
+	Bytes uint64 // payload it sent, retransmissions not counted
+
+	// What the next segment of this side continues.
+	Stamped bool // it sends timestamps
+	TSVal   uint32
+	TSEcr   uint32
+	At      time.Duration // when TSVal was seen
+	Window  uint16        // raw, as in the header
+	Scale   int8          // from its SYN; -1 if it offered none; meaningless unless SYN
+	ID      uint16
+	TTL     uint8
+	TOS     uint8
+	DF      bool
+	Label   uint32
+}
+
+// Observe takes a segment into account, before any fault is asked about it.
+// It reports whether the segment carries something new: sequence numbers that
+// its side had not sent before.
+func (f *Flow) Observe(at time.Duration, dir Direction, s packet.Segment) bool {
+	if f.Segments == 0 {
+		f.Born = at
+		f.Midstream = !s.Flags().Has(packet.SYN)
+	}
+	f.Segments++
+	h, flags := &f.Half[dir], s.Flags()
+	if flags.Has(packet.RST) {
+		return false // says nothing reliable of the stream
+	}
+	if flags.Has(packet.SYN) {
+		h.SYN, h.ISN, h.Scale = true, s.Seq(), -1
+		if w, ok := s.WindowScale(); ok {
+			h.Scale = int8(w)
+		}
+		if dir == Reply && f.RTT == 0 && f.Half[Original].SYN && f.Segments == 2 {
+			f.RTT = at - f.Born
+		}
+	}
+	fresh := h.observe(at, s)
+	h.FIN = h.FIN || flags.Has(packet.FIN)
+	return fresh
+}
+
+func (h *Half) observe(at time.Duration, s packet.Segment) (fresh bool) {
+	end := s.End()
+	switch {
+	case !h.Seen:
+		h.Next, fresh = end, s.SeqLen() > 0
+		h.Bytes += uint64(s.PayloadLen())
+	case h.Next.Less(end):
+		h.Bytes += uint64(min(int(end.Sub(h.Next)), s.PayloadLen()))
+		h.Next, fresh = end, true
+	}
+	if s.Flags().Has(packet.ACK) && (!h.HasAck || h.Ack.Less(s.Ack())) {
+		h.Ack, h.HasAck = s.Ack(), true
+	}
+	if val, ecr, ok := s.Timestamps(); ok {
+		if !h.Stamped || int32(val-h.TSVal) >= 0 {
+			h.TSVal, h.TSEcr, h.At = val, ecr, at
+		}
+		h.Stamped = true
+	}
+	h.Seen = true
+	h.Window, h.ID, h.TTL, h.TOS, h.DF, h.Label = s.Window(), s.ID(), s.TTL(), s.TOS(), s.DF(), s.FlowLabel()
+	return fresh
+}
+
+// Pass takes into account that s was let through to its receiver. Whoever
+// runs the faults calls it when the verdict is known.
+func (f *Flow) Pass(dir Direction, s packet.Segment) {
+	h := &f.Half[dir]
+	if end := s.End(); !h.HasPassed || h.Passed.Less(end) {
+		h.Passed, h.HasPassed = end, true
+	}
+}
+
+// Expects returns the sequence number that the receiver of direction dir
+// expects next (its RCV.NXT), as well as it can be known here: what was let
+// through to it, or what it acknowledged if that is more. It reports false if
+// neither was seen.
+func (f *Flow) Expects(dir Direction) (packet.Seq, bool) {
+	from, peer := &f.Half[dir], &f.Half[dir.Flip()]
+	switch {
+	case from.HasPassed && peer.HasAck:
+		return packet.Max(from.Passed, peer.Ack), true
+	case from.HasPassed:
+		return from.Passed, true
+	}
+	return peer.Ack, peer.HasAck
+}
+
+// Continue returns the segment without payload that the side sending in
+// direction dir would send next as its own: its identification, timestamps,
+// window, TTL, ToS and flow label go on where its last segment left off. The
+// sequence numbers are those that the receiver expects and has sent. It
+// reports false if that side was never seen or the numbers are not known.
+func (f *Flow) Continue(dir Direction, at time.Duration, flags packet.Flags) (packet.Fields, bool) {
+	h, peer := &f.Half[dir], &f.Half[dir.Flip()]
+	seq, ok := f.Expects(dir)
+	if !ok || !h.Seen {
+		return packet.Fields{}, false
+	}
+	out := packet.Fields{
+		TTL: h.TTL, TOS: h.TOS, ID: h.ID + 1, DF: h.DF, FlowLabel: h.Label,
+		Seq: seq, Ack: h.Ack, Flags: flags, Window: h.Window,
+	}
+	out.Src, out.Dst = f.ends(dir)
+	if ack, known := f.Expects(dir.Flip()); known && peer.HasPassed {
+		out.Ack = ack
+	}
+	if h.Stamped {
+		ecr := h.TSEcr
+		if peer.Stamped {
+			ecr = peer.TSVal
+		}
+		out.SetTimestamps(h.TSVal+uint32((at-h.At)/time.Millisecond), ecr)
+	}
+	return out, true
+}
+
+// Device returns a bare segment from a middlebox to the receiver of direction
+// dir, in the name of the sender: nothing in it continues the sender's stream.
+func (f *Flow) Device(dir Direction, ttl uint8, flags packet.Flags, seq, ack packet.Seq) packet.Fields {
+	out := packet.Fields{TTL: ttl, DF: true, Seq: seq, Ack: ack, Flags: flags}
+	out.Src, out.Dst = f.ends(dir)
+	return out
+}
+
+func (f *Flow) ends(dir Direction) (src, dst netip.AddrPort) {
+	if dir == Original {
+		return f.Client, f.Server
+	}
+	return f.Server, f.Client
+}

@@ -1,0 +1,249 @@
+package faults
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Knob is one setting of a fault. It is an exported field of the fault's
+// Model with a `knob` tag, so that a fault's knobs live in its struct and
+// nowhere else:
+//
+//	After time.Duration `knob:"after" help:"idle time until the flow is forgotten"`
+//	Then  string        `knob:"then" oneof:"rst-next|silent" help:"…"`
+//
+// The field's value in the catalogue is the default.
+type Knob struct {
+	Name    string   `json:"name"`
+	Type    string   `json:"type"` // duration, int, number, share, bytes, bool, side, trigger, string, or a|b|c
+	Default string   `json:"default"`
+	Help    string   `json:"help"`
+	OneOf   []string `json:"one_of,omitempty"`
+
+	field int
+}
+
+// Typed is a knob's type that reads and names itself.
+type Typed interface {
+	encoding.TextMarshaler
+	encoding.TextUnmarshaler
+	TypeName() string
+}
+
+// Share is a probability, written as 0.1 or 10%.
+type Share float64
+
+// TypeName implements Typed.
+func (Share) TypeName() string { return "share" }
+
+// MarshalText writes a percentage.
+func (s Share) MarshalText() ([]byte, error) {
+	return []byte(strconv.FormatFloat(float64(s)*100, 'g', 10, 64) + "%"), nil
+}
+
+// UnmarshalText reads 10% or 0.1. The result lies in 0 to 1.
+func (s *Share) UnmarshalText(text []byte) error {
+	num, percent := strings.CutSuffix(string(text), "%")
+	v, err := strconv.ParseFloat(num, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a share: write 10%% or 0.1", text)
+	}
+	if percent {
+		v /= 100
+	}
+	if !(v >= 0 && v <= 1) {
+		return fmt.Errorf("%q lies outside 0%% to 100%%", text)
+	}
+	*s = Share(v)
+	return nil
+}
+
+// TypeName implements Typed.
+func (Side) TypeName() string { return "client|server|both" }
+
+// Knobs lists the knobs of a model in the order of its fields, with the values
+// that m has as defaults. m is a pointer to a struct.
+func Knobs(m Model) []Knob {
+	v := reflect.ValueOf(m).Elem()
+	var ks []Knob
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, ok := f.Tag.Lookup("knob")
+		if !ok {
+			continue
+		}
+		k := Knob{Name: name, Help: f.Tag.Get("help"), Default: show(v.Field(i)), Type: typeName(v.Field(i)), field: i}
+		if one := f.Tag.Get("oneof"); one != "" {
+			k.OneOf, k.Type = strings.Split(one, "|"), one
+		}
+		ks = append(ks, k)
+	}
+	return ks
+}
+
+// Set gives the knob of that name a value as people type it. The error says
+// what is wrong and what would be right.
+func Set(m Model, name, value string) error {
+	ks := Knobs(m)
+	i := slices.IndexFunc(ks, func(k Knob) bool { return k.Name == name })
+	if i < 0 {
+		names := make([]string, len(ks))
+		for j, k := range ks {
+			names[j] = k.Name
+		}
+		return fmt.Errorf("unknown setting %q%s", name, DidYouMean(name, names))
+	}
+	if one := ks[i].OneOf; one != nil && !slices.Contains(one, value) {
+		return fmt.Errorf("%s: %q is none of %s%s", name, value, strings.Join(one, ", "), DidYouMean(value, one))
+	}
+	if err := parse(reflect.ValueOf(m).Elem().Field(ks[i].field), value); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// Get returns the value of the knob of that name as people type it, and false
+// if m has no such knob.
+func Get(m Model, name string) (string, bool) {
+	for _, k := range Knobs(m) {
+		if k.Name == name {
+			return k.Default, true
+		}
+	}
+	return "", false
+}
+
+func typeName(v reflect.Value) string {
+	if t, ok := v.Addr().Interface().(Typed); ok {
+		return t.TypeName()
+	}
+	switch v.Interface().(type) {
+	case time.Duration:
+		return "duration"
+	case float64:
+		return "number"
+	}
+	return v.Kind().String()
+}
+
+func show(v reflect.Value) string {
+	if t, ok := v.Interface().(encoding.TextMarshaler); ok {
+		text, _ := t.MarshalText()
+		return string(text)
+	}
+	if d, ok := v.Interface().(time.Duration); ok {
+		return ShortDuration(d)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func parse(v reflect.Value, value string) error {
+	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return t.UnmarshalText([]byte(value))
+	}
+	var x any
+	var err error
+	switch v.Interface().(type) {
+	case time.Duration:
+		x, err = ParseDuration(value)
+	case string:
+		x = value
+	case bool:
+		if x, err = strconv.ParseBool(value); err != nil {
+			err = fmt.Errorf("%q is neither true nor false", value)
+		}
+	case int:
+		if x, err = strconv.Atoi(value); err != nil {
+			err = fmt.Errorf("%q is not a whole number", value)
+		}
+	case float64:
+		if x, err = strconv.ParseFloat(value, 64); err != nil {
+			err = fmt.Errorf("%q is not a number", value)
+		}
+	default:
+		err = fmt.Errorf("a knob cannot have the type %s", v.Type())
+	}
+	if err != nil {
+		return err
+	}
+	v.Set(reflect.ValueOf(x))
+	return nil
+}
+
+// ParseDuration reads a duration as Go writes it, and days as well: 300s, 5m,
+// 1h30m, 5d. A bare number is refused with the unit that was probably meant.
+// The result is not negative.
+func ParseDuration(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 100_000 {
+			return time.Duration(n * 24 * float64(time.Hour)), nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if s != "0" && strings.Trim(s, "0123456789.") == "" && s != "" {
+		return 0, fmt.Errorf("%q has no unit: did you mean %ss?", s, s)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration: write 300s, 5m or 1h30m", s)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("%q is negative", s)
+	}
+	return d, nil
+}
+
+// ShortDuration writes d without units that are zero: 5m, not 5m0s.
+func ShortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// DidYouMean returns ", did you mean %q?" with the name nearest to the one
+// that was typed, or nothing if none is near.
+func DidYouMean(typed string, names []string) string {
+	best, dist := "", 1+len(typed)/2
+	for _, n := range names {
+		if d := editDistance(typed, n); d < dist {
+			best, dist = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// editDistance counts the letters to insert, delete, replace or swap with
+// their neighbour to get from a to b (optimal string alignment).
+func editDistance(a, b string) int {
+	prev2, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(row[j-1]+1, prev[j]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, row = prev, row, prev2
+	}
+	return prev[len(b)]
+}

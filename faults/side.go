@@ -1,0 +1,75 @@
+package faults
+
+import "fmt"
+
+// Direction is the way a segment travels, in conntrack's words.
+type Direction uint8
+
+// The directions.
+const (
+	Original Direction = iota // client to server
+	Reply                     // server to client
+)
+
+// Flip returns the opposite direction.
+func (d Direction) Flip() Direction { return d ^ 1 }
+
+// From returns the side that sends in direction d.
+func (d Direction) From() Side { return Client + Side(d) }
+
+// To returns the side that receives in direction d.
+func (d Direction) To() Side { return d.Flip().From() }
+
+func (d Direction) String() string {
+	return [...]string{"original", "reply"}[d&1]
+}
+
+// Side is one end of a connection, or both of them.
+type Side uint8
+
+// The sides. The zero value is Both.
+const (
+	Both   Side = iota
+	Client      // the end that sent the first SYN
+	Server      // the end that listens
+)
+
+// Includes reports whether s is o or Both.
+func (s Side) Includes(o Side) bool { return s == Both || s == o }
+
+// Sends returns the direction in which s sends. It is Original for Both.
+func (s Side) Sends() Direction {
+	if s == Server {
+		return Reply
+	}
+	return Original
+}
+
+// Other returns the opposite end. It is Both for Both.
+func (s Side) Other() Side {
+	switch s {
+	case Client:
+		return Server
+	case Server:
+		return Client
+	}
+	return Both
+}
+
+func (s Side) String() string {
+	return [...]string{"both", "client", "server"}[min(s, Server)]
+}
+
+// MarshalText writes "client", "server" or "both".
+func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (s *Side) UnmarshalText(text []byte) error {
+	for _, v := range [...]Side{Both, Client, Server} {
+		if v.String() == string(text) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is neither client, server nor both", text)
+}

@@ -1,0 +1,136 @@
+package injector
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// Config says which faults strike which connections. New copies it.
+type Config struct {
+	// Rules are asked in order; a connection that several match gets the
+	// faults of all of them. At least one is needed.
+	Rules []Rule
+
+	// Seed makes a run repeat: the same seed makes the same choices for the
+	// same ordinals of connections. Zero is a seed like any other.
+	Seed uint64
+
+	// NetNS is the network namespace to work in. Nil means the caller's own.
+	// It must stay open until Run returns.
+	NetNS *os.File
+
+	// Protect lists connections that are never touched, whatever matches:
+	// both ends, in either order.
+	Protect []Tuple
+
+	// DeadMan is how long the workers may be stuck or stopped before the
+	// kernel ends this process, so that the traffic goes on. Zero means 3 s.
+	// Negative means never; only a debugger needs that.
+	DeadMan time.Duration
+
+	// Queue is the number of the netfilter queue. Zero means the first free
+	// one from 61440 on.
+	Queue uint16
+
+	// OnEvent is told of each event, from one goroutine, in order. The packet
+	// path never waits for it: when it is slower than the events, some are
+	// lost, and counted in Stats. Nil means that nobody listens.
+	OnEvent func(Event)
+
+	// Logger gets what an operator may want to know. Nil means nothing.
+	Logger *slog.Logger
+}
+
+// Rule says which connections get which faults.
+type Rule struct {
+	Match  Matcher
+	Pick   Pick
+	Faults []NamedModel // asked in order; at least one
+}
+
+// NamedModel is a fault of the catalogue with its settings.
+type NamedModel struct {
+	Name  string
+	Model faults.Model
+}
+
+// Tuple is a connection as its two ends, in either order.
+type Tuple struct{ A, B netip.AddrPort }
+
+// Matcher says which connections a rule is about. The zero value matches every
+// TCP connection.
+type Matcher struct {
+	To     []Endpoint     // the service end lies in one of these; empty means any
+	Except []Endpoint     // and in none of these
+	From   []netip.Prefix // the client's address lies in one of these; empty means any
+}
+
+// Endpoint is a set of addresses and ports.
+type Endpoint struct {
+	Prefix  netip.Prefix // the zero Prefix means any address of both families
+	LowPort uint16       // the first port; 0 with HighPort 0 means any port
+	HiPort  uint16       // the last port, itself included
+}
+
+// Contains reports whether ap lies in e.
+func (e Endpoint) Contains(ap netip.AddrPort) bool {
+	if e.Prefix.IsValid() && !e.Prefix.Contains(ap.Addr()) {
+		return false
+	}
+	return e.anyPort() || e.LowPort <= ap.Port() && ap.Port() <= e.HiPort
+}
+
+func (e Endpoint) anyPort() bool { return e.LowPort == 0 && e.HiPort == 0 }
+
+// Pick chooses among the connections that match, by their ordinal within the
+// rule. The choice is sticky and depends on the seed and the ordinal, not on
+// timing. The zero value picks every connection.
+type Pick struct {
+	// Share is the share of connections that are chosen at random, 0 to 1.
+	// Zero means all: use Max for none.
+	Share float64
+
+	Skip  uint64 // the first Skip connections are left alone
+	First uint64 // only the First connections after those are eligible; 0 means all
+	Every uint64 // of those, every Every-th is chosen; 0 means each one
+	Max   uint64 // stop choosing after Max chosen connections; 0 means no end
+
+	// NewOnly leaves alone the connections that were open before.
+	NewOnly bool
+}
+
+// Validate reports what is wrong with c in words for the person who wrote it.
+func (c *Config) Validate() error {
+	if len(c.Rules) == 0 {
+		return fmt.Errorf("%w: no rule", ErrConfig)
+	}
+	for i, r := range c.Rules {
+		if err := r.validate(); err != nil {
+			if len(c.Rules) > 1 {
+				return fmt.Errorf("rule %d: %w", i+1, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Rule) validate() error {
+	if len(r.Faults) == 0 {
+		return fmt.Errorf("%w: no fault", ErrConfig)
+	}
+	if !(r.Pick.Share >= 0 && r.Pick.Share <= 1) {
+		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, r.Pick.Share)
+	}
+	for _, f := range r.Faults {
+		if err := f.Model.Validate(); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrConfig, f.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// Event is something that happened in a run, as Config.OnEvent is told.
+type Event struct {
+	Time time.Time
+	Kind EventKind
+
+	Rule    int    // ordinal of the rule; all but Ready
+	Fault   string // name of the fault; Fired only
+	Flow    Flow   // all but Ready
+	Ordinal uint64 // the connection's ordinal within its rule, from 0
+
+	Midstream bool // Chosen: the connection was open before
+
+	Action faults.Action // Fired only, and so the following two
+	To     faults.Side
+	Reason string
+}
+
+// EventKind says which event it is.
+type EventKind uint8
+
+// The events.
+const (
+	Ready  EventKind = iota // the rules are in: the very next matching packet is judged
+	Chosen                  // a connection was chosen
+	Fired                   // a fault acted
+)
+
+// Flow names a connection by its ends.
+type Flow struct{ Client, Server string }
+
+// Snapshot is the state of a run's counters at one moment.
+type Snapshot struct {
+	Rules    []RuleStats
+	Overruns uint64 // packets the kernel let pass because the queue was full
+	Lost     uint64 // events that OnEvent was too slow for
+	Foreign  uint64 // diverted packets that were no whole TCP segment: let pass
+	SetFull  uint64 // packets of flows that found no room in the kernel's idle set
+}
+
+// RuleStats counts what one rule did.
+type RuleStats struct {
+	Flows  uint64 // connections that matched
+	Chosen uint64 // of those, chosen
+	Faults []FaultStats
+}
+
+// FaultStats counts what one fault of a rule did.
+type FaultStats struct {
+	Name     string
+	Fired    uint64 // connections on which it acted
+	Acted    uint64 // times it acted
+	Diverted uint64 // packets it was asked about
+	Dropped  uint64
+	Forged   uint64
+}
