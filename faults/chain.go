@@ -72,6 +72,7 @@ func (c *Chain) OnWake(ev *Event, out *Effects) int {
 		if !ok {
 			continue
 		}
+		out.capture, out.release, out.waking = false, false, false
 		w.OnWake(ev, out)
 		captured := out.capture
 		l.keep(ev, out)
@@ -101,13 +102,17 @@ func (l *link) ask(ev *Event, out *Effects) Verdict {
 }
 
 // keep takes down what the fault just asked for that is its own and not the
-// chain's: its alarm, and whether it has finished.
+// chain's: its alarm, and whether it has finished. One that releases the flow
+// and asks to be woken waits for its time, and captures the flow again then.
 func (l *link) keep(ev *Event, out *Effects) {
+	switch {
+	case out.release:
+		l.released, l.wakeAt = true, Never
+	case out.capture:
+		l.released = false
+	}
 	if out.waking {
 		l.wakeAt = ev.At + out.wake
-	}
-	if out.release {
-		l.released, l.wakeAt = true, Never
 	}
 	out.waking = false
 }

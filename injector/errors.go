@@ -1,6 +1,10 @@
 package injector
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
 
 // Errors that a caller may want to tell apart, with errors.Is.
 var (
@@ -9,3 +13,18 @@ var (
 	ErrNotSupported = errors.New("not supported by this kernel")
 	ErrNoNamespace  = errors.New("no such network namespace")
 )
+
+// explain turns the kernel's errno into one of the errors above where it says
+// one of them, and keeps the original for the curious.
+func explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w (%w)", ErrPermission, err)
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT),
+		errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("%w (%w)", ErrNotSupported, err)
+	}
+	return err
+}

@@ -39,6 +39,7 @@ type Flow struct{ Client, Server string }
 // Snapshot is the state of a run's counters at one moment.
 type Snapshot struct {
 	Rules    []RuleStats
+	Diverted uint64 // packets that entered user space
 	Overruns uint64 // packets the kernel let pass because the queue was full
 	Lost     uint64 // events that OnEvent was too slow for
 	Foreign  uint64 // diverted packets that were no whole TCP segment: let pass

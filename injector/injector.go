@@ -3,12 +3,27 @@ package injector
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // An Injector carries out one Config.
 type Injector struct {
-	cfg Config
+	cfg    Config
+	rules  []*ruleState
+	totals totals
+	queue  atomic.Uint32 // the number of the queue, once it is bound
+	bySet  bool          // pretend that verdicts cannot change the kernel's sets
 }
+
+// tables counts the tables that this process made, so that two injectors in
+// one process have two names.
+var tables atomic.Uint32
 
 // New checks cfg and prepares a run. It touches nothing outside the process.
 // The error is an ErrConfig.
@@ -16,36 +31,163 @@ func New(cfg Config) (*Injector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Injector{cfg: cfg}, nil
-}
-
-// Run puts the rules in, judges packets until ctx is done, and takes
-// everything out again. It returns only after its goroutines have, and nil if
-// it ended because of ctx. It may be called once.
-func (i *Injector) Run(ctx context.Context) error {
-	return errors.New("not built yet")
+	if cfg.DeadMan == 0 {
+		cfg.DeadMan = 3 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Injector{cfg: cfg, rules: newRuleStates(cfg.Rules)}, nil
 }
 
 // Stats returns the counters as they are now. Any goroutine may call it, during
 // Run and after.
-func (i *Injector) Stats() Snapshot { return Snapshot{} }
+func (i *Injector) Stats() Snapshot { return snapshot(i.rules, &i.totals) }
 
-// Ruleset returns the rules that Run would put in, in nft syntax.
-func (i *Injector) Ruleset() string { return "" }
-
-// A Feature is something the kernel and the user's rights must allow.
-type Feature struct {
-	Name   string
-	OK     bool
-	Needed bool   // without it nothing works; otherwise something is lost, which Remedy says
-	Detail string // what was found
-	Remedy string // what to do about a miss
+// Ruleset returns the rules that Run puts in, in nft syntax. Before Run the
+// number of the queue is the one that Run tries first.
+func (i *Injector) Ruleset() string {
+	n := uint16(i.queue.Load())
+	if n == 0 {
+		n = max(i.cfg.Queue, firstQueue)
+	}
+	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n).String()
 }
 
-// Probe finds out what this kernel and user can do in the caller's network
-// namespace, by trying it. It leaves nothing behind.
-func Probe() []Feature { return nil }
+func tableName(pid int, n uint32) string {
+	if n == 0 {
+		return fmt.Sprintf("%s%d", tablePrefix, pid)
+	}
+	return fmt.Sprintf("%s%d_%d", tablePrefix, pid, n)
+}
 
-// Cleanup removes the tables that instances which are no longer alive left in
-// the caller's network namespace, and returns their names.
-func Cleanup() ([]string, error) { return nil, nil }
+// tablePrefix starts the name of every table of ours; the process follows.
+const tablePrefix = "faultctl_"
+
+// Run puts the rules in, judges packets until ctx is done, and takes
+// everything out again: first the rules that divert, then every packet that
+// still waits goes on its way, and the queue is closed last, so no packet is
+// lost by the end of a run. It returns only after its goroutines have, and nil
+// if it ended because of ctx. It may be called once.
+func (i *Injector) Run(ctx context.Context) (err error) {
+	kernel, err := i.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kernel.close()) }()
+
+	var listening sync.WaitGroup
+	silent := make(chan struct{})
+	rep := newReporter(&i.totals.lost)
+	if i.cfg.OnEvent == nil {
+		rep = nil
+	} else {
+		listening.Go(func() { rep.deliver(silent, i.cfg.OnEvent) })
+	}
+	defer listening.Wait()
+	defer close(silent)
+
+	dead, err := newDeadMan(i.cfg.DeadMan)
+	if err != nil {
+		return err
+	}
+	defer dead.stop()
+	start := time.Now()
+	w := &worker{
+		queue: kernel.queue, sender: kernel.sender, rules: i.rules, seed: i.cfg.Seed,
+		clock: func() time.Duration { return time.Since(start) },
+		dead:  dead, report: rep, totals: &i.totals, log: i.cfg.Logger,
+		sets:  &tableSets{write: kernel.nft, read: kernel.ask, rules: i.cfg.Rules},
+		flows: newFlowTable(), bySet: i.bySet || !kernel.can.verdictPriority,
+	}
+	w.flows.forgotten = w.forgotten
+	w.tell(record{kind: Ready})
+
+	ended := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		ended <- w.run()
+	}()
+	select {
+	case err = <-ended: // the queue broke
+	case <-ctx.Done():
+		if err = kernel.nft.disarm(); err != nil {
+			i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
+			err = nil
+		}
+		w.stop()
+		err = <-ended
+	}
+	return errors.Join(err, kernel.nft.remove())
+}
+
+// forgotten takes a flow that the worker no longer knows out of the one kernel
+// set that does not forget by itself.
+func (w *worker) forgotten(e *entry) {
+	if e.captured && !e.superseded {
+		w.change(e, sigForget, func() {})
+	}
+}
+
+// kernelSide is all that a run holds open in the kernel.
+type kernelSide struct {
+	can    capabilities
+	nft    *applier // owns the table
+	ask    *applier // reads sets beside it
+	queue  *nfqueue
+	sender *rawSender
+}
+
+// open acquires everything and puts the rules in, in the order that leaves no
+// moment at which a packet is diverted and nobody reads: queue, then rules.
+func (i *Injector) open() (k *kernelSide, err error) {
+	k = &kernelSide{}
+	defer func() {
+		if err != nil {
+			k.close()
+		}
+	}()
+	if k.can, err = probeKernel(i.cfg.NetNS); err != nil {
+		return k, err
+	}
+	if k.nft, err = openNftables(i.cfg.NetNS); err != nil {
+		return k, err
+	}
+	if k.ask, err = openNftables(i.cfg.NetNS); err != nil {
+		return k, err
+	}
+	if k.sender, err = openSender(i.cfg.NetNS); err != nil {
+		return k, err
+	}
+	if k.queue, err = openQueue(i.cfg.NetNS, i.cfg.Queue); err != nil {
+		return k, err
+	}
+	i.queue.Store(uint32(k.queue.number))
+	k.nft.nftQueue, k.nft.owned = k.can.nftQueue, k.can.tableOwner
+	rs := newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), k.queue.number)
+	if err = k.nft.apply(rs); err != nil {
+		return k, err
+	}
+	k.ask.table, k.ask.sets = k.nft.table, k.nft.sets
+	return k, nil
+}
+
+// close gives everything back, the queue last but for the connection that owns
+// the table.
+func (k *kernelSide) close() error {
+	var errs []error
+	if k.ask != nil {
+		errs = append(errs, k.ask.close())
+	}
+	if k.sender != nil {
+		errs = append(errs, k.sender.close())
+	}
+	if k.queue != nil {
+		errs = append(errs, k.queue.close())
+	}
+	if k.nft != nil {
+		errs = append(errs, k.nft.close())
+	}
+	return errors.Join(errs...)
+}

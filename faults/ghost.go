@@ -1,0 +1,80 @@
+package faults
+
+import "github.com/faultctl/faultctl/faults/packet"
+
+// ghost stands in for an endpoint that no longer exists. Nothing that the real
+// one sends passes; every segment that the live side sends is swallowed and
+// answered as a host without the connection would, one each and without a
+// limit (RFC 9293 section 3.10.7.1, tcp_v4_send_reset); silence earns nothing.
+type ghost struct {
+	dead Side // Both: each side finds the other one gone
+	ttl  uint8
+	rtt  RTT
+}
+
+// onSegment judges a segment after the endpoint died. note is given to the
+// event log with each answer.
+func (g ghost) onSegment(ev *Event, out *Effects, note string) Verdict {
+	if !g.dead.Includes(ev.Dir.To()) {
+		return Drop // the real process behind the ghost goes on talking: unheard
+	}
+	if f, ok := packet.Answer(ev.Seg, g.ttl); ok {
+		g.rtt.answer(out, f)
+		out.Note(SentRST, ev.Dir.From(), note)
+	}
+	return Drop
+}
+
+// dispose sends the real process behind a dead side a reset that it accepts,
+// so that it does not retransmit for a quarter of an hour. ev is the segment
+// at which the other side died.
+func dispose(ev *Event, out *Effects, side Side) {
+	for _, s := range [...]Side{Client, Server} {
+		if !side.Includes(s) {
+			continue
+		}
+		if f, ok := resetTo(ev, s, shapeAuto); ok {
+			out.Forge(f, nil)
+		}
+	}
+}
+
+// resetTo makes a reset that side s accepts at the first try: its sequence
+// number is exactly what s expects next (RFC 5961 section 3), or it
+// acknowledges the SYN exactly if s has sent nothing but that (RFC 9293
+// section 3.10.7.3). It reports false if the numbers cannot be known.
+func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
+	toward := s.Other().Sends() // the direction in which the reset travels
+	if ev.Dir.From() == s {
+		// The deciding segment is s's own: what it acknowledges is what s
+		// expects, and a SYN is answered like one to a closed port.
+		b, ok := packet.Answer(ev.Seg, 0)
+		if shape != "a" || !ev.Seg.Flags().Has(packet.ACK) {
+			return b, ok
+		}
+		if a, known := ev.Flow.Continue(toward, ev.At, packet.RST|packet.ACK); known {
+			a.Seq = ev.Seg.Ack()
+			return a, true
+		}
+		return b, ok
+	}
+	// The deciding segment travels to s.
+	a := packet.Abort(ev.Seg)
+	if expects, ok := ev.Flow.Expects(toward); ok {
+		// A retransmission: s has more than this already. Not the other way
+		// round: what lies between was let pass unseen, or is lost, and then
+		// s answers with a challenge ACK, which the ghost answers in turn.
+		a.Seq = packet.Max(a.Seq, expects)
+	}
+	if ev.Seg.Flags().Has(packet.SYN) {
+		// s is in SYN_SENT: the segment is a SYN-ACK, and its reset
+		// acknowledges the SYN as that did.
+		a.Seq, a.OptionsLen = ev.Seg.Seq(), 0
+		return a, ev.Seg.Flags().Has(packet.ACK)
+	}
+	if shape == "b" {
+		b := ev.Flow.Device(toward, 64, packet.RST, a.Seq, 0)
+		return b, true
+	}
+	return a, true
+}

@@ -1,0 +1,80 @@
+package faults
+
+import (
+	"errors"
+	"time"
+)
+
+// HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and
+// the other does not know. A crashed peer is silence; a rebooted one answers
+// every segment with a RST, because it knows nothing any more; of one that
+// closed, the FIN was lost.
+type HalfOpen struct {
+	At          Trigger       `knob:"at" help:"when the peer dies"`
+	Peer        string        `knob:"peer" oneof:"crashed|rebooted|closed" help:"what became of it"`
+	Down        time.Duration `knob:"down" help:"how long it is silent before it is back and answers"`
+	Side        Side          `knob:"side" help:"which end dies: server or client"`
+	Unreachable bool          `knob:"unreachable" help:"a router on the way says host unreachable while it is silent"`
+	RTT         RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
+}
+
+// Validate implements Model.
+func (m *HalfOpen) Validate() error {
+	switch {
+	case m.Side == Both:
+		return errors.New("side is the end that dies: client or server")
+	case m.Down < 0:
+		return errors.New("down is negative")
+	case m.Peer == "crashed" && m.Down > 0:
+		return errors.New("a crashed peer does not come back: down is for peer rebooted or closed")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *HalfOpen) Diverts() Diversion { return m.At.diverts() }
+
+// New implements Model.
+func (m *HalfOpen) New() Fault { return &halfOpen{m: m} }
+
+type halfOpen struct {
+	m       *HalfOpen
+	trigger trigger
+	router  router
+	died    time.Duration
+	dead    bool
+}
+
+func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
+	if !h.dead {
+		if !h.trigger.onSegment(&h.m.At, ev, out) {
+			return Pass
+		}
+		h.die(ev, out)
+	}
+	switch {
+	case ev.Dir.From() == h.m.Side:
+		return Drop // it is dead: the real process behind it goes unheard
+	case h.m.Peer == "crashed" || ev.At-h.died < h.m.Down:
+		if h.m.Unreachable {
+			h.router.refuse(ev, out)
+			return Drop
+		}
+		out.Note(Dropped, h.m.Side, "the peer is down")
+		return Drop
+	}
+	return ghost{dead: h.m.Side, rtt: h.m.RTT}.onSegment(ev, out, "the peer knows nothing of the connection")
+}
+
+// OnWake implements Waker: the connection has reached its age.
+func (h *halfOpen) OnWake(ev *Event, out *Effects) {
+	if !h.dead && h.trigger.onWake(&h.m.At) {
+		h.die(ev, out)
+	}
+}
+
+func (h *halfOpen) die(ev *Event, out *Effects) {
+	h.dead, h.died = true, ev.At
+	out.Capture()
+	out.Note(Held, h.m.Side.Other(), "the peer is gone")
+}

@@ -1,0 +1,248 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// What happens to a flow that a device has forgotten.
+const (
+	rstNext    = "rst-next"
+	silent     = "silent"
+	rstBoth    = "rst-both"
+	finBoth    = "fin-both"
+	clientOnly = "client-only"
+	insideOnly = "inside-only"
+)
+
+// IdleExpire is the fault idle-expire: a NAT, load balancer, firewall or mobile
+// network forgets a flow that was idle for too long.
+type IdleExpire struct {
+	After      time.Duration `knob:"after" help:"how long a flow may be idle"`
+	Preset     string        `knob:"preset" help:"time and way of a real device instead of --after; see the list below"`
+	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what becomes of it; without it the preset's way, or rst-next"`
+	Refresh    string        `knob:"refresh" oneof:"all|data|client|server" help:"which segments keep it alive"`
+	Keepalives string        `knob:"keepalives" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`
+	DeviceTTL  int           `knob:"device-ttl" help:"TTL of the device's own segments"`
+	RTT        RTT           `knob:"rtt" help:"how long its answer takes; auto: at once, it is near"`
+
+	after time.Duration
+	then  string
+}
+
+// Validate implements Model.
+func (m *IdleExpire) Validate() error {
+	m.after, m.then = m.After, m.Then
+	switch {
+	case m.Preset != "" && m.After != 0:
+		return errors.New("after and preset both set the idle time: give one")
+	case m.Preset != "":
+		p, err := FindPreset(m.Preset)
+		if err != nil {
+			return err
+		}
+		m.after = p.After
+		if m.then == "" {
+			m.then = p.Then
+		}
+	case m.After == 0:
+		return errors.New("how long may a flow be idle? Give --after, such as 300s, or --preset")
+	}
+	if m.then == "" {
+		m.then = rstNext
+	}
+	switch {
+	case m.after < 10*time.Millisecond:
+		return fmt.Errorf("after: the kernel cannot tell an idle time of less than 10ms (%v)", m.after)
+	case m.DeviceTTL < 1 || m.DeviceTTL > 255:
+		return fmt.Errorf("device-ttl: %d lies outside 1 to 255", m.DeviceTTL)
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *IdleExpire) Diverts() Diversion {
+	return Diversion{SYN: true, Idle: m.after, Refresh: m.refresh()}
+}
+
+// refresh says what keeps a flow alive.
+func (m *IdleExpire) refresh() Refresh {
+	var r Refresh
+	switch m.Refresh {
+	case "data":
+		r.MinPayload = 1
+	case "client":
+		r.From = Client
+	case "server":
+		r.From = Server
+	}
+	if m.Keepalives == "ignore" {
+		r.MinPayload = 2
+	}
+	return r
+}
+
+// New implements Model.
+func (m *IdleExpire) New() Fault { return &idleExpire{m: m} }
+
+type idleExpire struct {
+	m        *IdleExpire
+	prober   prober
+	started  bool
+	expired  bool
+	told     bool          // both ends were told
+	admitted time.Duration // when the flow last counted as busy; a flow that was open before, when the run began
+}
+
+func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
+	if !i.expired && !i.expires(ev) {
+		i.admit(ev, out)
+		return Pass
+	}
+	if !i.expired {
+		i.expired = true
+		out.Note(Held, Both, "the flow was idle and is forgotten")
+	}
+	switch i.m.then {
+	case rstBoth, finBoth:
+		return i.afterBoth(ev, out)
+	case silent:
+		out.Note(Dropped, ev.Dir.To(), "the flow is forgotten")
+		return Drop
+	case insideOnly:
+		if ev.Dir == Reply {
+			out.Note(Dropped, Client, "the flow is forgotten")
+			return Drop
+		}
+	case clientOnly:
+		if ev.Dir == Reply {
+			i.tell(out, ev.Flow.Device(Reply, i.ttl(), packet.RST, ev.Seg.Seq(), 0), Client)
+			return Drop
+		}
+	}
+	if f, ok := packet.DeviceAnswer(ev.Seg, i.ttl()); ok {
+		i.tell(out, f, ev.Dir.From())
+	}
+	return Drop
+}
+
+// expires reports whether the segment finds the flow forgotten: it was handed
+// over at least so long after the flow was last admitted. An admitted flow
+// stays out of user space for at least that time.
+func (i *idleExpire) expires(ev *Event) bool {
+	if !i.started {
+		i.started = true
+		if !ev.Flow.Midstream {
+			return false
+		}
+	}
+	return ev.At-i.admitted >= i.m.after
+}
+
+// admit lets the kernel watch the flow from here on, if the segment is one
+// that counts or the first.
+func (i *idleExpire) admit(ev *Event, out *Effects) {
+	if ev.Flow.Segments > 1 && !i.m.refresh().Counts(ev.Dir, ev.Seg.PayloadLen()) {
+		return
+	}
+	i.admitted = ev.At
+	out.Admit()
+	if i.m.then == rstBoth || i.m.then == finBoth {
+		out.Wake(i.m.after)
+	}
+}
+
+func (i *idleExpire) tell(out *Effects, f packet.Fields, to Side) {
+	if i.m.RTT.fixed {
+		out.ForgeAfter(i.m.RTT.d, f, nil)
+	} else {
+		out.Forge(f, nil) // the device is nearer than the other end
+	}
+	out.Note(SentRST, to, "the flow was idle and is forgotten")
+}
+
+func (i *idleExpire) ttl() uint8 { return uint8(i.m.DeviceTTL) }
+
+// OnWake implements Waker, for the devices that tell both ends when the time
+// is over. The kernel may have seen segments meanwhile that user space did
+// not.
+func (i *idleExpire) OnWake(ev *Event, out *Effects) {
+	switch {
+	case i.told:
+	case !i.expired && ev.Idle < i.m.after:
+		out.Wake(i.m.after - ev.Idle)
+	default:
+		i.expired = true
+		if !i.prober.ask(ev, out) {
+			out.Note(Dropped, Both, "the flow is forgotten, its ends did not say where they are")
+		}
+	}
+}
+
+// afterBoth judges a segment of an expired flow whose ends are both told. The
+// first one that says the numbers is swallowed, and both ends are told.
+func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
+	switch {
+	case ev.Seg.Flags().Has(packet.RST):
+		return Drop
+	case !i.told && ev.Seg.Flags().Has(packet.ACK):
+		i.told = true
+		i.tellBoth(ev, out)
+	case i.m.then == finBoth:
+		i.afterFIN(ev, out)
+	default:
+		if f, ok := packet.DeviceAnswer(ev.Seg, i.ttl()); ok {
+			i.tell(out, f, ev.Dir.From())
+		}
+	}
+	return Drop
+}
+
+// tellBoth ends the flow at both ends. The segment says what its sender expects
+// and what the other end does, since nothing was under way.
+func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
+	there, back := ev.Seg.Seq(), ev.Seg.Ack()
+	for _, d := range [...]Direction{ev.Dir.Flip(), ev.Dir} {
+		seq, ack := there, back
+		if d != ev.Dir {
+			seq, ack = back, ev.Seg.End()
+		}
+		if i.m.then == finBoth {
+			out.Forge(i.fin(ev, d, seq, ack), nil)
+			out.Note(SentFIN, d.To(), "the flow was idle, the proxy closes it")
+			continue
+		}
+		out.Forge(ev.Flow.Device(d, i.ttl(), packet.RST, seq, 0), nil)
+		out.Note(SentRST, d.To(), "the flow was idle and is forgotten")
+	}
+}
+
+// fin is the close of a proxy: it continues the stream of the end in whose
+// name it is sent.
+func (i *idleExpire) fin(ev *Event, d Direction, seq, ack packet.Seq) packet.Fields {
+	f, ok := ev.Flow.Continue(d, ev.At, packet.FIN|packet.ACK)
+	if !ok {
+		f = ev.Flow.Device(d, i.ttl(), packet.FIN|packet.ACK, seq, ack)
+		f.Window = 0xffff
+	}
+	f.Seq, f.Ack = seq, ack
+	return f
+}
+
+// afterFIN answers like a proxy that has closed both ways: a FIN is
+// acknowledged, data earns a RST, a bare ACK nothing.
+func (i *idleExpire) afterFIN(ev *Event, out *Effects) {
+	switch {
+	case ev.Seg.PayloadLen() > 0:
+		if f, ok := packet.DeviceAnswer(ev.Seg, i.ttl()); ok {
+			i.tell(out, f, ev.Dir.From())
+		}
+	case ev.Seg.Flags().Has(packet.FIN):
+		f := i.fin(ev, ev.Dir.Flip(), ev.Seg.Ack(), ev.Seg.End())
+		f.Flags = packet.ACK
+		out.Forge(f, nil)
+	}
+}

@@ -1,0 +1,151 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+const (
+	shapeAuto = "auto"
+	shapeA    = "a"
+	shapeB    = "b"
+)
+
+// Reset is the fault reset: an unexpected RST. At its moment the deciding
+// segment is swallowed, whoever is hit receives a RST that it accepts at the
+// first try, and from then on the ghost rule holds.
+type Reset struct {
+	At           Trigger       `knob:"at" help:"when the RST is sent"`
+	Hit          Side          `knob:"hit" help:"who receives it"`
+	Shape        string        `knob:"shape" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
+	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponential with this mean; 0 is off"`
+	Rate         Share         `knob:"rate" help:"instead of --at: at each segment with this probability"`
+	Other        string        `knob:"other" oneof:"auto|reset|isolate" help:"what becomes of the process behind the side that is not hit: a RST as well, or nothing it sends arrives; auto: isolate"`
+	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
+}
+
+// Validate implements Model.
+func (m *Reset) Validate() error {
+	switch {
+	case m.MeanLifetime < 0:
+		return errors.New("mean-lifetime is negative")
+	case m.MeanLifetime > 0 && m.Rate > 0:
+		return errors.New("mean-lifetime and rate are two ways to choose the moment: give one")
+	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate > 0):
+		return errors.New("at, mean-lifetime and rate are three ways to choose the moment: give one")
+	}
+	return nil
+}
+
+// trigger is the moment, where no other knob chooses it: the client's first
+// payload, which both a new connection and one that is open already has.
+func (m *Reset) trigger() *Trigger {
+	if m.At.kind == atNever {
+		return &onRequest
+	}
+	return &m.At
+}
+
+var onRequest = Trigger{kind: atRequest}
+
+// Diverts implements Model.
+func (m *Reset) Diverts() Diversion {
+	if m.MeanLifetime > 0 || m.Rate > 0 {
+		return Diversion{SYN: true, All: true}
+	}
+	return m.trigger().diverts()
+}
+
+// New implements Model.
+func (m *Reset) New() Fault { return &reset{m: m} }
+
+type reset struct {
+	m       *Reset
+	trigger trigger
+	prober  prober
+	started bool
+	armed   bool // its time has come, the numbers are awaited
+	done    bool
+}
+
+func (r *reset) OnSegment(ev *Event, out *Effects) Verdict {
+	switch {
+	case r.done:
+		return ghost{dead: r.m.Hit.Other(), rtt: r.m.RTT}.onSegment(ev, out, "the connection was reset")
+	case r.armed && ev.Seg.Flags().Has(packet.RST):
+		return Pass // it has ended by itself
+	case r.armed || r.due(ev, out):
+		return r.fire(ev, out)
+	}
+	return Pass
+}
+
+// due reports whether this is the moment.
+func (r *reset) due(ev *Event, out *Effects) bool {
+	first := !r.started
+	r.started = true
+	switch {
+	case r.m.Rate > 0:
+		return ev.Rand.Float64() < float64(r.m.Rate)
+	case r.m.MeanLifetime > 0:
+		if first {
+			out.Wake(time.Duration(ev.Rand.ExpFloat64() * float64(r.m.MeanLifetime)))
+			out.Release()
+		}
+		return false
+	}
+	return r.trigger.onSegment(r.m.trigger(), ev, out)
+}
+
+// OnWake implements Waker: the moment has come although nothing arrives. The
+// flow was let pass, so its numbers are asked for first; a segment of its own
+// that comes meanwhile says them as well.
+func (r *reset) OnWake(ev *Event, out *Effects) {
+	if r.done {
+		return
+	}
+	r.armed = true
+	out.Capture()
+	if !r.prober.ask(ev, out) {
+		r.armed = false
+		out.Release()
+	}
+}
+
+func (r *reset) fire(ev *Event, out *Effects) Verdict {
+	r.done, r.armed = true, false
+	out.Capture()
+	v := Drop
+	for _, s := range [...]Side{Client, Server} {
+		switch {
+		case r.m.Hit.Includes(s):
+			v = min(v, r.hit(ev, out, s))
+			out.Note(SentRST, s, "reset")
+		case r.m.Other == "reset":
+			dispose(ev, out, s)
+		}
+	}
+	return v
+}
+
+// hit resets one side and returns the verdict on the deciding segment: where
+// it travels to that side, and is what that side expects, it becomes the reset
+// itself. That is shape A byte by byte.
+func (r *reset) hit(ev *Event, out *Effects, s Side) Verdict {
+	f, ok := resetTo(ev, s, r.m.Shape)
+	if !ok {
+		return Drop
+	}
+	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == Both {
+		out.Replace(packet.AbortInPlace(out.Copy(ev.Seg)))
+		return Accept
+	}
+	if ev.Dir.From() == s {
+		r.m.RTT.answer(out, f)
+	} else {
+		out.Forge(f, nil)
+	}
+	return Drop
+}

@@ -1,0 +1,104 @@
+package faults
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// SYNDrop is the fault syn-drop: a SYN meets a full backlog and is dropped
+// without a word, as Linux does (tcp_conn_request, ListenOverflows). Nothing
+// that is established notices.
+type SYNDrop struct {
+	Attempts int     `knob:"attempts" help:"drop the first N SYNs of each connection; 0 means all"`
+	Queue    int     `knob:"queue" help:"drop only what finds a backlog of this size full; 0 means that it is always full"`
+	Rate     float64 `knob:"rate" help:"how many connections a second leave the backlog; with --queue"`
+
+	backlog *backlog
+}
+
+// Validate implements Model.
+func (m *SYNDrop) Validate() error {
+	switch {
+	case m.Attempts < 0:
+		return errors.New("attempts is negative")
+	case m.Queue < 0:
+		return errors.New("queue is negative")
+	case !(m.Rate >= 0 && m.Rate <= 1e9):
+		return errors.New("rate lies outside 0 to 1e9 a second")
+	case m.Queue == 0 && m.Rate > 0:
+		return errors.New("rate says how fast a backlog drains: give its size with queue")
+	case m.Queue > 0 && m.Attempts > 0:
+		return errors.New("attempts and queue are two ways to choose the SYNs: give one")
+	}
+	m.backlog = &backlog{size: m.Queue}
+	if m.Rate > 0 {
+		m.backlog.each = time.Duration(float64(time.Second) / m.Rate)
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *SYNDrop) Diverts() Diversion { return Diversion{SYN: true} }
+
+// New implements Model.
+func (m *SYNDrop) New() Fault { return &synDrop{m: m} }
+
+type synDrop struct {
+	m        *SYNDrop
+	seen     int
+	admitted bool
+}
+
+func (s *synDrop) OnSegment(ev *Event, out *Effects) Verdict {
+	if f := ev.Seg.Flags(); !f.Has(packet.SYN) || f.Has(packet.ACK) {
+		return Pass
+	}
+	s.seen++
+	if s.room(ev) {
+		return Pass
+	}
+	out.Note(Dropped, Server, "SYN dropped: backlog full")
+	return Drop
+}
+
+// room reports whether this SYN finds room.
+func (s *synDrop) room(ev *Event) bool {
+	if s.m.Queue == 0 {
+		return s.m.Attempts > 0 && s.seen > s.m.Attempts
+	}
+	if !s.admitted { // a retransmission of an admitted SYN takes no second place
+		s.admitted = s.m.backlog.enter(ev.At)
+	}
+	return s.admitted
+}
+
+// backlog is a queue of fixed size that drains at a steady rate. It is the one
+// thing that the flows of a model share and change: a listener has one backlog
+// for all. Only its next-free time is kept, in one atomic word.
+type backlog struct {
+	size  int
+	each  time.Duration // time for one place to become free; 0: none ever does
+	taken atomic.Int64  // places taken for ever, or the time at which the last one taken is free
+}
+
+// enter takes a place at the given time, and reports whether there was one.
+func (b *backlog) enter(at time.Duration) bool {
+	for {
+		t := b.taken.Load()
+		next := t + 1
+		full := t >= int64(b.size)
+		if b.each > 0 {
+			next = max(t, int64(at)) + int64(b.each)
+			full = next > int64(at)+int64(b.size)*int64(b.each)
+		}
+		if full {
+			return false
+		}
+		if b.taken.CompareAndSwap(t, next) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// Trigger says at which moment of a connection a fault fires: --at. It fires
+// once a connection. The zero value never fires.
+type Trigger struct {
+	kind triggerKind
+	n    uint64        // segment, bytes
+	d    time.Duration // age, idle
+	text string        // match, as typed
+	re   *regexp.Regexp
+}
+
+type triggerKind uint8
+
+const (
+	atNever triggerKind = iota
+	atSYN
+	atSYNACK
+	atEstablished
+	atRequest
+	atResponse
+	atSegment
+	atBytes
+	atFIN
+	atAge
+	atIdle
+	atMatch
+	atNow
+)
+
+var triggerNames = [...]string{
+	atNever: "never", atSYN: "syn", atSYNACK: "synack", atEstablished: "established", atRequest: "request",
+	atResponse: "response", atSegment: "segment", atBytes: "bytes", atFIN: "fin", atAge: "age", atIdle: "idle",
+	atMatch: "match", atNow: "now",
+}
+
+const triggerForms = "syn, synack, established, request, response, segment=N, bytes=N, fin, age=D, idle=D, match=TEXT, match=/RE2/, now"
+
+// At returns the trigger written s, and panics if there is none: it serves the
+// defaults of the catalogue.
+func At(s string) Trigger {
+	var t Trigger
+	if err := t.UnmarshalText([]byte(s)); err != nil {
+		panic(err)
+	}
+	return t
+}
+
+// TypeName implements Typed.
+func (Trigger) TypeName() string { return "trigger" }
+
+// MarshalText writes the trigger as people type it.
+func (t Trigger) MarshalText() ([]byte, error) {
+	name := triggerNames[t.kind]
+	switch t.kind {
+	case atSegment, atBytes:
+		name += "=" + strconv.FormatUint(t.n, 10)
+	case atAge, atIdle:
+		name += "=" + ShortDuration(t.d)
+	case atMatch:
+		name += "=" + t.text
+	}
+	return []byte(name), nil
+}
+
+func (t Trigger) String() string {
+	text, _ := t.MarshalText()
+	return string(text)
+}
+
+// UnmarshalText reads a trigger as people type it.
+func (t *Trigger) UnmarshalText(text []byte) error {
+	name, arg, has := strings.Cut(string(text), "=")
+	kind := atNever
+	for k, n := range triggerNames {
+		if n == name && triggerKind(k) != atNever {
+			kind = triggerKind(k)
+		}
+	}
+	wants := kind == atSegment || kind == atBytes || kind == atAge || kind == atIdle || kind == atMatch
+	switch {
+	case kind == atNever:
+		return fmt.Errorf("unknown trigger %q%s: write one of %s", name, DidYouMean(name, triggerNames[1:]), triggerForms)
+	case wants && arg == "":
+		return fmt.Errorf("trigger %q needs a value: write one of %s", name, triggerForms)
+	case !wants && has:
+		return fmt.Errorf("trigger %q takes no value", name)
+	}
+	*t = Trigger{kind: kind}
+	return t.argument(arg)
+}
+
+func (t *Trigger) argument(arg string) (err error) {
+	switch t.kind {
+	case atSegment, atBytes:
+		if t.n, err = strconv.ParseUint(arg, 10, 63); err != nil || t.n == 0 {
+			return fmt.Errorf("%s=%s: not a whole number above 0", triggerNames[t.kind], arg)
+		}
+	case atAge, atIdle:
+		if t.d, err = ParseDuration(arg); err == nil && t.d == 0 {
+			err = fmt.Errorf("the duration is zero")
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", triggerNames[t.kind], arg, err)
+		}
+	case atMatch:
+		t.text = arg
+		if len(arg) > 2 && arg[0] == '/' && arg[len(arg)-1] == '/' {
+			if t.re, err = regexp.Compile(arg[1 : len(arg)-1]); err != nil {
+				return fmt.Errorf("match=%s: %w", arg, err)
+			}
+		}
+	}
+	return nil
+}
+
+// diverts says which segments decide whether the trigger fires. A trigger that
+// counts or reads needs them all until it has fired.
+func (t Trigger) diverts() Diversion {
+	switch t.kind {
+	case atSYN:
+		return Diversion{SYN: true}
+	case atSYNACK:
+		return Diversion{SYN: true, SYNACK: true}
+	case atFIN:
+		return Diversion{SYN: true, FIN: true}
+	case atIdle:
+		return Diversion{SYN: true, Idle: t.d}
+	}
+	return Diversion{SYN: true, All: true}
+}
+
+// trigger is the state of a Trigger on one flow.
+type trigger struct {
+	fired    bool
+	started  bool
+	admitted time.Duration // idle: when the flow last counted as busy
+	segments uint64
+	last     [2]packet.Seq // segment: the highest number counted so far
+	counted  [2]bool
+}
+
+// onSegment reports whether the trigger fires at this segment. It asks out for
+// whatever it needs to go on watching.
+func (s *trigger) onSegment(t *Trigger, ev *Event, out *Effects) bool {
+	if s.fired {
+		return false
+	}
+	first := !s.started
+	s.started = true
+	s.fired = s.decide(t, ev, out, first)
+	return s.fired
+}
+
+func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
+	seg, flags := ev.Seg, ev.Seg.Flags()
+	f := ev.Flow
+	switch t.kind {
+	case atNow:
+		return true
+	case atSYN:
+		return flags.Has(packet.SYN) && !flags.Has(packet.ACK)
+	case atSYNACK:
+		return flags.Has(packet.SYN | packet.ACK)
+	case atFIN:
+		return flags.Has(packet.FIN)
+	case atEstablished:
+		return f.Midstream || ev.Dir == Original && flags.Has(packet.ACK) && !flags.Any(packet.SYN|packet.RST)
+	case atRequest:
+		return ev.Dir == Original && seg.PayloadLen() > 0
+	case atResponse:
+		return ev.Dir == Reply && seg.PayloadLen() > 0
+	case atBytes:
+		return f.Half[Original].Bytes+f.Half[Reply].Bytes >= t.n
+	case atSegment:
+		return s.count(ev) >= t.n
+	case atMatch:
+		if t.re != nil {
+			return t.re.Match(seg.Payload())
+		}
+		return bytes.Contains(seg.Payload(), []byte(t.text))
+	case atAge:
+		if first {
+			out.Wake(t.d)
+			out.Release() // until its time has come
+		}
+		return false
+	case atIdle:
+		expired := ev.At-s.admitted >= t.d && (!first || f.Midstream)
+		if !expired {
+			s.admitted = ev.At
+			out.Admit()
+		}
+		return expired
+	}
+	return false
+}
+
+// count counts the segments with something new in them, of both directions.
+func (s *trigger) count(ev *Event) uint64 {
+	end, d := ev.Seg.End(), ev.Dir
+	if ev.Seg.SeqLen() > 0 && (!s.counted[d] || s.last[d].Less(end)) {
+		s.segments++
+		s.last[d], s.counted[d] = end, true
+	}
+	return s.segments
+}
+
+// onWake reports whether the trigger fires now that its alarm rang.
+func (s *trigger) onWake(t *Trigger) bool {
+	if s.fired || t.kind != atAge {
+		return false
+	}
+	s.fired = true
+	return true
+}

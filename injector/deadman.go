@@ -1,0 +1,72 @@
+package injector
+
+import (
+	"fmt"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// deadMan is the timer that opens the way when the workers are stopped or
+// stuck. A packet in the queue is lost to its TCP, which does not retransmit
+// what it believes to be still in this host; so a process that lives but does
+// not read would hang every connection that it judges. The timer sends SIGKILL
+// to this process unless it is set back in time, and with the process go its
+// sockets, the table, and the queue; TCP then repairs the rest. It fires while
+// the process is stopped (SIGSTOP) too, which no timer of Go's would.
+type deadMan struct {
+	id    int32
+	limit time.Duration
+	set   time.Duration // when it was last set back
+}
+
+// sigevent is struct sigevent of timer_create(2) on 64-bit Linux.
+type sigevent struct {
+	value  uint64
+	signo  int32
+	notify int32
+	_      [48]byte
+}
+
+// newDeadMan starts the timer. A limit that is negative makes one that never
+// fires.
+func newDeadMan(limit time.Duration) (*deadMan, error) {
+	d := &deadMan{limit: limit}
+	if limit < 0 {
+		return d, nil
+	}
+	ev := sigevent{signo: int32(unix.SIGKILL)} // SIGEV_SIGNAL: to the process
+	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&ev)), uintptr(unsafe.Pointer(&d.id)))
+	if errno != 0 {
+		return nil, fmt.Errorf("timer_create: %w", errno)
+	}
+	return d, d.settime(limit)
+}
+
+// feed sets the timer back. now is any clock that grows; the timer is touched
+// at most ten times per limit, so a busy worker may call it for each batch.
+func (d *deadMan) feed(now time.Duration) {
+	if d.limit < 0 || now-d.set < d.limit/10 && d.set != 0 {
+		return
+	}
+	d.set = now
+	d.settime(d.limit)
+}
+
+func (d *deadMan) settime(limit time.Duration) error {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(limit))}
+	_, _, errno := unix.RawSyscall6(unix.SYS_TIMER_SETTIME, uintptr(d.id), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("timer_settime: %w", errno)
+	}
+	return nil
+}
+
+// stop ends the timer.
+func (d *deadMan) stop() {
+	if d.limit >= 0 {
+		unix.RawSyscall(unix.SYS_TIMER_DELETE, uintptr(d.id), 0, 0)
+		d.limit = -1
+	}
+}

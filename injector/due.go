@@ -1,0 +1,202 @@
+package injector
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
+)
+
+// setWriter changes and reads the kernel's sets from user space, where no
+// packet is at hand to do it. Its calls may wait for other users of nftables.
+type setWriter interface {
+	// setFlow adds the flow to the named set of every rule, or deletes it.
+	setFlow(op, what string, f flowKey) error
+
+	// idle returns how long the kernel has seen nothing that counts of an
+	// admitted flow: at least so long if the flow has expired. Zero means that
+	// no rule watches for idle flows.
+	idle(f flowKey) time.Duration
+}
+
+// hold keeps a packet back if a fault wants it delayed, or if an older one of
+// its direction is still held: nothing overtakes. It reports whether it did.
+//
+// A packet of a local sender is not held in the queue: its TCP would take it
+// for still being in the host, and neither retransmit it nor send on beyond
+// the small-queue limit. It is copied, dropped, and sent again later.
+func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
+	due := now + w.out.Hold
+	if w.out.Hold == 0 && f.due[dir] <= now {
+		return false
+	}
+	due = max(due, f.due[dir])
+	f.due[dir] = due
+	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
+	if p.hook == unix.NF_INET_LOCAL_OUT {
+		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)
+		v.drop, v.bytes = true, nil
+		w.answer(v, f, dir)
+	} else if v.bytes != nil {
+		l.pkt = append([]byte(nil), v.bytes...)
+	}
+	if l.kind == releasePacket {
+		l.signal = v.signal
+	}
+	w.holder.put(l)
+	return true
+}
+
+// runDue does what is due.
+func (w *worker) runDue(now time.Duration) {
+	for {
+		at, ok := w.holder.next()
+		if !ok || at > now {
+			return
+		}
+		switch l := w.holder.take(); l.kind {
+		case wakeFlow:
+			w.wakeFlow(l.flow, now)
+		case sendPacket:
+			w.send(l.pkt, l.mark, l.iface)
+		case releasePacket:
+			dir := faults.Original
+			if l.reply {
+				dir = faults.Reply
+			}
+			w.answer(&verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
+		}
+	}
+}
+
+// schedule sees to it that the flow's next alarm is in the heap.
+func (w *worker) schedule(f *entry) {
+	if next := f.chain.NextWake(); next < f.timer {
+		f.timer = next
+		w.holder.put(later{at: next, kind: wakeFlow, flow: f})
+	}
+}
+
+// wakeFlow runs the alarms of a flow that are due. An alarm that was put off
+// meanwhile is scheduled anew.
+func (w *worker) wakeFlow(f *entry, now time.Duration) {
+	f.timer = faults.Never
+	if f.deleted {
+		return
+	}
+	for f.chain.NextWake() <= now {
+		w.out.Reset()
+		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(flowKey{f.Client, f.Server})}
+		who := f.chain.OnWake(&w.ev, &w.out)
+		w.note(f, who, false)
+		w.commitWake(f, now)
+	}
+	w.schedule(f)
+}
+
+// commitWake carries out what a fault wants on its alarm. No packet is at hand
+// to change the sets, so the setWriter does, and what was forged leaves after
+// that: its answer must meet the changed sets.
+func (w *worker) commitWake(f *entry, now time.Duration) {
+	sig := w.signals(f) &^ sigAdmit
+	if sig == 0 {
+		w.sendForged(f, now, nil)
+		return
+	}
+	var pkts [][]byte
+	w.sendForged(f, now, &pkts)
+	w.change(f, sig, func() {
+		for _, pkt := range pkts {
+			w.send(pkt, f.mark, f.iface)
+		}
+	})
+}
+
+// answerBySet gives a verdict whose signal the kernel would not understand:
+// the sets are changed first, the packet waits for it.
+func (w *worker) answerBySet(v *verdictOut, f *entry) {
+	out := *v
+	out.signal, out.bytes = 0, append([]byte(nil), v.bytes...)
+	if v.bytes == nil {
+		out.bytes = nil
+	}
+	w.change(f, v.signal, func() { w.queue.verdict(&out) })
+}
+
+// change has the setWriter carry out the signals in a goroutine of its own,
+// and then runs done here.
+func (w *worker) change(f *entry, sig signal, done func()) {
+	key := flowKey{f.Client, f.Server}
+	go func() {
+		for _, s := range []struct {
+			sig      signal
+			op, what string
+		}{
+			{sigForget, "delete", "captured"}, {sigForget, "delete", "released"}, {sigForget, "delete", "live"},
+			{sigAdmit, "add", "live"}, {sigRelease, "add", "released"}, {sigCapture, "add", "captured"},
+		} {
+			if sig&s.sig == 0 {
+				continue
+			}
+			if err := w.sets.setFlow(s.op, s.what, key); err != nil {
+				w.log.Warn("kernel set not changed", "error", err)
+			}
+		}
+		w.post(done)
+	}()
+}
+
+// post has f run by the worker. Any goroutine may call it.
+func (w *worker) post(f func()) {
+	w.mu.Lock()
+	w.inbox = append(w.inbox, f)
+	w.mu.Unlock()
+	w.posted.Store(true)
+	w.queue.wake()
+}
+
+func (w *worker) runPosted() {
+	if !w.posted.Swap(false) {
+		return
+	}
+	w.mu.Lock()
+	fs := w.inbox
+	w.inbox = nil
+	w.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+}
+
+// tableSets is the setWriter of a real run.
+type tableSets struct {
+	write, read *applier // the reader has a connection of its own: it must not wait
+	rules       []Rule
+}
+
+func (t *tableSets) setFlow(op, what string, f flowKey) error {
+	for i := range t.rules {
+		r := compiled{n: i}
+		if err := t.write.setFlow(op, r.name(what, isV6(f.server)), f.client, f.server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tableSets) idle(f flowKey) time.Duration {
+	for i := range t.rules {
+		after := diversion(t.rules[i].Faults).Idle
+		if after == 0 {
+			continue
+		}
+		r := compiled{n: i}
+		left, _ := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
+		return after - left
+	}
+	return 0
+}
+
+func isV6(a netip.AddrPort) bool { return a.Addr().Is6() }

@@ -1,0 +1,129 @@
+package injector
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+const (
+	maxFlows = 1 << 20 // flows a worker remembers; beyond that it forgets the quietest
+
+	// forgetAfter is how long a worker remembers a flow that it sees nothing
+	// of. It outlasts the kernel's memory of released flows, so that a flow
+	// that comes back is known to have been let go.
+	forgetAfter = 2 * releasedFor
+)
+
+// flowKey names a connection by its ends.
+type flowKey struct{ client, server netip.AddrPort }
+
+// entry is one flow that user space knows.
+type entry struct {
+	faults.Flow
+
+	chain *faults.Chain // nil: the flow was not chosen, or is none of ours
+	links []*counters   // the counters of the chain's faults, in its order
+	rng   *rand.Rand
+	rule  int    // the first rule that chose it
+	nth   uint64 // its ordinal within that rule
+
+	fresh    bool // its first SYN has yet to clear the kernel's sets
+	captured bool // as the kernel's sets have it
+	released bool
+
+	fired   uint64           // bit i: fault i of the chain has acted on it
+	due     [2]time.Duration // when the last held segment of each direction leaves
+	timer   time.Duration    // the earliest alarm in the worker's heap, or faults.Never
+	mark    uint32           // of its last packet, for what we send
+	iface   uint32
+	last    time.Duration // when it was last seen
+	newer   *entry        // the list of flows by last seen
+	older   *entry
+	deleted bool
+
+	// superseded: a new connection took its addresses and ports, and clears the
+	// sets itself.
+	superseded bool
+}
+
+// flowTable finds flows by their addresses and forgets the quietest first. It
+// belongs to one worker.
+type flowTable struct {
+	flows  map[flowKey]*entry
+	newest *entry
+	oldest *entry
+
+	// forgotten is told of each entry that leaves, if it is not nil.
+	forgotten func(*entry)
+}
+
+func newFlowTable() *flowTable { return &flowTable{flows: make(map[flowKey]*entry)} }
+
+// find returns the flow that s belongs to and the direction of s, or nil.
+func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
+	src, dst := s.SrcAddrPort(), s.DstAddrPort()
+	if e := t.flows[flowKey{src, dst}]; e != nil {
+		return e, faults.Original
+	}
+	if e := t.flows[flowKey{dst, src}]; e != nil {
+		return e, faults.Reply
+	}
+	return nil, faults.Original
+}
+
+// add puts in a flow and forgets what has been quiet for too long.
+func (t *flowTable) add(e *entry, now time.Duration) {
+	t.flows[flowKey{e.Client, e.Server}] = e
+	t.link(e, now)
+	for t.oldest != nil && (len(t.flows) > maxFlows || now-t.oldest.last > forgetAfter) {
+		t.remove(t.oldest)
+	}
+}
+
+// touch notes that e was seen.
+func (t *flowTable) touch(e *entry, now time.Duration) {
+	if t.newest == e {
+		e.last = now
+		return
+	}
+	t.unlink(e)
+	t.link(e, now)
+}
+
+// remove forgets e.
+func (t *flowTable) remove(e *entry) {
+	delete(t.flows, flowKey{e.Client, e.Server})
+	t.unlink(e)
+	e.deleted = true
+	if t.forgotten != nil {
+		t.forgotten(e)
+	}
+}
+
+func (t *flowTable) link(e *entry, now time.Duration) {
+	e.last, e.older, e.newer = now, t.newest, nil
+	if t.newest != nil {
+		t.newest.newer = e
+	} else {
+		t.oldest = e
+	}
+	t.newest = e
+}
+
+func (t *flowTable) unlink(e *entry) {
+	if e.newer != nil {
+		e.newer.older = e.older
+	} else {
+		t.newest = e.older
+	}
+	if e.older != nil {
+		e.older.newer = e.newer
+	} else {
+		t.oldest = e.newer
+	}
+	e.newer, e.older = nil, nil
+}

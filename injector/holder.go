@@ -1,0 +1,84 @@
+package injector
+
+import "time"
+
+// later is something that a worker does when its time has come.
+type later struct {
+	at    time.Duration
+	order uint64 // of being put in: what is due at the same time goes in this order
+	kind  laterKind
+
+	flow   *entry // wake
+	id     uint32 // release
+	reply  bool
+	prio   uint32
+	signal signal
+	pkt    []byte // send; release: what the packet goes on as, nil if unchanged
+	mark   uint32
+	iface  uint32
+}
+
+type laterKind uint8
+
+const (
+	wakeFlow      laterKind = iota // a fault's alarm
+	releasePacket                  // a held packet gets its verdict
+	sendPacket                     // a forged or re-injected packet leaves
+)
+
+// holder keeps what is due later: a heap by time. It belongs to one worker.
+type holder struct {
+	heap  []later
+	order uint64
+}
+
+// put adds l.
+func (h *holder) put(l later) {
+	h.order++
+	l.order = h.order
+	h.heap = append(h.heap, l)
+	for i := len(h.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h.before(i, up) {
+			break
+		}
+		h.heap[i], h.heap[up] = h.heap[up], h.heap[i]
+		i = up
+	}
+}
+
+// next returns when the earliest is due, and false if there is none.
+func (h *holder) next() (time.Duration, bool) {
+	if len(h.heap) == 0 {
+		return 0, false
+	}
+	return h.heap[0].at, true
+}
+
+// take removes and returns the earliest.
+func (h *holder) take() later {
+	first, last := h.heap[0], len(h.heap)-1
+	h.heap[0] = h.heap[last]
+	h.heap[last] = later{}
+	h.heap = h.heap[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			break
+		}
+		if child+1 < last && h.before(child+1, child) {
+			child++
+		}
+		if !h.before(child, i) {
+			break
+		}
+		h.heap[i], h.heap[child] = h.heap[child], h.heap[i]
+		i = child
+	}
+	return first
+}
+
+func (h *holder) before(i, j int) bool {
+	a, b := &h.heap[i], &h.heap[j]
+	return a.at < b.at || a.at == b.at && a.order < b.order
+}

@@ -1,0 +1,212 @@
+package injector
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// inKernel runs the test on a thread of its own in an empty network namespace
+// with loopback up, which ends with the test. A test may need a kernel but
+// never touches the host's rules.
+func inKernel(t *testing.T) *os.File {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		if errors.Is(err, unix.EPERM) && os.Getenv("FAULTCTL_REQUIRE") == "" {
+			t.Skip("needs CAP_SYS_ADMIN for a network namespace of its own; package integration covers the same without root")
+		}
+		t.Fatalf("unshare a network namespace: %v", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatalf("bring lo up: %v", err)
+	}
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// TestRulesetInKernel puts every golden ruleset into a kernel, whole.
+func TestRulesetInKernel(t *testing.T) {
+	for name, cfg := range rulesets {
+		t.Run(name, func(t *testing.T) {
+			ns := inKernel(t)
+			can, err := probeKernel(ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := openNftables(ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+			rs := newRuleset(&cfg, "faultctl_1", 61440)
+			if err := a.apply(rs); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range rs.chains {
+				rules, err := a.conn.GetRules(a.table, a.chains[c.name])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(rules) != len(c.rules) {
+					t.Errorf("chain %s has %d rules in the kernel, want %d", c.name, len(rules), len(c.rules))
+				}
+			}
+			if err := a.disarm(); err != nil {
+				t.Error(err)
+			}
+			if err := a.remove(); err != nil {
+				t.Error(err)
+			}
+			if got := tableNames(t, ns); len(got) != 0 {
+				t.Errorf("tables left: %v", got)
+			}
+			a.close()
+		})
+	}
+}
+
+func tableNames(t *testing.T, ns *os.File) []string {
+	t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// TestSetsByVerdict holds that a verdict changes the kernel's sets by itself:
+// with and without that ability, a flow that no fault wants enters user space
+// once, and one that is captured enters it whole.
+func TestSetsByVerdict(t *testing.T) {
+	for _, bySet := range []bool{false, true} {
+		for _, addr := range []string{"127.0.0.1", "::1"} {
+			for _, pick := range []Pick{{}, {Skip: 1000}} {
+				want := "chosen"
+				if pick.Skip != 0 {
+					want = "released"
+				}
+				t.Run(map[bool]string{false: "priority", true: "netlink"}[bySet]+"/"+addr+"/"+want, func(t *testing.T) {
+					ns := inKernel(t)
+					inj, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
+						Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Pick: pick,
+						Faults: fake(faults.Diversion{All: true}),
+					}}})
+					talk(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 5432), 20)
+					diverted := inj.totals.diverted.Load()
+					stop()
+					if want == "released" && diverted != 1 {
+						t.Errorf("%d packets of a released flow entered user space, want 1", diverted)
+					}
+					if want == "chosen" && diverted < 40 {
+						t.Errorf("%d packets of a flow diverted whole entered user space, want all 40 or more", diverted)
+					}
+				})
+			}
+		}
+	}
+}
+
+// startInjector runs an injector in the namespace until the returned function
+// is called, which checks that nothing is left.
+func startInjector(t *testing.T, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
+	t.Helper()
+	ready := make(chan struct{})
+	cfg.NetNS = ns
+	cfg.DeadMan = -1 // a debugger may stop a test
+	cfg.OnEvent = func(ev Event) {
+		if ev.Kind == Ready {
+			close(ready)
+		}
+	}
+	inj, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inj.bySet = bySet
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- inj.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		t.Fatalf("run: %v", err)
+	}
+	stopped := false
+	stop := func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if got := tableNames(t, ns); len(got) != 0 {
+			t.Errorf("tables left: %v", got)
+		}
+	}
+	t.Cleanup(stop)
+	return inj, stop
+}
+
+// talk opens a connection to itself and sends a line to and fro n times.
+func talk(t *testing.T, at netip.AddrPort, n int) {
+	t.Helper()
+	ln, err := net.Listen("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		io.Copy(c, c)
+		c.Close()
+	}()
+	c, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 5)
+	for range n {
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package injector
+
+import (
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// Matches reports whether a connection with these ends is one of m's.
+func (m *Matcher) Matches(client, server netip.AddrPort) bool {
+	for _, e := range m.Except {
+		if e.Contains(server) || e.Contains(client) {
+			return false
+		}
+	}
+	return containedIn(m.To, server) && (len(m.From) == 0 || prefixesContain(m.From, client.Addr()))
+}
+
+func containedIn(es []Endpoint, ap netip.AddrPort) bool {
+	for _, e := range es {
+		if e.Contains(ap) {
+			return true
+		}
+	}
+	return len(es) == 0
+}
+
+func prefixesContain(ps []netip.Prefix, a netip.Addr) bool {
+	for _, p := range ps {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// direct finds out which way the first segment of a flow travels. A SYN says
+// it; otherwise the side that a rule names as the service end is the server;
+// and where both or none is named, the lower port: services listen below the
+// ports that clients are given.
+func direct(rules []*ruleState, s packet.Segment) faults.Direction {
+	src, dst := s.SrcAddrPort(), s.DstAddrPort()
+	if s.Flags().Has(packet.SYN) {
+		if s.Flags().Has(packet.ACK) {
+			return faults.Reply
+		}
+		return faults.Original
+	}
+	there, back := false, false
+	for _, r := range rules {
+		there = there || r.Match.Matches(src, dst)
+		back = back || r.Match.Matches(dst, src)
+	}
+	switch {
+	case there && !back:
+		return faults.Original
+	case back && !there:
+		return faults.Reply
+	case src.Port() < dst.Port():
+		return faults.Reply
+	}
+	return faults.Original
+}
+
+// choose decides whether the rule strikes its next connection, and returns the
+// connection's ordinal.
+func (r *ruleState) choose(seed uint64, midstream bool) (nth uint64, chosen bool) {
+	r.flows.Add(1)
+	if r.Pick.NewOnly && midstream {
+		return 0, false
+	}
+	nth = r.next.Add(1) - 1
+	p := &r.Pick
+	switch {
+	case nth < p.Skip,
+		p.First > 0 && nth-p.Skip >= p.First,
+		p.Every > 1 && (nth-p.Skip)%p.Every != 0:
+		return nth, false
+	case p.Share > 0 && p.Share < 1 && chance(seed, r.index, nth, 0).Float64() >= p.Share:
+		return nth, false
+	}
+	// Max counts the chosen; several workers may race for the last place.
+	for {
+		n := r.chosen.Load()
+		if p.Max > 0 && n >= p.Max {
+			return nth, false
+		}
+		if r.chosen.CompareAndSwap(n, n+1) {
+			return nth, true
+		}
+	}
+}
+
+// chance is the random source of one connection of a rule, for one purpose:
+// 0 to choose it, 1 for its faults.
+func chance(seed uint64, rule int, nth, purpose uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed^uint64(rule)<<56^purpose<<48, nth))
+}

@@ -1,0 +1,196 @@
+package injector
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// applier puts a ruleset into the kernel and keeps it there. Its netlink
+// connection owns the table: when the connection closes, by whatever end of
+// the process, the kernel removes the table. So the connection is kept here
+// for as long as the table is wanted, and closed in one place.
+type applier struct {
+	mu       sync.Mutex // serialises the use of conn
+	conn     *nftables.Conn
+	table    *nftables.Table
+	sets     map[string]*nftables.Set
+	chains   map[string]*nftables.Chain
+	nftQueue bool // the kernel has nft's queue statement
+	owned    bool // the table dies with the connection
+}
+
+// openNftables connects to nftables in the namespace, nil being the caller's
+// own. It installs nothing.
+func openNftables(netns *os.File) (*applier, error) {
+	opts := []nftables.ConnOption{nftables.AsLasting()}
+	if netns != nil {
+		opts = append(opts, nftables.WithNetNSFd(int(netns.Fd())))
+	}
+	conn, err := nftables.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", explain(err))
+	}
+	return &applier{conn: conn, sets: map[string]*nftables.Set{}, chains: map[string]*nftables.Chain{}}, nil
+}
+
+// apply installs rs in one batch: either all of it is there afterwards, or
+// nothing.
+func (a *applier) apply(rs *ruleset) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.table = &nftables.Table{Name: rs.table, Family: nftables.TableFamilyINet}
+	if a.owned {
+		a.table.Flags = nftables.TableFlagOwner
+	}
+	a.conn.CreateTable(a.table)
+	for _, s := range rs.sets {
+		if err := a.addSet(s); err != nil {
+			return err
+		}
+	}
+	for i := range rs.chains {
+		a.addChain(&rs.chains[i])
+	}
+	for _, c := range rs.chains {
+		for _, r := range c.rules {
+			a.conn.AddRule(&nftables.Rule{Table: a.table, Chain: a.chains[c.name], Exprs: a.exprs(r)})
+		}
+	}
+	if err := a.conn.Flush(); err != nil {
+		return fmt.Errorf("install table %s: %w", rs.table, explain(err))
+	}
+	return nil
+}
+
+func (a *applier) addSet(s set) error {
+	ns := &nftables.Set{
+		Table: a.table, Name: s.name, KeyType: keyType(s.v6),
+		Dynamic: true, HasTimeout: s.timeout != 0, Timeout: s.timeout, Size: setSize,
+	}
+	if err := a.conn.AddSet(ns, nil); err != nil {
+		return fmt.Errorf("add set %s: %w", s.name, err)
+	}
+	a.sets[s.name] = ns
+	return nil
+}
+
+func (a *applier) addChain(c *chain) {
+	nc := &nftables.Chain{Name: c.name, Table: a.table}
+	if c.hook != "" {
+		accept := nftables.ChainPolicyAccept
+		nc.Type, nc.Policy = nftables.ChainTypeFilter, &accept
+		nc.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.priority))
+		nc.Hooknum = map[string]*nftables.ChainHook{
+			"input": nftables.ChainHookInput, "forward": nftables.ChainHookForward, "output": nftables.ChainHookOutput,
+		}[c.hook]
+	}
+	a.chains[c.name] = a.conn.AddChain(nc)
+}
+
+func (a *applier) exprs(r rule) []expr.Any {
+	var es []expr.Any
+	for _, s := range r {
+		es = append(es, s.exprs(a)...)
+	}
+	return es
+}
+
+// disarm empties the chains that divert, so that no further packet is queued,
+// and leaves the table itself: taking a base chain out makes the kernel drop
+// what sits in the queues of the namespace (nf_queue_nf_hook_drop), and those
+// packets are to go on.
+func (a *applier) disarm() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table == nil {
+		return nil
+	}
+	for _, name := range []string{"judge_input", "judge_forward", "judge_output"} {
+		a.conn.FlushChain(a.chains[name])
+	}
+	if err := a.conn.Flush(); err != nil {
+		return fmt.Errorf("disarm table %s: %w", a.table.Name, explain(err))
+	}
+	return nil
+}
+
+// remove takes the table out.
+func (a *applier) remove() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table == nil {
+		return nil
+	}
+	a.conn.DelTable(a.table)
+	if err := a.conn.Flush(); err != nil {
+		return fmt.Errorf("remove table %s: %w", a.table.Name, explain(err))
+	}
+	a.table = nil
+	return nil
+}
+
+// close ends the connection, and with it the table if it is still there.
+func (a *applier) close() error { return a.conn.CloseLasting() }
+
+// setFlow adds a flow to a set of the table, or deletes it, from user space.
+// It may wait behind somebody else's transaction (130 ms was seen), so the
+// packet path leaves it to the setWriter.
+func (a *applier) setFlow(op, set string, client, server netip.AddrPort) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.sets[set]
+	if s == nil || a.table == nil {
+		return nil
+	}
+	elems := []nftables.SetElement{{Key: flowBytes(client, server)}}
+	var err error
+	if op == "delete" {
+		err = a.conn.SetDeleteElements(s, elems)
+	} else {
+		err = a.conn.SetAddElements(s, elems)
+	}
+	if err == nil {
+		err = a.conn.Flush()
+	}
+	if op == "delete" && errors.Is(err, syscall.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s flow in set %s: %w", op, set, err)
+	}
+	return nil
+}
+
+// remaining asks how much longer a flow stays in a set with a timeout. It
+// reports false if the flow is not in it.
+func (a *applier) remaining(set string, client, server netip.AddrPort) (time.Duration, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.sets[set]
+	if s == nil || a.table == nil {
+		return 0, false
+	}
+	found, err := a.conn.FindSetElements(s, []nftables.SetElement{{Key: flowBytes(client, server)}})
+	if err != nil || len(found) == 0 {
+		return 0, false
+	}
+	return found[0].Expires, true
+}
+
+// flowBytes is the flow as a key of its set.
+func flowBytes(client, server netip.AddrPort) []byte {
+	var b []byte
+	for _, e := range []netip.AddrPort{client, server} {
+		b = append(b, e.Addr().AsSlice()...)
+		b = append(b, byte(e.Port()>>8), byte(e.Port()), 0, 0)
+	}
+	return b
+}

@@ -1,0 +1,368 @@
+package injector
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// The kernel's half of a run, as data. Nothing here touches the kernel: a
+// ruleset prints itself in nft syntax, and nftables.go puts it in.
+//
+// Invariants, each held by a test:
+//
+//  1. One table, ours alone, owned by a netlink connection that is kept open:
+//     it dies with the process.
+//  2. The first rule accepts our own packets (ownSign).
+//  3. Every queue rule has bypass.
+//  4. Ports and addresses are matched here: unrelated traffic never reaches
+//     user space.
+//  5. Nothing of the host's is changed: no sysctl, qdisc, set or rule.
+//  6. A packet that crosses loopback is judged once, in input.
+//
+// A verdict speaks to the chains behind the queue through bits of the packet's
+// priority (see signal): the packet itself changes the sets, so there is no
+// window between the verdict and the rule that knows of it.
+
+// ownSign is the priority (SO_PRIORITY) of every packet that faultctl sends:
+// forged, duplicated or re-injected. It has none of the signal bits. Not a
+// mark: a mark would route our packets by the host's fwmark rules, another way
+// than the flow's own.
+const ownSign uint32 = 0x0fa0_17c1
+
+// signal is what a verdict tells the later chain, as bits of the packet's
+// priority, which gets its own value back there. SO_PRIORITY and tc class
+// handles leave these bits alone in practice: they make major numbers from
+// 0x0100 on, and classids count from 1.
+type signal uint32
+
+const (
+	sigForget  signal = 1 << 30 // a new connection on these addresses and ports: clear the sets
+	sigAdmit   signal = 1 << 29 // let the flow pass until it has been idle
+	sigRelease signal = 1 << 28 // never divert the flow again
+	sigCapture signal = 1 << 27 // divert the whole flow
+	sigDrop    signal = 1 << 26 // drop this packet once the sets know: loss, since it had left TCP
+	sigReply   signal = 1 << 25 // the packet travels from server to client
+
+	sigAll = sigForget | sigAdmit | sigRelease | sigCapture | sigDrop | sigReply
+)
+
+const (
+	judgePriority = -150 // where mangle sits: after conntrack, before NAT
+	laterPriority = judgePriority + 1
+
+	// releasedFor is how long the kernel remembers that a flow was released.
+	// A flow that lives longer costs one more trip to user space, which does
+	// remember, each time.
+	releasedFor = time.Hour
+
+	setSize = 1 << 20 // elements a set may hold
+)
+
+// ruleset is a table: its sets and chains in the order they are made.
+type ruleset struct {
+	table  string
+	sets   []set
+	chains []chain
+}
+
+// set holds flows by family, keyed client . port . server . port.
+type set struct {
+	name    string
+	v6      bool
+	timeout time.Duration // 0: elements stay
+}
+
+type chain struct {
+	name     string
+	hook     string // input, forward or output; empty for a chain that is jumped to
+	priority int
+	rules    []rule
+}
+
+// rule is a list of statements, evaluated left to right until one does not
+// match.
+type rule []statement
+
+func (c *chain) add(s ...statement) { c.rules = append(c.rules, s) }
+
+// newRuleset compiles the rules of a Config. queue is the number of the queue.
+func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
+	rs := &ruleset{table: table}
+	judge, later := chain{name: "judge"}, chain{name: "later"}
+	for _, c := range []*chain{&judge, &later} {
+		c.add(priorityIs(ownSign), verdict("accept"))
+		for _, p := range cfg.Protect {
+			for _, ends := range [][2]faultEnd{{{p.A}, {p.B}}, {{p.B}, {p.A}}} {
+				c.add(addrIs{false, ends[0].endpoint().Prefix}, portIn{false, ends[0].Port(), ends[0].Port()},
+					addrIs{true, ends[1].endpoint().Prefix}, portIn{true, ends[1].Port(), ends[1].Port()}, verdict("accept"))
+			}
+		}
+	}
+	var sub []chain
+	for i := range cfg.Rules {
+		r := compiled{cfg: &cfg.Rules[i], n: i, queue: queue, diverts: diversion(cfg.Rules[i].Faults)}
+		sub = append(sub, r.compile(rs)...)
+		judge.add(verdict(fmt.Sprintf("jump judge%d", i)))
+		later.add(verdict(fmt.Sprintf("jump later%d", i)))
+	}
+	later.add(priorityHas(sigDrop), count{}, verdict("drop"))
+	later.add(priorityHas(sigAll), clearSignals{})
+
+	rs.chains = append(append(sub, judge, later), hooks()...)
+	return rs
+}
+
+// hooks are the places where packets are met. The loopback device is passed
+// over in output: its packets are judged in input, where they may be held.
+func hooks() []chain {
+	var cs []chain
+	for _, at := range []struct {
+		prefix   string
+		priority int
+	}{{"judge", judgePriority}, {"later", laterPriority}} {
+		for _, hook := range []string{"input", "forward", "output"} {
+			c := chain{name: at.prefix + "_" + hook, hook: hook, priority: at.priority}
+			if hook == "output" {
+				c.add(oifLoopback{}, verdict("accept"))
+			}
+			c.add(isTCP{}, verdict("goto "+at.prefix))
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+// diversion is what the faults of one rule want together. A SYN is always
+// among it: it starts the flow, and tells a new connection from an old one on
+// the same addresses and ports.
+func diversion(fs []NamedModel) faults.Diversion {
+	d := faults.Diversion{SYN: true}
+	for _, f := range fs {
+		d = d.Union(f.Model.Diverts())
+	}
+	return d
+}
+
+// compiled is one rule of the Config on its way into chains.
+type compiled struct {
+	cfg     *Rule
+	n       int
+	queue   uint16
+	diverts faults.Diversion
+}
+
+func (r *compiled) name(what string, v6 bool) string {
+	return fmt.Sprintf("%s%d_%s", what, r.n, family(v6))
+}
+
+func (r *compiled) compile(rs *ruleset) []chain {
+	var cs []chain
+	for _, what := range []string{"judge", "later"} {
+		dispatch := chain{name: fmt.Sprintf("%s%d", what, r.n)}
+		for _, v6 := range []bool{false, true} {
+			if !r.dispatch(&dispatch, what, v6) {
+				continue
+			}
+			if what == "judge" {
+				cs = append(cs, r.judge(v6))
+				rs.sets = append(rs.sets, r.sets(v6)...)
+			} else {
+				cs = append(cs, r.refresh(v6), r.signals(v6, false), r.signals(v6, true), r.later(v6))
+			}
+		}
+		cs = append(cs, dispatch)
+	}
+	return cs
+}
+
+func (r *compiled) sets(v6 bool) []set {
+	ss := []set{
+		{name: r.name("captured", v6), v6: v6},
+		{name: r.name("released", v6), v6: v6, timeout: releasedFor},
+	}
+	if r.diverts.Idle != 0 {
+		ss = append(ss, set{name: r.name("live", v6), v6: v6, timeout: r.diverts.Idle})
+	}
+	return ss
+}
+
+// dispatch sends the packets of one family that the rule is about to their
+// chain. It reports whether the rule can match that family at all.
+func (r *compiled) dispatch(c *chain, what string, v6 bool) bool {
+	m := &r.cfg.Match
+	target := verdict("goto " + r.name(what, v6))
+	fam := isFamily{v6}
+	before := len(c.rules)
+	for _, e := range m.Except {
+		if !e.of(v6) {
+			continue
+		}
+		for _, dst := range []bool{true, false} {
+			c.add(append(append(rule{fam}, e.match(dst)...), verdict("return"))...)
+		}
+	}
+	to, from := m.To, m.From
+	if len(to) == 0 {
+		to = []Endpoint{{}}
+	}
+	matched := false
+	for _, e := range to {
+		if !e.of(v6) {
+			continue
+		}
+		for _, dst := range []bool{true, false} {
+			if len(from) == 0 {
+				c.add(append(append(rule{fam}, e.match(dst)...), target)...)
+				matched = true
+			}
+			for _, p := range from {
+				if p.Addr().Is6() != v6 {
+					continue
+				}
+				c.add(append(append(rule{fam}, e.match(dst)...), addrIs{!dst, p}, target)...)
+				matched = true
+			}
+			if e == (Endpoint{}) && len(from) == 0 {
+				break // both directions look the same
+			}
+		}
+	}
+	if !matched {
+		c.rules = c.rules[:before]
+	}
+	return matched
+}
+
+// judge decides whether user space must see the packet.
+func (r *compiled) judge(v6 bool) chain {
+	c := chain{name: r.name("judge", v6)}
+	d, queue := r.diverts, enqueue{r.queue}
+	for _, mirror := range []bool{false, true} {
+		c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, count{}, queue)
+	}
+	c.add(flagsAre{"syn|ack", "syn"}, count{}, queue)
+	for _, mirror := range []bool{false, true} {
+		c.add(lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, verdict("return"))
+	}
+	if d.All {
+		c.add(count{}, queue)
+		return c
+	}
+	if d.SYNACK {
+		c.add(flagsAre{"syn|ack", "syn|ack"}, count{}, queue)
+	}
+	if d.FIN {
+		c.add(flagsAre{"fin", "fin"}, count{}, queue)
+	}
+	if d.RST {
+		c.add(flagsAre{"rst", "rst"}, count{}, queue)
+	}
+	if d.Small {
+		for doff := 5; doff <= 15; doff++ {
+			c.add(flagsAre{"syn|fin|rst", "0"}, payloadIs{v6: v6, doff: doff, min: 0, max: 1}, count{}, queue)
+		}
+	}
+	if d.Idle != 0 {
+		for _, mirror := range []bool{false, true} {
+			c.add(lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}, verdict("return"))
+		}
+		c.add(count{}, queue)
+	}
+	return c
+}
+
+// later is what a packet meets behind the queue, or instead of it.
+func (r *compiled) later(v6 bool) chain {
+	c := chain{name: r.name("later", v6)}
+	c.add(priorityLacks(sigAll), verdict("goto "+r.name("refresh", v6)))
+	c.add(priorityHas(sigReply), verdict("goto "+r.name("reply", v6)))
+	c.add(verdict("goto " + r.name("original", v6)))
+	return c
+}
+
+// signals carries out what the verdict on the packet asked for.
+func (r *compiled) signals(v6, mirror bool) chain {
+	name := "original"
+	if mirror {
+		name = "reply"
+	}
+	c := chain{name: r.name(name, v6)}
+	for _, s := range r.sets(v6) {
+		c.add(priorityHas(sigForget), change{lookup{v6: v6, mirror: mirror, set: s.name}, "delete", 0})
+	}
+	if r.diverts.Idle != 0 {
+		live := lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}
+		c.add(priorityHas(sigAdmit), change{live, "update", r.diverts.Idle})
+		missing := live
+		missing.not = true
+		c.add(priorityHas(sigAdmit), missing, count{full: true})
+	}
+	c.add(priorityHas(sigRelease), change{lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, "update", releasedFor})
+	c.add(priorityHas(sigCapture), change{lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, "add", 0})
+	return c
+}
+
+// refresh keeps a flow alive that the kernel lets pass. Only what is in the
+// set already is updated: while user space holds a segment, a bare ACK of the
+// peer must not admit the flow behind its back.
+func (r *compiled) refresh(v6 bool) chain {
+	c := chain{name: r.name("refresh", v6)}
+	if r.diverts.Idle == 0 {
+		return c
+	}
+	ref := r.diverts.Refresh
+	for _, mirror := range []bool{false, true} {
+		from := faults.Client
+		if mirror {
+			from = faults.Server
+		}
+		if !ref.From.Includes(from) {
+			continue
+		}
+		live := lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}
+		update := change{live, "update", r.diverts.Idle}
+		if ref.MinPayload == 0 {
+			c.add(live, update)
+			continue
+		}
+		for doff := 5; doff <= 15; doff++ {
+			c.add(payloadIs{v6: v6, doff: doff, min: ref.MinPayload, max: -1}, live, update)
+		}
+		c.add(flagsAre{"fin", "fin"}, live, update)
+	}
+	return c
+}
+
+// String prints the ruleset as nft -f would read it.
+func (rs *ruleset) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", rs.table)
+	for _, s := range rs.sets {
+		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), setSize)
+		if s.timeout != 0 {
+			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n", nftDuration(s.timeout))
+		} else {
+			fmt.Fprintf(&b, "\t\tflags dynamic\n")
+		}
+		fmt.Fprintf(&b, "\t}\n")
+	}
+	for _, c := range rs.chains {
+		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
+		if c.hook != "" {
+			fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook, c.priority)
+		}
+		for _, r := range c.rules {
+			words := make([]string, len(r))
+			for i, s := range r {
+				words[i] = s.nft()
+			}
+			fmt.Fprintf(&b, "\t\t%s\n", strings.Join(words, " "))
+		}
+		fmt.Fprintf(&b, "\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}

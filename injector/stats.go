@@ -1,0 +1,50 @@
+package injector
+
+import "sync/atomic"
+
+// counters of one fault of one rule. Workers add, anyone reads.
+type counters struct {
+	name                                    string
+	rule                                    int
+	fired, acted, diverted, dropped, forged atomic.Uint64
+}
+
+// ruleState is what all workers share of one rule.
+type ruleState struct {
+	*Rule
+	index         int
+	next          atomic.Uint64 // the ordinal of the next connection
+	flows, chosen atomic.Uint64
+	faults        []*counters
+}
+
+func newRuleStates(rules []Rule) []*ruleState {
+	rs := make([]*ruleState, len(rules))
+	for i := range rules {
+		rs[i] = &ruleState{Rule: &rules[i], index: i}
+		for _, f := range rules[i].Faults {
+			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
+		}
+	}
+	return rs
+}
+
+// totals counts what belongs to no rule.
+type totals struct {
+	diverted, foreign, overruns, lost atomic.Uint64
+}
+
+func snapshot(rules []*ruleState, t *totals) Snapshot {
+	s := Snapshot{Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load()}
+	for _, r := range rules {
+		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}
+		for _, c := range r.faults {
+			rs.Faults = append(rs.Faults, FaultStats{
+				Name: c.name, Fired: c.fired.Load(), Acted: c.acted.Load(),
+				Diverted: c.diverted.Load(), Dropped: c.dropped.Load(), Forged: c.forged.Load(),
+			})
+		}
+		s.Rules = append(s.Rules, rs)
+	}
+	return s
+}

@@ -1,0 +1,342 @@
+package injector
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// worker owns one queue and all its flows, so flows need no locks. A packet
+// goes through it in a straight line: parse, match, observe, decide, commit.
+type worker struct {
+	queue  queue
+	sender sender
+	rules  []*ruleState
+	seed   uint64
+	clock  func() time.Duration // since the rules went in
+	dead   *deadMan
+	report *reporter // nil: nobody listens
+	totals *totals
+	sets   setWriter
+	log    *slog.Logger
+
+	flows  *flowTable
+	holder holder
+	pkts   [batchSize]packetIn
+	ev     faults.Event
+	out    faults.Effects
+	buf    []byte // the packet being built
+
+	// bySet says that verdicts cannot change the sets (Linux before 5.18):
+	// the setWriter does, and the verdict waits for it.
+	bySet bool
+
+	stopping atomic.Bool
+	posted   atomic.Bool
+	mu       sync.Mutex
+	inbox    []func() // from other goroutines, to be run by the worker
+}
+
+// idleWait is how long a worker without work sleeps: it must feed the dead
+// man's timer.
+const idleWait = 250 * time.Millisecond
+
+// run judges packets until stop, then lets go what is left in the queue.
+func (w *worker) run() error {
+	for !w.stopping.Load() {
+		now := w.clock()
+		w.dead.feed(now)
+		w.runPosted()
+		w.runDue(now)
+		if err := w.queue.flush(); err != nil {
+			w.log.Warn("verdict lost", "error", err)
+		}
+		n, err := w.queue.receive(w.pkts[:], w.patience())
+		if err != nil {
+			return err
+		}
+		w.totals.diverted.Add(uint64(n))
+		for i := range n {
+			w.handle(&w.pkts[i])
+		}
+		if err := w.queue.flush(); err != nil {
+			w.log.Warn("verdict lost", "error", err)
+		}
+	}
+	return w.drain()
+}
+
+// patience is how long the worker may wait for packets.
+func (w *worker) patience() time.Duration {
+	at, ok := w.holder.next()
+	if !ok {
+		return idleWait
+	}
+	return max(0, min(at-w.clock(), idleWait))
+}
+
+// handle judges one packet.
+func (w *worker) handle(p *packetIn) {
+	seg, err := packet.Parse(p.bytes)
+	if err != nil { // a fragment, or no TCP after all: not ours
+		w.totals.foreign.Add(1)
+		w.queue.verdict(&verdictOut{id: p.id})
+		return
+	}
+	now := w.clock()
+	f, dir := w.flow(seg, now)
+	f.Observe(now, dir, seg)
+	f.mark, f.iface = p.mark, p.iface
+	w.out.Reset()
+	if f.chain == nil {
+		w.pass(p, f, dir, seg)
+		return
+	}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Flow: &f.Flow, Rand: f.rng}
+	v, who := f.chain.OnSegment(&w.ev, &w.out)
+	for _, c := range f.links {
+		c.diverted.Add(1)
+	}
+	w.note(f, who, v == faults.Drop)
+	w.commit(p, f, dir, seg, v, now)
+	w.schedule(f)
+}
+
+// flow returns the flow that the segment belongs to, and makes one if it is
+// new: rules are asked once, on a flow's first segment.
+func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
+	e, dir := w.flows.find(seg)
+	if e != nil && startsAnew(e, dir, seg) {
+		e.superseded = true
+		w.flows.remove(e)
+		e = nil
+	}
+	if e != nil {
+		w.flows.touch(e, now)
+		return e, dir
+	}
+	dir = direct(w.rules, seg)
+	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN)}
+	e.Client, e.Server = seg.SrcAddrPort(), seg.DstAddrPort()
+	if dir == faults.Reply {
+		e.Client, e.Server = e.Server, e.Client
+	}
+	w.match(e, now)
+	w.flows.add(e, now)
+	return e, dir
+}
+
+// startsAnew reports whether the segment is the SYN of another connection on
+// the same addresses and ports, not a retransmission of the one that is known.
+func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
+	if !seg.Flags().Has(packet.SYN) || seg.Flags().Has(packet.ACK) {
+		return false
+	}
+	h := &e.Half[dir]
+	return dir == faults.Reply || !h.SYN || h.ISN != seg.Seq()
+}
+
+// match asks the rules whether they strike the connection.
+func (w *worker) match(e *entry, now time.Duration) {
+	var models []faults.Model
+	for _, r := range w.rules {
+		if !r.Match.Matches(e.Client, e.Server) {
+			continue
+		}
+		nth, chosen := r.choose(w.seed, !e.fresh)
+		if !chosen {
+			continue
+		}
+		if e.rng == nil {
+			e.rule, e.nth, e.rng = r.index, nth, chance(w.seed, r.index, nth, 1)
+		}
+		for i, f := range r.Faults {
+			models = append(models, f.Model)
+			e.links = append(e.links, r.faults[i])
+		}
+		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: !e.fresh})
+	}
+	if models != nil {
+		e.chain = faults.NewChain(models)
+	}
+}
+
+// pass lets go a packet of a flow that was not chosen, and the flow with it.
+func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment) {
+	sig := w.forget(f)
+	if !f.released {
+		f.released = true
+		sig |= sigRelease
+	}
+	f.Pass(dir, seg)
+	w.answer(&verdictOut{id: p.id, priority: p.priority, signal: sig}, f, dir)
+}
+
+// commit carries out what the faults decided. It is the only place where a
+// segment has side effects: first what was forged leaves, then the verdict.
+func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
+	w.sendForged(f, now, nil)
+	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f)}
+	passing := seg
+	if r, ok := w.out.Replaced(); ok && !out.drop {
+		out.bytes, passing = r.Bytes(), r
+	}
+	if !out.drop && !passing.Flags().Has(packet.RST) {
+		f.Pass(dir, passing)
+	}
+	if !out.drop && w.hold(p, f, dir, &out, passing, now) {
+		return
+	}
+	w.answer(&out, f, dir)
+}
+
+// signals says what the kernel's sets must learn about the flow.
+func (w *worker) signals(f *entry) signal {
+	sig := w.forget(f)
+	switch {
+	case w.out.Captured() && !f.captured:
+		f.captured, f.released = true, false
+		sig |= sigCapture
+	case w.out.Released() && !f.released:
+		if f.captured {
+			sig |= sigForget
+		}
+		f.captured, f.released = false, true
+		sig |= sigRelease
+	}
+	if w.out.Admitted() {
+		sig |= sigAdmit
+	}
+	return sig
+}
+
+// forget is the signal of a flow's first SYN: whatever the sets hold for its
+// addresses and ports belongs to an older connection.
+func (w *worker) forget(f *entry) signal {
+	if !f.fresh {
+		return 0
+	}
+	f.fresh = false
+	return sigForget
+}
+
+// answer gives a verdict. A drop that the sets must learn of is an accept with
+// sigDrop: the packet drops itself once the sets are changed.
+func (w *worker) answer(v *verdictOut, f *entry, dir faults.Direction) {
+	if v.signal != 0 && w.bySet {
+		w.answerBySet(v, f)
+		return
+	}
+	if v.signal != 0 {
+		if dir == faults.Reply {
+			v.signal |= sigReply
+		}
+		if v.drop {
+			v.drop, v.signal = false, v.signal|sigDrop
+		}
+	}
+	w.queue.verdict(v)
+}
+
+// sendForged sends what the faults forged, at once or when its time has come.
+// If collect is not nil it gets what should leave at once instead.
+func (w *worker) sendForged(f *entry, now time.Duration, collect *[][]byte) {
+	for i := range w.out.Forged {
+		forged := &w.out.Forged[i]
+		after := forged.After
+		if forged.Answer {
+			after = max(after, f.RTT)
+		}
+		w.buf = w.buf[:0]
+		if forged.Raw {
+			w.buf = append(w.buf, w.out.Payload(forged)...)
+		} else {
+			w.buf = forged.Fields.Append(w.buf, w.out.Payload(forged))
+		}
+		switch {
+		case after > 0:
+			w.holder.put(later{at: now + after, kind: sendPacket, pkt: append([]byte(nil), w.buf...), mark: f.mark, iface: f.iface})
+		case collect != nil:
+			*collect = append(*collect, append([]byte(nil), w.buf...))
+		default:
+			w.send(w.buf, f.mark, f.iface)
+		}
+	}
+}
+
+func (w *worker) send(pkt []byte, mark, iface uint32) {
+	if err := w.sender.send(pkt, mark, iface); err != nil {
+		w.log.Warn("forged packet not sent", "error", err)
+	}
+}
+
+// tell records an event for whoever listens.
+func (w *worker) tell(rec record) {
+	if w.report != nil {
+		rec.at = time.Now()
+		w.report.put(rec)
+	}
+}
+
+// note counts and records what the faults did to the flow.
+func (w *worker) note(f *entry, who int, dropped bool) {
+	if who < 0 || who >= len(f.links) {
+		return
+	}
+	c := f.links[who]
+	if dropped {
+		c.dropped.Add(1)
+	}
+	c.forged.Add(uint64(len(w.out.Forged)))
+	if len(w.out.Notes) == 0 {
+		return
+	}
+	c.acted.Add(uint64(len(w.out.Notes)))
+	if f.fired&(1<<who) == 0 {
+		f.fired |= 1 << who
+		c.fired.Add(1)
+	}
+	for _, n := range w.out.Notes {
+		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: f.nth, fault: c, note: n})
+	}
+}
+
+// stop makes run drain the queue and return. Any goroutine may call it.
+func (w *worker) stop() {
+	w.stopping.Store(true)
+	w.queue.wake()
+}
+
+// drainWait is how long the queue must stay empty before it counts as empty:
+// a packet that met the rules just before they went may still be on its way.
+const drainWait = 3 * time.Millisecond
+
+// drain lets go all that is held and all that is still in the queue. The rules
+// that queue are gone by now.
+func (w *worker) drain() error {
+	w.runPosted()
+	for len(w.holder.heap) > 0 {
+		if l := w.holder.take(); l.kind == releasePacket {
+			w.queue.verdict(&verdictOut{id: l.id, bytes: l.pkt})
+		} else if l.kind == sendPacket {
+			w.send(l.pkt, l.mark, l.iface)
+		}
+	}
+	for {
+		if err := w.queue.flush(); err != nil {
+			return fmt.Errorf("drain queue: %w", err)
+		}
+		n, err := w.queue.receive(w.pkts[:], drainWait)
+		if n == 0 || err != nil {
+			return err
+		}
+		for i := range n {
+			w.queue.verdict(&verdictOut{id: w.pkts[i].id})
+		}
+	}
+}
