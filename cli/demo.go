@@ -1,0 +1,7 @@
+package cli
+
+import "github.com/urfave/cli/v2"
+
+func demoCommand(e *env) *cli.Command {
+	return &cli.Command{Name: "demo", Hidden: true}
+}

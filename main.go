@@ -1,0 +1,10 @@
+// Command faultctl makes TCP connections die as they do in production.
+package main
+
+import (
+	"os"
+
+	"github.com/faultctl/faultctl/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args)) }
