@@ -16,14 +16,17 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// protect takes down the connections that must never be touched: the SSH
-// session that faultctl is run over, and those of its parent processes. A
-// target that names exactly one of them is refused.
+// protect takes down the connections that must never be touched: the one that
+// faultctl is run over. That is SSH_CONNECTION, and whatever those ancestors
+// hold that are outside of this session: sshd, or another daemon that started
+// it. Ancestors within the session count only where no target is given: a test
+// program that runs faultctl wants its own connections struck. A target that
+// names exactly a protected connection is refused.
 func (p *plan) protect(e *env, c *cli.Context) error {
 	if t, ok := sshConnection(e.getenv("SSH_CONNECTION")); ok {
 		p.cfg.Protect = append(p.cfg.Protect, t)
 	}
-	for _, t := range parentConnections(os.Getppid()) {
+	for _, t := range ancestorConnections(os.Getpid(), !p.named) {
 		if len(p.cfg.Protect) < 64 {
 			p.cfg.Protect = append(p.cfg.Protect, t)
 		}
@@ -75,12 +78,18 @@ func joinAddrPort(addr, port string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Unmap().WithZone(""), uint16(n)), errors.Join(err1, err2)
 }
 
-// parentConnections lists the established TCP connections of the process and
-// its ancestors.
-func parentConnections(pid int) []injector.Tuple {
+// ancestorConnections lists the established TCP connections of the ancestors
+// of a process: of all of them, or of those in another session than its own.
+func ancestorConnections(pid int, all bool) []injector.Tuple {
 	var found []injector.Tuple
 	byInode := connections("/proc/self/net")
-	for ; pid > 1; pid = parentOf(pid) {
+	parent, session := lineage(pid)
+	for own := session; parent > 1; {
+		pid = parent
+		parent, session = lineage(pid)
+		if session == own && !all {
+			continue
+		}
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		for _, fd := range fds {
 			target, err := os.Readlink(fd)
@@ -95,19 +104,20 @@ func parentConnections(pid int) []injector.Tuple {
 	return found
 }
 
-func parentOf(pid int) int {
+// lineage returns the parent and the session of a process, 0 if it is gone.
+func lineage(pid int) (parent, session int) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	// pid (name) state ppid …; the name may hold anything.
-	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	w := strings.Fields(rest)
-	if len(w) < 2 {
-		return 0
+	// pid (name) state ppid pgrp session …; the name may hold anything.
+	w := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(w) < 4 {
+		return 0, 0
 	}
-	ppid, _ := strconv.Atoi(w[1])
-	return ppid
+	parent, _ = strconv.Atoi(w[1])
+	session, _ = strconv.Atoi(w[3])
+	return parent, session
 }
 
 // connection is a line of /proc/net/tcp.
