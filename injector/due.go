@@ -38,7 +38,7 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 	if p.hook == unix.NF_INET_LOCAL_OUT {
 		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)
 		v.drop, v.bytes = true, nil
-		w.answer(v, f, dir)
+		w.answer(*v, f, dir)
 	} else if v.bytes != nil {
 		l.pkt = append([]byte(nil), v.bytes...)
 	}
@@ -66,7 +66,7 @@ func (w *worker) runDue(now time.Duration) {
 			if l.reply {
 				dir = faults.Reply
 			}
-			w.answer(&verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
+			w.answer(verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
 		}
 	}
 }
@@ -116,13 +116,13 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 
 // answerBySet gives a verdict whose signal the kernel would not understand:
 // the sets are changed first, the packet waits for it.
-func (w *worker) answerBySet(v *verdictOut, f *entry) {
-	out := *v
+func (w *worker) answerBySet(v verdictOut, f *entry) {
+	out := v
 	out.signal, out.bytes = 0, append([]byte(nil), v.bytes...)
 	if v.bytes == nil {
 		out.bytes = nil
 	}
-	w.change(f, v.signal, func() { w.queue.verdict(&out) })
+	w.change(f, v.signal, func() { w.queue.verdict(out) })
 }
 
 // change has the setWriter carry out the signals in a goroutine of its own,

@@ -260,11 +260,11 @@ func decodePacket(msg []byte, p *packetIn) bool {
 	return known
 }
 
-func (q *nfqueue) verdict(v *verdictOut) {
+func (q *nfqueue) verdict(v verdictOut) {
 	if len(q.out)+len(v.bytes) > 1<<18 {
 		q.flush()
 	}
-	q.out = appendVerdict(q.out, q.number, v)
+	q.out = appendVerdict(q.out, q.number, &v)
 }
 
 // appendVerdict appends one NFQNL_MSG_VERDICT.

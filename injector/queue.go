@@ -12,7 +12,7 @@ type queue interface {
 	receive(pkts []packetIn, wait time.Duration) (int, error)
 
 	// verdict answers a packet. It may be kept back until flush.
-	verdict(v *verdictOut)
+	verdict(v verdictOut)
 
 	// flush sends the verdicts kept back.
 	flush() error

@@ -85,7 +85,7 @@ func (w *worker) handle(p *packetIn) {
 	seg, err := packet.Parse(p.bytes)
 	if err != nil { // a fragment, or no TCP after all: not ours
 		w.totals.foreign.Add(1)
-		w.queue.verdict(&verdictOut{id: p.id})
+		w.queue.verdict(verdictOut{id: p.id})
 		return
 	}
 	now := w.clock()
@@ -174,7 +174,7 @@ func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Se
 		sig |= sigRelease
 	}
 	f.Pass(dir, seg)
-	w.answer(&verdictOut{id: p.id, priority: p.priority, signal: sig}, f, dir)
+	w.answer(verdictOut{id: p.id, priority: p.priority, signal: sig}, f, dir)
 }
 
 // commit carries out what the faults decided. It is the only place where a
@@ -192,7 +192,7 @@ func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.
 	if !out.drop && w.hold(p, f, dir, &out, passing, now) {
 		return
 	}
-	w.answer(&out, f, dir)
+	w.answer(out, f, dir)
 }
 
 // signals says what the kernel's sets must learn about the flow.
@@ -227,7 +227,7 @@ func (w *worker) forget(f *entry) signal {
 
 // answer gives a verdict. A drop that the sets must learn of is an accept with
 // sigDrop: the packet drops itself once the sets are changed.
-func (w *worker) answer(v *verdictOut, f *entry, dir faults.Direction) {
+func (w *worker) answer(v verdictOut, f *entry, dir faults.Direction) {
 	if v.signal != 0 && w.bySet {
 		w.answerBySet(v, f)
 		return
@@ -322,7 +322,7 @@ func (w *worker) drain() error {
 	w.runPosted()
 	for len(w.holder.heap) > 0 {
 		if l := w.holder.take(); l.kind == releasePacket {
-			w.queue.verdict(&verdictOut{id: l.id, bytes: l.pkt})
+			w.queue.verdict(verdictOut{id: l.id, bytes: l.pkt})
 		} else if l.kind == sendPacket {
 			w.send(l.pkt, l.mark, l.iface)
 		}
@@ -336,7 +336,7 @@ func (w *worker) drain() error {
 			return err
 		}
 		for i := range n {
-			w.queue.verdict(&verdictOut{id: w.pkts[i].id})
+			w.queue.verdict(verdictOut{id: w.pkts[i].id})
 		}
 	}
 }

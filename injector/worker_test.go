@@ -1,0 +1,308 @@
+package injector
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
+)
+
+// fakeQueue plays the kernel's queue: it records the verdicts.
+type fakeQueue struct{ verdicts []verdictOut }
+
+func (q *fakeQueue) receive([]packetIn, time.Duration) (int, error) { return 0, nil }
+func (q *fakeQueue) verdict(v verdictOut) {
+	c := v
+	if v.bytes != nil {
+		c.bytes = append([]byte(nil), v.bytes...)
+	}
+	q.verdicts = append(q.verdicts, c)
+}
+func (q *fakeQueue) flush() error { return nil }
+func (q *fakeQueue) wake()        {}
+func (q *fakeQueue) close() error { return nil }
+
+// fakeSender records what is sent.
+type fakeSender struct {
+	pkts  [][]byte
+	marks []uint32
+}
+
+func (s *fakeSender) send(pkt []byte, mark, _ uint32) error {
+	s.pkts, s.marks = append(s.pkts, append([]byte(nil), pkt...)), append(s.marks, mark)
+	return nil
+}
+func (s *fakeSender) close() error { return nil }
+
+// fakeSets records the changes to the kernel's sets.
+type fakeSets struct{ ops []string }
+
+func (s *fakeSets) setFlow(op, what string, _ flowKey) error {
+	s.ops = append(s.ops, op+" "+what)
+	return nil
+}
+func (s *fakeSets) idle(flowKey) time.Duration { return 0 }
+
+// bench is a worker between two fakes, with a clock that the test sets.
+type bench struct {
+	*worker
+	q    *fakeQueue
+	s    *fakeSender
+	sets *fakeSets
+	now  time.Duration
+	id   uint32
+}
+
+func newBench(t testing.TB, rules ...Rule) *bench {
+	t.Helper()
+	cfg := Config{Rules: rules}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
+	dead, _ := newDeadMan(-1)
+	b.worker = &worker{
+		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: dead, totals: &totals{},
+		clock: func() time.Duration { return b.now }, flows: newFlowTable(), log: slog.New(slog.DiscardHandler),
+	}
+	b.worker.flows.forgotten = b.worker.forgotten
+	return b
+}
+
+var (
+	client = netip.MustParseAddrPort("10.0.0.1:40000")
+	server = netip.MustParseAddrPort("10.0.0.2:5432")
+)
+
+// segment builds a segment from client to server, or back.
+func segment(dir faults.Direction, flags packet.Flags, seq, ack packet.Seq, payload string) []byte {
+	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: true, Seq: seq, Ack: ack, Flags: flags, Window: 1000}
+	if dir == faults.Reply {
+		f.Src, f.Dst = server, client
+	}
+	return f.Append(nil, []byte(payload))
+}
+
+// judge has the worker judge a packet and returns the verdict.
+func (b *bench) judge(t testing.TB, hook uint8, pkt []byte) verdictOut {
+	t.Helper()
+	b.id++
+	before := len(b.q.verdicts)
+	b.handle(&packetIn{id: b.id, hook: hook, bytes: pkt, mark: 7, priority: 5})
+	if n := len(b.q.verdicts) - before; n != 1 {
+		t.Fatalf("%d verdicts for one packet", n)
+	}
+	return b.q.verdicts[before]
+}
+
+func model(t testing.TB, name string, knobs ...string) NamedModel {
+	t.Helper()
+	k, err := faults.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := k.New()
+	for i := 0; i < len(knobs); i += 2 {
+		if err := faults.Set(m, knobs[i], knobs[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return NamedModel{name, m}
+}
+
+func ruleOf(m NamedModel) Rule {
+	return Rule{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: []NamedModel{m}}
+}
+
+const (
+	localIn  = unix.NF_INET_LOCAL_IN
+	localOut = unix.NF_INET_LOCAL_OUT
+	forward  = unix.NF_INET_FORWARD
+)
+
+func TestForeignPacketsPass(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "reset")))
+	udp := segment(faults.Original, packet.SYN, 0, 0, "")
+	udp[9] = 17
+	if v := b.judge(t, forward, udp); v.drop || v.signal != 0 {
+		t.Errorf("verdict %+v on a packet that is no TCP", v)
+	}
+	if got := b.totals.foreign.Load(); got != 1 {
+		t.Errorf("foreign = %d, want 1", got)
+	}
+}
+
+func TestDropWithCaptureIsOneVerdict(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "reset", "at", "syn")))
+	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	if want := sigForget | sigCapture | sigDrop; v.drop || v.signal != want {
+		t.Errorf("verdict drop=%v signal=%#x, want an accept with signal %#x", v.drop, v.signal, want)
+	}
+	if len(b.s.pkts) != 1 || b.s.marks[0] != 7 {
+		t.Fatalf("sent %d packets with marks %v, want one with the mark of its flow", len(b.s.pkts), b.s.marks)
+	}
+	rst, err := packet.Parse(b.s.pkts[0])
+	if err != nil || rst.Flags() != packet.RST|packet.ACK || rst.Ack() != 101 || rst.Seq() != 0 {
+		t.Errorf("forged %v seq %d ack %d, %v; want R. seq 0 ack 101", rst.Flags(), rst.Seq(), rst.Ack(), err)
+	}
+}
+
+func TestReplySaysItsDirection(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
+	v := b.judge(t, forward, segment(faults.Reply, packet.ACK, 1, 1, "x"))
+	if want := sigAdmit | sigReply; v.signal != want {
+		t.Errorf("signal %#x, want %#x", v.signal, want)
+	}
+	if v.priority != 5 {
+		t.Errorf("priority %d, want the packet's own, 5", v.priority)
+	}
+}
+
+func TestUnchosenFlowIsReleasedOnce(t *testing.T) {
+	r := ruleOf(model(t, "reset"))
+	r.Pick.Skip = 1
+	b := newBench(t, r)
+	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	if want := sigForget | sigRelease; v.signal != want {
+		t.Errorf("signal %#x on the first segment, want %#x", v.signal, want)
+	}
+	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "")); v.signal != 0 {
+		t.Errorf("signal %#x on the second segment, want none", v.signal)
+	}
+}
+
+func TestNewConnectionOnOldAddresses(t *testing.T) {
+	r := ruleOf(model(t, "reset", "at", "syn"))
+	r.Pick.First = 1
+	b := newBench(t, r)
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, "")); !v.drop {
+		t.Errorf("a retransmitted SYN of a dead connection got %+v, want a drop", v)
+	}
+	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.drop || v.signal&sigForget == 0 {
+		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
+	}
+	if n := len(b.flows.flows); n != 1 {
+		t.Errorf("%d flows known, want 1", n)
+	}
+}
+
+// delayModel holds everything back.
+type delayModel struct{ by time.Duration }
+
+func (m delayModel) Validate() error           { return nil }
+func (m delayModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
+func (m delayModel) New() faults.Fault         { return m }
+func (m delayModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
+	if ev.At < time.Second { // the fault ends while packets are still held
+		out.Delay(m.by)
+	}
+	return faults.Pass
+}
+
+// TestHeld holds that a packet is held in the queue where that is harmless and
+// copied, dropped and sent again where it is not, and that nothing overtakes.
+func TestHeld(t *testing.T) {
+	for name, hook := range map[string]uint8{"input": localIn, "forward": forward, "output": localOut} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, ruleOf(NamedModel{"delay", delayModel{50 * time.Millisecond}}))
+			first := segment(faults.Original, packet.ACK, 1, 1, "first")
+			second := segment(faults.Original, packet.ACK, 6, 1, "second")
+			b.now = time.Second - 10*time.Millisecond
+			b.handle(&packetIn{id: 1, hook: hook, bytes: first})
+			b.now = time.Second + 10*time.Millisecond
+			b.handle(&packetIn{id: 2, hook: hook, bytes: second})
+			early := len(b.q.verdicts)
+			b.runDue(time.Second + 39*time.Millisecond)
+			if len(b.s.pkts) != 0 || len(b.q.verdicts) != early {
+				t.Error("something left before its time")
+			}
+			b.runDue(time.Second + 40*time.Millisecond)
+			if hook == localOut {
+				for _, v := range b.q.verdicts {
+					if !v.drop {
+						t.Errorf("verdict %+v in output, want a drop", v)
+					}
+				}
+				if len(b.s.pkts) != 2 || string(b.s.pkts[0]) != string(first) || string(b.s.pkts[1]) != string(second) {
+					t.Errorf("sent %d packets, want both, byte for byte and in order", len(b.s.pkts))
+				}
+				return
+			}
+			if len(b.q.verdicts) != 2 || b.q.verdicts[0].id != 1 || b.q.verdicts[1].id != 2 || len(b.s.pkts) != 0 {
+				t.Errorf("verdicts %+v, want 1 and 2 accepted in order", b.q.verdicts)
+			}
+		})
+	}
+}
+
+// TestDrainLosesNothing holds that the end of a run lets go what is held.
+func TestDrainLosesNothing(t *testing.T) {
+	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
+	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "held")})
+	b.handle(&packetIn{id: 2, hook: localOut, bytes: segment(faults.Reply, packet.ACK, 1, 5, "copied")})
+	if err := b.drain(); err != nil {
+		t.Fatal(err)
+	}
+	var accepted int
+	for _, v := range b.q.verdicts {
+		if !v.drop {
+			accepted++
+		}
+	}
+	if accepted != 1 || len(b.s.pkts) != 1 {
+		t.Errorf("%d accepted and %d sent at the end, want one each", accepted, len(b.s.pkts))
+	}
+}
+
+// TestNoAllocs holds that judging the packets of a known flow allocates
+// nothing, whatever fault watches.
+func TestNoAllocs(t *testing.T) {
+	for _, m := range []NamedModel{
+		model(t, "syn-drop"), model(t, "idle-expire", "after", "1h"), model(t, "reset", "at", "bytes=1000000"),
+		model(t, "half-open", "at", "now", "peer", "crashed"), model(t, "reset", "at", "now"),
+	} {
+		t.Run(m.Name, func(t *testing.T) {
+			b := newBench(t, ruleOf(m))
+			quiet := &silentQueue{}
+			b.queue, b.sender = quiet, quiet
+			there, back := segment(faults.Original, packet.ACK, 1, 1, "ping"), segment(faults.Reply, packet.ACK, 1, 5, "pong")
+			p := packetIn{id: 1, hook: forward}
+			judge := func() {
+				p.bytes = there
+				b.handle(&p)
+				p.bytes = back
+				b.handle(&p)
+			}
+			judge()
+			if n := testing.AllocsPerRun(1000, judge); n != 0 {
+				t.Errorf("%v allocations for two packets, want none", n)
+			}
+		})
+	}
+}
+
+// silentQueue records nothing.
+type silentQueue struct{}
+
+func (*silentQueue) receive([]packetIn, time.Duration) (int, error) { return 0, nil }
+func (*silentQueue) verdict(verdictOut)                            {}
+func (*silentQueue) flush() error                                   { return nil }
+func (*silentQueue) wake()                                          {}
+func (*silentQueue) close() error                                   { return nil }
+func (*silentQueue) send([]byte, uint32, uint32) error              { return nil }
+
+func BenchmarkJudge(b *testing.B) {
+	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))
+	quiet := &silentQueue{}
+	w.queue, w.sender = quiet, quiet
+	p := packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.handle(&p)
+	}
+}
