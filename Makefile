@@ -20,7 +20,7 @@ test: ## every test, race detector on
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	$(GO) vet $(PKGS)
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@2026.1 $(PKGS)
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 $(PKGS)
 
 fuzz: ## the parsers against random bytes
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)

@@ -58,9 +58,3 @@ func (p *prober) ask(ev *Event, out *Effects) bool {
 	out.Wake(probeAgain)
 	return true
 }
-
-// answered reports whether the segment says what was asked: it comes from the
-// end that was asked and acknowledges.
-func (p *prober) answered(ev *Event) bool {
-	return p.asked != Both && ev.Dir.From() == p.asked && ev.Seg.Flags().Has(packet.ACK)
-}

@@ -209,8 +209,8 @@ const (
 	nfHeader  = 4  // struct nfgenmsg
 	nlaHeader = 4  // struct nlattr
 
-	msgPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0 // NFQNL_MSG_PACKET
-	msgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1 // NFQNL_MSG_VERDICT
+	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // NFQNL_MSG_PACKET, 0 in its subsystem
+	msgVerdict = msgPacket | 1               // NFQNL_MSG_VERDICT
 
 	attrPacketHdr  = 1  // NFQA_PACKET_HDR: id be32, hw_protocol be16, hook u8
 	attrVerdictHdr = 2  // NFQA_VERDICT_HDR: verdict be32, id be32

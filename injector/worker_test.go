@@ -290,7 +290,7 @@ func TestNoAllocs(t *testing.T) {
 type silentQueue struct{}
 
 func (*silentQueue) receive([]packetIn, time.Duration) (int, error) { return 0, nil }
-func (*silentQueue) verdict(verdictOut)                            {}
+func (*silentQueue) verdict(verdictOut)                             {}
 func (*silentQueue) flush() error                                   { return nil }
 func (*silentQueue) wake()                                          {}
 func (*silentQueue) close() error                                   { return nil }
