@@ -119,7 +119,22 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 		w.stop()
 		err = <-ended
 	}
+	i.count(kernel)
 	return errors.Join(err, kernel.nft.remove())
+}
+
+// count takes down what only the rules' counters know. A queue that fails open
+// counts nothing itself.
+func (i *Injector) count(k *kernelSide) {
+	queued, full, err := k.nft.counts(k.rules)
+	if err != nil {
+		i.cfg.Logger.Warn("counters not read", "error", err)
+		return
+	}
+	if seen := i.totals.diverted.Load(); queued > seen {
+		i.totals.overruns.Store(queued - seen)
+	}
+	i.totals.setFull.Store(full)
 }
 
 // forgotten takes a flow that the worker no longer knows out of the one kernel
@@ -137,6 +152,7 @@ type kernelSide struct {
 	ask    *applier // reads sets beside it
 	queue  *nfqueue
 	sender *rawSender
+	rules  *ruleset
 }
 
 // open acquires everything and puts the rules in, in the order that leaves no
@@ -165,8 +181,8 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	}
 	i.queue.Store(uint32(k.queue.number))
 	k.nft.nftQueue, k.nft.owned = k.can.nftQueue, k.can.tableOwner
-	rs := newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), k.queue.number)
-	if err = k.nft.apply(rs); err != nil {
+	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), k.queue.number)
+	if err = k.nft.apply(k.rules); err != nil {
 		return k, err
 	}
 	k.ask.table, k.ask.sets = k.nft.table, k.nft.sets

@@ -122,6 +122,9 @@ func TestSetsByVerdict(t *testing.T) {
 					talk(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 5432), 20)
 					diverted := inj.totals.diverted.Load()
 					stop()
+					if got := tableNames(t, ns); len(got) != 0 {
+						t.Errorf("tables left: %v", got)
+					}
 					if want == "released" && diverted != 1 {
 						t.Errorf("%d packets of a released flow entered user space, want 1", diverted)
 					}
@@ -135,7 +138,7 @@ func TestSetsByVerdict(t *testing.T) {
 }
 
 // startInjector runs an injector in the namespace until the returned function
-// is called, which checks that nothing is left.
+// is called.
 func startInjector(t *testing.T, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
 	t.Helper()
 	ready := make(chan struct{})
@@ -169,9 +172,6 @@ func startInjector(t *testing.T, ns *os.File, bySet bool, cfg Config) (*Injector
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("run: %v", err)
-		}
-		if got := tableNames(t, ns); len(got) != 0 {
-			t.Errorf("tables left: %v", got)
 		}
 	}
 	t.Cleanup(stop)
@@ -208,5 +208,32 @@ func talk(t *testing.T, at netip.AddrPort, n int) {
 		if _, err := io.ReadFull(c, buf); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestTwoAtOnce holds that two instances in one namespace do not disturb each
+// other: a verdict's signals reach only the sets of its own instance.
+func TestTwoAtOnce(t *testing.T) {
+	ns := inKernel(t)
+	target := Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}
+	all := fake(faults.Diversion{All: true})
+	whole, stopWhole := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target, Faults: all}}})
+	once, stopOnce := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target, Pick: Pick{Skip: 1000}, Faults: all}}})
+	talk(t, netip.MustParseAddrPort("127.0.0.1:5432"), 20)
+	if got := once.totals.diverted.Load(); got != 1 {
+		t.Errorf("the instance that released the flow saw %d packets, want 1", got)
+	}
+	if got := whole.totals.diverted.Load(); got < 40 {
+		t.Errorf("the instance that wants the flow whole saw %d packets, want 40 or more", got)
+	}
+	stopOnce()
+	stopWhole()
+	for _, i := range []*Injector{whole, once} {
+		if n := i.Stats().Overruns; n != 0 {
+			t.Errorf("%d overruns counted, want none", n)
+		}
+	}
+	if got := tableNames(t, ns); len(got) != 0 {
+		t.Errorf("tables left: %v", got)
 	}
 }

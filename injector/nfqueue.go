@@ -22,8 +22,8 @@ const (
 	queueLen   = 1 << 16 // packets the kernel keeps for us before it lets them pass
 	readBuffer = 32 << 20
 
-	firstQueue = 61440 // where the search for a free queue number starts
-	lastQueue  = firstQueue + 1023
+	firstQueue = 61440           // where the search for a free queue number starts
+	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
 )
 
 // nfqueue is the kernel's queue. go-nfqueue opens, binds and configures it;

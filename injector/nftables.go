@@ -137,6 +137,45 @@ func (a *applier) remove() error {
 	return nil
 }
 
+// counts reads the rules' counters: how many packets were queued, let pass
+// because the queue was full included, and how often a flow found no room in
+// the idle set. rs is what was applied.
+func (a *applier) counts(rs *ruleset) (queued, full uint64, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range rs.chains {
+		if c.hook != "" {
+			continue
+		}
+		rules, err := a.conn.GetRules(a.table, a.chains[c.name])
+		if err != nil {
+			return 0, 0, fmt.Errorf("read counters of chain %s: %w", c.name, err)
+		}
+		for i, r := range c.rules {
+			if i >= len(rules) {
+				break
+			}
+			n := packets(rules[i])
+			switch r[len(r)-1] {
+			case count{full: true}:
+				full += n
+			case statement(enqueue{rs.queue}):
+				queued += n
+			}
+		}
+	}
+	return queued, full, nil
+}
+
+func packets(r *nftables.Rule) uint64 {
+	for _, e := range r.Exprs {
+		if c, ok := e.(*expr.Counter); ok {
+			return c.Packets
+		}
+	}
+	return 0
+}
+
 // close ends the connection, and with it the table if it is still there.
 func (a *applier) close() error { return a.conn.CloseLasting() }
 

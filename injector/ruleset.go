@@ -50,8 +50,10 @@ const (
 )
 
 const (
-	judgePriority = -150 // where mangle sits: after conntrack, before NAT
-	laterPriority = judgePriority + 1
+	// judgePriority is where mangle sits: after conntrack, before NAT. A second
+	// instance in the same namespace comes two further down, so that each
+	// clears its signals before the next one judges.
+	judgePriority = -150
 
 	// releasedFor is how long the kernel remembers that a flow was released.
 	// A flow that lives longer costs one more trip to user space, which does
@@ -64,6 +66,7 @@ const (
 // ruleset is a table: its sets and chains in the order they are made.
 type ruleset struct {
 	table  string
+	queue  uint16
 	sets   []set
 	chains []chain
 }
@@ -90,7 +93,7 @@ func (c *chain) add(s ...statement) { c.rules = append(c.rules, s) }
 
 // newRuleset compiles the rules of a Config. queue is the number of the queue.
 func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
-	rs := &ruleset{table: table}
+	rs := &ruleset{table: table, queue: queue}
 	judge, later := chain{name: "judge"}, chain{name: "later"}
 	for _, c := range []*chain{&judge, &later} {
 		c.add(priorityIs(ownSign), verdict("accept"))
@@ -111,18 +114,27 @@ func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	later.add(priorityHas(sigDrop), count{}, verdict("drop"))
 	later.add(priorityHas(sigAll), clearSignals{})
 
-	rs.chains = append(append(sub, judge, later), hooks()...)
+	rs.chains = append(append(sub, judge, later), hooks(priorityOf(queue))...)
 	return rs
+}
+
+// priorityOf is the priority of the judge chains of the instance that has the
+// queue of that number; its later chains come one behind.
+func priorityOf(queue uint16) int {
+	if queue < firstQueue || queue > lastQueue {
+		return judgePriority
+	}
+	return judgePriority + 2*int(queue-firstQueue)
 }
 
 // hooks are the places where packets are met. The loopback device is passed
 // over in output: its packets are judged in input, where they may be held.
-func hooks() []chain {
+func hooks(priority int) []chain {
 	var cs []chain
 	for _, at := range []struct {
 		prefix   string
 		priority int
-	}{{"judge", judgePriority}, {"later", laterPriority}} {
+	}{{"judge", priority}, {"later", priority + 1}} {
 		for _, hook := range []string{"input", "forward", "output"} {
 			c := chain{name: at.prefix + "_" + hook, hook: hook, priority: at.priority}
 			if hook == "output" {

@@ -335,6 +335,7 @@ func (w *worker) drain() error {
 		if n == 0 || err != nil {
 			return err
 		}
+		w.totals.diverted.Add(uint64(n))
 		for i := range n {
 			w.queue.verdict(verdictOut{id: w.pkts[i].id})
 		}
