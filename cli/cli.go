@@ -4,51 +4,49 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 )
 
-// The exit codes of the contract.
-const (
-	exitOK        = 0
-	exitFailure   = 1 // runtime failure
-	exitUsage     = 2 // usage, or bad configuration
-	exitAssert    = 3 // an assertion, probe or verified command failed
-	exitNotFired  = 4 // the fault never fired
-	exitPreflight = 5 // permission or kernel feature missing
-	exitRefused   = 6 // refused by a safety rail
-)
-
-// exitError is an error that knows its exit code.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
-// env is what a command needs of the world, so that tests can give it another
-// one.
-type env struct {
+// host is everything a command needs of the world, so that a test can give it
+// another one.
+type host struct {
 	stdout, stderr io.Writer
+	terminal       bool // stdout is one: live line and colours
+	width          int  // of the terminal, or of what is printed to none
 	getenv         func(string) string
-	ctx            context.Context
-	start          func(cfg injector.Config) (session, error)
+	environ        func() []string
+
+	now     func() time.Time
+	after   func(time.Duration) <-chan time.Time
+	signals func() (c <-chan os.Signal, stop func())
+	exit    func(code int) // ends the process at once, at a second signal
+	seed    func() uint64  // draws a seed that a double holds exactly
+
+	start   func(injector.Config) (session, error)
+	probe   func() []injector.Feature
+	cleanup func() ([]string, error)
+	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
+
+	proc      string   // where /proc is
+	netnsDirs []string // where named network namespaces are
 }
 
-// session is a run of the injector.
+// session is one run of the injector: the part of injector.Injector that this
+// package uses.
 type session interface {
 	Run(ctx context.Context) error
 	Stats() injector.Snapshot
@@ -56,165 +54,151 @@ type session interface {
 }
 
 // Main runs faultctl with the given arguments, the program's name first, and
-// returns its exit code.
-func Main(args []string) int {
-	return run(&env{
-		stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, ctx: context.Background(),
-		start: func(cfg injector.Config) (session, error) { return injector.New(cfg) },
-	}, args)
+// returns its exit code. It returns only when everything is as before.
+func Main(args []string) int { return thisHost().run(args) }
+
+// thisHost is the world as it is.
+func thisHost() *host {
+	width, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		width = defaultWidth
+	}
+	return &host{
+		stdout: os.Stdout, stderr: os.Stderr,
+		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
+		width:    width,
+		getenv:   os.Getenv, environ: os.Environ,
+		now: time.Now, after: time.After, signals: notify, exit: os.Exit,
+		seed:    func() uint64 { return uint64(rand.Uint32()) },
+		start:   func(cfg injector.Config) (session, error) { return injector.New(cfg) },
+		probe:   injector.Probe,
+		cleanup: injector.Cleanup,
+		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		proc:      "/proc",
+		netnsDirs: []string{"/run/netns", "/var/run/netns"},
+	}
 }
 
-func run(e *env, args []string) int {
-	args, err := faultFirst(args)
-	if err == nil {
-		err = newApp(e).RunContext(e.ctx, args)
-	}
-	return report(e, err)
+func notify() (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
 }
 
-// report tells the user of an error and returns the exit code that goes with
-// it.
-func report(e *env, err error) int {
+// run is Main on any host.
+func (h *host) run(args []string) int {
+	app := h.app()
+	tidy, err := faultFirst(app, args)
 	if err == nil {
-		return exitOK
+		cli.HelpPrinter = h.printHelp
+		err = app.RunContext(context.Background(), tidy)
 	}
-	code := codeOf(err)
-	var quiet quietExit
-	if !errors.As(err, &quiet) {
-		fmt.Fprintf(e.stderr, "faultctl: %v\n", err)
-		if hint := hintFor(err); hint != "" {
-			fmt.Fprintf(e.stderr, "  %s\n", hint)
+	return h.report(args, err)
+}
+
+// app is the command line as urfave/cli wants it.
+func (h *host) app() *cli.App {
+	app := &cli.App{
+		Name:                      "faultctl",
+		Usage:                     "make TCP connections die as they do in production",
+		Writer:                    h.stdout,
+		ErrWriter:                 h.stderr,
+		HideVersion:               true,
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true, // --to 10.0.0.5:80,443 is one target
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              onUsageError,
+		Flags:                     []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
+		Commands: []*cli.Command{
+			h.injectCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
+			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
+			h.helpCommand(),
+		},
+		Action: h.bare,
+	}
+	for _, c := range app.Commands {
+		uniform(c)
+		for _, sub := range c.Subcommands {
+			uniform(sub)
 		}
 	}
-	return code
-}
-
-// quietExit is the end of a command that has said all there is to say.
-type quietExit int
-
-func (q quietExit) Error() string { return fmt.Sprintf("exit %d", int(q)) }
-
-func codeOf(err error) int {
-	var quiet quietExit
-	var exit *exitError
-	switch {
-	case errors.As(err, &quiet):
-		return int(quiet)
-	case errors.As(err, &exit):
-		return exit.code
-	case errors.Is(err, injector.ErrConfig), errors.Is(err, injector.ErrNoNamespace):
-		return exitUsage
-	case errors.Is(err, injector.ErrPermission), errors.Is(err, injector.ErrNotSupported):
-		return exitPreflight
-	}
-	return exitFailure
-}
-
-// hintFor says what to do about an error.
-func hintFor(err error) string {
-	switch {
-	case errors.Is(err, injector.ErrPermission):
-		return "This needs CAP_NET_ADMIN and CAP_NET_RAW: use sudo, or try it without root in namespaces of your own (unshare -Urn, or faultctl demo). faultctl doctor says more."
-	case errors.Is(err, injector.ErrNotSupported):
-		return "faultctl doctor says what this kernel lacks and what to do about it."
-	}
-	return ""
-}
-
-func newApp(e *env) *cli.App {
-	app := &cli.App{
-		Name:      "faultctl",
-		Usage:     "make TCP connections die as they do in production",
-		UsageText: "faultctl inject FAULT [flags]      faultctl faults [FAULT]      faultctl demo [FAULT]",
-		Description: "Does my service survive every way in which a TCP connection dies?\n\n" +
-			"   faultctl inject idle-expire --after 300s --to :5432\n" +
-			"   faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n" +
-			"   faultctl faults idle-expire",
-		Writer:                 e.stdout,
-		ErrWriter:              e.stderr,
-		HideVersion:            true,
-		HideHelpCommand:        true,
-		Suggest:                false,
-		UseShortOptionHandling: false,
-		ExitErrHandler:         func(*cli.Context, error) {},
-		OnUsageError:           onUsageError,
-		CommandNotFound:        nil,
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				names := make([]string, 0, len(c.App.Commands))
-				for _, cmd := range c.App.Commands {
-					names = append(names, cmd.Name)
-				}
-				return usageError("unknown command %q%s", c.Args().First(), faults.DidYouMean(c.Args().First(), names))
-			}
-			return cli.ShowAppHelp(c)
-		},
-		Commands: []*cli.Command{
-			injectCommand(e), demoCommand(e), faultsCommand(e), doctorCommand(e), cleanupCommand(e), versionCommand(e), completionCommand(e),
-		},
+	app.Setup() // completes the HelpName of each command
+	for _, c := range app.Commands {
+		for _, sub := range c.Subcommands {
+			sub.HelpName = c.HelpName + " " + sub.Name
+		}
 	}
 	return app
 }
 
-// onUsageError turns what the flag parser says into an error of the contract.
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		name = strings.TrimPrefix(name, "-")
-		var names []string
-		for _, f := range c.Command.Flags {
-			names = append(names, f.Names()...)
-		}
-		return usageError("unknown flag --%s%s", name, faults.DidYouMean(name, names))
-	}
-	return usageError("%s", text)
+// uniform sets what is the same for each command and subcommand.
+func uniform(c *cli.Command) {
+	c.HideHelpCommand = true
+	c.OnUsageError = onUsageError
 }
 
-// takesFault are the commands whose first argument is a FAULT.
-var takesFault = map[string]bool{"inject": true, "demo": true}
-
-// faultFirst puts the FAULT of a command before its flags, and the knobs of a
-// SPEC among them, so that people may write them in any order.
-func faultFirst(args []string) ([]string, error) {
-	if len(args) < 3 || !takesFault[args[1]] {
-		return args, nil
+// bare is faultctl without a command.
+func (h *host) bare(c *cli.Context) error {
+	if c.Bool("version") {
+		return h.version(c)
 	}
-	at := -1
-	for i := 2; i < len(args) && at < 0; i++ {
-		a := args[i]
-		switch {
-		case a == "--":
-			return args, nil
-		case !strings.HasPrefix(a, "-"):
-			at = i
-		case !strings.Contains(a, "=") && !isSwitch(strings.TrimLeft(a, "-")):
-			i++ // the flag's value
-		}
+	if !c.Args().Present() {
+		return cli.ShowAppHelp(c)
 	}
-	if at < 0 {
-		return args, nil
-	}
-	s, err := parseSpec(args[at])
-	if err != nil {
-		return nil, err
-	}
-	out := append([]string{args[0], args[1], s.name}, s.flags()...)
-	out = append(out, args[2:at]...)
-	return append(out, args[at+1:]...), nil
+	return unknownCommand(c.App, c.Args().First())
 }
 
-// isSwitch reports whether the flag takes no value.
-func isSwitch(name string) bool {
-	switch name {
-	case "help", "h", "new-only", "dry-run", "expect-fired", "allow-idle":
-		return true
+func unknownCommand(app *cli.App, name string) error {
+	var names []string
+	for _, cmd := range app.Commands {
+		if !cmd.Hidden {
+			names = append(names, cmd.Name)
+		}
 	}
-	for _, k := range faults.Catalog {
-		for _, knob := range faults.Knobs(k.New()) {
-			if knob.Name == name && knob.Type == "bool" {
-				return true
+	if _, err := faults.Find(name); err == nil {
+		return usageError("unknown command %q: it is a fault; did you mean faultctl inject %s?", name, name)
+	}
+	return usageError("unknown command %q%s", name, faults.DidYouMean(name, names)).
+		hint("Commands: " + strings.Join(names, ", ") + ".")
+}
+
+// helpCommand is faultctl help [COMMAND [FAULT]].
+func (h *host) helpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "help", Hidden: true, Usage: "say how to use a command", ArgsUsage: "[COMMAND [FAULT]]",
+		Action: func(c *cli.Context) error {
+			args := c.Args().Slice()
+			if len(args) == 0 {
+				h.printHelp(h.stdout, "", c.App)
+				return nil
 			}
-		}
+			cmd := c.App.Command(args[0])
+			if cmd == nil {
+				return unknownCommand(c.App, args[0])
+			}
+			if len(args) > 1 {
+				sub := cmd.Command(args[1])
+				if sub == nil {
+					_, err := faults.Find(args[1])
+					if err == nil {
+						err = fmt.Errorf("%s takes no fault", args[0])
+					}
+					return usageError("help %s: %w", args[0], err)
+				}
+				cmd = sub
+			}
+			h.printHelp(h.stdout, "", cmd)
+			return nil
+		},
 	}
-	return false
+}
+
+// noArguments refuses arguments behind a command that takes none.
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return usageError("%s: unexpected argument %q", c.Command.Name, c.Args().First())
+	}
+	return nil
 }

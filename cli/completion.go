@@ -1,96 +1,178 @@
 package cli
 
 import (
+	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
 
-func completionCommand(e *env) *cli.Command {
+// The scripts hand the words typed so far to faultctl __complete, which
+// answers with candidates, one a line, name and meaning with a tab between.
+var (
+	//go:embed completion.bash
+	bashScript string
+	//go:embed completion.zsh
+	zshScript string
+	//go:embed completion.fish
+	fishScript string
+)
+
+var shells = []string{"bash", "zsh", "fish"}
+
+func (h *host) completionCommand() *cli.Command {
 	return &cli.Command{
-		Name:            "completion",
-		Usage:           "print a completion script for bash, zsh or fish",
-		UsageText:       "source <(faultctl completion bash)",
-		HideHelpCommand: true,
-		OnUsageError:    onUsageError,
+		Name: "completion", Usage: "print a completion script for bash, zsh or fish", ArgsUsage: "bash|zsh|fish",
+		Description: "source <(faultctl completion bash)\n" +
+			"faultctl completion zsh > \"${fpath[1]}/_faultctl\"\n" +
+			"faultctl completion fish > ~/.config/fish/completions/faultctl.fish",
 		Action: func(c *cli.Context) error {
-			var script func(*cli.App) string
-			switch c.Args().First() {
-			case "bash":
-				script = bashCompletion
-			case "zsh":
-				script = func(a *cli.App) string {
-					return "#compdef faultctl\nautoload -U +X bashcompinit && bashcompinit\n" + bashCompletion(a)
-				}
-			case "fish":
-				script = fishCompletion
-			default:
-				return usageError("completion for which shell? bash, zsh or fish")
+			script, ok := map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[c.Args().First()]
+			if !ok || c.Args().Len() != 1 {
+				return usageError("completion: for which shell?%s", faults.DidYouMean(c.Args().First(), shells)).
+					hint("faultctl completion bash, zsh or fish; --help shows where the script goes.")
 			}
-			fmt.Fprint(e.stdout, script(c.App))
+			fmt.Fprint(h.stdout, script)
 			return nil
 		},
 	}
 }
 
-// words are what may follow a command: its flags, and the faults where one is
-// taken.
-func words(cmd *cli.Command) (flags, names []string) {
-	for _, f := range cmd.Flags {
-		for _, n := range f.Names() {
-			if len(n) > 1 {
-				flags = append(flags, "--"+n)
+// completeCommand is what the scripts call. Its arguments are the words behind
+// faultctl; the last one is the word being typed, empty or not.
+func (h *host) completeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "__complete", Hidden: true, SkipFlagParsing: true, HideHelp: true,
+		Action: func(c *cli.Context) error {
+			args := c.Args().Slice()
+			if len(args) > 0 && args[0] == "--" {
+				args = args[1:]
 			}
-		}
+			for _, cand := range h.complete(c.App, args) {
+				fmt.Fprintf(h.stdout, "%s\t%s\n", cand.word, cand.meaning)
+			}
+			return nil
+		},
 	}
-	if takesFault[cmd.Name] || cmd.Name == "faults" {
-		names = faults.Names()
-	}
-	if cmd.Name == "completion" {
-		names = []string{"bash", "zsh", "fish"}
-	}
-	return flags, names
 }
 
-func bashCompletion(app *cli.App) string {
-	var b strings.Builder
-	b.WriteString("_faultctl() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} words\n\tcase \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n")
-	var top []string
-	for _, cmd := range app.Commands {
-		top = append(top, cmd.Name)
-		for _, sub := range cmd.Subcommands {
-			flags, _ := words(sub)
-			fmt.Fprintf(&b, "\t'%s %s') words='%s' ;;\n", cmd.Name, sub.Name, strings.Join(flags, " "))
-		}
+type candidate struct{ word, meaning string }
+
+// complete lists what the last of the words may become.
+func (h *host) complete(app *cli.App, args []string) []candidate {
+	if len(args) == 0 {
+		args = []string{""}
 	}
-	b.WriteString("\t*) case \"${COMP_WORDS[1]}\" in\n")
-	for _, cmd := range app.Commands {
-		flags, names := words(cmd)
-		fmt.Fprintf(&b, "\t\t%s) words='%s' ;;\n", cmd.Name, strings.Join(append(names, flags...), " "))
+	last := args[len(args)-1]
+	var all []candidate
+	switch cmd := app.Command(args[0]); {
+	case len(args) == 1:
+		all = commandCandidates(app)
+	case cmd != nil:
+		all = h.argumentCandidates(cmd, args[1:len(args)-1], last)
 	}
-	fmt.Fprintf(&b, "\t\t*) words='%s' ;;\n\t\tesac ;;\n\tesac\n", strings.Join(top, " "))
-	fmt.Fprintf(&b, "\t[ \"$COMP_CWORD\" -eq 1 ] && words='%s'\n", strings.Join(top, " "))
-	b.WriteString("\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -F _faultctl faultctl\n")
-	return b.String()
+	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
 }
 
-func fishCompletion(app *cli.App) string {
-	var b strings.Builder
-	b.WriteString("complete -c faultctl -f\n")
-	for _, cmd := range app.Commands {
-		fmt.Fprintf(&b, "complete -c faultctl -n __fish_use_subcommand -a %s -d '%s'\n", cmd.Name, strings.ReplaceAll(cmd.Usage, "'", ""))
-		_, names := words(cmd)
-		if len(names) > 0 {
-			fmt.Fprintf(&b, "complete -c faultctl -n '__fish_seen_subcommand_from %s' -a '%s'\n", cmd.Name, strings.Join(names, " "))
-		}
-		for _, owner := range append([]*cli.Command{cmd}, cmd.Subcommands...) {
-			flags, _ := words(owner)
-			for _, f := range flags {
-				fmt.Fprintf(&b, "complete -c faultctl -n '__fish_seen_subcommand_from %s' -l %s\n", owner.Name, strings.TrimPrefix(f, "--"))
-			}
+func commandCandidates(app *cli.App) []candidate {
+	var all []candidate
+	for _, c := range app.Commands {
+		if !c.Hidden {
+			all = append(all, candidate{c.Name, c.Usage})
 		}
 	}
-	return b.String()
+	return append(all, candidate{"help", "say how to use a command"})
+}
+
+// argumentCandidates completes a word behind a command: the value of the flag
+// before it, a flag, or a fault if there is none yet.
+func (h *host) argumentCandidates(cmd *cli.Command, before []string, last string) []candidate {
+	owner := cmd
+	for _, w := range before {
+		if sub := cmd.Command(strings.SplitN(w, ":", 2)[0]); sub != nil && owner == cmd {
+			owner = sub
+		}
+	}
+	if len(before) > 0 {
+		prev := before[len(before)-1]
+		if f := anyFlag(owner, strings.TrimLeft(prev, "-")); strings.HasPrefix(prev, "-") && f != nil && takesValue(f) {
+			return h.valueCandidates(owner.Name, f.Names()[0])
+		}
+	}
+	switch {
+	case strings.HasPrefix(last, "-"):
+		return flagCandidates(owner.Flags)
+	case cmd.Name == "completion" && len(before) == 0:
+		return []candidate{{"bash", ""}, {"zsh", ""}, {"fish", ""}}
+	case owner == cmd && len(cmd.Subcommands) > 0:
+		return faultCandidates()
+	}
+	return nil
+}
+
+func faultCandidates() []candidate {
+	var all []candidate
+	for _, k := range faults.Catalog {
+		all = append(all, candidate{k.Name, k.Cause})
+	}
+	return all
+}
+
+func flagCandidates(fs []cli.Flag) []candidate {
+	var all []candidate
+	for _, f := range fs {
+		_, usage := flagHelp(f)
+		all = append(all, candidate{"--" + f.Names()[0], usage})
+	}
+	return append(all, candidate{"--help", "say how to use it"})
+}
+
+// valueCandidates lists the values of a flag, where they are known.
+func (h *host) valueCandidates(fault, flag string) []candidate {
+	list := func(words []string) []candidate {
+		var all []candidate
+		for _, w := range words {
+			if w != "" {
+				all = append(all, candidate{w, ""})
+			}
+		}
+		return all
+	}
+	switch flag {
+	case "output":
+		return list([]string{"text", "json"})
+	case "log-level":
+		return list([]string{"debug", "info", "warn", "error"})
+	case "netns":
+		return list(h.netnsNames())
+	case "fault":
+		return faultCandidates()
+	}
+	kind, err := faults.Find(fault)
+	if err != nil {
+		return nil
+	}
+	if flag == "preset" {
+		var all []candidate
+		for _, p := range presets(kind) {
+			all = append(all, candidate{p.Name, p.After + " " + p.Then})
+		}
+		return all
+	}
+	for _, k := range faults.Knobs(kind.New()) {
+		if k.Name == flag && strings.Contains(k.Type, "|") {
+			return list(strings.Split(k.Type, "|"))
+		}
+		if k.Name == flag && k.Type == "trigger" {
+			var heads []string // match=TEXT and match=/RE2/ begin alike
+			for _, t := range triggers {
+				heads = append(heads, strings.TrimRight(t, "NDTEX/R2"))
+			}
+			return list(slices.Compact(heads))
+		}
+	}
+	return nil
 }

@@ -3,66 +3,89 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
-	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
 )
 
-func doctorCommand(e *env) *cli.Command {
+func (h *host) doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name:            "doctor",
-		Usage:           "say what this kernel and user can do, and what to do about each miss",
-		HideHelpCommand: true,
-		OnUsageError:    onUsageError,
-		Flags:           []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json"}},
-		Action: func(c *cli.Context) error {
-			features := injector.Probe()
-			if c.String("output") == "json" {
-				if err := json.NewEncoder(e.stdout).Encode(features); err != nil {
-					return err
-				}
-			}
-			missing := false
-			for _, f := range features {
-				missing = missing || f.Needed && !f.OK
-				if c.String("output") == "json" {
-					continue
-				}
-				mark := "ok     "
-				switch {
-				case !f.OK && f.Needed:
-					mark = "MISSING"
-				case !f.OK:
-					mark = "absent "
-				}
-				fmt.Fprintf(e.stdout, "%s  %-16s  %s\n", mark, f.Name, f.Detail)
-				if !f.OK {
-					fmt.Fprintf(e.stdout, "%s\n", wrap(f.Remedy, "                           ", 100))
-				}
-			}
-			if missing {
-				return quietExit(exitPreflight)
-			}
-			return nil
-		},
+		Name: "doctor", Usage: "what this kernel and user can do, and what to do about each miss",
+		ArgsUsage: "[flags]", Flags: []cli.Flag{outputFlag(otherHeading)},
+		Action: h.doctor,
 	}
 }
 
-func cleanupCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:            "cleanup",
-		Usage:           "remove what an instance on an old kernel may have left",
-		HideHelpCommand: true,
-		OnUsageError:    onUsageError,
-		Action: func(*cli.Context) error {
-			removed, err := injector.Cleanup()
-			for _, t := range removed {
-				fmt.Fprintf(e.stdout, "removed table %s\n", t)
-			}
-			if err == nil && len(removed) == 0 {
-				fmt.Fprintln(e.stdout, "there is nothing to remove")
-			}
+// featureJSON is a feature as programs read it.
+type featureJSON struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Needed bool   `json:"needed"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy,omitempty"` // only of a miss
+}
+
+// doctor tries everything and leaves nothing behind. It ends with 5 if
+// something is missing without which nothing works.
+func (h *host) doctor(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	list := []featureJSON{}
+	missing := 0
+	for _, f := range h.probe() {
+		j := featureJSON{f.Name, f.OK, f.Needed, f.Detail, ""}
+		if !f.OK {
+			j.Remedy = f.Remedy
+		}
+		if f.Needed && !f.OK {
+			missing++
+		}
+		list = append(list, j)
+	}
+	if asJSON {
+		enc := json.NewEncoder(h.stdout)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(list); err != nil {
 			return err
-		},
+		}
+	} else {
+		h.examine(list, missing)
+	}
+	if missing > 0 {
+		return quietExit(exitPreflight)
+	}
+	return nil
+}
+
+// examine prints one line a feature, and under each miss what to do.
+func (h *host) examine(list []featureJSON, missing int) {
+	p, width := h.paint(), h.columns()
+	told := map[string]bool{}
+	for _, f := range list {
+		mark := p.green("ok     ")
+		switch {
+		case !f.OK && f.Needed:
+			mark = p.red("MISSING")
+		case !f.OK:
+			mark = p.yellow("absent ")
+		}
+		fmt.Fprintf(h.stdout, "%s  %s", mark, strings.TrimPrefix(hanging(pad("         "+f.Name, 27), f.Detail, width), "         "))
+		fmt.Fprintln(h.stdout)
+		if f.Remedy != "" && !told[f.Remedy] {
+			told[f.Remedy] = true
+			fmt.Fprintln(h.stdout, hanging(strings.Repeat(" ", 24)+"-> ", f.Remedy, width))
+		}
+	}
+	switch {
+	case missing > 0:
+		fmt.Fprintf(h.stdout, "\nfaultctl cannot work here: %s missing\n", plural(uint64(missing), "needed feature"))
+	default:
+		fmt.Fprintln(h.stdout, "\nfaultctl works here")
 	}
 }

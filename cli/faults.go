@@ -10,111 +10,163 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func faultsCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:            "faults",
-		Usage:           "list the faults; with a name, teach one: cause, symptom, knobs, remedy",
-		UsageText:       "faultctl faults [FAULT] [-o json]",
-		HideHelpCommand: true,
-		OnUsageError:    onUsageError,
-		Flags:           []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json"}},
+func (h *host) faultsCommand() *cli.Command {
+	cmd := &cli.Command{
+		Name: "faults", Usage: "list the faults; with a name: cause, symptom, settings, remedy",
+		ArgsUsage: "[FAULT] [flags]", Description: "faultctl faults idle-expire\nfaultctl faults -o json",
+		Flags: []cli.Flag{outputFlag(otherHeading)},
 		Action: func(c *cli.Context) error {
-			kinds := faults.Catalog
-			name, format := c.Args().First(), c.String("output")
-			// urfave stops reading flags at the first argument.
-			if rest := c.Args().Tail(); len(rest) == 2 && (rest[0] == "-o" || rest[0] == "--output") {
-				format = rest[1]
-			} else if len(rest) > 0 {
-				return usageError("faults takes one FAULT")
+			if err := noArguments(c); err != nil {
+				return err
 			}
-			if name != "" {
-				k, err := faults.Find(name)
-				if err != nil {
-					return usageError("%w; faultctl faults lists them", err)
-				}
-				kinds = []faults.Kind{k}
-			}
-			switch {
-			case format == "json":
-				return writeFaultsJSON(e.stdout, kinds)
-			case format != "text":
-				return usageError("--output %s: it is text or json", format)
-			case name != "":
-				teach(e.stdout, kinds[0])
-			default:
-				list(e.stdout, kinds)
-			}
-			return nil
+			return h.listFaults(c, faults.Catalog)
 		},
 	}
+	for _, kind := range faults.Catalog {
+		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
+			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]",
+			Flags: []cli.Flag{outputFlag(otherHeading)},
+			Action: func(c *cli.Context) error {
+				if asJSON, err := wantsJSON(c); err != nil || asJSON {
+					return cmpErr(err, func() error { return faultsJSON(h.stdout, []faults.Kind{kind}) })
+				}
+				h.teach(h.stdout, kind)
+				return nil
+			},
+		})
+	}
+	return cmd
 }
 
-// jsonKind is a fault as programs read it.
-type jsonKind struct {
-	Name    string        `json:"name"`
-	Group   string        `json:"group"`
-	Cause   string        `json:"cause"`
-	Symptom string        `json:"symptom"`
-	Remedy  string        `json:"remedy"`
-	Example string        `json:"example"`
-	Knobs   []faults.Knob `json:"knobs"`
+// cmpErr returns err if there is one, and what f returns otherwise.
+func cmpErr(err error, f func() error) error {
+	if err != nil {
+		return err
+	}
+	return f()
 }
 
-func writeFaultsJSON(w io.Writer, kinds []faults.Kind) error {
-	out := make([]jsonKind, len(kinds))
+func (h *host) listFaults(c *cli.Context, kinds []faults.Kind) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return faultsJSON(h.stdout, kinds)
+	}
+	group := ""
+	for _, k := range kinds {
+		if k.Group != group {
+			group = k.Group
+			fmt.Fprintf(h.stdout, "%s\n\n", h.paint().bold(groupTitle(group)))
+		}
+		fmt.Fprintf(h.stdout, "%s\n\n", h.paint().boldFirst(hanging(pad("  "+k.Name, 18), k.Cause, h.columns()), k.Name))
+	}
+	fmt.Fprintln(h.stdout, "faultctl faults NAME says what the application sees, every setting, and what helps.")
+	return nil
+}
+
+func groupTitle(group string) string {
+	switch group {
+	case "reset":
+		return "Why connections are reset, or hang"
+	case "link":
+		return "What links do to packets"
+	}
+	return group
+}
+
+// boldFirst makes the first occurrence of a word in a text bold.
+func (p paint) boldFirst(text, word string) string {
+	return strings.Replace(text, word, p.bold(word), 1)
+}
+
+// faultJSON is a fault as programs read it.
+type faultJSON struct {
+	Name    string         `json:"name"`
+	Group   string         `json:"group"`
+	Cause   string         `json:"cause"`
+	Symptom string         `json:"symptom"`
+	Remedy  string         `json:"remedy"`
+	Example string         `json:"example"`
+	Knobs   []faults.Knob  `json:"knobs"`
+	Presets []presetValues `json:"presets,omitempty"`
+}
+
+type presetValues struct {
+	Name   string `json:"name"`
+	After  string `json:"after"`
+	Then   string `json:"then"`
+	Source string `json:"source"`
+}
+
+func faultsJSON(w io.Writer, kinds []faults.Kind) error {
+	list := make([]faultJSON, len(kinds))
 	for i, k := range kinds {
-		out[i] = jsonKind{k.Name, k.Group, k.Cause, k.Symptom, k.Remedy, k.Example, faults.Knobs(k.New())}
+		list[i] = faultJSON{k.Name, k.Group, k.Cause, k.Symptom, k.Remedy, k.Example, faults.Knobs(k.New()), presets(k)}
+		for j := range list[i].Knobs {
+			knob := &list[i].Knobs[j]
+			knob.Type = strings.TrimPrefix(knob.Type, "|")
+			if len(knob.OneOf) > 0 && knob.OneOf[0] == "" {
+				knob.OneOf = knob.OneOf[1:]
+			}
+		}
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(out)
+	return enc.Encode(list)
 }
 
-func list(w io.Writer, kinds []faults.Kind) {
-	for _, k := range kinds {
-		fmt.Fprintf(w, "%s\n%s\n", k.Name, wrap(k.Cause, "    ", 92))
+// presets lists the devices that a fault knows by name.
+func presets(k faults.Kind) []presetValues {
+	if _, has := faults.Get(k.New(), "preset"); !has {
+		return nil
 	}
-	fmt.Fprintln(w, "faultctl faults NAME teaches one of them: what the application sees, every knob, the remedy.")
+	var ps []presetValues
+	for _, p := range faults.Presets {
+		ps = append(ps, presetValues{p.Name, faults.ShortDuration(p.After), p.Then, p.Source})
+	}
+	return ps
 }
 
-func teach(w io.Writer, k faults.Kind) {
-	fmt.Fprintf(w, "%s\n\n", k.Name)
-	for _, part := range [][2]string{{"In the real world", k.Cause}, {"What the application sees", k.Symptom}, {"What helps", k.Remedy}} {
-		fmt.Fprintf(w, "%s\n%s\n\n", part[0], wrap(part[1], "    ", 92))
+// teach writes all there is to know about a fault.
+func (h *host) teach(w io.Writer, k faults.Kind) {
+	width, p := h.columns(), h.paint()
+	fmt.Fprintf(w, "%s\n\n%s\n", p.bold(k.Name), wrap(k.Cause, "  ", width))
+	section := func(title, text string) {
+		fmt.Fprintf(w, "\n%s\n%s\n", p.bold(title), text)
 	}
-	fmt.Fprintf(w, "Knobs\n")
-	for _, knob := range faults.Knobs(k.New()) {
-		def := knob.Default
-		switch {
-		case def == "" || def == "never" || def == "0s":
-			def = "not set"
-		}
-		kind := strings.Trim(knob.Type, "|")
-		fmt.Fprintf(w, "    --%s %s (%s)\n%s\n", knob.Name, kind, def, wrap(knob.Help, "        ", 92))
-	}
-	if k.Name == "idle-expire" {
-		fmt.Fprintf(w, "\nPresets\n")
-		for _, p := range faults.Presets {
-			fmt.Fprintf(w, "    %-14s %6s  %-11s %s\n", p.Name, faults.ShortDuration(p.After), p.Then, p.Source)
-		}
-	}
-	fmt.Fprintf(w, "\nExample\n    %s\n", k.Example)
-}
-
-// wrap breaks text into lines of at most width letters, each indented.
-func wrap(text, indent string, width int) string {
+	section("What the application sees", wrap(k.Symptom, "  ", width))
+	section("What helps", wrap(k.Remedy, "  ", width))
 	var b strings.Builder
-	line := indent
-	for _, word := range strings.Fields(text) {
-		if len(line)+1+len(word) > width && line != indent {
-			b.WriteString(line + "\n")
-			line = indent
-		}
-		if line != indent {
-			line += " "
-		}
-		line += word
+	for _, knob := range faults.Knobs(k.New()) {
+		h.teachKnob(&b, knob, width)
 	}
-	return b.String() + line
+	if text := triggerHelp(knobFlags(k)); text != "" {
+		b.WriteString(wrap(text, "  ", width))
+	}
+	section("Settings", strings.TrimRight(b.String(), "\n"))
+	if ps := presets(k); ps != nil {
+		b.Reset()
+		for _, preset := range ps {
+			label := "  " + pad(preset.Name, 15) + pad(preset.After, 6) + pad(preset.Then, 12)
+			fmt.Fprintln(&b, hanging(label, preset.Source, width))
+		}
+		section("Presets: name, idle time, what becomes of the flow, source", strings.TrimRight(b.String(), "\n"))
+	}
+	section("Example", "  "+k.Example)
+}
+
+func (h *host) teachKnob(w io.Writer, k faults.Knob, width int) {
+	value := " " + placeholder(k)
+	if k.Type == "bool" {
+		value = ""
+	}
+	def := shownDefault(k)
+	if def != "" {
+		def = "  (default " + def + ")"
+	}
+	head := "  --" + k.Name + value
+	fmt.Fprintf(w, "%s\n%s\n", head+def, wrap(k.Help, "        ", width))
 }

@@ -1,11 +1,7 @@
 package cli
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,51 +9,36 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/injector"
-	"github.com/urfave/cli/v2"
 )
 
-// protect takes down the connections that must never be touched: the one that
-// faultctl is run over. That is SSH_CONNECTION, and whatever those ancestors
-// hold that are outside of this session: sshd, or another daemon that started
-// it. Ancestors within the session count only where no target is given: a test
-// program that runs faultctl wants its own connections struck. A target that
-// names exactly a protected connection is refused.
-func (p *plan) protect(e *env, c *cli.Context) error {
-	if t, ok := sshConnection(e.getenv("SSH_CONNECTION")); ok {
-		p.cfg.Protect = append(p.cfg.Protect, t)
+// protected lists the connections that must never be touched: the SSH
+// connection that faultctl is run over, and the established connections of its
+// ancestors. With a target, ancestors within faultctl's own session do not
+// count: a test program that runs faultctl wants its own connections struck,
+// while sshd, a container's or CI's agent sit in sessions of their own.
+func (h *host) protected(untargeted bool) []injector.Tuple {
+	var found []injector.Tuple
+	if t, ok := sshConnection(h.getenv("SSH_CONNECTION")); ok {
+		found = append(found, t)
 	}
-	for _, t := range ancestorConnections(os.Getpid(), !p.named) {
-		if len(p.cfg.Protect) < 64 {
-			p.cfg.Protect = append(p.cfg.Protect, t)
-		}
+	owned := map[string]socket{}
+	all, _ := sockets(filepath.Join(h.proc, "self", "net"))
+	for _, s := range all {
+		owned[s.inode] = s
 	}
-	for _, r := range p.cfg.Rules {
-		for _, t := range p.cfg.Protect {
-			if exactly(r.Match, t) {
-				return &exitError{exitRefused, fmt.Errorf("refused: the target is the connection that faultctl itself depends on (%s and %s), and cutting it would cut you off", t.A, t.B)}
+	pid, session := h.lineage("self")
+	for seen := 0; pid > 0 && seen < 100; seen++ {
+		parent, itsSession := h.lineage(strconv.Itoa(pid))
+		if untargeted || itsSession != session {
+			for _, inode := range h.socketsOf(pid) {
+				if s, ok := owned[inode]; ok && !isProtected(found, s) {
+					found = append(found, injector.Tuple{A: s.local, B: s.remote})
+				}
 			}
 		}
+		pid = parent
 	}
-	return nil
-}
-
-// exactly reports whether the matcher is about one of the ends of the
-// connection and nothing else: an address with one port, and only the other
-// end's address, if any, for the client.
-func exactly(m injector.Matcher, t injector.Tuple) bool {
-	if len(m.To) != 1 {
-		return false
-	}
-	to := m.To[0]
-	if !to.Prefix.IsSingleIP() || to.LowPort != to.HiPort || to.LowPort == 0 || len(m.From) != 1 || !m.From[0].IsSingleIP() {
-		return false
-	}
-	for _, ends := range [][2]netip.AddrPort{{t.A, t.B}, {t.B, t.A}} {
-		if to.Contains(ends[0]) && m.From[0].Contains(ends[1].Addr()) {
-			return true
-		}
-	}
-	return false
+	return found
 }
 
 // sshConnection reads SSH_CONNECTION: client address and port, server address
@@ -74,39 +55,13 @@ func sshConnection(s string) (injector.Tuple, bool) {
 
 func joinAddrPort(addr, port string) (netip.AddrPort, error) {
 	a, err1 := netip.ParseAddr(addr)
-	n, err2 := strconv.ParseUint(port, 10, 16)
-	return netip.AddrPortFrom(a.Unmap().WithZone(""), uint16(n)), errors.Join(err1, err2)
-}
-
-// ancestorConnections lists the established TCP connections of the ancestors
-// of a process: of all of them, or of those in another session than its own.
-func ancestorConnections(pid int, all bool) []injector.Tuple {
-	var found []injector.Tuple
-	byInode := connections("/proc/self/net")
-	parent, session := lineage(pid)
-	for own := session; parent > 1; {
-		pid = parent
-		parent, session = lineage(pid)
-		if session == own && !all {
-			continue
-		}
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-		for _, fd := range fds {
-			target, err := os.Readlink(fd)
-			if err != nil {
-				continue
-			}
-			if c, ok := byInode[strings.TrimSuffix(strings.TrimPrefix(target, "socket:["), "]")]; ok {
-				found = append(found, injector.Tuple{A: c.local, B: c.remote})
-			}
-		}
-	}
-	return found
+	n, err2 := parsePort(port)
+	return netip.AddrPortFrom(a.Unmap().WithZone(""), n), errors.Join(err1, err2)
 }
 
 // lineage returns the parent and the session of a process, 0 if it is gone.
-func lineage(pid int) (parent, session int) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func (h *host) lineage(pid string) (parent, session int) {
+	stat, err := os.ReadFile(filepath.Join(h.proc, pid, "stat"))
 	if err != nil {
 		return 0, 0
 	}
@@ -120,47 +75,55 @@ func lineage(pid int) (parent, session int) {
 	return parent, session
 }
 
-// connection is a line of /proc/net/tcp.
-type connection struct{ local, remote netip.AddrPort }
-
-// connections reads the established connections of a network namespace, keyed
-// by the inode of their socket. dir is /proc/PID/net.
-func connections(dir string) map[string]connection {
-	const established = "01"
-	found := map[string]connection{}
-	for _, name := range []string{"tcp", "tcp6"} {
-		f, err := os.Open(filepath.Join(dir, name))
-		if err != nil {
-			continue
+// socketsOf lists the inodes of the sockets of a process, as far as the user
+// may see them.
+func (h *host) socketsOf(pid int) []string {
+	dir := filepath.Join(h.proc, strconv.Itoa(pid), "fd")
+	entries, _ := os.ReadDir(dir)
+	var inodes []string
+	for _, e := range entries {
+		link, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if rest, ok := strings.CutPrefix(link, "socket:["); err == nil && ok {
+			inodes = append(inodes, strings.TrimSuffix(rest, "]"))
 		}
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			w := strings.Fields(lines.Text())
-			if len(w) < 10 || w[3] != established {
-				continue
-			}
-			local, err1 := procAddr(w[1])
-			remote, err2 := procAddr(w[2])
-			if err1 == nil && err2 == nil {
-				found[w[9]] = connection{local, remote}
-			}
-		}
-		f.Close()
 	}
-	return found
+	return inodes
 }
 
-// procAddr reads an address of /proc/net/tcp: 32-bit words in the host's byte
-// order, in hex, and the port.
-func procAddr(s string) (netip.AddrPort, error) {
-	addr, port, _ := strings.Cut(s, ":")
-	b, err := hex.DecodeString(addr)
-	if err != nil || len(b)%4 != 0 {
-		return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+// refuseProtected reports a target that names exactly one of the connections.
+func refuseProtected(m injector.Matcher, protected []injector.Tuple) error {
+	for _, t := range protected {
+		if namesExactly(m, t) {
+			return refused("the target is the connection that faultctl itself depends on, %v to %v, which is protected", t.A, t.B).
+				hint("Striking it would cut you off. Leave it out, or run faultctl from the console, or over another connection.")
+		}
 	}
-	for i := 0; i < len(b); i += 4 {
-		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	return nil
+}
+
+// namesExactly reports whether one --to is one end of the connection, and one
+// --from the other: an address with one port, and an address.
+func namesExactly(m injector.Matcher, t injector.Tuple) bool {
+	for _, ends := range [][2]netip.AddrPort{{t.A, t.B}, {t.B, t.A}} {
+		for _, to := range m.To {
+			if !to.Prefix.IsSingleIP() || to.LowPort == 0 || to.LowPort != to.HiPort || !to.Contains(ends[0]) {
+				continue
+			}
+			for _, from := range m.From {
+				if from.IsSingleIP() && from.Contains(ends[1].Addr()) {
+					return true
+				}
+			}
+		}
 	}
-	a, _ := netip.AddrFromSlice(b)
-	n, err := strconv.ParseUint(port, 16, 16)
-	return netip.AddrPortFrom(a.Unmap(), uint16(n)), err
+	return false
+}
+
+func isProtected(ts []injector.Tuple, s socket) bool {
+	for _, t := range ts {
+		if t.A == s.local && t.B == s.remote || t.B == s.local && t.A == s.remote {
+			return true
+		}
+	}
+	return false
 }

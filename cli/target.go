@@ -2,11 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
+	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,198 +14,238 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func targetFlags() []cli.Flag {
-	const category = "TARGET"
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "to", Category: category, Usage: "the service end, `[HOST|CIDR]:PORTS`; repeatable; ! excludes"},
-		&cli.StringSliceFlag{Name: "from", Category: category, Usage: "the client end, `HOST|CIDR`; repeatable"},
-		&cli.StringFlag{Name: "netns", Category: category, Usage: "work in the network namespace `NAME|PATH`"},
-		&cli.IntFlag{Name: "pid", Category: category, Usage: "work in the network namespace of process `PID`"},
-		&cli.StringFlag{Name: "percent", Category: category, Usage: "strike this share `P` of the connections, sticky and seeded"},
-		&cli.Uint64Flag{Name: "every", Category: category, Usage: "strike every `N`th connection"},
-		&cli.Uint64Flag{Name: "first", Category: category, Usage: "strike only the first `N` connections"},
-		&cli.Uint64Flag{Name: "skip", Category: category, Usage: "leave the first `N` connections alone"},
-		&cli.Uint64Flag{Name: "max-connections", Category: category, Usage: "stop choosing after `N` connections: the blast radius"},
-		&cli.BoolFlag{Name: "new-only", Category: category, Usage: "leave connections alone that were open before"},
-	}
+// target is what the target flags say, read.
+type target struct {
+	match injector.Matcher
+	pick  injector.Pick
+	to    []string // --to as typed, --from as typed
+	from  []string
+
+	// none says that the flags leave every connection of the namespace that
+	// faultctl is run in: neither an address, a port nor a namespace is named.
+	none bool
 }
 
-// target reads the target flags. It reports whether any of --to and --from was
-// given.
-func target(c *cli.Context) (m injector.Matcher, p injector.Pick, named bool, err error) {
-	for _, text := range c.StringSlice("to") {
+// target reads the target flags, namespaces aside. Host names are looked up.
+func (h *host) target(c *cli.Context) (*target, error) {
+	t := &target{to: words(c.StringSlice("to")), from: words(c.StringSlice("from"))}
+	for _, text := range t.to {
 		rest, except := strings.CutPrefix(text, "!")
-		es, err := parseTo(rest)
+		es, err := h.parseTo(c.Context, rest)
 		if err != nil {
-			return m, p, false, err
+			return nil, usageError("--to %s: %w", text, err).hint(toForms)
 		}
 		if except {
-			m.Except = append(m.Except, es...)
+			t.match.Except = append(t.match.Except, es...)
 		} else {
-			m.To = append(m.To, es...)
+			t.match.To = append(t.match.To, es...)
 		}
 	}
-	for _, text := range c.StringSlice("from") {
-		ps, err := parseHost("from", text)
+	for _, text := range t.from {
+		if strings.HasPrefix(text, "!") {
+			return nil, usageError("--from %s: ! excludes service ends only, with --to", text)
+		}
+		ps, err := h.parseHost(c.Context, text)
 		if err != nil {
-			return m, p, false, err
+			return nil, usageError("--from %s: %w", text, err).hint("Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal.")
 		}
-		m.From = append(m.From, ps...)
+		t.match.From = append(t.match.From, ps...)
 	}
-	p = injector.Pick{
-		Skip: c.Uint64("skip"), First: c.Uint64("first"), Every: c.Uint64("every"), Max: c.Uint64("max-connections"),
-		NewOnly: c.Bool("new-only"),
-	}
-	for _, name := range []string{"every", "first", "max-connections"} {
-		if c.IsSet(name) && c.Uint64(name) == 0 {
-			return m, p, false, usageError("--%s 0 would strike no connection: give 1 or more", name)
-		}
-	}
-	p.Share, err = parsePercent(c.String("percent"))
-	return m, p, len(m.To) > 0 || len(m.From) > 0, err
+	t.none = len(t.match.To) == 0 && len(t.match.From) == 0 && !c.IsSet("netns") && !c.IsSet("pid")
+	var err error
+	t.pick, err = readPick(c)
+	return t, err
 }
 
+const toForms = "Write --to [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 10.0.0.0/8:5432, [fd00::5]:8000-8100 or db.internal:5432; " +
+	"a ! before it excludes."
+
+// words splits the values of a repeatable flag at blanks, so that its
+// environment variable can hold several.
+func words(values []string) []string {
+	var ws []string
+	for _, v := range values {
+		ws = append(ws, strings.Fields(strings.ReplaceAll(v, "! ", "!"))...)
+	}
+	return ws
+}
+
+// readPick reads the flags that choose among the connections that match.
+func readPick(c *cli.Context) (injector.Pick, error) {
+	p := injector.Pick{NewOnly: c.Bool("new-only")}
+	for _, n := range []struct {
+		flag string
+		to   *uint64
+		min  uint64
+	}{{"every", &p.Every, 1}, {"first", &p.First, 1}, {"skip", &p.Skip, 0}, {"max-connections", &p.Max, 1}} {
+		if !c.IsSet(n.flag) {
+			continue
+		}
+		v, err := strconv.ParseUint(c.String(n.flag), 10, 64)
+		if err != nil || v < n.min {
+			return p, usageError("--%s %s: not a whole number from %d on", n.flag, c.String(n.flag), n.min)
+		}
+		*n.to = v
+	}
+	if !c.IsSet("percent") {
+		return p, nil
+	}
+	share, err := parsePercent(c.String("percent"))
+	p.Share = share
+	return p, err
+}
+
+// parsePercent reads 10, 10% or 0.5. Nought is a share too small to choose
+// anything, because a Pick takes zero for all.
 func parsePercent(text string) (float64, error) {
-	if text == "" {
-		return 0, nil
-	}
 	v, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	if err != nil {
-		return 0, usageError("--percent %s: not a number", text)
-	}
-	if !(v > 0 && v <= 100) {
-		return 0, usageError("--percent %s: lies outside of 0 (not included) to 100", text)
+	switch {
+	case err != nil || math.IsNaN(v):
+		return 0, usageError("--percent %s: not a number from 0 to 100", text)
+	case v < 0 || v > 100:
+		return 0, usageError("--percent %s: lies outside 0 to 100", text)
+	case v == 0:
+		return math.SmallestNonzeroFloat64, nil
 	}
 	return v / 100, nil
 }
 
-// parseTo reads [HOST|CIDR]:PORTS.
-func parseTo(text string) ([]injector.Endpoint, error) {
-	const form = "write [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 10.0.0.0/8:5432, [fd00::5]:8000-8100 or db.internal:5432"
-	host, ports, err := splitHostPorts(text)
+// parseTo reads [HOST|CIDR]:PORTS, or a HOST or CIDR alone, which means any
+// port.
+func (h *host) parseTo(ctx context.Context, text string) ([]injector.Endpoint, error) {
+	name, ports, err := splitHostPorts(text)
 	if err != nil {
-		return nil, usageError("--to %s: %w: %s", text, err, form)
+		return nil, err
+	}
+	var ranges []injector.Endpoint
+	for _, piece := range strings.Split(ports, ",") {
+		e, err := parsePorts(piece)
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, e)
 	}
 	prefixes := []netip.Prefix{{}}
-	if host != "" {
-		if prefixes, err = parseHost("to", host); err != nil {
+	if name != "" {
+		if prefixes, err = h.parseHost(ctx, name); err != nil {
 			return nil, err
 		}
 	}
 	var es []injector.Endpoint
-	for _, piece := range strings.Split(ports, ",") {
-		low, high, err := parsePorts(piece)
-		if err != nil {
-			return nil, usageError("--to %s: %w: %s", text, err, form)
-		}
-		for _, p := range prefixes {
-			es = append(es, injector.Endpoint{Prefix: p, LowPort: low, HiPort: high})
+	for _, p := range prefixes {
+		for _, r := range ranges {
+			r.Prefix = p
+			es = append(es, r)
 		}
 	}
 	return es, nil
 }
 
-// splitHostPorts cuts the host from the ports at the last colon that is not
-// part of an IPv6 address.
-func splitHostPorts(text string) (host, ports string, err error) {
-	if strings.HasPrefix(text, "[") {
-		host, ports, ok := strings.Cut(text[1:], "]:")
-		if !ok || ports == "" {
-			return "", "", fmt.Errorf("an address in brackets needs :PORTS behind it")
+// anyPort is what splitHostPorts returns where no ports are given.
+const anyPort = ""
+
+// splitHostPorts cuts the host from the ports. An IPv6 address stands in
+// brackets, or alone.
+func splitHostPorts(text string) (name, ports string, err error) {
+	if inside, ok := strings.CutPrefix(text, "["); ok {
+		name, ports, ok := strings.Cut(inside, "]")
+		switch {
+		case !ok:
+			return "", "", errors.New("the bracket is never closed")
+		case name == "":
+			return "", "", errors.New("the brackets are empty")
+		case ports == "":
+			return name, anyPort, nil
+		case ports[0] != ':' || len(ports) == 1:
+			return "", "", fmt.Errorf("behind the bracket stands %q, not :PORTS", ports)
 		}
-		return host, ports, nil
+		return name, ports[1:], nil
+	}
+	switch strings.Count(text, ":") {
+	case 0:
+		if text == "" {
+			return "", "", errors.New("it is empty")
+		}
+		if _, err := parsePorts(text); err == nil {
+			return "", "", fmt.Errorf("a port stands behind a colon: did you mean :%s?", text)
+		}
+		return text, anyPort, nil
+	case 1:
+		name, ports, _ := strings.Cut(text, ":")
+		if ports == "" {
+			return "", "", errors.New("no port behind the colon")
+		}
+		return name, ports, nil
 	}
 	i := strings.LastIndexByte(text, ':')
-	switch {
-	case i < 0:
-		return "", "", fmt.Errorf("no :PORTS")
-	case strings.Count(text, ":") > 1:
-		return "", "", fmt.Errorf("an IPv6 address goes into brackets")
-	case i == len(text)-1:
-		return "", "", fmt.Errorf("no port behind the colon")
-	}
-	return text[:i], text[i+1:], nil
+	return "", "", fmt.Errorf("an IPv6 address stands in brackets: did you mean [%s]%s or [%s]?", text[:i], text[i:], text)
 }
 
-func parsePorts(piece string) (low, high uint16, err error) {
+// parsePorts reads a port or a range of them.
+func parsePorts(piece string) (injector.Endpoint, error) {
+	if piece == anyPort {
+		return injector.Endpoint{}, nil
+	}
 	first, last, isRange := strings.Cut(piece, "-")
 	if !isRange {
 		last = first
 	}
-	for i, s := range []string{first, last} {
-		n, err := strconv.ParseUint(s, 10, 16)
-		if err != nil || n == 0 {
-			return 0, 0, fmt.Errorf("%q is not a port from 1 to 65535", s)
-		}
-		if i == 0 {
-			low = uint16(n)
-		}
-		high = uint16(n)
+	low, err := parsePort(first)
+	if err != nil {
+		return injector.Endpoint{}, err
 	}
-	if high < low {
-		return 0, 0, fmt.Errorf("the port range %s runs backwards", piece)
+	high, err := parsePort(last)
+	if err == nil && high < low {
+		err = fmt.Errorf("the port range %s runs backwards", piece)
 	}
-	return low, high, nil
+	return injector.Endpoint{LowPort: low, HiPort: high}, err
 }
+
+func parsePort(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is not a port from 1 to 65535", s)
+	}
+	return uint16(n), nil
+}
+
+// lookupPatience is how long a name server may take.
+const lookupPatience = 5 * time.Second
 
 // parseHost reads an address, a CIDR, or a host name, which stands for every
 // address it resolves to.
-func parseHost(flag, text string) ([]netip.Prefix, error) {
-	bare := strings.Trim(text, "[]")
+func (h *host) parseHost(ctx context.Context, text string) ([]netip.Prefix, error) {
+	bare := strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
 	if p, err := netip.ParsePrefix(bare); err == nil {
 		return []netip.Prefix{p.Masked()}, nil
 	}
 	if a, err := netip.ParseAddr(bare); err == nil {
-		a = a.Unmap().WithZone("")
-		return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}, nil
+		return []netip.Prefix{single(a)}, nil
 	}
-	if strings.ContainsAny(bare, "/:!, ") || strings.Trim(bare, "0123456789.") == "" {
-		return nil, usageError("--%s %s: neither an address, a CIDR nor a host name", flag, text)
+	switch {
+	case strings.Contains(bare, "/"):
+		return nil, fmt.Errorf("%q is not a CIDR", bare)
+	case bare == "", strings.ContainsAny(bare, ":!, []%*"), strings.Trim(bare, "0123456789.") == "":
+		return nil, fmt.Errorf("%q is neither an address, a CIDR nor a host name", bare)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", bare)
+	addrs, err := h.lookup(ctx, bare)
 	if err != nil {
-		return nil, usageError("--%s %s: look up the host name: %w", flag, text, err)
+		return nil, fmt.Errorf("look up the host name: %w", err)
 	}
-	var ps []netip.Prefix
-	for _, a := range addrs {
-		a = a.Unmap().WithZone("")
-		ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("the host name %s has no address", bare)
+	}
+	ps := make([]netip.Prefix, len(addrs))
+	for i, a := range addrs {
+		ps[i] = single(a)
 	}
 	return ps, nil
 }
 
-// namespace opens the network namespace that the flags name, or returns nil
-// for the caller's own.
-func namespace(c *cli.Context) (*os.File, error) {
-	name, pid := c.String("netns"), c.Int("pid")
-	var path string
-	switch {
-	case name != "" && c.IsSet("pid"):
-		return nil, usageError("--netns and --pid both name a network namespace: give one")
-	case name == "" && !c.IsSet("pid"):
-		return nil, nil
-	case c.IsSet("pid"):
-		if pid <= 0 {
-			return nil, usageError("--pid %d: not a process", pid)
-		}
-		path = fmt.Sprintf("/proc/%d/ns/net", pid)
-	case strings.Contains(name, "/"):
-		path = name
-	default:
-		path = filepath.Join("/run/netns", name)
-	}
-	f, err := os.Open(path)
-	switch {
-	case os.IsNotExist(err) && c.IsSet("pid"):
-		return nil, usageError("--pid %d: there is no such process", pid)
-	case os.IsNotExist(err):
-		return nil, usageError("--netns %s: there is no network namespace %s; ip netns list shows those that have a name", name, path)
-	case os.IsPermission(err):
-		return nil, &exitError{exitPreflight, fmt.Errorf("open %s: %w", path, injector.ErrPermission)}
-	case err != nil:
-		return nil, fmt.Errorf("open network namespace: %w", err)
-	}
-	return f, nil
+// single is the prefix of one address, as packets carry it.
+func single(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen())
 }

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/urfave/cli/v2"
+)
+
+// faultFirst rewrites the arguments of a command that takes a FAULT into the
+// one form that the flag parser knows: command, fault, flags. People may write
+// flags before and after the FAULT, a SPEC with knobs inside instead of it, a
+// list of SPECs, or a single --fault and nothing else.
+func faultFirst(app *cli.App, args []string) ([]string, error) {
+	if len(args) < 2 {
+		return args, nil
+	}
+	cmd := app.Command(args[1])
+	if cmd == nil || len(cmd.Subcommands) == 0 {
+		return args, nil
+	}
+	flags, words, tail, err := sortArgs(cmd, args[2:])
+	if err != nil {
+		return nil, err
+	}
+	if len(words) == 0 {
+		flags, words = promote(flags)
+	}
+	out := append([]string{}, args[:2]...)
+	if len(words) > 0 {
+		specs, err := parseSpecs(words[0])
+		if err != nil {
+			return nil, usageErrorf(cmd, err)
+		}
+		out = append(out, specs[0].name)
+		out = append(out, specs[0].flags()...)
+		for _, s := range specs[1:] {
+			flags = append(flags, "--fault", s.String())
+		}
+	}
+	if len(words) > 1 {
+		e := usageError("%s: unexpected argument %q", cmd.Name, words[1])
+		if _, err := faults.Find(words[1]); err == nil {
+			return nil, e.hint("More faults on the same connections are given with --fault " + words[1] + ".")
+		}
+		return nil, e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
+	}
+	return append(append(out, flags...), tail...), nil
+}
+
+func usageErrorf(cmd *cli.Command, err error) error {
+	return usageError("%s: %w", cmd.Name, err).hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
+}
+
+// sortArgs separates flags, each with its value, from other words. What stands
+// behind -- is the tail, -- included.
+func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err error) {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case a == "--":
+			return flags, words, args[i:], nil
+		case len(a) < 2 || a[0] != '-':
+			words = append(words, a)
+			continue
+		}
+		flags = append(flags, a)
+		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		f := anyFlag(cmd, name)
+		switch {
+		case f == nil && name != "help" && name != "h":
+			return nil, nil, nil, unknownFlag(likelyOwner(cmd, args), name)
+		case f != nil && takesValue(f) && !joined && i+1 < len(args):
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return flags, words, nil, nil
+}
+
+// likelyOwner is the fault among the arguments, or else the command.
+func likelyOwner(cmd *cli.Command, args []string) *cli.Command {
+	for _, a := range args {
+		if sub := cmd.Command(strings.SplitN(a, ":", 2)[0]); sub != nil {
+			return sub
+		}
+	}
+	return cmd
+}
+
+// anyFlag finds a flag of the command or of one of its faults.
+func anyFlag(cmd *cli.Command, name string) cli.Flag {
+	if f := findFlag(cmd.Flags, name); f != nil {
+		return f
+	}
+	for _, sub := range cmd.Subcommands {
+		if f := findFlag(sub.Flags, name); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// promote makes the value of the only --fault the FAULT of the command, so
+// that its knobs may be given as flags.
+func promote(flags []string) (rest, words []string) {
+	for i, f := range flags {
+		if strings.TrimLeft(f, "-") == "fault" && i+1 < len(flags) {
+			words = append(words, flags[i+1])
+			rest = slices.Delete(slices.Clone(flags), i, i+2)
+		} else if v, ok := strings.CutPrefix(strings.TrimLeft(f, "-"), "fault="); ok {
+			words = append(words, v)
+			rest = slices.Delete(slices.Clone(flags), i, i+1)
+		}
+	}
+	if len(words) != 1 {
+		return flags, nil
+	}
+	return rest, words
+}
+
+// wantsEvents reports whether the command line asks for a stream of events,
+// even if it cannot be parsed.
+func wantsEvents(args []string, getenv func(string) string) bool {
+	if len(args) < 2 || args[1] != "inject" {
+		return false
+	}
+	for i, a := range args {
+		name, value, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if a[:min(1, len(a))] != "-" || name != "o" && name != "output" {
+			continue
+		}
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		return value == "json"
+	}
+	return getenv(envVar("output")) == "json"
+}

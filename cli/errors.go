@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/urfave/cli/v2"
+)
+
+// The exit codes of the contract. A run that a signal ended has 128 more than
+// the signal's number.
+const (
+	exitOK        = 0
+	exitFailure   = 1 // runtime failure
+	exitUsage     = 2 // usage, or bad configuration
+	exitNotFired  = 4 // the fault never fired
+	exitPreflight = 5 // permission or kernel feature missing
+	exitRefused   = 6 // refused by a safety rail
+)
+
+// exitError is an error that knows its exit code and what to do about it.
+type exitError struct {
+	code   int
+	err    error
+	advice string
+	quiet  bool // all there is to say has been said
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// hint says what to do about e, in whole sentences.
+func (e *exitError) hint(advice string) *exitError {
+	e.advice = advice
+	return e
+}
+
+func usageError(format string, args ...any) *exitError {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+func refused(format string, args ...any) *exitError {
+	return &exitError{code: exitRefused, err: fmt.Errorf(format, args...)}
+}
+
+// quietExit ends a command that has said all there is to say.
+func quietExit(code int) error {
+	return &exitError{code: code, err: fmt.Errorf("exit %d", code), quiet: true}
+}
+
+// report tells the user of err, on stderr and as an event where events are
+// what was asked for, and returns the exit code.
+func (h *host) report(args []string, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code, advice := exitCode(err), advice(err)
+	var e *exitError
+	if errors.As(err, &e) && e.quiet {
+		return code
+	}
+	if wantsEvents(args, h.getenv) {
+		line, _ := json.Marshal(errorEvent{head: h.head("error"), Code: code, Message: err.Error(), Advice: advice})
+		fmt.Fprintf(h.stdout, "%s\n", line)
+	}
+	fmt.Fprintf(h.stderr, "faultctl: %v\n", err)
+	if advice != "" {
+		fmt.Fprintf(h.stderr, "%s\n", wrap(advice, "  ", h.columns()))
+	}
+	return code
+}
+
+// exitCode is the contract's code for err.
+func exitCode(err error) int {
+	var e *exitError
+	switch {
+	case errors.As(err, &e):
+		return e.code
+	case errors.Is(err, injector.ErrConfig), errors.Is(err, injector.ErrNoNamespace):
+		return exitUsage
+	case errors.Is(err, injector.ErrPermission), errors.Is(err, injector.ErrNotSupported):
+		return exitPreflight
+	}
+	return exitFailure
+}
+
+// advice says what to do about err.
+func advice(err error) string {
+	var e *exitError
+	switch {
+	case errors.As(err, &e) && e.advice != "":
+		return e.advice
+	case errors.Is(err, injector.ErrPermission):
+		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
+			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Without root it works in namespaces of your own: faultctl demo, " +
+			"or unshare -Urn bash and everything inside."
+	case errors.Is(err, injector.ErrNotSupported):
+		return "faultctl doctor says what this kernel lacks and what to do about it."
+	}
+	return ""
+}
+
+// onUsageError turns what the flag parser says into an error of ours.
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return unknownFlag(c.Command, strings.TrimLeft(name, "-"))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usageError("%s: --%s needs a value", c.Command.Name, strings.TrimLeft(name, "-"))
+	}
+	return usageError("%s: %s", c.Command.Name, strings.ReplaceAll(text, "flag -", "flag --"))
+}
+
+// unknownFlag suggests the nearest flag of c, or names the faults that have
+// the flag.
+func unknownFlag(c *cli.Command, name string) *exitError {
+	names := flagNames(c.Flags)
+	var owners []string
+	for _, k := range faults.Catalog {
+		if slices.ContainsFunc(faults.Knobs(k.New()), func(k faults.Knob) bool { return k.Name == name }) {
+			owners = append(owners, k.Name)
+		}
+	}
+	e := usageError("%s: unknown flag --%s%s", strings.TrimPrefix(c.HelpName, "faultctl "), name, faults.DidYouMean(name, names))
+	if len(owners) > 0 {
+		return e.hint(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
+	}
+	return e.hint(c.HelpName + " --help lists the flags.")
+}
+
+// errnoFree says in words what an error of the operating system means, where
+// there is a better word than its own.
+func errnoFree(err error) error {
+	var p *os.PathError
+	switch {
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return injector.ErrPermission
+	case errors.As(err, &p):
+		return p.Err
+	}
+	return err
+}

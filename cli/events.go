@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// head begins every event.
+type head struct {
+	Time  string `json:"time"` // RFC 3339 with all nine digits of the nanoseconds
+	Event string `json:"event"`
+}
+
+const nanos = "2006-01-02T15:04:05.000000000Z07:00"
+
+func (h *host) head(event string) head { return head{h.now().Format(nanos), event} }
+
+type flowEnds struct {
+	Client string `json:"client"`
+	Server string `json:"server"`
+}
+
+type ruleEvent struct {
+	To     []string `json:"to"`   // as typed, ! excludes; none means every service
+	From   []string `json:"from"` // as typed; none means every client
+	Faults []string `json:"faults"`
+}
+
+type startedEvent struct {
+	head
+	Faults    []string    `json:"faults"`
+	Seed      uint64      `json:"seed"`
+	Version   string      `json:"version"`
+	NetNS     string      `json:"netns"` // "self" is the caller's own
+	Rules     []ruleEvent `json:"rules"`
+	Protected []flowPair  `json:"protected"`
+	Duration  string      `json:"duration"` // "0s": no end
+	Repeat    string      `json:"repeat"`
+}
+
+// flowPair is a connection of which nobody knows who is the client.
+type flowPair struct {
+	A string `json:"a"`
+	B string `json:"b"`
+}
+
+type readyEvent struct{ head }
+
+type flowEvent struct {
+	head
+	Flow       flowEnds `json:"flow"`
+	Rule       int      `json:"rule"`
+	Ordinal    uint64   `json:"ordinal"`
+	OpenBefore bool     `json:"open_before"`
+}
+
+type firedEvent struct {
+	head
+	Fault  string   `json:"fault"`
+	Flow   flowEnds `json:"flow"`
+	Action string   `json:"action"`
+	To     string   `json:"to"`
+	Reason string   `json:"reason"`
+}
+
+// endedEvent sums up one fault. Fired counts connections, acted how often.
+type endedEvent struct {
+	head
+	Fault    string `json:"fault"`
+	Flows    uint64 `json:"flows"`
+	Chosen   uint64 `json:"chosen"`
+	Fired    uint64 `json:"fired"`
+	Acted    uint64 `json:"acted"`
+	Diverted uint64 `json:"packets_diverted"`
+	Dropped  uint64 `json:"packets_dropped"`
+	Forged   uint64 `json:"packets_forged"`
+	Overruns uint64 `json:"queue_overruns"`
+	Lost     uint64 `json:"events_lost"`
+	Duration string `json:"duration"`
+}
+
+type errorEvent struct {
+	head
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// jsonTeller writes one JSON object a line.
+type jsonTeller struct {
+	mu   sync.Mutex
+	w    io.Writer
+	host *host
+}
+
+// line writes an event in one piece.
+func (j *jsonTeller) line(event any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(event); err != nil {
+		panic(err) // unreachable: events are strings and numbers
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.w.Write(b.Bytes())
+}
+
+func (j *jsonTeller) started(p *plan) {
+	e := startedEvent{
+		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: p.netns,
+		Protected: []flowPair{}, Duration: p.duration.String(), Repeat: p.repeat,
+	}
+	if e.NetNS == "" {
+		e.NetNS = "self"
+	}
+	rule := ruleEvent{To: notNil(p.target.to), From: notNil(p.target.from)}
+	for _, s := range p.specs {
+		e.Faults = append(e.Faults, s.name)
+		rule.Faults = append(rule.Faults, s.String())
+	}
+	e.Rules = []ruleEvent{rule}
+	for _, t := range p.cfg.Protect {
+		e.Protected = append(e.Protected, flowPair{t.A.String(), t.B.String()})
+	}
+	j.line(e)
+}
+
+func notNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func (j *jsonTeller) event(ev injector.Event) {
+	flow := flowEnds(ev.Flow)
+	at := ev.Time.Format(nanos)
+	switch ev.Kind {
+	case injector.Ready:
+		j.line(readyEvent{head{at, "ready"}})
+	case injector.Chosen:
+		j.line(flowEvent{head{at, "flow"}, flow, ev.Rule, ev.Ordinal, ev.Midstream})
+	case injector.Fired:
+		j.line(firedEvent{head{at, "fired"}, ev.Fault, flow, ev.Action.String(), ev.To.String(), ev.Reason})
+	}
+}
+
+func (j *jsonTeller) tick(injector.Snapshot, time.Duration) {}
+
+func (j *jsonTeller) ended(s injector.Snapshot, took time.Duration) {
+	for _, r := range s.Rules {
+		for _, f := range r.Faults {
+			j.line(endedEvent{
+				head: j.host.head("ended"), Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
+				Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
+				Overruns: s.Overruns, Lost: s.Lost, Duration: took.Round(time.Millisecond).String(),
+			})
+		}
+	}
+}
+
+// teller makes the one that the plan asks for.
+func (h *host) teller(p *plan) teller {
+	if p.json {
+		return &jsonTeller{w: h.stdout, host: h}
+	}
+	return &textTeller{w: h.stdout, live: h.terminal, paint: h.paint(), width: h.columns(), plan: p}
+}
+
+// plural writes a count with its noun.
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func endsAfter(d time.Duration) string {
+	if d == 0 {
+		return "until Ctrl-C"
+	}
+	return "for " + faults.ShortDuration(d)
+}

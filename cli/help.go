@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// printHelp writes the help of the program or of a command. It has the form
+// that urfave/cli wants of its HelpPrinter.
+func (h *host) printHelp(w io.Writer, _ string, what any) {
+	switch what := what.(type) {
+	case *cli.App:
+		h.appHelp(w, what)
+	case *cli.Command:
+		if what.HelpName == "" || what.Name == "faultctl" {
+			return
+		}
+		h.commandHelp(w, what)
+	}
+}
+
+// appHelp fits one screen of 80 columns and 24 lines.
+func (h *host) appHelp(w io.Writer, app *cli.App) {
+	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", app.Usage)
+	for _, c := range app.Commands {
+		if !c.Hidden {
+			fmt.Fprintf(w, "  %s  %s\n", pad(c.Name, 10), c.Usage)
+		}
+	}
+	fmt.Fprint(w, "\nexamples:\n"+
+		"  faultctl demo\n"+
+		"  faultctl inject idle-expire --after 300s --to :5432\n"+
+		"  faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n"+
+		"  faultctl faults idle-expire\n"+
+		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such as\n"+
+		"FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 4 the fault never fired,\n"+
+		"5 permission or kernel feature missing, 6 refused for safety, 130 by Ctrl-C.\n")
+}
+
+func (h *host) commandHelp(w io.Writer, c *cli.Command) {
+	width := h.columns()
+	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), wrap(sentence(c.Usage), "", width))
+	if len(c.Subcommands) > 0 {
+		fmt.Fprint(w, "\nFAULT is one of these, or a SPEC with its settings inside: NAME:knob=value,…\n")
+		for _, sub := range c.Subcommands {
+			fmt.Fprintln(w, hanging(pad("  "+sub.Name, 16), sub.Usage, width))
+		}
+		fmt.Fprintf(w, "%s FAULT --help shows the settings of one.\n", c.HelpName)
+	}
+	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
+		printFlags(w, heading, c.Flags, width)
+		if text := triggerHelp(c.Flags); heading == faultHeading && text != "" {
+			fmt.Fprintln(w, wrap(text, "  ", width))
+		}
+	}
+	if c.Description != "" {
+		fmt.Fprintf(w, "\nexamples:\n%s\n", indent(c.Description, "  "))
+	}
+}
+
+// printFlags writes the flags of one heading, if there are any.
+func printFlags(w io.Writer, heading string, fs []cli.Flag, width int) {
+	const column = 30
+	titled := false
+	for _, f := range fs {
+		if c, ok := f.(cli.CategorizableFlag); !ok || c.GetCategory() != heading {
+			continue
+		}
+		if !titled {
+			fmt.Fprintf(w, "\n%s:\n", heading)
+			titled = true
+		}
+		left, usage := flagHelp(f)
+		if runes(left) > column-2 {
+			fmt.Fprintf(w, "%s\n%s\n", left, wrap(usage, strings.Repeat(" ", column), width))
+			continue
+		}
+		fmt.Fprintln(w, hanging(pad(left, column), usage, width))
+	}
+}
+
+// flagHelp is a flag with its placeholder, and what it is for.
+func flagHelp(f cli.Flag) (left, usage string) {
+	usage = f.(cli.DocGenerationFlag).GetUsage()
+	left = "  --" + f.Names()[0]
+	for _, alias := range f.Names()[1:] {
+		left += ", -" + alias
+	}
+	if rest, ok := strings.CutPrefix(usage, "`"); ok {
+		arg, text, _ := strings.Cut(rest, "`")
+		return left + " " + arg, strings.TrimSpace(text)
+	}
+	return left, usage
+}
+
+// hanging puts the first line of a text behind a label and the others below
+// it.
+func hanging(label, text string, width int) string {
+	wrapped := wrap(text, strings.Repeat(" ", runes(label)), width)
+	return label + strings.TrimLeft(wrapped, " ")
+}
+
+func indent(text, by string) string {
+	return by + strings.ReplaceAll(text, "\n", "\n"+by)
+}
+
+// sentence begins with a capital and ends with a full stop.
+func sentence(s string) string {
+	s = strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}

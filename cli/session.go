@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+)
+
+// teller says what happens in a run, in one of the output formats. Several
+// goroutines call it.
+type teller interface {
+	started(p *plan)
+	event(ev injector.Event)
+	tick(s injector.Snapshot, left time.Duration) // for a live line; left is 0 without an end
+	ended(s injector.Snapshot, took time.Duration)
+}
+
+// errTimeUp ends a run whose duration is over.
+var errTimeUp = errors.New("the time is up")
+
+// signalled ends a run that a signal stopped.
+type signalled syscall.Signal
+
+func (s signalled) Error() string { return syscall.Signal(s).String() }
+
+// strike carries out a plan: it starts the run, tells what happens, and ends
+// it when its time is up or a signal arrives, cleanly. A second signal ends
+// the process at once.
+func (h *host) strike(ctx context.Context, p *plan) error {
+	tell := h.teller(p)
+	ready := &moment{c: make(chan struct{})}
+	p.cfg.OnEvent = func(ev injector.Event) {
+		if ev.Kind == injector.Ready {
+			ready.set(ev.Time)
+		}
+		tell.event(ev)
+	}
+	run, err := h.start(p.cfg)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals, stop := h.signals()
+	defer stop()
+	done := make(chan struct{})
+	var watchers sync.WaitGroup
+	watchers.Go(func() { h.watchSignals(signals, cancel, done) })
+
+	tell.started(p)
+	if p.startAfter > 0 {
+		select {
+		case <-h.after(p.startAfter):
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() == nil {
+		watchers.Go(func() { h.watchClock(p, run, tell, ready, cancel, done) })
+		err = run.Run(ctx)
+	}
+	close(done)
+	watchers.Wait()
+	if err != nil && !ready.isSet() {
+		return err // nothing has happened: there is nothing to sum up
+	}
+	stats := run.Stats()
+	tell.ended(stats, ready.since(h.now()))
+	if err != nil {
+		return err
+	}
+	var sig signalled
+	switch {
+	case errors.As(context.Cause(ctx), &sig):
+		return quietExit(128 + int(sig))
+	case p.expect && idle(stats):
+		return quietExit(exitNotFired)
+	}
+	return nil
+}
+
+// watchSignals ends the run at the first signal and the process at the second.
+func (h *host) watchSignals(signals <-chan os.Signal, cancel context.CancelCauseFunc, done <-chan struct{}) {
+	for first := true; ; first = false {
+		select {
+		case s := <-signals:
+			sig, ok := s.(syscall.Signal)
+			if !ok {
+				continue
+			}
+			if !first {
+				h.exit(128 + int(sig))
+				return
+			}
+			cancel(signalled(sig))
+		case <-done:
+			return
+		}
+	}
+}
+
+// watchClock ends the run when its time is up, counted from the moment at
+// which it was ready, and keeps the live line fresh.
+func (h *host) watchClock(p *plan, run session, tell teller, ready *moment, cancel context.CancelCauseFunc, done <-chan struct{}) {
+	select {
+	case <-ready.c:
+	case <-done:
+		return
+	}
+	var up <-chan time.Time
+	if p.duration > 0 {
+		up = h.after(p.duration)
+	}
+	var tick <-chan time.Time
+	for {
+		if h.terminal && !p.json {
+			tick = h.after(time.Second)
+		}
+		select {
+		case <-up:
+			cancel(errTimeUp)
+			return
+		case <-tick:
+			left := time.Duration(0)
+			if p.duration > 0 {
+				left = max(time.Second, p.duration-ready.since(h.now()))
+			}
+			tell.tick(run.Stats(), left)
+		case <-done:
+			return
+		}
+	}
+}
+
+// idle reports whether a fault never fired.
+func idle(s injector.Snapshot) bool {
+	for _, r := range s.Rules {
+		for _, f := range r.Faults {
+			if f.Fired == 0 {
+				return true
+			}
+		}
+	}
+	return len(s.Rules) == 0
+}
+
+// moment is a time that comes once. c is closed then.
+type moment struct {
+	once sync.Once
+	c    chan struct{}
+	at   time.Time
+}
+
+func (m *moment) set(at time.Time) {
+	m.once.Do(func() {
+		m.at = at
+		close(m.c)
+	})
+}
+
+func (m *moment) isSet() bool {
+	select {
+	case <-m.c:
+		return true
+	default:
+		return false
+	}
+}
+
+// since returns the time from the moment until now, 0 if it has not come.
+func (m *moment) since(now time.Time) time.Duration {
+	if !m.isSet() {
+		return 0
+	}
+	return now.Sub(m.at)
+}

@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// textTeller tells a person: one line an event, a live line of counters below
+// them on a terminal, and a summary.
+type textTeller struct {
+	mu     sync.Mutex
+	w      io.Writer
+	live   bool
+	paint  paint
+	width  int
+	plan   *plan
+	status string // the live line on the screen, if any
+}
+
+const clockTime = "15:04:05.000"
+
+// print writes lines above the live line.
+func (t *textTeller) print(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.w, format, args...)
+	if t.status != "" {
+		fmt.Fprint(t.w, t.status)
+	}
+}
+
+func (t *textTeller) clear() {
+	if t.status != "" {
+		fmt.Fprint(t.w, "\r\x1b[K")
+	}
+}
+
+func (t *textTeller) started(p *plan) {
+	var b strings.Builder
+	var names []string
+	for _, s := range p.specs {
+		names = append(names, s.String())
+	}
+	if p.target.none {
+		end := "it ends after " + faults.ShortDuration(p.duration) + " (--duration says otherwise)"
+		if p.duration == 0 {
+			end = "until Ctrl-C"
+		}
+		fmt.Fprintf(&b, "no target: %s except the protected ones; %s\n", p.scope(), end)
+	}
+	fmt.Fprintf(&b, "inject %s: %s, %s\n", t.paint.bold(strings.Join(names, " and ")), p.scope(), endsAfter(p.duration))
+	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", p.cfg.Seed, p.repeat)
+	for _, c := range p.cfg.Protect {
+		fmt.Fprintf(&b, "protected: %v and %v\n", c.A, c.B)
+	}
+	if p.startAfter > 0 {
+		fmt.Fprintf(&b, "waiting %s\n", faults.ShortDuration(p.startAfter))
+	}
+	t.print("%s", b.String())
+}
+
+func (t *textTeller) event(ev injector.Event) {
+	at, flow := ev.Time.Format(clockTime), ev.Flow.Client+" -> "+ev.Flow.Server
+	switch ev.Kind {
+	case injector.Ready:
+		t.print("%s  ready: the next matching packet is judged; Ctrl-C ends it\n", at)
+	case injector.Chosen:
+		note := ""
+		if ev.Midstream {
+			note = "  open before"
+		}
+		t.print("%s  flow   %s%s\n", at, flow, note)
+	case injector.Fired:
+		t.print("%s  %s  %s  %s: %s%s\n", at, t.paint.red("fired"), flow, ev.Fault, deed(ev), ev.Reason)
+	}
+}
+
+// deed says what a fault did, in words that a reason follows. Taking a
+// connection over is nothing but its reason.
+func deed(ev injector.Event) string {
+	to := " to the " + ev.To.String() + ", "
+	if ev.To == faults.Both {
+		to = " to both, "
+	}
+	switch ev.Action {
+	case faults.Dropped:
+		return "dropped a segment" + to
+	case faults.SentRST:
+		return "RST" + to
+	case faults.SentFIN:
+		return "FIN" + to
+	case faults.SentICMP:
+		return "ICMP error" + to
+	case faults.Delayed:
+		return "delayed a segment" + to
+	case faults.Rewritten:
+		return "rewrote a segment" + to
+	case faults.Duplicated:
+		return "sent a segment twice" + to
+	}
+	return ""
+}
+
+func (t *textTeller) tick(s injector.Snapshot, left time.Duration) {
+	if !t.live {
+		return
+	}
+	var flows, chosen, fired uint64
+	for _, r := range s.Rules {
+		flows, chosen = flows+r.Flows, chosen+r.Chosen
+		for _, f := range r.Faults {
+			fired += f.Fired
+		}
+	}
+	line := fmt.Sprintf("%s matched, %d chosen, %d fired; %s judged", plural(flows, "connection"), chosen, fired, plural(s.Diverted, "packet"))
+	if left > 0 {
+		line += "; " + left.Round(time.Second).String() + " left"
+	}
+	if len(line) >= t.width {
+		line = line[:t.width-1]
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	t.status = t.paint.dim(line)
+	fmt.Fprint(t.w, t.status)
+}
+
+func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
+	t.mu.Lock()
+	t.clear()
+	t.status = ""
+	t.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", took.Round(time.Millisecond))
+	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tab, "  fault\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	for _, r := range s.Rules {
+		for _, f := range r.Faults {
+			fmt.Fprintf(tab, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\n", f.Name, r.Flows, r.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+		}
+	}
+	tab.Flush()
+	for _, r := range s.Rules {
+		for _, f := range r.Faults {
+			if f.Fired == 0 {
+				text := f.Name + " never fired: " + t.whyNot(r, f.Name)
+				fmt.Fprintln(&b, t.paint.yellow(wrap(text, "", t.width)))
+			}
+		}
+	}
+	if s.Overruns > 0 {
+		fmt.Fprintf(&b, "%s went by unjudged: the queue was full\n", plural(s.Overruns, "packet"))
+	}
+	if s.SetFull > 0 {
+		fmt.Fprintf(&b, "%s found the kernel's idle set full and went by this process's own clock\n", plural(s.SetFull, "packet"))
+	}
+	if s.Lost > 0 {
+		fmt.Fprintf(&b, "%s came too fast to be printed; the counts include them\n", plural(s.Lost, "event"))
+	}
+	t.print("%s", b.String())
+}
+
+// whyNot says why a fault never fired, and what to look at.
+func (t *textTeller) whyNot(r injector.RuleStats, fault string) string {
+	switch {
+	case r.Flows == 0 && t.plan.target.none:
+		return "no TCP packet crossed this network namespace."
+	case r.Flows == 0:
+		return "no packet belonged to " + t.plan.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
+			"port it is the container's own), and does the traffic pass this network namespace? --dry-run shows what matches now."
+	case r.Chosen == 0:
+		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
+	}
+	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + fault + " says which one that is."
+}
