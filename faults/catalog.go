@@ -20,7 +20,10 @@ type Kind struct {
 }
 
 // Catalog is the one list of faults.
-var Catalog = []Kind{
+var Catalog = slices.Concat(resetCauses, linkFaults)
+
+// resetCauses are the ways in which a connection dies.
+var resetCauses = []Kind{
 	kind(Kind{
 		Name: "reset", Group: "reset",
 		Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall that changes its mind, an operator's ss -K, a bug nobody finds.",

@@ -23,6 +23,7 @@ type Effects struct {
 	payload  []byte // backs the payloads of Forged
 
 	capture, release, admit bool
+	overtake                bool
 	wake                    time.Duration
 	waking                  bool
 }
@@ -74,6 +75,13 @@ func (o *Effects) Reset() {
 
 // Delay holds the segment back for d more.
 func (o *Effects) Delay(d time.Duration) { o.Hold += d }
+
+// Overtake lets a held segment leave when its own time has come, be it before
+// others of its direction that were held earlier. Without it nothing overtakes.
+func (o *Effects) Overtake() { o.overtake = true }
+
+// Overtakes reports whether a fault lets the segment overtake.
+func (o *Effects) Overtakes() bool { return o.overtake }
 
 // Forge sends f with the given payload at once. The payload is copied.
 func (o *Effects) Forge(f packet.Fields, payload []byte) {

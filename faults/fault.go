@@ -88,6 +88,10 @@ type Diversion struct {
 	Small  bool // at most one byte of payload and no SYN, FIN or RST: keepalive probes look so, bare ACKs too
 	All    bool // every segment
 
+	// Above diverts packets with more bytes than this, IP header included, and
+	// super-packets that the kernel has yet to cut up. Zero means not at all.
+	Above int
+
 	// Idle diverts the first segment of a flow, and then the first after the
 	// flow was silent for at least this long. Zero means not at all.
 	Idle    time.Duration

@@ -29,11 +29,13 @@ type setWriter interface {
 // the small-queue limit. It is copied, dropped, and sent again later.
 func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
 	due := now + w.out.Hold
-	if w.out.Hold == 0 && f.due[dir] <= now {
+	if w.out.Hold == 0 && (w.out.Overtakes() || f.due[dir] <= now) {
 		return false
 	}
-	due = max(due, f.due[dir])
-	f.due[dir] = due
+	if !w.out.Overtakes() {
+		due = max(due, f.due[dir])
+		f.due[dir] = due
+	}
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
 	if p.hook == unix.NF_INET_LOCAL_OUT {
 		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)

@@ -272,6 +272,9 @@ func (r *compiled) judge(v6 bool) chain {
 	if d.RST {
 		c.add(flagsAre{"rst", "rst"}, count{}, queue)
 	}
+	if d.Above != 0 {
+		c.add(longerThan(d.Above), count{}, queue)
+	}
 	if d.Small {
 		for doff := 5; doff <= 15; doff++ {
 			c.add(flagsAre{"syn|fin|rst", "0"}, payloadIs{v6: v6, doff: doff, min: 0, max: 1}, count{}, queue)

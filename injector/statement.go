@@ -29,6 +29,7 @@ type (
 	priorityLacks signal
 	clearSignals  struct{}
 	verdict       string // accept, drop, return, jump X, goto X
+	longerThan    int
 	count         struct{ full bool }
 	enqueue       struct{ queue uint16 }
 
@@ -135,9 +136,10 @@ func (s priorityLacks) nft() string { return fmt.Sprintf("meta priority & %#x ==
 func (clearSignals) nft() string {
 	return fmt.Sprintf("meta priority set meta priority & %#x", ^uint32(sigAll))
 }
-func (s verdict) nft() string { return string(s) }
-func (count) nft() string     { return "counter" }
-func (s enqueue) nft() string { return fmt.Sprintf("queue flags bypass to %d", s.queue) }
+func (s longerThan) nft() string { return fmt.Sprintf("meta length > %d", int(s)) }
+func (s verdict) nft() string    { return string(s) }
+func (count) nft() string        { return "counter" }
+func (s enqueue) nft() string    { return fmt.Sprintf("queue flags bypass to %d", s.queue) }
 func (s addrIs) nft() string {
 	text := s.prefix.Masked().String()
 	if s.prefix.IsSingleIP() {
@@ -292,6 +294,14 @@ func (s portIn) exprs(*applier) []expr.Any {
 		return []expr.Any{load, compare(expr.CmpOpEq, be16(s.low))}
 	}
 	return []expr.Any{load, compare(expr.CmpOpGte, be16(s.low)), compare(expr.CmpOpLte, be16(s.high))}
+}
+
+func (s longerThan) exprs(*applier) []expr.Any {
+	return []expr.Any{
+		meta(expr.MetaKeyLEN),
+		&expr.Byteorder{SourceRegister: r0, DestRegister: r0, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		compare(expr.CmpOpGt, binaryutil.BigEndian.PutUint32(uint32(s))),
+	}
 }
 
 var flagBits = map[string]byte{

@@ -259,6 +259,9 @@ func (s Segment) SetFlags(f Flags) { s.b[s.tcp+13] = uint8(f) }
 // SetWindow changes the window field.
 func (s Segment) SetWindow(v uint16) { binary.BigEndian.PutUint16(s.b[s.tcp+14:], v) }
 
+// SetChecksum changes the checksum field, to something wrong.
+func (s Segment) SetChecksum(v uint16) { binary.BigEndian.PutUint16(s.b[s.tcp+16:], v) }
+
 // SetTTL changes the time to live, or hop limit.
 func (s Segment) SetTTL(v uint8) {
 	if s.v4() {

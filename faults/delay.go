@@ -1,0 +1,74 @@
+package faults
+
+import (
+	"errors"
+	"math"
+	"time"
+)
+
+// Delay is the fault delay: a longer way. Segments stay in order unless
+// reordering is asked for, however the delay jitters.
+type Delay struct {
+	By           time.Duration `knob:"by" help:"how much longer each segment takes"`
+	Jitter       time.Duration `knob:"jitter" help:"how much that varies: the half width of a uniform, the standard deviation of a normal, the scale of a pareto distribution"`
+	Distribution string        `knob:"distribution" oneof:"uniform|normal|pareto" help:"how it varies"`
+	Reorder      bool          `knob:"reorder" help:"let a segment with less delay overtake"`
+	Dir          Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+}
+
+// Validate implements Model.
+func (m *Delay) Validate() error {
+	switch {
+	case m.By < 0 || m.Jitter < 0:
+		return errors.New("a delay is not negative")
+	case m.By == 0 && m.Jitter == 0:
+		return errors.New("by: how long? Give --by, such as 50ms")
+	case m.By > time.Hour || m.Jitter > time.Hour:
+		return errors.New("no delay is longer than an hour: half-open --peer crashed is silence")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *Delay) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+
+// New implements Model.
+func (m *Delay) New() Fault { return &delay{m: m} }
+
+type delay struct {
+	m    *Delay
+	told bool
+}
+
+func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
+	if !d.m.Dir.Includes(ev.Dir.From()) {
+		return Pass
+	}
+	out.Delay(d.draw(ev))
+	if d.m.Reorder {
+		out.Overtake()
+	}
+	if !d.told { // once a connection: every segment would be a flood
+		d.told = true
+		out.Note(Delayed, ev.Dir.To(), "the way is longer")
+	}
+	return Pass
+}
+
+// draw draws the delay of one segment.
+func (d *delay) draw(ev *Event) time.Duration {
+	by, jitter := float64(d.m.By), float64(d.m.Jitter)
+	if jitter == 0 {
+		return d.m.By
+	}
+	switch d.m.Distribution {
+	case "normal":
+		by += jitter * ev.Rand.NormFloat64()
+	case "pareto":
+		// The tail of netem's table: shape 3, most of it close to the scale.
+		by += jitter * (math.Pow(1-ev.Rand.Float64(), -1.0/3) - 1)
+	default:
+		by += jitter * (2*ev.Rand.Float64() - 1)
+	}
+	return time.Duration(max(0, by))
+}

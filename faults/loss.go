@@ -1,0 +1,60 @@
+package faults
+
+import "errors"
+
+// Loss is the fault loss: segments vanish on the way, each by itself or in
+// bursts (the Gilbert-Elliott model, as netem has it).
+type Loss struct {
+	Rate  Share   `knob:"rate" help:"share of the segments that is lost"`
+	Burst float64 `knob:"burst" help:"mean length of a run of lost segments; 0 or 1: each is lost by itself"`
+	Dir   Side    `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+}
+
+// Validate implements Model.
+func (m *Loss) Validate() error {
+	switch {
+	case m.Rate == 0:
+		return errors.New("rate: how many are lost? Give --rate, such as 10%")
+	case !(m.Burst >= 0 && m.Burst <= 1e6):
+		return errors.New("burst lies outside 0 to 1e6")
+	case m.Burst > 1 && m.Rate == 1:
+		return errors.New("burst means nothing where everything is lost")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *Loss) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+
+// New implements Model.
+func (m *Loss) New() Fault { return &loss{m: m} }
+
+type loss struct {
+	m   *Loss
+	bad [2]bool // by direction: in a run of losses
+}
+
+func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
+	if !l.m.Dir.Includes(ev.Dir.From()) || !l.lost(ev) {
+		return Pass
+	}
+	out.Note(Dropped, ev.Dir.To(), "lost on the way")
+	return Drop
+}
+
+// lost draws the fate of one segment. In bursts the model is in a bad state,
+// in which all is lost, for Burst segments on average, and enters it so often
+// that the share of Rate comes out.
+func (l *loss) lost(ev *Event) bool {
+	x, rate := ev.Rand.Float64(), float64(l.m.Rate)
+	if l.m.Burst <= 1 {
+		return x < rate
+	}
+	bad := &l.bad[ev.Dir]
+	if *bad {
+		*bad = x >= 1/l.m.Burst
+	} else {
+		*bad = x < rate/(l.m.Burst*(1-rate))
+	}
+	return *bad
+}
