@@ -20,7 +20,7 @@ type Kind struct {
 }
 
 // Catalog is the one list of faults.
-var Catalog = slices.Concat(resetCauses, linkFaults)
+var Catalog = slices.Concat(resetCauses, closeCauses, linkFaults)
 
 // resetCauses are the ways in which a connection dies.
 var resetCauses = []Kind{

@@ -66,6 +66,10 @@ type Event struct {
 	Seg  packet.Segment // the zero Segment on a wake-up
 	Flow *Flow          // what is known of the connection, Seg included
 
+	// Fresh says that Seg carries sequence numbers that its side had not sent
+	// before: it is no retransmission, no probe and no bare ACK.
+	Fresh bool
+
 	// Idle is set on a wake-up of a fault that diverts idle flows: the time
 	// since the kernel last saw a segment that counts. Zero if unknown.
 	Idle time.Duration

@@ -57,7 +57,7 @@ func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
 		return Drop // it is dead: the real process behind it goes unheard
 	case h.m.Peer == "crashed" || ev.At-h.died < h.m.Down:
 		if h.m.Unreachable {
-			h.router.refuse(ev, out)
+			h.router.refuse(ev, out, "host")
 			return Drop
 		}
 		out.Note(Dropped, h.m.Side, "the peer is down")

@@ -90,14 +90,14 @@ func (w *worker) handle(p *packetIn) {
 	}
 	now := w.clock()
 	f, dir := w.flow(seg, now)
-	f.Observe(now, dir, seg)
+	fresh := f.Observe(now, dir, seg)
 	f.mark, f.iface = p.mark, p.iface
 	w.out.Reset()
 	if f.chain == nil {
 		w.pass(p, f, dir, seg)
 		return
 	}
-	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Flow: &f.Flow, Rand: f.rng}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	for _, c := range f.links {
 		c.diverted.Add(1)

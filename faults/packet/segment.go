@@ -284,6 +284,14 @@ func (s Segment) SetTOS(v uint8) {
 // shorter view.
 func (s Segment) CutPayload() Segment { return s.resize(int(s.data)) }
 
+// Truncate keeps the first n bytes of the payload, which must be there, and
+// makes the checksums anew.
+func (s Segment) Truncate(n int) Segment {
+	s = s.resize(int(s.data) + n)
+	s.UpdateChecksums()
+	return s
+}
+
 // resize makes the packet n bytes long.
 func (s Segment) resize(n int) Segment {
 	s.b, s.length = s.b[:n], uint32(n)

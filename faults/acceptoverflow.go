@@ -1,0 +1,81 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// AcceptOverflow is the fault accept-overflow: the handshake's last ACK finds
+// the accept queue full and is dropped, and so is all that the client sends
+// after it (tcp_v4_syn_recv_sock). The client believes that it is connected.
+// What the server sends is genuine: its SYN-ACK again and again and, once it
+// has given up, a RST for the next segment.
+type AcceptOverflow struct {
+	Abort     bool          `knob:"abort" help:"with tcp_abort_on_overflow=1: a RST at once"`
+	RoomAfter time.Duration `knob:"room-after" help:"the queue has room again so long after the SYN; 0: never"`
+}
+
+// embryoLife is how long a server keeps a connection whose last ACK it has not
+// seen: five retransmissions of the SYN-ACK (tcp_synack_retries).
+const embryoLife = 64 * time.Second
+
+// Validate implements Model.
+func (m *AcceptOverflow) Validate() error {
+	switch {
+	case m.RoomAfter < 0:
+		return errors.New("room-after is negative")
+	case m.Abort && m.RoomAfter > 0:
+		return errors.New("abort ends the connection at once: room-after means nothing with it")
+	}
+	return nil
+}
+
+// Diverts implements Model: a flow is captured by its SYN.
+func (m *AcceptOverflow) Diverts() Diversion { return Diversion{SYN: true} }
+
+// New implements Model.
+func (m *AcceptOverflow) New() Fault { return &acceptOverflow{m: m} }
+
+type acceptOverflow struct {
+	m       *AcceptOverflow
+	begun   time.Duration
+	started bool
+	aborted bool
+}
+
+func (a *acceptOverflow) OnSegment(ev *Event, out *Effects) Verdict {
+	syn := ev.Seg.Flags().Has(packet.SYN)
+	if !a.started {
+		if !syn {
+			out.Release() // it was accepted long ago
+			return Pass
+		}
+		a.started, a.begun = true, ev.At
+		out.Capture()
+	}
+	switch {
+	case a.aborted:
+		return ghost{dead: Both}.onSegment(ev, out, "the accept queue was full")
+	case syn || ev.Dir == Reply:
+		return Pass
+	case ev.At-a.begun >= a.life():
+		out.Release()
+		return Pass
+	case a.m.Abort:
+		a.aborted = true
+		dispose(ev, out, Server)
+		return ghost{dead: Server}.onSegment(ev, out, "the accept queue is full")
+	}
+	out.Note(Dropped, Server, "the accept queue is full")
+	return Drop
+}
+
+// life is how long the queue stays full, or the server remembers the SYN.
+func (a *acceptOverflow) life() time.Duration {
+	if a.m.RoomAfter > 0 {
+		return a.m.RoomAfter
+	}
+	return embryoLife
+}

@@ -1,0 +1,101 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// BadSeq is the fault bad-seq: segments with wrong numbers, or old duplicates.
+// It is the control experiment: a healthy connection must survive them (RFC
+// 5961 sections 3 to 5, RFC 7323 section 5).
+type BadSeq struct {
+	Kind     string        `knob:"kind" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before it or beyond it, a SYN, data that was received already, an ACK of long ago, data with an old timestamp"`
+	Hit      Side          `knob:"hit" help:"who receives it"`
+	Interval time.Duration `knob:"interval" help:"again and again, so often; 0: once a connection"`
+}
+
+// Validate implements Model.
+func (m *BadSeq) Validate() error {
+	if m.Interval < 0 || m.Interval > 0 && m.Interval < time.Millisecond {
+		return errors.New("interval lies outside of 1ms and more, or 0")
+	}
+	return nil
+}
+
+// Diverts implements Model: the numbers must be known.
+func (m *BadSeq) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+
+// New implements Model.
+func (m *BadSeq) New() Fault { return &badSeq{m: m} }
+
+type badSeq struct {
+	m    *BadSeq
+	sent bool
+}
+
+func (b *badSeq) OnSegment(ev *Event, out *Effects) Verdict {
+	established := ev.Flow.Half[Original].HasAck && ev.Flow.Half[Reply].HasAck &&
+		ev.Seg.PayloadLen() > 0 && !ev.Seg.Flags().Any(packet.SYN|packet.FIN|packet.RST)
+	if b.sent || !established {
+		return Pass
+	}
+	b.sent = true
+	b.send(ev, out)
+	return Pass
+}
+
+// OnWake implements Waker: once more.
+func (b *badSeq) OnWake(ev *Event, out *Effects) { b.send(ev, out) }
+
+func (b *badSeq) send(ev *Event, out *Effects) {
+	for _, s := range [...]Side{Client, Server} {
+		if b.m.Hit.Includes(s) {
+			b.hit(ev, out, s)
+		}
+	}
+	if b.m.Interval > 0 {
+		out.Wake(b.m.Interval)
+	} else {
+		out.Release()
+	}
+}
+
+// beyond is farther than any window of a connection that does not scale to
+// more than this.
+const beyond = 1 << 29
+
+func (b *badSeq) hit(ev *Event, out *Effects, s Side) {
+	toward := s.Other().Sends()
+	f, ok := ev.Flow.Continue(toward, ev.At, packet.ACK)
+	if !ok || ev.Flow.Half[toward].FIN {
+		return
+	}
+	// Behind the segment under judgement, which is not counted as passed yet.
+	f.Seq = packet.Max(f.Seq, ev.Flow.Half[toward].Next)
+	action, payload := Rewritten, []byte(nil)
+	switch b.m.Kind {
+	case "rst-in-window":
+		f.Flags, f.Seq, action = packet.RST|packet.ACK, f.Seq.Add(10), SentRST
+	case "rst-old":
+		f.Flags, f.Seq, action = packet.RST|packet.ACK, f.Seq.Add(^uint32(0)), SentRST
+	case "rst-beyond":
+		f.Flags, f.Seq, action = packet.RST|packet.ACK, f.Seq.Add(beyond), SentRST
+	case "syn":
+		f.Flags, f.Seq = packet.SYN, f.Seq.Add(10)
+	case "old-data":
+		f.Seq, payload = f.Seq.Add(^uint32(0)), garbage
+	case "old-ack":
+		f.Ack = f.Ack.Add(^uint32(beyond))
+	case "old-ts":
+		val, ecr, stamped := f.Timestamps()
+		if !stamped {
+			return
+		}
+		f.SetTimestamps(val-1<<20, ecr)
+		payload = garbage
+	}
+	out.ForgeAfter(behind, f, payload)
+	out.Note(action, s, "a segment with wrong numbers")
+}

@@ -1,0 +1,142 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// ClosedSocket is the fault closed-socket: the server has called close, which
+// means that it neither sends nor reads, while its FIN only says that it sends
+// no more. The client goes on, and what it sends earns a RST (tcp_rcv_state_process
+// in FIN_WAIT2, tcp_timewait_state_process).
+type ClosedSocket struct {
+	At           Trigger       `knob:"at" help:"when the server closes"`
+	PassResponse bool          `knob:"pass-response" help:"not before its next answer has passed"`
+	FINLost      bool          `knob:"fin-lost" help:"the client never gets the FIN"`
+	FINTimeout   time.Duration `knob:"fin-timeout" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
+	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
+}
+
+// Validate implements Model.
+func (m *ClosedSocket) Validate() error {
+	if m.FINTimeout < 0 {
+		return errors.New("fin-timeout is negative")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *ClosedSocket) Diverts() Diversion { return m.At.diverts() }
+
+// New implements Model.
+func (m *ClosedSocket) New() Fault { return &closedSocket{m: m} }
+
+type closedSocket struct {
+	m       *ClosedSocket
+	moment  moment
+	due     bool          // its time has come; the answer is awaited
+	closed  bool          // the FIN has left, or was lost
+	gone    bool          // nothing is left of the socket
+	at      time.Duration // when it closed
+	acked   time.Duration // when it last answered a segment without data
+	ackedOK bool
+	next    packet.Seq    // SND.NXT of the closed socket, its FIN included
+	wait    packet.Fields // what its ACKs look like
+}
+
+func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
+	if c.closed {
+		return c.afterClose(ev, out)
+	}
+	if !c.due {
+		if !c.moment.onSegment(&c.m.At, ev, out) {
+			return Pass
+		}
+		c.due = true
+		out.Capture()
+	}
+	if c.m.PassResponse && !(ev.Dir == Reply && ev.Seg.PayloadLen() > 0) {
+		if c.moment.probed() && ev.Dir.From() == c.moment.prober.asked && ev.Seg.SeqLen() == 0 {
+			c.moment.prober = prober{} // only once: later bare ACKs are the flow's own
+			return Drop
+		}
+		return Pass
+	}
+	return c.close(ev, out)
+}
+
+// close sends the FIN, and judges the segment at which it happens.
+func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
+	c.closed, c.at = true, ev.At
+	fin, ok := ev.Flow.Continue(Reply, ev.At, packet.FIN|packet.ACK)
+	if !ok {
+		fin = ev.Flow.Device(Reply, 64, packet.FIN|packet.ACK, ev.Seg.Ack(), ev.Seg.Seq())
+	}
+	v, after := Drop, time.Duration(0)
+	if ev.Dir == Reply {
+		after = behind
+		fin.Seq, fin.Ack, v = ev.Seg.Seq().Add(uint32(ev.Seg.PayloadLen())), ev.Seg.Ack(), Accept
+		if ev.Seg.Flags().Has(packet.FIN) || c.moment.probed() {
+			v = Drop
+		}
+	} else {
+		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()
+	}
+	if !c.m.FINLost {
+		out.ForgeAfter(after, fin, nil)
+		out.Note(SentFIN, Client, "the server has closed")
+		c.next = fin.Seq.Add(1)
+	} else {
+		out.Note(Dropped, Client, "the server has closed, its FIN is lost")
+		c.next = fin.Seq
+	}
+	c.wait = fin
+	c.wait.Flags, c.wait.Seq, c.wait.ID, c.wait.DF = packet.ACK, c.next, 0, true
+	dispose(ev, out, Server)
+	if ev.Dir == Original && !c.moment.probed() {
+		c.afterClose(ev, out)
+	}
+	return v
+}
+
+// afterClose answers the client like the closed socket: data earns a RST, and
+// from then on nothing is left of it; a bare ACK earns nothing; a probe is
+// acknowledged, twice a second at most, until the socket's time is over.
+func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
+	switch {
+	case ev.Dir == Reply:
+		return Drop
+	case ev.Seg.PayloadLen() > 1 || c.gone || c.m.FINLost || ev.At-c.at >= c.m.FINTimeout,
+		ev.Seg.PayloadLen() == 1 && ev.Fresh:
+		c.gone = true
+		return ghost{dead: Server, rtt: c.m.RTT}.onSegment(ev, out, "the server has closed")
+	case ev.Seg.Flags().Has(packet.FIN):
+		c.acknowledge(ev, out)
+	case ev.Seg.Seq().Less(ev.Flow.Half[Original].Next): // a keepalive probe: one before what it sends next
+		if !c.ackedOK || ev.At-c.acked >= 500*time.Millisecond {
+			c.acked, c.ackedOK = ev.At, true
+			c.acknowledge(ev, out)
+		}
+	}
+	return Drop
+}
+
+// acknowledge sends the ACK of a socket in FIN_WAIT2 or TIME_WAIT: its TSecr
+// stays what it was (inet_twsk, tcp_timewait_state_process).
+func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
+	f := c.wait
+	f.Ack = packet.Max(f.Ack, ev.Seg.End())
+	if val, ecr, ok := f.Timestamps(); ok {
+		f.SetTimestamps(val+uint32((ev.At-c.at)/time.Millisecond), ecr)
+	}
+	c.m.RTT.answer(out, f)
+}
+
+// OnWake implements Waker: the connection has reached its age.
+func (c *closedSocket) OnWake(ev *Event, out *Effects) {
+	if !c.closed && !c.due {
+		c.moment.onWake(&c.m.At, ev, out)
+	}
+}

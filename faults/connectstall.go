@@ -1,0 +1,47 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// ConnectStall is the fault connect-stall: the handshake takes longer than the
+// application waits. SYN-ACKs and their retransmissions arrive late, in order;
+// a client that gave up answers them with a genuine RST.
+type ConnectStall struct {
+	For time.Duration `knob:"for" help:"how long after the first SYN-ACK the handshake goes on"`
+}
+
+// Validate implements Model.
+func (m *ConnectStall) Validate() error {
+	if m.For <= 0 || m.For > time.Hour {
+		return errors.New("for: how long does the handshake stall? Give --for, such as 5s, up to 1h")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *ConnectStall) Diverts() Diversion { return Diversion{SYN: true, SYNACK: true} }
+
+// New implements Model.
+func (m *ConnectStall) New() Fault { return &connectStall{m: m} }
+
+type connectStall struct {
+	m     *ConnectStall
+	until time.Duration
+	begun bool
+}
+
+func (c *connectStall) OnSegment(ev *Event, out *Effects) Verdict {
+	if !ev.Seg.Flags().Has(packet.SYN | packet.ACK) {
+		return Pass
+	}
+	if !c.begun {
+		c.begun, c.until = true, ev.At+c.m.For
+		out.Note(Delayed, Client, "the handshake stalls")
+	}
+	out.Delay(max(0, c.until-ev.At))
+	return Pass
+}

@@ -1,0 +1,58 @@
+package faults
+
+import "github.com/faultctl/faultctl/faults/packet"
+
+// KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry
+// keepalive probes (RFC 9293 section 3.8.4). Data passes all along, and so does
+// the RST of a kernel that has given up.
+type KeepaliveDrop struct {
+	Answers bool `knob:"answers" help:"let the probes pass and eat their answers"`
+}
+
+// Validate implements Model.
+func (m *KeepaliveDrop) Validate() error { return nil }
+
+// Diverts implements Model: probes and their answers are small.
+func (m *KeepaliveDrop) Diverts() Diversion { return Diversion{SYN: true, Small: true} }
+
+// New implements Model.
+func (m *KeepaliveDrop) New() Fault { return &keepaliveDrop{m: m} }
+
+type keepaliveDrop struct {
+	m      *KeepaliveDrop
+	probed bool
+	by     Side       // who sent the last probe
+	answer packet.Seq // what its answer acknowledges
+}
+
+func (k *keepaliveDrop) OnSegment(ev *Event, out *Effects) Verdict {
+	switch {
+	case k.isProbe(ev):
+		if k.m.Answers {
+			k.probed, k.by, k.answer = true, ev.Dir.From(), ev.Seg.Seq().Add(1)
+			return Pass
+		}
+		out.Note(Dropped, ev.Dir.To(), "a keepalive probe does not pass")
+		return Drop
+	case k.probed && ev.Dir.To() == k.by && ev.Seg.PayloadLen() == 0 && ev.Seg.Ack() == k.answer:
+		k.probed = false
+		out.Note(Dropped, k.by, "the answer to a keepalive probe does not pass")
+		return Drop
+	}
+	return Pass
+}
+
+// isProbe recognises the shape: nothing but ACK, at most one byte, and a
+// sequence number one before what its sender sends next. That number is known
+// from what its peer acknowledged: a probe is sent when all has been.
+func (k *keepaliveDrop) isProbe(ev *Event) bool {
+	if ev.Seg.Flags() != packet.ACK || ev.Seg.PayloadLen() > 1 {
+		return false
+	}
+	from, peer := &ev.Flow.Half[ev.Dir], &ev.Flow.Half[ev.Dir.Flip()]
+	next := from.Next
+	if peer.HasAck {
+		next = packet.Max(next, peer.Ack)
+	}
+	return ev.Seg.Seq().Add(1) == next
+}

@@ -1,0 +1,102 @@
+package faults
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// PAWSReject is the fault paws-reject: a server with net.ipv4.tcp_tw_recycle=1
+// (Linux before 4.12) refuses the SYN of a client whose timestamp lies before
+// the last one from the same address, as happens to clients behind one NAT
+// (tcp_v4_conn_request, PAWSPassive). The kernel dropped such a SYN silently.
+type PAWSReject struct {
+	Window  time.Duration `knob:"window" help:"how long an address is remembered (TCP_PAWS_MSL)"`
+	Answer  string        `knob:"answer" oneof:"drop|rst" help:"drop, as kernels did, or rst, as is often told"`
+	Regress time.Duration `knob:"regress" help:"take every connection's clock to be so much behind: its SYNs are refused until the retransmissions have caught up; 0: look at the timestamps"`
+
+	peers *peers
+}
+
+// Validate implements Model.
+func (m *PAWSReject) Validate() error {
+	switch {
+	case m.Window <= 0 || m.Window > 24*time.Hour:
+		return errors.New("window lies outside of 0 (not included) to 24h")
+	case m.Regress < 0:
+		return errors.New("regress is negative")
+	}
+	m.peers = &peers{last: map[netip.Addr]stamp{}}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *PAWSReject) Diverts() Diversion { return Diversion{SYN: true} }
+
+// New implements Model.
+func (m *PAWSReject) New() Fault { return &pawsReject{m: m} }
+
+type pawsReject struct {
+	m     *PAWSReject
+	first time.Duration // when its first SYN came
+	seen  bool
+}
+
+func (p *pawsReject) OnSegment(ev *Event, out *Effects) Verdict {
+	if f := ev.Seg.Flags(); !f.Has(packet.SYN) || f.Has(packet.ACK) {
+		return Pass
+	}
+	if !p.refused(ev) {
+		return Pass
+	}
+	if p.m.Answer == "rst" {
+		return ghost{dead: Server}.onSegment(ev, out, "the SYN's timestamp lies before the last one from its address")
+	}
+	out.Note(Dropped, Server, "the SYN's timestamp lies before the last one from its address")
+	return Drop
+}
+
+func (p *pawsReject) refused(ev *Event) bool {
+	if !p.seen {
+		p.seen, p.first = true, ev.At
+	}
+	if p.m.Regress > 0 {
+		return ev.At-p.first < min(p.m.Regress, p.m.Window)
+	}
+	val, _, ok := ev.Seg.Timestamps()
+	return ok && p.m.peers.refuses(ev.Seg.Src(), val, ev.At, p.m.Window)
+}
+
+// peers remembers the last timestamp of each address, for all flows of a model.
+// It has a lock, unlike all else: it is asked for SYNs only.
+type peers struct {
+	mu   sync.Mutex
+	last map[netip.Addr]stamp
+}
+
+type stamp struct {
+	val uint32
+	at  time.Duration
+}
+
+// maxPeers bounds the memory: beyond it, addresses are forgotten.
+const maxPeers = 1 << 16
+
+// refuses reports whether a SYN falls back by more than TCP_PAWS_WINDOW (1)
+// behind what is remembered, and remembers it if not.
+func (p *peers) refuses(from netip.Addr, val uint32, at, window time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old, known := p.last[from]
+	if known && at-old.at < window && int32(old.val-val) > 1 {
+		return true
+	}
+	if !known && len(p.last) >= maxPeers {
+		clear(p.last)
+	}
+	p.last[from] = stamp{val, at}
+	return false
+}
