@@ -110,7 +110,7 @@ func (h *host) app() *cli.App {
 		DisableSliceFlagSeparator: true, // --to 10.0.0.5:80,443 is one target
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              onUsageError,
-		Flags:                     []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
+		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
 			h.injectCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),

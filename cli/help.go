@@ -35,8 +35,8 @@ func (h *host) appHelp(w io.Writer, app *cli.App) {
 		"  faultctl inject idle-expire --after 300s --to :5432\n"+
 		"  faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n"+
 		"  faultctl faults idle-expire\n"+
-		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such as\n"+
-		"FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 4 the fault never fired,\n"+
+		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such\n"+
+		"as FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 4 the fault never fired,\n"+
 		"5 permission or kernel feature missing, 6 refused for safety, 130 by Ctrl-C.\n")
 }
 

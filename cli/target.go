@@ -29,6 +29,10 @@ type target struct {
 // target reads the target flags, namespaces aside. Host names are looked up.
 func (h *host) target(c *cli.Context) (*target, error) {
 	t := &target{to: words(c.StringSlice("to")), from: words(c.StringSlice("from"))}
+	if c.IsSet("to") && len(t.to) == 0 || c.IsSet("from") && len(t.from) == 0 {
+		// "$TARGET" of a shell where it is not set must not mean everything
+		return nil, usageError("--to or --from is empty").hint("Leave it out if every connection is meant.")
+	}
 	for _, text := range t.to {
 		rest, except := strings.CutPrefix(text, "!")
 		es, err := h.parseTo(c.Context, rest)
@@ -65,7 +69,7 @@ const toForms = "Write --to [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 1
 func words(values []string) []string {
 	var ws []string
 	for _, v := range values {
-		ws = append(ws, strings.Fields(strings.ReplaceAll(v, "! ", "!"))...)
+		ws = append(ws, strings.Fields(v)...)
 	}
 	return ws
 }
@@ -117,13 +121,16 @@ func (h *host) parseTo(ctx context.Context, text string) ([]injector.Endpoint, e
 	if err != nil {
 		return nil, err
 	}
-	var ranges []injector.Endpoint
-	for _, piece := range strings.Split(ports, ",") {
-		e, err := parsePorts(piece)
-		if err != nil {
-			return nil, err
+	ranges := []injector.Endpoint{{}}
+	if ports != anyPort {
+		ranges = ranges[:0]
+		for _, piece := range strings.Split(ports, ",") {
+			e, err := parsePorts(piece)
+			if err != nil {
+				return nil, err
+			}
+			ranges = append(ranges, e)
 		}
-		ranges = append(ranges, e)
 	}
 	prefixes := []netip.Prefix{{}}
 	if name != "" {
@@ -183,9 +190,6 @@ func splitHostPorts(text string) (name, ports string, err error) {
 
 // parsePorts reads a port or a range of them.
 func parsePorts(piece string) (injector.Endpoint, error) {
-	if piece == anyPort {
-		return injector.Endpoint{}, nil
-	}
 	first, last, isRange := strings.Cut(piece, "-")
 	if !isRange {
 		last = first

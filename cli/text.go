@@ -56,7 +56,11 @@ func (t *textTeller) started(p *plan) {
 		}
 		fmt.Fprintf(&b, "no target: %s except the protected ones; %s\n", p.scope(), end)
 	}
-	fmt.Fprintf(&b, "inject %s: %s, %s\n", t.paint.bold(strings.Join(names, " and ")), p.scope(), endsAfter(p.duration))
+	fmt.Fprintf(&b, "inject %s", t.paint.bold(strings.Join(names, " and ")))
+	if !p.target.none {
+		fmt.Fprintf(&b, ": %s, %s", p.scope(), endsAfter(p.duration))
+	}
+	fmt.Fprintln(&b)
 	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", p.cfg.Seed, p.repeat)
 	for _, c := range p.cfg.Protect {
 		fmt.Fprintf(&b, "protected: %v and %v\n", c.A, c.B)

@@ -44,11 +44,11 @@ func (m mark) String() string {
 }
 
 // print writes the entries in the order of time: time, the application's
-// side, the wire's side. Lines are at most width letters long where a column
-// of 30 letters each permits it; a longer text goes on in its column.
+// side, the wire's side. Lines are at most width letters long where that
+// leaves each side 30 letters or so; a longer text goes on in its column.
 func (t timeline) print(w io.Writer, width int, p paint) {
 	const clock = 9
-	app := max(30, min(44, (width-clock-3)*45/100))
+	app := max(34, min(44, (width-clock-3)*45/100))
 	wire := max(30, width-clock-app-3)
 	sorted := slices.Clone(t)
 	slices.SortStableFunc(sorted, func(a, b entry) int { return cmp.Compare(a.At, b.At) })

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// noon is the time of every test.
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
+
+// world is a host that does nothing for real.
+type world struct {
+	*host
+	out, err bytes.Buffer
+	signal   chan os.Signal
+	session  *fakeSession
+	cfg      injector.Config          // what the last session was started with
+	afters   []time.Duration          // what was waited for
+	timers   map[time.Duration]func() // run when that is waited for; none: it never comes
+	exited   chan int
+}
+
+// fakeSession plays events and then waits for its end.
+type fakeSession struct {
+	w      *world
+	events []injector.Event
+	stats  injector.Snapshot
+	err    error  // of Run, at once
+	played func() // after the events
+}
+
+func (s *fakeSession) Run(ctx context.Context) error {
+	if s.err != nil {
+		return s.err
+	}
+	for _, ev := range s.events {
+		s.w.cfg.OnEvent(ev)
+	}
+	if s.played != nil {
+		s.played()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (s *fakeSession) Stats() injector.Snapshot { return s.stats }
+func (s *fakeSession) Ruleset() string          { return "table inet faultctl_1 {\n}\n" }
+
+// newWorld returns a host on which a run is ready at once and lasts until its
+// duration is over, which it is at once.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1)}
+	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready}}}
+	w.host = &host{
+		stdout: &w.out, stderr: &w.err, width: defaultWidth,
+		getenv: os.Getenv, environ: os.Environ,
+		now:     func() time.Time { return noon.Add(1500 * time.Millisecond) },
+		after:   w.timer,
+		signals: func() (<-chan os.Signal, func()) { return w.signal, func() {} },
+		exit:    func(code int) { w.exited <- code },
+		seed:    func() uint64 { return 42 },
+		start: func(cfg injector.Config) (session, error) {
+			if err := cfg.Validate(); err != nil {
+				return nil, err
+			}
+			w.cfg = cfg
+			if w.session.stats.Rules == nil {
+				w.session.stats = statsOf(cfg)
+			}
+			return w.session, nil
+		},
+		probe:   func() []injector.Feature { return nil },
+		cleanup: func() ([]string, error) { return nil, nil },
+		lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+			if name == "db.internal" {
+				return []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fd00::5")}, nil
+			}
+			return nil, errors.New("no such host")
+		},
+		proc: t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
+	}
+	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
+		t.Setenv(v, "")
+	}
+	return w
+}
+
+func (w *world) timer(d time.Duration) <-chan time.Time {
+	w.afters = append(w.afters, d)
+	c := make(chan time.Time, 1)
+	switch do, known := w.timers[d]; {
+	case known && do != nil:
+		do()
+	case w.timers == nil || known:
+		c <- noon
+	}
+	return c
+}
+
+// statsOf are counters at zero for the faults of a configuration.
+func statsOf(cfg injector.Config) injector.Snapshot {
+	var s injector.Snapshot
+	for _, r := range cfg.Rules {
+		var rs injector.RuleStats
+		for _, f := range r.Faults {
+			rs.Faults = append(rs.Faults, injector.FaultStats{Name: f.Name})
+		}
+		s.Rules = append(s.Rules, rs)
+	}
+	return s
+}
+
+// faultctl runs a command line, split at blanks.
+func (w *world) faultctl(line string) int {
+	return w.run(append([]string{"faultctl"}, strings.Fields(line)...))
+}
+
+// golden compares with a file of testdata, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+var dbFlow = injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}
+
+// oneFired is a run in which one connection was struck.
+func oneFired(w *world, fault string) {
+	w.session.events = append(w.session.events,
+		injector.Event{Time: noon.Add(time.Second), Kind: injector.Chosen, Flow: dbFlow, Midstream: true},
+		injector.Event{Time: noon.Add(1200 * time.Millisecond), Kind: injector.Fired, Fault: fault, Flow: dbFlow,
+			Action: faults.SentRST, To: faults.Client, Reason: "it was idle"},
+	)
+	w.session.stats = injector.Snapshot{Diverted: 3, Rules: []injector.RuleStats{{Flows: 2, Chosen: 1,
+		Faults: []injector.FaultStats{{Name: fault, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1}}}}}
+}

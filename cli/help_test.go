@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/urfave/cli/v2"
+)
+
+func TestFaultsJSON(t *testing.T) {
+	for line, want := range map[string]int{"faults -o json": len(faults.Catalog), "faults reset -o json": 1, "faults --output=json reset": 1} {
+		w := newWorld(t)
+		w.faultctl(line)
+		var list []map[string]any
+		if err := json.Unmarshal(w.out.Bytes(), &list); err != nil || len(list) != want {
+			t.Fatalf("%s: %d faults, %v", line, len(list), err)
+		}
+		for _, key := range []string{"name", "group", "cause", "symptom", "remedy", "example", "knobs"} {
+			if list[0][key] == nil {
+				t.Errorf("%s: no field %s", line, key)
+			}
+		}
+		for _, key := range []string{"name", "type", "default", "help"} {
+			if _, ok := list[0]["knobs"].([]any)[0].(map[string]any)[key]; !ok {
+				t.Errorf("%s: a knob without the field %s", line, key)
+			}
+		}
+	}
+}
+
+// The catalogue teaches everything about each fault, and its example works.
+func TestFaultsTeach(t *testing.T) {
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	w := newWorld(t)
+	w.faultctl("faults")
+	list := squeeze(w.out.String())
+	for _, k := range faults.Catalog {
+		if !strings.Contains(list, k.Name+" "+squeeze(k.Cause)) {
+			t.Errorf("faults does not list %s with its cause", k.Name)
+		}
+		w := newWorld(t)
+		w.faultctl("faults " + k.Name)
+		text := squeeze(w.out.String())
+		for _, part := range []string{k.Cause, k.Symptom, k.Remedy, k.Example} {
+			if part == "" || !strings.Contains(text, squeeze(part)) {
+				t.Errorf("faults %s does not say %q", k.Name, part)
+			}
+		}
+		for _, knob := range faults.Knobs(k.New()) {
+			if !strings.Contains(text, "--"+knob.Name) || !strings.Contains(text, squeeze(knob.Help)) || knob.Help == "" {
+				t.Errorf("faults %s does not explain --%s", k.Name, knob.Name)
+			}
+		}
+		for _, p := range presets(k) {
+			if !strings.Contains(text, p.Name) || !strings.Contains(text, squeeze(p.Source)) {
+				t.Errorf("faults %s does not say where %s comes from", k.Name, p.Name)
+			}
+		}
+		narrow(t, "faults "+k.Name, w.out.String())
+		w = newWorld(t)
+		if code := w.faultctl(strings.TrimPrefix(k.Example, "faultctl ") + " --duration 1s"); code != exitOK {
+			t.Errorf("the example of %s exits with %d: %s\n%s", k.Name, code, k.Example, &w.err)
+		}
+	}
+}
+
+func narrow(t *testing.T, what, text string) {
+	t.Helper()
+	for _, line := range strings.Split(text, "\n") {
+		if runes(line) > 100 {
+			t.Errorf("%s: a line of %d letters: %s", what, runes(line), line)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, line := range []string{"", "--help", "-h", "help"} {
+		w := newWorld(t)
+		if code := w.faultctl(line); code != exitOK {
+			t.Errorf("%q: exit %d", line, code)
+		}
+		golden(t, "help.txt", w.out.String())
+	}
+	w := newWorld(t)
+	w.faultctl("--help")
+	lines := strings.Split(strings.TrimRight(w.out.String(), "\n"), "\n")
+	if len(lines) > 24 {
+		t.Errorf("the help has %d lines: a screen has 24", len(lines))
+	}
+	for _, l := range lines {
+		if runes(l) > 80 {
+			t.Errorf("a screen has 80 columns: %s", l)
+		}
+	}
+	for _, line := range []string{"doctor --help", "help doctor"} {
+		w := newWorld(t)
+		w.faultctl(line)
+		golden(t, "help-doctor.txt", w.out.String())
+	}
+}
+
+// Help of every command names every flag and stays narrow, and its examples
+// are understood.
+func TestHelpOfCommands(t *testing.T) {
+	app := newWorld(t).app()
+	for _, c := range app.Commands {
+		for _, cmd := range append([]*cli.Command{c}, c.Subcommands...) {
+			if c.Hidden {
+				continue
+			}
+			line := strings.TrimPrefix(cmd.HelpName, "faultctl ")
+			w := newWorld(t)
+			if code := w.faultctl(line + " --help"); code != exitOK {
+				t.Errorf("%s --help: exit %d\n%s", line, code, &w.err)
+			}
+			for _, name := range flagNames(cmd.Flags) {
+				if !strings.Contains(w.out.String(), "-"+name) {
+					t.Errorf("%s --help does not name --%s", line, name)
+				}
+			}
+			narrow(t, line, w.out.String())
+			if !strings.HasPrefix(w.out.String(), "usage: faultctl "+line) {
+				t.Errorf("%s --help begins with %.40q", line, w.out.String())
+			}
+			if c.Name != "inject" {
+				continue
+			}
+			for _, example := range strings.Split(cmd.Description, "\n") {
+				w := newWorld(t)
+				if code := w.faultctl(strings.TrimPrefix(example, "faultctl ") + " --duration 1s"); code != exitOK {
+					t.Errorf("%s: exit %d\n%s", example, code, &w.err)
+				}
+			}
+		}
+	}
+}
+
+// Help for one fault is reached however the line is written.
+func TestHelpOfFault(t *testing.T) {
+	var first string
+	for _, line := range []string{"inject reset --help", "inject --help reset", "inject -h reset --to :80", "help inject reset"} {
+		w := newWorld(t)
+		w.faultctl(line)
+		if first == "" {
+			first = w.out.String()
+		}
+		if w.out.String() != first || !strings.Contains(first, "--shape") {
+			t.Errorf("%s:\n%s", line, &w.out)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// theVersion stands where the version is, which is none of a test's business.
+func theVersion(s string) string { return strings.ReplaceAll(s, `"`+version()+`"`, `"VERSION"`) }
+
+func TestEvents(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("SSH_CONNECTION", "10.0.0.1 4000 10.0.0.2 22")
+	oneFired(w, "idle-expire")
+	if code := w.faultctl("inject idle-expire --after 300s --to :5432 --to !10.0.0.9 --from 10.0.0.0/8 --duration 60s -o json"); code != exitOK {
+		t.Fatalf("exit %d\n%s", code, &w.err)
+	}
+	golden(t, "events.ndjson", theVersion(w.out.String()))
+	for _, line := range strings.Split(strings.TrimSpace(w.out.String()), "\n") {
+		var ev struct {
+			Time  time.Time `json:"time"`
+			Event string    `json:"event"`
+		}
+		if err := json.Unmarshal([]byte(line), &ev); err != nil || ev.Event == "" || ev.Time.IsZero() {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+func TestEventsUntargeted(t *testing.T) {
+	w := newWorld(t)
+	w.faultctl("inject reset,syn-drop:attempts=1 -o json")
+	golden(t, "events-untargeted.ndjson", theVersion(w.out.String()))
+}
+
+func TestText(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("SSH_CONNECTION", "10.0.0.1 4000 10.0.0.2 22")
+	oneFired(w, "idle-expire")
+	w.session.events = append(w.session.events,
+		injector.Event{Time: noon.Add(1300 * time.Millisecond), Kind: injector.Fired, Fault: "idle-expire", Flow: dbFlow,
+			Action: faults.Held, To: faults.Both, Reason: "it is forgotten"},
+		injector.Event{Time: noon.Add(1400 * time.Millisecond), Kind: injector.Fired, Fault: "idle-expire", Flow: dbFlow,
+			Action: faults.Dropped, To: faults.Both, Reason: "it is gone"})
+	w.session.stats.Overruns, w.session.stats.Lost = 1, 2
+	w.faultctl("inject idle-expire --after 300s --to :5432 --from 10.0.0.0/8 --duration 60s --start-after 5s")
+	golden(t, "text.txt", w.out.String())
+}
+
+func TestTextNeverFired(t *testing.T) {
+	for name, rule := range map[string]injector.RuleStats{
+		"no-match.txt":  {},
+		"no-choice.txt": {Flows: 3},
+		"no-moment.txt": {Flows: 3, Chosen: 2},
+	} {
+		w := newWorld(t)
+		rule.Faults = []injector.FaultStats{{Name: "reset"}}
+		w.session.stats.Rules = []injector.RuleStats{rule}
+		w.faultctl("inject reset --to :5432 --duration 60s --expect-fired")
+		golden(t, name, w.out.String())
+	}
+}
+
+func TestTextUntargeted(t *testing.T) {
+	w := newWorld(t)
+	w.faultctl("inject idle-expire --after 300s")
+	first, _, _ := strings.Cut(w.out.String(), "\n")
+	for _, want := range []string{"every TCP connection", "of this network namespace", "except the protected ones", "15m", "--duration"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the first line does not say %q: %s", want, first)
+		}
+	}
+}
+
+// On a terminal the counters stand in a live line below the events, which the
+// summary replaces.
+func TestLiveLine(t *testing.T) {
+	w := newWorld(t)
+	w.terminal = true
+	ticks := 0
+	end := make(chan struct{})
+	w.host.after = func(d time.Duration) <-chan time.Time {
+		c := make(chan time.Time, 1)
+		if d == time.Second && ticks < 2 {
+			ticks++
+			c <- noon
+		} else if d == time.Second {
+			close(end)
+		}
+		return c
+	}
+	w.session.played = func() { <-end; w.signal <- os.Interrupt }
+	t.Setenv("NO_COLOR", "1")
+	w.faultctl("inject reset --to :80 --duration 1m")
+	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 59s left"
+	if want := live + "\r\x1b[K" + live + "\r\x1b[K\nended"; !strings.Contains(w.out.String(), want) {
+		t.Errorf("no live line %q in\n%q", want, w.out.String())
+	}
+}
+
+func TestNoColor(t *testing.T) {
+	for value, coloured := range map[string]bool{"": true, "1": false} {
+		w := newWorld(t)
+		w.terminal = true
+		t.Setenv("NO_COLOR", value)
+		w.faultctl("faults reset")
+		if got := strings.Contains(w.out.String(), "\x1b["); got != coloured {
+			t.Errorf("NO_COLOR=%q: coloured is %v", value, got)
+		}
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("SSH_CONNECTION", "10.0.0.1 4000 10.0.0.2 5432")
+	procNet(t, w.proc, "self",
+		conn("10.0.0.2:5432", "10.0.0.1:4000", "1"), // protected
+		conn("10.0.0.2:5432", "10.0.0.9:4001", "2"),
+		conn("127.0.0.1:4002", "127.0.0.1:5432", "3"),
+		conn("127.0.0.1:5432", "127.0.0.1:4002", "4"), // the other end
+		conn("10.0.0.2:4003", "10.0.0.7:80", "5"),     // no target
+		conn("[fd00::2]:4004", "[fd00::5]:5432", "6"),
+	)
+	w.probe = func() []injector.Feature {
+		return []injector.Feature{{Name: "queue rule", OK: true, Detail: "xt's NFQUEUE target"}}
+	}
+	if code := w.faultctl("inject reset --to :5432 --percent 10 --dry-run"); code != exitOK {
+		t.Fatalf("exit %d\n%s", code, &w.err)
+	}
+	golden(t, "dry-run.txt", w.out.String())
+	w.out.Reset()
+	w.faultctl("inject reset --to :5432 --dry-run -o json")
+	golden(t, "dry-run.json", w.out.String())
+}
+
+func TestDoctor(t *testing.T) {
+	w := newWorld(t)
+	features := []injector.Feature{
+		{Name: "linux", OK: true, Needed: true, Detail: "Linux 6.18", Remedy: "unseen"},
+		{Name: "nftables", Needed: true, Detail: "create an nftables table: permission denied", Remedy: "run as root, or in a user and network namespace of your own: faultctl demo does"},
+		{Name: "raw socket", Needed: true, Detail: "open raw socket: permission denied", Remedy: "run as root, or in a user and network namespace of your own: faultctl demo does"},
+		{Name: "table owner", Detail: "the rules die with the process", Remedy: "Linux 5.12 or newer has it"},
+	}
+	w.probe = func() []injector.Feature { return features }
+	if code := w.faultctl("doctor"); code != exitPreflight {
+		t.Errorf("exit %d", code)
+	}
+	golden(t, "doctor.txt", w.out.String())
+	w.out.Reset()
+	if code := w.faultctl("doctor -o json"); code != exitPreflight {
+		t.Errorf("exit %d", code)
+	}
+	golden(t, "doctor.json", w.out.String())
+	features = features[:1]
+	if code := w.faultctl("doctor"); code != exitOK {
+		t.Errorf("exit %d when nothing is missing", code)
+	}
+}
+
+func TestCleanup(t *testing.T) {
+	w := newWorld(t)
+	w.faultctl("cleanup")
+	w.cleanup = func() ([]string, error) { return []string{"faultctl_7"}, nil }
+	w.faultctl("cleanup")
+	const want = "nothing to clean up: no table of an instance that is gone\nremoved table faultctl_7\n"
+	if got := w.out.String(); got != want {
+		t.Errorf("got %q", got)
+	}
+	w.cleanup = func() ([]string, error) { return nil, injector.ErrPermission }
+	if code := w.faultctl("cleanup"); code != exitPreflight || !strings.Contains(w.err.String(), "CAP_NET_ADMIN") {
+		t.Errorf("exit %d: %s", code, &w.err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, line := range []string{"version", "--version", "-v"} {
+		w := newWorld(t)
+		if code := w.faultctl(line); code != exitOK || !strings.HasPrefix(w.out.String(), "faultctl "+version()) {
+			t.Errorf("%s: exit %d, %s", line, code, &w.out)
+		}
+	}
+	w := newWorld(t)
+	var b build
+	if w.faultctl("version -o json"); json.Unmarshal(w.out.Bytes(), &b) != nil || b != readBuild() {
+		t.Errorf("%s", &w.out)
+	}
+}
