@@ -56,6 +56,7 @@ func usageErrorf(cmd *cli.Command, err error) error {
 // sortArgs separates flags, each with its value, from other words. What stands
 // behind -- is the tail, -- included.
 func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err error) {
+	owner := likelyOwner(cmd, args)
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		switch {
@@ -67,10 +68,13 @@ func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err
 		}
 		flags = append(flags, a)
 		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
-		f := anyFlag(cmd, name)
+		f := findFlag(owner.Flags, name)
+		if f == nil {
+			f = anyFlag(cmd, name)
+		}
 		switch {
 		case f == nil && name != "help" && name != "h":
-			return nil, nil, nil, unknownFlag(likelyOwner(cmd, args), name)
+			return nil, nil, nil, unknownFlag(owner, name)
 		case f != nil && takesValue(f) && !joined && i+1 < len(args):
 			i++
 			flags = append(flags, args[i])

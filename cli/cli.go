@@ -28,7 +28,6 @@ type host struct {
 	terminal       bool // stdout is one: live line and colours
 	width          int  // of the terminal, or of what is printed to none
 	getenv         func(string) string
-	environ        func() []string
 
 	now     func() time.Time
 	after   func(time.Duration) <-chan time.Time
@@ -67,8 +66,8 @@ func thisHost() *host {
 		stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		width:    width,
-		getenv:   os.Getenv, environ: os.Environ,
-		now: time.Now, after: time.After, signals: notify, exit: os.Exit,
+		getenv:   os.Getenv,
+		now:      time.Now, after: time.After, signals: notify, exit: os.Exit,
 		seed:    func() uint64 { return uint64(rand.Uint32()) },
 		start:   func(cfg injector.Config) (session, error) { return injector.New(cfg) },
 		probe:   injector.Probe,

@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready}}}
 	w.host = &host{
 		stdout: &w.out, stderr: &w.err, width: defaultWidth,
-		getenv: os.Getenv, environ: os.Environ,
+		getenv:  os.Getenv,
 		now:     func() time.Time { return noon.Add(1500 * time.Millisecond) },
 		after:   w.timer,
 		signals: func() (<-chan os.Signal, func()) { return w.signal, func() {} },

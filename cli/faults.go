@@ -27,8 +27,15 @@ func (h *host) faultsCommand() *cli.Command {
 			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]",
 			Flags: []cli.Flag{outputFlag(otherHeading)},
 			Action: func(c *cli.Context) error {
-				if asJSON, err := wantsJSON(c); err != nil || asJSON {
-					return cmpErr(err, func() error { return faultsJSON(h.stdout, []faults.Kind{kind}) })
+				if err := noArguments(c); err != nil {
+					return err
+				}
+				asJSON, err := wantsJSON(c)
+				switch {
+				case err != nil:
+					return err
+				case asJSON:
+					return faultsJSON(h.stdout, []faults.Kind{kind})
 				}
 				h.teach(h.stdout, kind)
 				return nil
@@ -36,14 +43,6 @@ func (h *host) faultsCommand() *cli.Command {
 		})
 	}
 	return cmd
-}
-
-// cmpErr returns err if there is one, and what f returns otherwise.
-func cmpErr(err error, f func() error) error {
-	if err != nil {
-		return err
-	}
-	return f()
 }
 
 func (h *host) listFaults(c *cli.Context, kinds []faults.Kind) error {
@@ -70,6 +69,8 @@ func groupTitle(group string) string {
 	switch group {
 	case "reset":
 		return "Why connections are reset, or hang"
+	case "control":
+		return "What changes nothing: the control of an experiment"
 	case "link":
 		return "What links do to packets"
 	}

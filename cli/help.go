@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
 
@@ -44,11 +45,9 @@ func (h *host) commandHelp(w io.Writer, c *cli.Command) {
 	width := h.columns()
 	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), wrap(sentence(c.Usage), "", width))
 	if len(c.Subcommands) > 0 {
-		fmt.Fprint(w, "\nFAULT is one of these, or a SPEC with its settings inside: NAME:knob=value,…\n")
-		for _, sub := range c.Subcommands {
-			fmt.Fprintln(w, hanging(pad("  "+sub.Name, 16), sub.Usage, width))
-		}
-		fmt.Fprintf(w, "%s FAULT --help shows the settings of one.\n", c.HelpName)
+		fmt.Fprintf(w, "\nFAULT, or a SPEC with its settings inside (NAME:knob=value,…), is one of\n%s\n%s\n",
+			wrap(strings.Join(faults.Names(), ", "), "  ", width),
+			wrap("faultctl faults says what they do, "+c.HelpName+" FAULT --help what the settings of one are.", "", width))
 	}
 	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
 		printFlags(w, heading, c.Flags, width)

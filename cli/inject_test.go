@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -185,19 +186,11 @@ func TestDurations(t *testing.T) {
 			t.Errorf("%s: waited for (-want +got):\n%s", flags, diff)
 		}
 	}
-	for _, flags := range []string{"--to :80", "--duration 0", "--netns x"} {
+	for _, flags := range []string{"--to :80", "--duration 0", "--netns /proc/self/ns/net"} {
 		w := newWorld(t)
-		app := w.app()
-		var p *plan
-		app.Command("inject").Command("reset").Action = func(c *cli.Context) (err error) {
-			p, err = w.plan(c, "reset")
-			return nil
-		}
-		if err := app.Run(append([]string{"faultctl", "inject", "reset"}, strings.Fields(flags)...)); err != nil {
-			t.Fatal(err)
-		}
-		if p != nil && p.duration != 0 {
-			t.Errorf("%s: ends after %v", flags, p.duration)
+		w.session.played = func() { w.signal <- syscall.SIGINT }
+		if code := w.faultctl("inject reset " + flags); code != 130 || w.afters != nil {
+			t.Errorf("%s: exit %d, ends after %v by itself", flags, code, w.afters)
 		}
 	}
 }
