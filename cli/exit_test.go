@@ -237,7 +237,7 @@ func TestSignalWhileWaiting(t *testing.T) {
 	w := newWorld(t)
 	w.timers = map[time.Duration]func(){time.Hour: func() { w.signal <- syscall.SIGINT }}
 	w.session.played = func() { t.Error("the rules went in") }
-	if code := w.faultctl("inject reset --to :80 --start-after 1h"); code != 130 {
-		t.Errorf("exit %d", code)
+	if code := w.faultctl("inject reset --to :80 --start-after 1h"); code != 130 || !strings.Contains(w.out.String(), "nothing was touched") {
+		t.Errorf("exit %d\n%s", code, &w.out)
 	}
 }

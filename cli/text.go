@@ -143,6 +143,10 @@ func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
 	t.clear()
 	t.status = ""
 	t.mu.Unlock()
+	if took == 0 {
+		t.print("\nended before the rules went in: nothing was touched\n")
+		return
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", took.Round(time.Millisecond))
 	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
