@@ -1,0 +1,244 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// App is a program on a host, reduced to what matters: the calls it makes and
+// what they return.
+type App struct {
+	node *Node
+	name string
+	fd   int
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Call is one system call of an App.
+type Call struct {
+	App    string
+	Text   string // such as "send 5"
+	Result string // such as "5", "EOF" or "ECONNRESET"
+	Start  time.Time
+	Took   time.Duration
+}
+
+func (c Call) String() string { return c.Text + " -> " + c.Result }
+
+// patience is how long a call may block. A test that waits so long has failed;
+// nothing depends on its length.
+const patience = 10 * time.Second
+
+// Listen starts a program that listens. Port 0 gets a free one.
+func (n *Node) Listen(at netip.AddrPort, backlog int) (*App, netip.AddrPort, error) {
+	a, err := n.socket("listener", at.Addr())
+	if err != nil {
+		return nil, at, err
+	}
+	if err := errors.Join(
+		unix.SetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.Bind(a.fd, sockaddr(at)), unix.Listen(a.fd, backlog),
+	); err != nil {
+		a.Close()
+		return nil, at, fmt.Errorf("listen on %s: %w", at, err)
+	}
+	sa, err := unix.Getsockname(a.fd)
+	return a, addrPort(sa), err
+}
+
+// Accept waits for a connection and returns the program that serves it.
+func (a *App) Accept() (*App, error) {
+	fd, _, err := unix.Accept4(a.fd, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("accept: %s", Errno(err))
+	}
+	return &App{node: a.node, name: "server", fd: fd}, nil
+}
+
+// Client makes a program with a socket for that family, not yet connected.
+func (n *Node) Client(to netip.Addr) (*App, error) { return n.socket("client", to) }
+
+func (n *Node) socket(name string, family netip.Addr) (*App, error) {
+	a := &App{node: n, name: name}
+	af := unix.AF_INET
+	if family.Is6() {
+		af = unix.AF_INET6
+	}
+	err := n.Do(func() (err error) {
+		a.fd, err = unix.Socket(af, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	tv := unix.NsecToTimeval(int64(patience))
+	return a, errors.Join(
+		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
+		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv),
+		unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+	)
+}
+
+// Timeout changes how long a call may block.
+func (a *App) Timeout(d time.Duration) {
+	tv := unix.NsecToTimeval(int64(d))
+	unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+	unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)
+}
+
+// Connect connects and returns "ok" or the errno.
+func (a *App) Connect(to netip.AddrPort) string {
+	return a.call("connect", func() (string, error) { return "ok", unix.Connect(a.fd, sockaddr(to)) })
+}
+
+// Send sends text and returns how many bytes the kernel took, or the errno.
+func (a *App) Send(text string) string {
+	return a.call(fmt.Sprintf("send %d", len(text)), func() (string, error) {
+		n, err := unix.SendmsgN(a.fd, []byte(text), nil, nil, unix.MSG_NOSIGNAL)
+		return fmt.Sprint(n), err
+	})
+}
+
+// Recv receives and returns what came, "EOF", or the errno.
+func (a *App) Recv() string {
+	return a.call("recv", func() (string, error) {
+		buf := make([]byte, 1<<16)
+		n, err := unix.Read(a.fd, buf)
+		if n == 0 && err == nil {
+			return "EOF", nil
+		}
+		return string(buf[:max(0, n)]), err
+	})
+}
+
+// CloseWrite sends a FIN.
+func (a *App) CloseWrite() string {
+	return a.call("shutdown", func() (string, error) { return "ok", unix.Shutdown(a.fd, unix.SHUT_WR) })
+}
+
+// Linger makes Close send a RST: SO_LINGER on, with a time of zero.
+func (a *App) Linger() error {
+	return unix.SetsockoptLinger(a.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+// SetInt sets a socket option.
+func (a *App) SetInt(level, option, value int) error {
+	return unix.SetsockoptInt(a.fd, level, option, value)
+}
+
+// Close closes the socket. It may be called twice.
+func (a *App) Close() {
+	if a.fd >= 0 {
+		unix.Close(a.fd)
+		a.fd = -1
+	}
+}
+
+func (a *App) call(text string, f func() (string, error)) string {
+	c := Call{App: a.name, Text: text, Start: time.Now()}
+	result, err := f()
+	for err == unix.EINTR {
+		result, err = f()
+	}
+	if err != nil {
+		result = Errno(err)
+	}
+	c.Result, c.Took = result, time.Since(c.Start)
+	a.mu.Lock()
+	a.calls = append(a.calls, c)
+	a.mu.Unlock()
+	return result
+}
+
+// Calls returns the calls made so far.
+func (a *App) Calls() []Call {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]Call(nil), a.calls...)
+}
+
+// Local returns the address of the socket.
+func (a *App) Local() netip.AddrPort {
+	sa, err := unix.Getsockname(a.fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}
+
+// Info is what the kernel knows of the connection (tcp_info).
+type Info struct {
+	State        uint8
+	Retransmits  uint8 // of the segment under way
+	Probes       uint8 // of a zero window, or keepalives, unanswered
+	Backoff      uint8
+	Unacked      uint32
+	Lost         uint32
+	Cwnd         uint32
+	TotalRetrans uint32
+	Notsent      uint32
+}
+
+// Info asks for tcp_info.
+func (a *App) Info() (Info, error) {
+	b, err := unix.GetsockoptTCPInfo(a.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return Info{}, fmt.Errorf("tcp_info: %w", err)
+	}
+	return Info{
+		State: b.State, Retransmits: b.Retransmits, Probes: b.Probes, Backoff: b.Backoff,
+		Unacked: b.Unacked, Lost: b.Lost, Cwnd: b.Snd_cwnd, TotalRetrans: b.Total_retrans, Notsent: b.Notsent_bytes,
+	}, nil
+}
+
+// StartAt makes the connection's first sequence number seq, before Connect:
+// TCP_REPAIR sets the queue's sequence number of a closed socket.
+func (a *App) StartAt(seq uint32) error {
+	const sendQueue = 2 // TCP_SEND_QUEUE
+	return errors.Join(
+		a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1),
+		a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR_QUEUE, sendQueue),
+		a.SetInt(unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ, int(int32(seq))),
+		a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 0),
+	)
+}
+
+// Errno names an error as errno.h does: ECONNRESET.
+func Errno(err error) string {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return unix.ErrnoName(e)
+	}
+	return err.Error()
+}
+
+func sockaddr(ap netip.AddrPort) unix.Sockaddr {
+	if ap.Addr().Is6() {
+		return &unix.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port())}
+	}
+	return &unix.SockaddrInet4{Addr: ap.Addr().As4(), Port: int(ap.Port())}
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func htons(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}

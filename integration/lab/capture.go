@@ -1,0 +1,164 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
+)
+
+// Capture records the TCP segments that cross an interface of a host.
+type Capture struct {
+	fd   int
+	done chan struct{}
+
+	mu       sync.Mutex
+	segments []Captured
+}
+
+// Captured is a segment as it crossed the interface.
+type Captured struct {
+	At  time.Time
+	Out bool // the host sent it
+	packet.Segment
+}
+
+// Capture starts to record on an interface: eth0 of an end, c0 or s0 of the
+// router, or lo. A segment that crosses lo is recorded once, as it arrives.
+func (n *Node) Capture(iface string) (*Capture, error) {
+	c := &Capture{done: make(chan struct{})}
+	err := n.Do(func() error {
+		link, err := net.InterfaceByName(iface)
+		if err != nil {
+			return err
+		}
+		const all = unix.ETH_P_ALL
+		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(all))); err != nil {
+			return err
+		}
+		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
+		// The reader wakes now and then to see whether it should end.
+		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
+		unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
+		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(all), Ifindex: link.Index})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("capture on %s of %s: %w", iface, n.Name, err)
+	}
+	go c.record(iface == "lo")
+	return c, nil
+}
+
+func (c *Capture) record(loopback bool) {
+	buf := make([]byte, 1<<17)
+	for {
+		select {
+		case <-c.done:
+			unix.Close(c.fd)
+			return
+		default:
+		}
+		n, from, err := unix.Recvfrom(c.fd, buf, 0)
+		if err != nil {
+			continue
+		}
+		ll, ok := from.(*unix.SockaddrLinklayer)
+		out := ok && ll.Pkttype == unix.PACKET_OUTGOING
+		if loopback && out {
+			continue
+		}
+		s, err := packet.Parse(append([]byte(nil), buf[:n]...))
+		if err != nil {
+			continue
+		}
+		c.mu.Lock()
+		c.segments = append(c.segments, Captured{time.Now(), out, s})
+		c.mu.Unlock()
+	}
+}
+
+// Close ends the recording. What was recorded stays.
+func (c *Capture) Close() { close(c.done) }
+
+// Segments returns what was recorded so far of the connections with that port
+// at one end.
+func (c *Capture) Segments(port uint16) []Captured {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Captured
+	for _, s := range c.segments {
+		if s.SrcPort() == port || s.DstPort() == port {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Wait waits until the condition holds of what was recorded on that port, and
+// reports whether it did before the test's patience ended.
+func (c *Capture) Wait(port uint16, holds func([]Captured) bool) bool {
+	return Eventually(func() bool { return holds(c.Segments(port)) })
+}
+
+// Eventually waits until the condition holds and reports whether it did before
+// patience ended.
+func Eventually(holds func() bool) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if holds() {
+			return true
+		}
+	}
+	return holds()
+}
+
+// Conversation writes the segments one a line, in tcpdump's manner: the numbers
+// are relative to the first ones seen of each side.
+//
+//	C>S [P.] seq=1 ack=1 len=5 win=502 TS ttl=64 id=7245 DF
+func Conversation(segs []Captured, server netip.AddrPort) string {
+	var b strings.Builder
+	base := map[netip.AddrPort]packet.Seq{}
+	for _, s := range segs {
+		src, dst := s.SrcAddrPort(), s.DstAddrPort()
+		flags := s.Flags()
+		if _, ok := base[src]; !ok && !(flags.Has(packet.RST) && s.Seq() == 0) {
+			base[src] = s.Seq()
+		}
+		if _, ok := base[dst]; !ok && flags.Has(packet.ACK) {
+			base[dst] = s.Ack() - 1
+		}
+		way := "C>S"
+		if src == server {
+			way = "S>C"
+		}
+		seq := uint32(s.Seq() - base[src])
+		if flags.Has(packet.RST) && s.Seq() == 0 {
+			seq = 0
+		}
+		fmt.Fprintf(&b, "%s [%s] seq=%d", way, flags, seq)
+		if flags.Has(packet.ACK) {
+			fmt.Fprintf(&b, " ack=%d", uint32(s.Ack()-base[dst]))
+		}
+		fmt.Fprintf(&b, " len=%d win=%d", s.PayloadLen(), s.Window())
+		if _, _, ok := s.Timestamps(); ok {
+			b.WriteString(" TS")
+		}
+		fmt.Fprintf(&b, " ttl=%d", s.TTL())
+		if s.TOS() != 0 {
+			fmt.Fprintf(&b, " tos=%#x", s.TOS())
+		}
+		if s.Version() == 4 {
+			fmt.Fprintf(&b, " id=%d", s.ID())
+			if s.DF() {
+				b.WriteString(" DF")
+			}
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

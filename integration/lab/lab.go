@@ -1,0 +1,228 @@
+// Package lab builds hosts to try faults on: network namespaces on this
+// machine, joined by wires.
+//
+//	client                     router                    server
+//	10.77.1.1 ─── veth ─── 10.77.1.254
+//	fd77:1::1              fd77:1::fe
+//	                       10.77.2.254 ─── veth ─── 10.77.2.1
+//	                       fd77:2::fe               fd77:2::1
+//
+// The namespaces have no name and are held by descriptors only, so nothing is
+// left of them when the process ends, however it ends. It needs CAP_NET_ADMIN
+// and CAP_SYS_ADMIN, be it in a user namespace.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Lab is three hosts in a row.
+type Lab struct {
+	Client, Router, Server *Node
+}
+
+// Node is one host.
+type Node struct {
+	Name string
+	NS   *os.File   // its network namespace
+	V4   netip.Addr // its address; the router's towards the client
+	V6   netip.Addr
+
+	net *netlink.Handle
+}
+
+// New builds a lab. Close ends it.
+func New() (l *Lab, err error) {
+	l = &Lab{}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	for _, n := range []struct {
+		at   **Node
+		name string
+		v4   string
+		v6   string
+	}{
+		{&l.Client, "client", "10.77.1.1", "fd77:1::1"},
+		{&l.Router, "router", "10.77.1.254", "fd77:1::fe"},
+		{&l.Server, "server", "10.77.2.1", "fd77:2::1"},
+	} {
+		if *n.at, err = newNode(n.name, n.v4, n.v6); err != nil {
+			return l, fmt.Errorf("make host %s: %w", n.name, err)
+		}
+	}
+	if err = errors.Join(
+		l.Router.Sysctl("net/ipv4/ip_forward", "1"),
+		l.Router.Sysctl("net/ipv6/conf/all/forwarding", "1"),
+	); err != nil {
+		return l, fmt.Errorf("turn on forwarding: %w", err)
+	}
+	if err = l.Router.wire(l.Client, "c0", "10.77.1.254", "fd77:1::fe"); err != nil {
+		return l, fmt.Errorf("wire client: %w", err)
+	}
+	if err = l.Router.wire(l.Server, "s0", "10.77.2.254", "fd77:2::fe"); err != nil {
+		return l, fmt.Errorf("wire server: %w", err)
+	}
+	return l, nil
+}
+
+// Close gives the hosts back. Sockets in them end on their own.
+func (l *Lab) Close() {
+	for _, n := range []*Node{l.Client, l.Router, l.Server} {
+		if n != nil {
+			n.net.Close()
+			n.NS.Close()
+		}
+	}
+}
+
+func newNode(name, v4, v6 string) (*Node, error) {
+	n := &Node{Name: name, V4: netip.MustParseAddr(v4), V6: netip.MustParseAddr(v6)}
+	err := onFreshThread(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare network namespace: %w", err)
+		}
+		n.NS, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n.net, err = netlink.NewHandleAt(netns.NsHandle(n.NS.Fd())); err != nil {
+		return nil, err
+	}
+	lo, err := n.net.LinkByName("lo")
+	if err != nil {
+		return nil, err
+	}
+	// One congestion control, whatever the host has: its windows and timers
+	// are part of what tests compare.
+	if err := n.Sysctl("net/ipv4/tcp_congestion_control", "cubic"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err = n.Sysctl("net/ipv4/tcp_congestion_control", "reno"); err != nil {
+			return nil, err
+		}
+	}
+	// An address is good at once: nobody else is on these wires.
+	for _, conf := range []string{"all", "default"} {
+		if err := n.Sysctl("net/ipv6/conf/"+conf+"/dad_transmits", "0"); err != nil {
+			return nil, err
+		}
+		if err := n.Sysctl("net/ipv6/conf/"+conf+"/accept_dad", "0"); err != nil {
+			return nil, err
+		}
+	}
+	return n, n.net.LinkSetUp(lo)
+}
+
+// wire joins the host to another one, which gets an interface eth0 and a
+// default route.
+func (n *Node) wire(to *Node, name, v4, v6 string) error {
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0",
+		PeerNamespace: netlink.NsFd(to.NS.Fd()),
+	}
+	if err := n.net.LinkAdd(veth); err != nil {
+		return err
+	}
+	for _, end := range []struct {
+		at     *Node
+		link   string
+		v4, v6 string
+	}{{n, name, v4, v6}, {to, "eth0", to.V4.String(), to.V6.String()}} {
+		link, err := end.at.net.LinkByName(end.link)
+		if err != nil {
+			return err
+		}
+		if err := end.at.Do(func() error { return plainWire(end.link) }); err != nil {
+			return err
+		}
+		for _, a := range []string{end.v4 + "/24", end.v6 + "/64"} {
+			addr, err := netlink.ParseAddr(a)
+			if err != nil {
+				return err
+			}
+			addr.Flags = unix.IFA_F_NODAD
+			if err := end.at.net.AddrAdd(link, addr); err != nil {
+				return err
+			}
+		}
+		if err := end.at.net.LinkSetUp(link); err != nil {
+			return err
+		}
+	}
+	for _, gw := range []string{v4, v6} {
+		if err := to.net.RouteAdd(&netlink.Route{Gw: netip.MustParseAddr(gw).AsSlice(), Dst: nil}); err != nil {
+			return fmt.Errorf("default route by %s: %w", gw, err)
+		}
+	}
+	return nil
+}
+
+// Do runs f in the host's network namespace, on a thread of its own. A socket
+// that f makes stays in the namespace.
+func (n *Node) Do(f func() error) error {
+	return onFreshThread(func() error {
+		if err := unix.Setns(int(n.NS.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter %s: %w", n.Name, err)
+		}
+		return f()
+	})
+}
+
+// onFreshThread runs f on a thread that is thrown away after it.
+func onFreshThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- f()
+	}()
+	return <-done
+}
+
+// Sysctl sets a kernel parameter of the host, such as net/ipv4/tcp_timestamps.
+func (n *Node) Sysctl(name, value string) error {
+	return n.Do(func() error {
+		return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0)
+	})
+}
+
+// Counter reads a counter of the host's TCP, such as TcpRetransSegs or
+// TcpExtTCPChallengeACK. It is 0 for a name that the kernel does not know.
+func (n *Node) Counter(name string) (value uint64, err error) {
+	err = n.Do(func() error {
+		for _, file := range []string{"snmp", "netstat"} {
+			b, err := os.ReadFile("/proc/thread-self/net/" + file)
+			if err != nil {
+				return err
+			}
+			lines := strings.Split(string(b), "\n")
+			for i := 0; i+1 < len(lines); i += 2 {
+				prefix, names, _ := strings.Cut(lines[i], ":")
+				_, values, _ := strings.Cut(lines[i+1], ":")
+				vs := strings.Fields(values)
+				for j, f := range strings.Fields(names) {
+					if prefix+f == name && j < len(vs) {
+						fmt.Sscan(vs[j], &value)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return value, err
+}
+
+// Netlink gives access to links, routes and rules of the host.
+func (n *Node) Netlink() *netlink.Handle { return n.net }

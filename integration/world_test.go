@@ -1,0 +1,266 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
+
+// vantage is where faultctl runs in a test.
+type vantage string
+
+const (
+	atClient vantage = "client"
+	atServer vantage = "server"
+	atRouter vantage = "router"
+	loopback vantage = "loopback"
+)
+
+var vantages = []vantage{atClient, atServer, atRouter, loopback}
+
+// world is a lab with one service, seen from one vantage over one family.
+type world struct {
+	*lab.Lab
+	t       *testing.T
+	at      vantage
+	from    *lab.Node // where the client runs
+	service netip.AddrPort
+	ln      *lab.App
+
+	mu     sync.Mutex
+	events []injector.Event
+}
+
+// everywhere runs a test over both families from every vantage.
+func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
+	for _, v6 := range []bool{false, true} {
+		for _, at := range vantages {
+			t.Run(fmt.Sprintf("%s/%s", map[bool]string{false: "IPv4", true: "IPv6"}[v6], at), func(t *testing.T) {
+				t.Parallel()
+				test(t, newWorld(t, at, v6))
+			})
+		}
+	}
+}
+
+func newWorld(t *testing.T, at vantage, v6 bool) *world {
+	t.Helper()
+	l, err := lab.New()
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) && os.Getenv("FAULTCTL_REQUIRE") == "" {
+			t.Skipf("the lab needs network namespaces: %v", err)
+		}
+		t.Fatalf("build the lab: %v", err)
+	}
+	t.Cleanup(l.Close)
+	w := &world{Lab: l, t: t, at: at, from: l.Client}
+	addr := l.Server.V4
+	if v6 {
+		addr = l.Server.V6
+	}
+	if at == loopback {
+		w.from, addr = l.Server, netip.MustParseAddr("127.0.0.1")
+		if v6 {
+			addr = netip.MustParseAddr("::1")
+		}
+	}
+	w.ln, w.service = w.listen(netip.AddrPortFrom(addr, 5432))
+	return w
+}
+
+func (w *world) listen(at netip.AddrPort) (*lab.App, netip.AddrPort) {
+	w.t.Helper()
+	ln, at, err := w.Server.Listen(at, 16)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(ln.Close)
+	return ln, at
+}
+
+// node is where faultctl runs.
+func (w *world) node() *lab.Node {
+	switch w.at {
+	case atClient:
+		return w.Client
+	case atRouter:
+		return w.Router
+	}
+	return w.Server
+}
+
+// open opens a connection to the service.
+func (w *world) open() (client, server *lab.App) { return w.openTo(w.ln, w.service) }
+
+func (w *world) openTo(ln *lab.App, to netip.AddrPort) (client, server *lab.App) {
+	w.t.Helper()
+	client = w.client()
+	if got := client.Connect(to); got != "ok" {
+		w.t.Fatalf("connect: %s", got)
+	}
+	server, err := ln.Accept()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(server.Close)
+	return client, server
+}
+
+func (w *world) client() *lab.App {
+	w.t.Helper()
+	c, err := w.from.Client(w.service.Addr())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(c.Close)
+	return c
+}
+
+// capture records what crosses the wire at the client's end.
+func (w *world) capture() *lab.Capture {
+	w.t.Helper()
+	iface := "eth0"
+	if w.at == loopback {
+		iface = "lo"
+	}
+	c, err := w.from.Capture(iface)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(c.Close)
+	return c
+}
+
+// running is a fault under way.
+type running struct {
+	*injector.Injector
+	stop func()
+}
+
+// inject runs a fault, as people type it: name:knob=value,knob=value. It
+// returns once the rules are in.
+func (w *world) inject(specs ...string) *running {
+	w.t.Helper()
+	rule := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: 5432, HiPort: 5432}}}}
+	for _, s := range specs {
+		rule.Faults = append(rule.Faults, parseSpec(w.t, s))
+	}
+	return w.run(injector.Config{Rules: []injector.Rule{rule}})
+}
+
+func (w *world) run(cfg injector.Config) *running {
+	w.t.Helper()
+	ready := make(chan struct{})
+	cfg.NetNS = w.node().NS
+	cfg.Seed = 1
+	cfg.OnEvent = func(ev injector.Event) {
+		if ev.Kind == injector.Ready {
+			close(ready)
+			return
+		}
+		w.mu.Lock()
+		w.events = append(w.events, ev)
+		w.mu.Unlock()
+	}
+	inj, err := injector.New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- inj.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		w.t.Fatalf("run: %v", err)
+	}
+	var once sync.Once
+	stop := func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				w.t.Errorf("run: %v", err)
+			}
+		})
+	}
+	w.t.Cleanup(stop)
+	return &running{inj, stop}
+}
+
+// fired reports whether a fault has done that to that side.
+func (w *world) fired(action faults.Action, to faults.Side) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, ev := range w.events {
+		if ev.Kind == injector.Fired && ev.Action == action && ev.To == to {
+			return true
+		}
+	}
+	return false
+}
+
+func parseSpec(t *testing.T, text string) injector.NamedModel {
+	t.Helper()
+	name, knobs, _ := strings.Cut(text, ":")
+	kind, err := faults.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := kind.New()
+	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
+		knob, value, _ := strings.Cut(k, "=")
+		if err := faults.Set(m, knob, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return injector.NamedModel{Name: name, Model: m}
+}
+
+// says checks the results of calls, in order.
+func says(t *testing.T, what string, got ...string) func(want ...string) {
+	return func(want ...string) {
+		t.Helper()
+		if strings.Join(got, ", ") != strings.Join(want, ", ") {
+			t.Errorf("%s: %s, want %s", what, strings.Join(got, ", "), strings.Join(want, ", "))
+		}
+	}
+}
+
+// healthy checks that a connection works, and works as if nobody were there:
+// no segment of it was sent twice.
+func healthy(t *testing.T, what string, client, server *lab.App) {
+	t.Helper()
+	for range 3 {
+		says(t, what, client.Send("ping"), server.Recv(), server.Send("pong"), client.Recv())("4", "ping", "4", "pong")
+	}
+	for _, a := range []*lab.App{client, server} {
+		if i, err := a.Info(); err != nil || i.TotalRetrans != 0 {
+			t.Errorf("%s: %d retransmissions, %v", what, i.TotalRetrans, err)
+		}
+	}
+}
+
+// bystander opens a connection to another port and returns the check that it
+// never noticed.
+func (w *world) bystander() func() {
+	w.t.Helper()
+	ln, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5433))
+	client, server := w.openTo(ln, at)
+	healthy(w.t, "bystander before", client, server)
+	return func() {
+		w.t.Helper()
+		healthy(w.t, "bystander after", client, server)
+	}
+}
