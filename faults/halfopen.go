@@ -3,6 +3,8 @@ package faults
 import (
 	"errors"
 	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
 )
 
 // HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and
@@ -63,7 +65,19 @@ func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
 		out.Note(Dropped, h.m.Side, "the peer is down")
 		return Drop
 	}
+	if h.m.Peer == "closed" && late(ev) {
+		return Drop
+	}
 	return ghost{dead: h.m.Side, rtt: h.m.RTT}.onSegment(ev, out, "the peer knows nothing of the connection")
+}
+
+// late reports whether the segment is a bare ACK for what the peer sent before
+// it closed. What is left of the closed socket (FIN_WAIT_1, its FIN under way)
+// takes it without a word (tcp_rcv_state_process). A keepalive probe has one
+// sequence number less and finds nothing any more.
+func late(ev *Event) bool {
+	next, known := ev.Flow.Expects(ev.Dir)
+	return ev.Seg.Flags() == packet.ACK && ev.Seg.PayloadLen() == 0 && known && !ev.Seg.Seq().Less(next)
 }
 
 // OnWake implements Waker: the connection has reached its age.

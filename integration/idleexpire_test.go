@@ -1,0 +1,183 @@
+package integration
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// TestIdleExpire holds that a busy connection lives as long as it likes, and
+// none of its packets but the first enters user space; and that one which was
+// idle for too long earns whoever speaks next a RST, and the other end nothing
+// until it speaks itself.
+func TestIdleExpire(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		bystander := w.bystander()
+		oldClient, oldServer := w.open()
+		healthy(t, "before", oldClient, oldServer)
+		cap := w.capture()
+		run := w.inject("idle-expire:after=1s")
+		client, server := w.open()
+		for range 4 { // longer than the idle time in all
+			healthy(t, "busy", client, server)
+			pause(400 * time.Millisecond)
+		}
+		if got := run.Stats().Diverted; got != 1 {
+			t.Errorf("%d packets of a busy connection entered user space, want only the first", got)
+		}
+		pause(1100 * time.Millisecond)
+		for name, pair := range map[string][2]*lab.App{"new": {client, server}, "open before": {oldClient, oldServer}} {
+			client, server := pair[0], pair[1]
+			says(t, name+" client", client.Send("hello"), client.Recv(), client.Send("x"), client.Recv())("5", "ECONNRESET", "EPIPE", "EOF")
+			if i, err := server.Info(); err != nil || i.State != established || i.TotalRetrans != 0 {
+				t.Errorf("%s server: %+v, %v; it was not to be told", name, i, err)
+			}
+			says(t, name+" server", server.Send("hello"), server.Recv(), server.Send("x"))("5", "ECONNRESET", "EPIPE")
+		}
+		if !lab.Eventually(func() bool {
+			return w.fired(faults.SentRST, faults.Client) && w.fired(faults.SentRST, faults.Server)
+		}) {
+			t.Error("no event says so")
+		}
+		w.checkAnswers(cap)
+		run.stop()
+		bystander()
+		client, server = w.open()
+		healthy(t, "after", client, server)
+	})
+}
+
+// pause lets a connection be idle: the time is what the test is about.
+func pause(d time.Duration) { time.Sleep(d) }
+
+// checkAnswers compares each RST that the client got with the segment that
+// provoked it: shape B of a device.
+func (w *world) checkAnswers(cap *lab.Capture) {
+	w.t.Helper()
+	if w.at == atClient {
+		return // what the client's own host dropped on its way out was never captured
+	}
+	answer := func(s lab.Captured) bool { return s.Flags().Has(packet.RST) && s.SrcAddrPort() == w.service }
+	found := cap.Wait(w.service.Port(), func(segs []lab.Captured) bool { return slices.ContainsFunc(segs, answer) })
+	segs := cap.Segments(w.service.Port())
+	for i, s := range segs {
+		if !answer(s) {
+			continue
+		}
+		var provoked *lab.Captured
+		for j := i - 1; j >= 0 && provoked == nil; j-- {
+			if segs[j].SrcAddrPort() == s.DstAddrPort() {
+				provoked = &segs[j]
+			}
+		}
+		if provoked == nil {
+			w.t.Error("a RST that nothing provoked")
+			continue
+		}
+		_, _, ts := s.Timestamps()
+		if s.Flags() != packet.RST || s.Seq() != provoked.Ack() || s.Ack() != 0 || s.Window() != 0 || ts || s.ID() != 0 || !s.ChecksumOK() {
+			w.t.Errorf("RST of the wrong shape:\n%s", lab.Conversation(segs, w.service))
+		}
+	}
+	if !found {
+		w.t.Errorf("no RST captured:\n%s", lab.Conversation(segs, w.service))
+	}
+}
+
+// TestIdleExpireThen holds what each way of forgetting does to both ends.
+func TestIdleExpireThen(t *testing.T) {
+	for then, want := range map[string]struct{ client, server []string }{
+		"silent":      {client: []string{"5", "EAGAIN"}, server: []string{"5", "EAGAIN"}},
+		"rst-both":    {client: []string{"ECONNRESET", "EPIPE"}, server: []string{"ECONNRESET", "EPIPE"}},
+		"fin-both":    {client: []string{"EOF", "5", "EPIPE"}, server: []string{"EOF", "5", "EPIPE"}},
+		"client-only": {client: []string{"ECONNRESET", "EPIPE"}, server: []string{"5", "EAGAIN"}},
+		"inside-only": {client: []string{"5", "ECONNRESET", "EPIPE"}, server: []string{"5", "EAGAIN"}},
+	} {
+		t.Run(then, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w *world) {
+				w.inject("idle-expire:after=500ms,then=" + then)
+				client, server := w.open()
+				healthy(t, "before", client, server)
+				pause(600 * time.Millisecond)
+				sides := []*lab.App{server, client} // the server speaks first
+				for i, expect := range [][]string{want.server, want.client} {
+					says(t, []string{"server", "client"}[i], try(sides[i], expect)...)(expect...)
+				}
+			})
+		})
+	}
+}
+
+// try makes the calls whose results are expected: an end that expects to learn
+// of the end by reading reads first, one that expects a number sends.
+func try(a *lab.App, expect []string) []string {
+	var got []string
+	for _, e := range expect {
+		switch e {
+		case "5":
+			got = append(got, a.Send("hello"))
+		case "EPIPE":
+			// The RST for the segment before may still be on its way.
+			lab.Eventually(func() bool { return a.Send("x") == "EPIPE" })
+			got = append(got, a.Send("x"))
+		case "EAGAIN":
+			a.Timeout(300 * time.Millisecond)
+			got = append(got, a.Recv())
+		default:
+			got = append(got, a.Recv())
+		}
+	}
+	return got
+}
+
+// TestIdleExpireRefresh holds which segments keep a flow alive: somebody speaks
+// every 250 ms, and then the client finds out whether that counted.
+func TestIdleExpireRefresh(t *testing.T) {
+	for _, c := range []struct {
+		name, spec string
+		speaks     faults.Side
+		word       string
+		alive      bool
+	}{
+		{"client refreshes client", "refresh=client", faults.Client, "tick", true},
+		{"ACKs of the client refresh client", "refresh=client", faults.Server, "tick", true},
+		{"server does not refresh client", "refresh=client,keepalives=ignore", faults.Server, "tick", false},
+		{"server refreshes server", "refresh=server", faults.Server, "tick", true},
+		{"data refreshes data", "refresh=data", faults.Client, "tick", true},
+		{"one byte is a keepalive", "keepalives=ignore", faults.Client, "x", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w *world) {
+				w.inject("idle-expire:after=600ms," + c.spec)
+				client, server := w.open()
+				says(t, "first", client.Send("ping"), server.Recv())("4", "ping")
+				from, to := client, server
+				if c.speaks == faults.Server {
+					from, to = server, client
+				}
+				to.Timeout(200 * time.Millisecond)
+				for range 4 {
+					pause(250 * time.Millisecond)
+					from.Send(c.word)
+					to.Recv()
+				}
+				if c.alive {
+					healthy(t, "refreshed", client, server)
+					return
+				}
+				client.Timeout(50 * time.Millisecond)
+				if !lab.Eventually(func() bool {
+					client.Send("ping")
+					client.Recv()
+					return slices.ContainsFunc(client.Calls(), func(c lab.Call) bool { return c.Result == "ECONNRESET" })
+				}) {
+					t.Errorf("the connection lives: %v", client.Calls())
+				}
+			})
+		})
+	}
+}
