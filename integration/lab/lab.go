@@ -162,6 +162,18 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 			return err
 		}
 	}
+	// Until the kernel has seen the carrier the wire swallows what is sent.
+	for _, end := range []struct {
+		at   *Node
+		link string
+	}{{n, name}, {to, "eth0"}} {
+		if !Eventually(func() bool {
+			link, err := end.at.net.LinkByName(end.link)
+			return err == nil && link.Attrs().OperState == netlink.OperUp
+		}) {
+			return fmt.Errorf("%s of %s does not come up", end.link, end.at.Name)
+		}
+	}
 	for _, gw := range []string{v4, v6} {
 		if err := to.net.RouteAdd(&netlink.Route{Gw: netip.MustParseAddr(gw).AsSlice(), Dst: nil}); err != nil {
 			return fmt.Errorf("default route by %s: %w", gw, err)
