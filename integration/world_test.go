@@ -18,6 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	play()
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		f.Value.Set("16") // these tests wait for time to pass, not for a processor

@@ -1,0 +1,146 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/cli"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/google/nftables"
+)
+
+// playEnv makes the test binary play a program of its own: faultctl as it is,
+// or an injector whose worker is stuck.
+const playEnv = "FAULTCTL_TEST_PLAY"
+
+// play is called before any test.
+func play() {
+	switch os.Getenv(playEnv) {
+	case "faultctl":
+		os.Exit(cli.Main(os.Args))
+	case "stuck":
+		inj, err := injector.New(injector.Config{
+			Rules:   []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
+			OnEvent: func(ev injector.Event) { fmt.Printf("{\"event\":%q}\n", ev.Kind) },
+		})
+		if err == nil {
+			err = inj.Run(context.Background())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// stuck is a fault that never comes back.
+type stuck struct{}
+
+func (stuck) Validate() error                                        { return nil }
+func (stuck) Diverts() faults.Diversion                              { return faults.Diversion{SYN: true, All: true} }
+func (stuck) New() faults.Fault                                      { return stuck{} }
+func (stuck) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { select {} }
+
+// process is a faultctl of its own.
+type process struct {
+	t      *testing.T
+	node   *lab.Node
+	cmd    *exec.Cmd
+	events chan map[string]any // closed at the end of its output
+	stderr strings.Builder
+	ended  chan struct{} // closed when it has ended
+}
+
+// start starts faultctl where the world's vantage is, and does not wait for it.
+func (w *world) start(plays string, args ...string) *process {
+	w.t.Helper()
+	p := &process{t: w.t, node: w.node(), events: make(chan map[string]any, 1000), ended: make(chan struct{})}
+	p.cmd = exec.Command("/proc/self/exe", args...)
+	p.cmd.Args[0] = "faultctl"
+	p.cmd.Env = append(os.Environ(), playEnv+"="+plays)
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.node.Do(p.cmd.Start) // a child is born where its parent's thread is
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			var ev map[string]any
+			if json.Unmarshal(lines.Bytes(), &ev) == nil {
+				p.events <- ev
+			}
+		}
+		close(p.events)
+		p.cmd.Wait()
+		close(p.ended)
+	}()
+	w.t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.ended
+	})
+	return p
+}
+
+// wait waits for an event.
+func (p *process) wait(event string) map[string]any {
+	p.t.Helper()
+	for ev := range p.events {
+		if ev["event"] == event {
+			return ev
+		}
+	}
+	<-p.ended
+	p.t.Fatalf("no event %q; exit %v\n%s", event, p.cmd.ProcessState, p.stderr.String())
+	return nil
+}
+
+// end waits for the end of the process and returns its exit code, -1 if a signal
+// ended it.
+func (p *process) end() int {
+	for range p.events {
+	}
+	<-p.ended
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// tables lists the nftables tables of the host that are faultctl's.
+func tables(t *testing.T, n *lab.Node) []string {
+	t.Helper()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := conn.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ours []string
+	for _, table := range list {
+		if strings.HasPrefix(table.Name, "faultctl") {
+			ours = append(ours, table.Name)
+		}
+	}
+	return ours
+}
+
+// gone waits until nothing of faultctl is left on the host, and returns how
+// long it took.
+func gone(t *testing.T, n *lab.Node) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if !lab.Eventually(func() bool { return len(tables(t, n)) == 0 }) {
+		t.Fatalf("left behind: %v", tables(t, n))
+	}
+	return time.Since(start)
+}

@@ -1,0 +1,211 @@
+package integration
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// chatter is connections on which both ends never stop talking.
+type chatter struct {
+	t     *testing.T
+	pairs [][2]*lab.App
+	stop  atomic.Bool
+	wg    sync.WaitGroup
+	worst atomic.Int64 // the longest exchange since the last look
+	count atomic.Int64
+}
+
+func (w *world) chatter(n int) *chatter {
+	w.t.Helper()
+	c := &chatter{t: w.t}
+	for range n {
+		client, server := w.open()
+		c.pairs = append(c.pairs, [2]*lab.App{client, server})
+	}
+	for _, p := range c.pairs {
+		c.wg.Go(func() {
+			for !c.stop.Load() {
+				start := time.Now()
+				if p[0].Send("ping") != "4" || p[1].Recv() != "ping" || p[1].Send("pong") != "4" || p[0].Recv() != "pong" {
+					c.t.Error("a connection broke: ", p[0].Calls()[max(0, len(p[0].Calls())-4):])
+					return
+				}
+				c.count.Add(1)
+				if took := int64(time.Since(start)); took > c.worst.Load() {
+					c.worst.Store(took)
+				}
+			}
+		})
+	}
+	w.t.Cleanup(c.hush)
+	return c
+}
+
+// flows waits until every connection has gone on, and returns the longest
+// exchange since the last call.
+func (c *chatter) flows() time.Duration {
+	c.t.Helper()
+	before := c.count.Load()
+	if !lab.Eventually(func() bool { return c.count.Load() >= before+int64(4*len(c.pairs)) }) {
+		c.t.Fatal("the traffic stands still")
+	}
+	return time.Duration(c.worst.Swap(0))
+}
+
+// hush ends the talk.
+func (c *chatter) hush() {
+	c.stop.Store(true)
+	c.wg.Wait()
+}
+
+// retransmissions counts those of all connections, at both ends.
+func (c *chatter) retransmissions() (n uint32) {
+	c.t.Helper()
+	for _, p := range c.pairs {
+		for _, a := range p {
+			i, err := a.Info()
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			n += i.TotalRetrans
+		}
+	}
+	return n
+}
+
+// everySegment is a run that judges every segment, so that the queue is in use
+// at every moment.
+var everySegment = []string{"inject", "delay", "--by", "1ms", "--to", ":5432", "-o", "json", "--duration", "5m"}
+
+// TestSIGKILL holds that the rules die with the process, within 100 ms, and that
+// the traffic which it judged goes on.
+func TestSIGKILL(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		talk := w.chatter(4)
+		p := w.start("faultctl", everySegment...)
+		p.wait("ready")
+		talk.flows()
+		p.cmd.Process.Kill()
+		if code := p.end(); code != -1 {
+			t.Errorf("exit code %d", code)
+		}
+		if took := gone(t, w.node()); took > 100*time.Millisecond {
+			t.Errorf("the rules were gone after %v, want 100ms at most", took)
+		}
+		talk.flows()
+		client, server := w.open()
+		healthy(t, "after", client, server)
+	})
+}
+
+// TestKillAnyTime kills faultctl at random moments of its life, from its start
+// on. FAULTCTL_KILLS says how often.
+func TestKillAnyTime(t *testing.T) {
+	kills := 40
+	if n, err := strconv.Atoi(os.Getenv("FAULTCTL_KILLS")); err == nil {
+		kills = n
+	}
+	w := newWorld(t, loopback, false)
+	talk := w.chatter(2)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range kills {
+		p := w.start("faultctl", everySegment...)
+		life := time.After(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
+	alive:
+		for {
+			select {
+			case <-life:
+				break alive
+			case <-p.events:
+			}
+		}
+		p.cmd.Process.Kill()
+		p.end()
+		gone(t, w.node())
+		talk.flows()
+	}
+	t.Logf("%d times killed, nothing left behind, no connection broke", kills)
+}
+
+// TestSIGSTOP holds that a faultctl which is stopped opens the way: within 4 s
+// every connection that it judges goes on.
+func TestSIGSTOP(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		talk := w.chatter(4)
+		p := w.start("faultctl", everySegment...)
+		p.wait("ready")
+		talk.flows()
+		p.cmd.Process.Signal(syscall.SIGSTOP)
+		p.end()
+		if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
+			t.Errorf("ended by %v", s.Signal())
+		}
+		gone(t, w.node())
+		if worst := talk.flows(); worst > 4*time.Second {
+			t.Errorf("the longest exchange took %v, want 4s at most", worst)
+		}
+	})
+}
+
+// TestStuckWorker holds the same for a worker that never comes back.
+func TestStuckWorker(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		talk := w.chatter(4)
+		p := w.start("stuck")
+		p.end()
+		if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
+			t.Errorf("ended by %v\n%s", s.Signal(), p.stderr.String())
+		}
+		gone(t, w.node())
+		if worst := talk.flows(); worst > 4*time.Second {
+			t.Errorf("the longest exchange took %v, want 4s at most", worst)
+		}
+	})
+}
+
+// TestCleanStop holds that no packet is lost by the end of a run, whether a
+// signal ends it or its time is over.
+func TestCleanStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		end  syscall.Signal
+		code int
+	}{
+		"SIGINT":   {end: syscall.SIGINT, code: 130},
+		"SIGTERM":  {end: syscall.SIGTERM, code: 143},
+		"duration": {args: []string{"--duration", "500ms"}, code: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w *world) {
+				talk := w.chatter(4)
+				talk.flows()
+				before := talk.retransmissions()
+				p := w.start("faultctl", append([]string{"inject", "delay", "--by", "1ms", "--to", ":5432", "-o", "json"}, c.args...)...)
+				p.wait("ready")
+				if c.end != 0 {
+					talk.flows()
+					p.cmd.Process.Signal(c.end)
+				}
+				if code := p.end(); code != c.code {
+					t.Errorf("exit code %d, want %d\n%s", code, c.code, p.stderr.String())
+				}
+				if left := tables(t, w.node()); len(left) > 0 {
+					t.Errorf("left behind: %v", left)
+				}
+				talk.flows()
+				talk.hush()
+				if n := talk.retransmissions() - before; n > 0 {
+					t.Errorf("%d retransmissions", n)
+				}
+			})
+		})
+	}
+}
