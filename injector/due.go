@@ -107,11 +107,11 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 		w.sendForged(f, now, nil)
 		return
 	}
-	var pkts [][]byte
+	var pkts []later
 	w.sendForged(f, now, &pkts)
 	w.change(f, sig, func() {
-		for _, pkt := range pkts {
-			w.send(pkt, f.mark, f.iface)
+		for _, l := range pkts {
+			w.send(l.pkt, l.mark, l.iface)
 		}
 	})
 }

@@ -38,16 +38,37 @@ type entry struct {
 	fired   uint64           // bit i: fault i of the chain has acted on it
 	due     [2]time.Duration // when the last held segment of each direction leaves
 	timer   time.Duration    // the earliest alarm in the worker's heap, or faults.Never
-	mark    uint32           // of its last packet, for what we send
-	iface   uint32
-	last    time.Duration // when it was last seen
-	newer   *entry        // the list of flows by last seen
+	mark    [2]uint32        // of its last packet each way, for what we send
+	marked  [2]bool          // such a packet was seen
+	iface   uint32           // of its last packet
+	last    time.Duration    // when it was last seen
+	newer   *entry           // the list of flows by last seen
 	older   *entry
 	deleted bool
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.
 	superseded bool
+}
+
+// route takes down where a packet of the flow goes.
+func (e *entry) route(dir faults.Direction, mark, iface uint32) {
+	e.mark[dir], e.marked[dir], e.iface = mark, true, iface
+}
+
+// markTo returns the mark that a packet to that end carries, so that what we
+// send is routed as the flow itself. Marks may differ by direction: what arrives
+// carries none of the socket's. Of a direction that was not seen the other one
+// tells, as far as anything does.
+func (e *entry) markTo(dst netip.AddrPort) uint32 {
+	dir := faults.Original
+	if dst == e.Client {
+		dir = faults.Reply
+	}
+	if !e.marked[dir] {
+		dir = dir.Flip()
+	}
+	return e.mark[dir]
 }
 
 // flowTable finds flows by their addresses and forgets the quietest first. It

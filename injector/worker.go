@@ -91,7 +91,7 @@ func (w *worker) handle(p *packetIn) {
 	now := w.clock()
 	f, dir := w.flow(seg, now)
 	fresh := f.Observe(now, dir, seg)
-	f.mark, f.iface = p.mark, p.iface
+	f.route(dir, p.mark, p.iface)
 	w.out.Reset()
 	if f.chain == nil {
 		w.pass(p, f, dir, seg)
@@ -245,7 +245,7 @@ func (w *worker) answer(v verdictOut, f *entry, dir faults.Direction) {
 
 // sendForged sends what the faults forged, at once or when its time has come.
 // If collect is not nil it gets what should leave at once instead.
-func (w *worker) sendForged(f *entry, now time.Duration, collect *[][]byte) {
+func (w *worker) sendForged(f *entry, now time.Duration, collect *[]later) {
 	for i := range w.out.Forged {
 		forged := &w.out.Forged[i]
 		after := forged.After
@@ -258,13 +258,16 @@ func (w *worker) sendForged(f *entry, now time.Duration, collect *[][]byte) {
 		} else {
 			w.buf = forged.Fields.Append(w.buf, w.out.Payload(forged))
 		}
-		switch {
-		case after > 0:
-			w.holder.put(later{at: now + after, kind: sendPacket, pkt: append([]byte(nil), w.buf...), mark: f.mark, iface: f.iface})
-		case collect != nil:
-			*collect = append(*collect, append([]byte(nil), w.buf...))
-		default:
-			w.send(w.buf, f.mark, f.iface)
+		mark := f.markTo(forged.Fields.Dst)
+		if after == 0 && collect == nil {
+			w.send(w.buf, mark, f.iface)
+			continue
+		}
+		l := later{at: now + after, kind: sendPacket, pkt: append([]byte(nil), w.buf...), mark: mark, iface: f.iface}
+		if after > 0 {
+			w.holder.put(l)
+		} else {
+			*collect = append(*collect, l)
 		}
 	}
 }
