@@ -25,7 +25,7 @@ func (m *LingerReset) Validate() error {
 
 // Diverts implements Model.
 func (m *LingerReset) Diverts() Diversion {
-	return Diversion{SYN: true, FIN: true, All: m.Discard > 0}
+	return Diversion{SYN: true, SYNACK: true, FIN: true, All: m.Discard > 0} // the SYN-ACK for the round trip time
 }
 
 // New implements Model.
@@ -44,7 +44,7 @@ type RSTClose struct {
 func (m *RSTClose) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *RSTClose) Diverts() Diversion { return Diversion{SYN: true, FIN: true} }
+func (m *RSTClose) Diverts() Diversion { return Diversion{SYN: true, SYNACK: true, FIN: true} }
 
 // New implements Model.
 func (m *RSTClose) New() Fault {

@@ -87,11 +87,10 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	if !c.m.FINLost {
 		out.ForgeAfter(after, fin, nil)
 		out.Note(SentFIN, Client, "the server has closed")
-		c.next = fin.Seq.Add(1)
 	} else {
 		out.Note(Dropped, Client, "the server has closed, its FIN is lost")
-		c.next = fin.Seq
 	}
+	c.next = fin.Seq.Add(1)
 	c.wait = fin
 	c.wait.Flags, c.wait.Seq, c.wait.ID, c.wait.DF = packet.ACK, c.next, 0, true
 	dispose(ev, out, Server)
@@ -108,7 +107,7 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	switch {
 	case ev.Dir == Reply:
 		return Drop
-	case ev.Seg.PayloadLen() > 1 || c.gone || c.m.FINLost || ev.At-c.at >= c.m.FINTimeout,
+	case ev.Seg.PayloadLen() > 1 || c.gone || ev.At-c.at >= c.m.FINTimeout,
 		ev.Seg.PayloadLen() == 1 && ev.Fresh:
 		c.gone = true
 		return ghost{dead: Server, rtt: c.m.RTT}.onSegment(ev, out, "the server has closed")

@@ -115,7 +115,7 @@ func (r Refresh) Counts(dir Direction, payload int) bool {
 }
 
 // Union returns the diversion that hands over what either of d and o does.
-// Where both divert idle flows the shorter time wins.
+// Where both divert idle flows the shorter time wins, and of two sizes the smaller.
 func (d Diversion) Union(o Diversion) Diversion {
 	u := Diversion{
 		SYN:    d.SYN || o.SYN,
@@ -125,6 +125,9 @@ func (d Diversion) Union(o Diversion) Diversion {
 		Small:  d.Small || o.Small,
 		All:    d.All || o.All,
 		Idle:   d.Idle, Refresh: d.Refresh,
+	}
+	if u.Above = d.Above; o.Above != 0 && (u.Above == 0 || o.Above < u.Above) {
+		u.Above = o.Above
 	}
 	if o.Idle != 0 && (u.Idle == 0 || o.Idle < u.Idle) {
 		u.Idle, u.Refresh = o.Idle, o.Refresh

@@ -132,31 +132,40 @@ func (f *Flow) Expects(dir Direction) (packet.Seq, bool) {
 	return peer.Ack, peer.HasAck
 }
 
-// Continue returns the segment without payload that the side sending in
-// direction dir would send next as its own: its identification, timestamps,
-// window, TTL, ToS and flow label go on where its last segment left off. The
-// sequence numbers are those that the receiver expects and has sent. It
-// reports false if that side was never seen or the numbers are not known.
-func (f *Flow) Continue(dir Direction, at time.Duration, flags packet.Flags) (packet.Fields, bool) {
+// Like returns a segment without payload as the side sending in direction dir
+// would send it next: its identification, timestamps, window, TTL, ToS and flow
+// label go on where its last segment left off. Its sequence and acknowledgment
+// numbers are left zero. It reports false if that side was never seen.
+func (f *Flow) Like(dir Direction, at time.Duration, flags packet.Flags) (packet.Fields, bool) {
 	h, peer := &f.Half[dir], &f.Half[dir.Flip()]
-	seq, ok := f.Expects(dir)
-	if !ok || !h.Seen {
+	if !h.Seen {
 		return packet.Fields{}, false
 	}
 	out := packet.Fields{
-		TTL: h.TTL, TOS: h.TOS, ID: h.ID + 1, DF: h.DF, FlowLabel: h.Label,
-		Seq: seq, Ack: h.Ack, Flags: flags, Window: h.Window,
+		TTL: h.TTL, TOS: h.TOS, ID: h.ID + 1, DF: h.DF, FlowLabel: h.Label, Flags: flags, Window: h.Window,
 	}
 	out.Src, out.Dst = f.ends(dir)
-	if ack, known := f.Expects(dir.Flip()); known && peer.HasPassed {
-		out.Ack = ack
-	}
 	if h.Stamped {
 		ecr := h.TSEcr
 		if peer.Stamped {
 			ecr = peer.TSVal
 		}
 		out.SetTimestamps(h.TSVal+uint32((at-h.At)/time.Millisecond), ecr)
+	}
+	return out, true
+}
+
+// Continue returns what Like does, with the sequence numbers that the receiver
+// expects and has sent. It reports false if these are not known either.
+func (f *Flow) Continue(dir Direction, at time.Duration, flags packet.Flags) (packet.Fields, bool) {
+	out, ok := f.Like(dir, at, flags)
+	seq, known := f.Expects(dir)
+	if !ok || !known {
+		return packet.Fields{}, false
+	}
+	out.Seq, out.Ack = seq, f.Half[dir].Ack
+	if ack, known := f.Expects(dir.Flip()); known && f.Half[dir.Flip()].HasPassed {
+		out.Ack = ack
 	}
 	return out, true
 }

@@ -67,10 +67,11 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 		a.Seq = packet.Max(a.Seq, expects)
 	}
 	if ev.Seg.Flags().Has(packet.SYN) {
-		// s is in SYN_SENT: the segment is a SYN-ACK, and its reset
-		// acknowledges the SYN as that did.
-		a.Seq, a.OptionsLen = ev.Seg.Seq(), 0
-		return a, ev.Seg.Flags().Has(packet.ACK)
+		// s is in SYN_SENT: the segment is a SYN-ACK, and in its place comes
+		// what a closed port answers to the SYN, shape C.
+		c := ev.Flow.Device(toward, ev.Seg.TTL(), packet.RST|packet.ACK, 0, ev.Seg.Ack())
+		c.TOS, c.FlowLabel = ev.Seg.TOS(), ev.Seg.FlowLabel()
+		return c, ev.Seg.Flags().Has(packet.ACK)
 	}
 	if shape == "b" {
 		b := ev.Flow.Device(toward, 64, packet.RST, a.Seq, 0)

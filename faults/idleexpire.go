@@ -102,10 +102,7 @@ func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
 		i.admit(ev, out)
 		return Pass
 	}
-	if !i.expired {
-		i.expired = true
-		out.Note(Held, Both, "the flow was idle and is forgotten")
-	}
+	i.expired = true
 	switch i.m.then {
 	case rstBoth, finBoth:
 		return i.afterBoth(ev, out)
@@ -223,7 +220,7 @@ func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
 // fin is the close of a proxy: it continues the stream of the end in whose
 // name it is sent.
 func (i *idleExpire) fin(ev *Event, d Direction, seq, ack packet.Seq) packet.Fields {
-	f, ok := ev.Flow.Continue(d, ev.At, packet.FIN|packet.ACK)
+	f, ok := ev.Flow.Like(d, ev.At, packet.FIN|packet.ACK)
 	if !ok {
 		f = ev.Flow.Device(d, i.ttl(), packet.FIN|packet.ACK, seq, ack)
 		f.Window = 0xffff

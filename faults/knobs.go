@@ -70,7 +70,7 @@ func (Side) TypeName() string { return "client|server|both" }
 // that m has as defaults. m is a pointer to a struct.
 func Knobs(m Model) []Knob {
 	v := reflect.ValueOf(m).Elem()
-	var ks []Knob
+	ks := []Knob{}
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name, ok := f.Tag.Lookup("knob")

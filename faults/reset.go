@@ -122,7 +122,6 @@ func (r *reset) fire(ev *Event, out *Effects) Verdict {
 		switch {
 		case r.m.Hit.Includes(s):
 			v = min(v, r.hit(ev, out, s))
-			out.Note(SentRST, s, "reset")
 		case r.m.Other == "reset":
 			dispose(ev, out, s)
 		}
@@ -136,8 +135,9 @@ func (r *reset) fire(ev *Event, out *Effects) Verdict {
 func (r *reset) hit(ev *Event, out *Effects, s Side) Verdict {
 	f, ok := resetTo(ev, s, r.m.Shape)
 	if !ok {
-		return Drop
+		return Drop // it has not seen anything of the connection yet
 	}
+	out.Note(SentRST, s, "reset")
 	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == Both {
 		out.Replace(packet.AbortInPlace(out.Copy(ev.Seg)))
 		return Accept

@@ -46,10 +46,10 @@ func (s *stall) OnSegment(ev *Event, out *Effects) Verdict {
 	if !s.begun && s.trigger.onSegment(&s.m.At, ev, out) {
 		s.begin(out)
 	}
-	if ev.Dir.From() != s.m.Side || ev.Seg.Flags().Any(packet.SYN|packet.RST) {
+	if ev.Dir.From() != s.m.Side || ev.Seg.Flags().Has(packet.RST) {
 		return Pass
 	}
-	if !s.begun || s.over {
+	if !s.begun || s.over || ev.Seg.Flags().Has(packet.SYN) {
 		s.edge, s.hasEdge = s.offered(ev)
 		return Pass
 	}
@@ -94,12 +94,17 @@ func (s *stall) begin(out *Effects) {
 }
 
 // offered is the right edge of the window that the segment offers. Without the
-// SYN its scale is unknown, and then the window closes at once.
+// SYN its scale is unknown, and then the window closes at once. The window of a
+// SYN is never scaled (RFC 7323 section 2.2).
 func (s *stall) offered(ev *Event) (packet.Seq, bool) {
-	if !ev.Flow.Half[ev.Dir].SYN {
+	if !ev.Flow.Half[ev.Dir].SYN || !ev.Seg.Flags().Has(packet.ACK) {
 		return 0, false
 	}
-	return ev.Seg.Ack().Add(uint32(ev.Seg.Window()) << s.scale(ev.Flow)), true
+	scale := s.scale(ev.Flow)
+	if ev.Seg.Flags().Has(packet.SYN) {
+		scale = 0
+	}
+	return ev.Seg.Ack().Add(uint32(ev.Seg.Window()) << scale), true
 }
 
 // scale is the shift count of the stalled side: none unless both offered one

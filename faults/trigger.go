@@ -134,7 +134,7 @@ func (t Trigger) diverts() Diversion {
 	case atSYNACK:
 		return Diversion{SYN: true, SYNACK: true}
 	case atFIN:
-		return Diversion{SYN: true, FIN: true}
+		return Diversion{SYN: true, SYNACK: true, FIN: true} // the SYN-ACK for the round trip time
 	case atIdle:
 		return Diversion{SYN: true, Idle: t.d}
 	}

@@ -43,9 +43,9 @@ func play() {
 // stuck is a fault that never comes back.
 type stuck struct{}
 
-func (stuck) Validate() error                                        { return nil }
-func (stuck) Diverts() faults.Diversion                              { return faults.Diversion{SYN: true, All: true} }
-func (stuck) New() faults.Fault                                      { return stuck{} }
+func (stuck) Validate() error                                         { return nil }
+func (stuck) Diverts() faults.Diversion                               { return faults.Diversion{SYN: true, All: true} }
+func (stuck) New() faults.Fault                                       { return stuck{} }
 func (stuck) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { select {} }
 
 // process is a faultctl of its own.
