@@ -17,6 +17,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/demo"
+	"github.com/faultctl/faultctl/integration/lab"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
@@ -39,6 +41,10 @@ type host struct {
 	probe   func() []injector.Feature
 	cleanup func() ([]string, error)
 	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
+
+	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
+	mustEnter func() bool // a demo needs namespaces of its own first
+	enter     func() (code int, err error)
 
 	proc      string   // where /proc is
 	netnsDirs []string // where named network namespaces are
@@ -75,6 +81,7 @@ func thisHost() *host {
 		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
+		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},
 	}

@@ -1,27 +1,146 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/demo"
 	"github.com/urfave/cli/v2"
 )
 
-// demoCommand shows a fault in a lab of its own: two hosts, a client, a
-// server. What they saw and what crossed the wire is printed by timeline.
+// demoKnobs make a fault show within seconds, unless flags say otherwise.
+var demoKnobs = map[string][][2]string{
+	"idle-expire":     {{"after", "1s"}},
+	"loss":            {{"rate", "30%"}},
+	"delay":           {{"by", "200ms"}},
+	"duplicate":       {{"rate", "50%"}},
+	"reorder":         {{"rate", "50%"}},
+	"corrupt":         {{"rate", "50%"}},
+	"throttle":        {{"rate", "2kbit"}},
+	"mtu-hole":        {{"above", "576"}},
+	"paws-reject":     {{"regress", "1500ms"}},
+	"syn-drop":        {{"attempts", "2"}},
+	"accept-overflow": {{"room-after", "900ms"}},
+	"connect-stall":   {{"for", "2s"}},
+	"slice":           {{"size", "3"}},
+}
+
+// demoCommand shows a fault in a lab of its own: two hosts and a router between
+// them, a client and a server that talk.
 func (h *host) demoCommand() *cli.Command {
 	cmd := &cli.Command{
 		Name: "demo", Usage: "show a fault on two hosts of its own, no root needed",
 		ArgsUsage: "[FAULT] [fault flags]", Description: "faultctl demo\nfaultctl demo half-open --peer crashed",
-		Action: func(c *cli.Context) error { return h.demo(c, "idle-expire") },
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			return h.demo(c, "idle-expire")
+		},
 	}
 	for _, kind := range faults.Catalog {
 		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
 			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]", Flags: knobFlags(kind),
-			Action: func(c *cli.Context) error { return h.demo(c, kind.Name) },
+			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
+				return h.demo(c, kind.Name)
+			},
 		})
 	}
 	return cmd
 }
 
-func (h *host) demo(*cli.Context, string) error {
-	return &exitError{code: exitFailure, err: errNoLab}
+func (h *host) demo(c *cli.Context, name string) error {
+	spec := demoSpec(flaggedSpec(c, name))
+	model, err := spec.model()
+	if err != nil {
+		return usageError("demo: %w", err).hint("faultctl faults " + name + " explains every setting.")
+	}
+	if h.mustEnter() {
+		code, err := h.enter()
+		if err != nil {
+			return &exitError{code: exitPreflight, err: fmt.Errorf("demo: %w", err)}
+		}
+		if code != exitOK {
+			return &exitError{code: code, err: fmt.Errorf("demo: exit code %d", code), quiet: true}
+		}
+		return nil
+	}
+	kind, err := faults.Find(name)
+	if err != nil {
+		return usageError("demo: %w", err)
+	}
+	h.demoPrologue(kind, spec)
+	story, err := h.play(c.Context, model)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	storyline(story).print(h.stdout, h.columns(), h.paint())
+	h.demoEpilogue(kind, spec, story)
+	if !story.Fired {
+		return &exitError{code: exitNotFired, err: fmt.Errorf("demo: %s did not act on this conversation", name)}
+	}
+	return nil
+}
+
+// demoSpec gives a fault the settings of the demo that no flag gave.
+func demoSpec(s spec) spec {
+	if len(s.knobs) == 0 {
+		s.knobs = demoKnobs[s.name]
+	}
+	return s
+}
+
+func (h *host) demoPrologue(kind faults.Kind, s spec) {
+	p := h.paint()
+	fmt.Fprintln(h.stdout, p.bold(s.String()))
+	fmt.Fprintln(h.stdout, wrap(kind.Cause, "  ", h.columns()))
+	fmt.Fprintln(h.stdout)
+	fmt.Fprintln(h.stdout, p.dim("  client 10.77.1.1 ─── router with faultctl ─── server 10.77.2.1:5432"))
+	fmt.Fprintln(h.stdout)
+}
+
+func (h *host) demoEpilogue(kind faults.Kind, s spec, story *demo.Story) {
+	fmt.Fprintln(h.stdout)
+	fmt.Fprintln(h.stdout, hanging("symptom  ", kind.Symptom, h.columns()))
+	fmt.Fprintln(h.stdout, hanging("remedy   ", kind.Remedy, h.columns()))
+	line := "sudo faultctl inject " + s.name
+	for _, f := range s.flags() {
+		line += " " + f
+	}
+	fmt.Fprintln(h.stdout, hanging("for real ", line+" --to :5432", h.columns()))
+}
+
+// storyline turns what a demo saw into what is printed.
+func storyline(s *demo.Story) timeline {
+	var t timeline
+	for _, c := range s.Calls {
+		t = append(t, entry{At: c.At, Who: c.Who, Call: c.Text, Result: meaning(c), Bad: c.Failed})
+	}
+	for _, p := range s.Packets {
+		t = append(t, entry{At: p.At, Packet: p.Text, Mark: [...]mark{
+			demo.Passed: untouched, demo.Injected: injected, demo.Dropped: dropped, demo.Rewritten: rewritten, demo.Delayed: delayed,
+		}[p.Fate]})
+	}
+	return t
+}
+
+// meaning is a result with what people know the errno by.
+func meaning(c demo.Call) string {
+	if text, ok := map[string]string{
+		"ECONNRESET":   "Connection reset by peer",
+		"EPIPE":        "Broken pipe",
+		"ECONNREFUSED": "Connection refused",
+		"EAGAIN":       "nothing came in time",
+		"EINPROGRESS":  "no answer in time",
+		"EHOSTUNREACH": "No route to host",
+		"ENETUNREACH":  "Network is unreachable",
+		"ETIMEDOUT":    "Connection timed out",
+		"EOF":          "the end of the stream",
+	}[c.Result]; ok {
+		return c.Result + " (" + text + ")"
+	}
+	return c.Result
 }

@@ -2,15 +2,12 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 )
-
-var errNoLab = errors.New("demo: this build has no lab")
 
 // timeline is what happened in a demo, in any order: what the applications
 // called, and what crossed the wire. print puts the two side by side.
@@ -37,10 +34,11 @@ const (
 	injected       // forged: no host of the demo sent it
 	dropped        // sent, and never arrived
 	rewritten      // arrived as something else than was sent
+	delayed        // arrived late
 )
 
 func (m mark) String() string {
-	return [...]string{"", "INJECTED", "DROPPED", "REWRITTEN"}[m]
+	return [...]string{"", "INJECTED", "DROPPED", "REWRITTEN", "DELAYED"}[m]
 }
 
 // print writes the entries in the order of time: time, the application's
@@ -116,7 +114,7 @@ func (e entry) paintRight(p paint, s string) string {
 	switch e.Mark {
 	case injected, rewritten:
 		return p.red(s)
-	case dropped:
+	case dropped, delayed:
 		return p.yellow(s)
 	}
 	return s

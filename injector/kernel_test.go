@@ -2,7 +2,6 @@ package injector
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -12,10 +11,13 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
 
 // inKernel runs the test on a thread of its own in an empty network namespace
 // with loopback up, which ends with the test. A test may need a kernel but
@@ -24,9 +26,6 @@ func inKernel(t *testing.T) *os.File {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		if errors.Is(err, unix.EPERM) && os.Getenv("FAULTCTL_REQUIRE") == "" {
-			t.Skip("needs CAP_SYS_ADMIN for a network namespace of its own; package integration covers the same without root")
-		}
 		t.Fatalf("unshare a network namespace: %v", err)
 	}
 	lo, err := netlink.LinkByName("lo")

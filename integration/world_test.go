@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -67,9 +66,6 @@ func newWorld(t *testing.T, at vantage, v6 bool) *world {
 	t.Helper()
 	l, err := lab.New()
 	if err != nil {
-		if errors.Is(err, os.ErrPermission) && os.Getenv("FAULTCTL_REQUIRE") == "" {
-			t.Skipf("the lab needs network namespaces: %v", err)
-		}
 		t.Fatalf("build the lab: %v", err)
 	}
 	t.Cleanup(l.Close)

@@ -26,7 +26,7 @@ func (p *player) checkForged(f packet.Fields, payload []byte, cause *packet.Segm
 	case rst && cause != nil && cause.Flags().Has(packet.RST):
 		return errors.New("a RST is never answered by a RST")
 	case rst && len(payload) > 0:
-		return errors.New("Linux puts no text into a RST")
+		return errors.New("a RST of Linux has no text in it")
 	case rst && !f.Flags.Has(packet.ACK):
 		return shapeB(s)
 	case rst && f.Seq == 0:

@@ -81,7 +81,6 @@ type half struct {
 	ts        uint32     // its clock's first reading
 	ecr       uint32     // the other end's last timestamp
 	id        uint16
-	scale     int
 }
 
 func (p *player) line(line string) error {

@@ -25,13 +25,13 @@ type App struct {
 // Call is one system call of an App.
 type Call struct {
 	App    string
-	Text   string // such as "send 5"
-	Result string // such as "5", "EOF" or "ECONNRESET"
+	Text   string // such as send("hello")
+	Result string // such as 5, EOF or ECONNRESET; what was received, for recv()
 	Start  time.Time
 	Took   time.Duration
 }
 
-func (c Call) String() string { return c.Text + " -> " + c.Result }
+func (c Call) String() string { return c.Text + " = " + c.Result }
 
 // patience is how long a call may block. A test that waits so long has failed;
 // nothing depends on its length.
@@ -96,12 +96,16 @@ func (a *App) Timeout(d time.Duration) {
 
 // Connect connects and returns "ok" or the errno.
 func (a *App) Connect(to netip.AddrPort) string {
-	return a.call("connect", func() (string, error) { return "ok", unix.Connect(a.fd, sockaddr(to)) })
+	return a.call("connect()", func() (string, error) { return "ok", unix.Connect(a.fd, sockaddr(to)) })
 }
 
 // Send sends text and returns how many bytes the kernel took, or the errno.
 func (a *App) Send(text string) string {
-	return a.call(fmt.Sprintf("send %d", len(text)), func() (string, error) {
+	what := fmt.Sprintf("send(%q)", text)
+	if len(text) > 20 {
+		what = fmt.Sprintf("send(%d bytes)", len(text))
+	}
+	return a.call(what, func() (string, error) {
 		n, err := unix.SendmsgN(a.fd, []byte(text), nil, nil, unix.MSG_NOSIGNAL)
 		return fmt.Sprint(n), err
 	})
@@ -109,7 +113,7 @@ func (a *App) Send(text string) string {
 
 // Recv receives and returns what came, "EOF", or the errno.
 func (a *App) Recv() string {
-	return a.call("recv", func() (string, error) {
+	return a.call("recv()", func() (string, error) {
 		buf := make([]byte, 1<<16)
 		n, err := unix.Read(a.fd, buf)
 		if n == 0 && err == nil {
@@ -121,7 +125,7 @@ func (a *App) Recv() string {
 
 // CloseWrite sends a FIN.
 func (a *App) CloseWrite() string {
-	return a.call("shutdown", func() (string, error) { return "ok", unix.Shutdown(a.fd, unix.SHUT_WR) })
+	return a.call("shutdown(SHUT_WR)", func() (string, error) { return "ok", unix.Shutdown(a.fd, unix.SHUT_WR) })
 }
 
 // Linger makes Close send a RST: SO_LINGER on, with a time of zero.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -42,6 +43,7 @@ func (n *Node) Capture(iface string) (*Capture, error) {
 			return err
 		}
 		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
+		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 		// The reader wakes now and then to see whether it should end.
 		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 		unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
@@ -55,7 +57,7 @@ func (n *Node) Capture(iface string) (*Capture, error) {
 }
 
 func (c *Capture) record(loopback bool) {
-	buf := make([]byte, 1<<17)
+	buf, oob := make([]byte, 1<<17), make([]byte, 128)
 	for {
 		select {
 		case <-c.done:
@@ -63,7 +65,7 @@ func (c *Capture) record(loopback bool) {
 			return
 		default:
 		}
-		n, from, err := unix.Recvfrom(c.fd, buf, 0)
+		n, oobn, _, from, err := unix.Recvmsg(c.fd, buf, oob, 0)
 		if err != nil {
 			continue
 		}
@@ -77,9 +79,19 @@ func (c *Capture) record(loopback bool) {
 			continue
 		}
 		c.mu.Lock()
-		c.segments = append(c.segments, Captured{time.Now(), out, s})
+		c.segments = append(c.segments, Captured{stamp(oob[:oobn]), out, s})
 		c.mu.Unlock()
 	}
+}
+
+// stamp returns when the kernel met a packet.
+func stamp(oob []byte) time.Time {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(msgs) == 0 || msgs[0].Header.Type != unix.SCM_TIMESTAMPNS || len(msgs[0].Data) < 16 {
+		return time.Now()
+	}
+	d := msgs[0].Data
+	return time.Unix(int64(binary.NativeEndian.Uint64(d)), int64(binary.NativeEndian.Uint64(d[8:])))
 }
 
 // Close ends the recording. What was recorded stays.

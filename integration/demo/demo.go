@@ -1,0 +1,262 @@
+// Package demo plays one fault to an audience: two hosts and a router, a client
+// and a server that talk, and what each of them saw.
+package demo
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+	"golang.org/x/sys/unix"
+)
+
+// Story is what happened, in the order of time.
+type Story struct {
+	Calls   []Call
+	Packets []Packet
+	Fired   bool // the fault has acted
+}
+
+// Call is one system call of the client or the server.
+type Call struct {
+	At     time.Duration // when it returned, since the beginning
+	Who    string        // client or server
+	Text   string        // send("hello")
+	Result string        // 5, "hello", EOF or the name of an errno
+	Failed bool
+}
+
+// Packet is a segment as the router saw it.
+type Packet struct {
+	At   time.Duration
+	Text string // client > server [P.] seq 1:6 ack 1
+	Fate Fate
+
+	seg lab.Captured
+}
+
+// Fate is what became of a segment at the router.
+type Fate uint8
+
+// The fates.
+const (
+	Passed    Fate = iota
+	Injected       // nobody sent it
+	Dropped        // it was sent, and went no further
+	Rewritten      // it left as something else than had come
+	Delayed        // it left late
+)
+
+const port = 5432
+
+// Play runs the fault at the router of a lab while the two ends talk. It takes
+// a few seconds, as long as the fault needs to show.
+func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
+	l, err := lab.New()
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	p := &play{lab: l, fault: fault}
+	if err := p.capture(); err != nil {
+		return nil, err
+	}
+	defer p.stopCapture()
+	inj, err := injector.New(injector.Config{
+		NetNS: l.Router.NS, Seed: 1,
+		Rules: []injector.Rule{{
+			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}},
+			Faults: []injector.NamedModel{fault},
+		}},
+		OnEvent: p.event,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.ready = make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- inj.Run(ctx) }()
+	select {
+	case <-p.ready:
+	case err := <-ended:
+		return nil, err
+	}
+	p.start = time.Now()
+	if err := p.act(ctx); err != nil {
+		return nil, err
+	}
+	time.Sleep(100 * time.Millisecond) // what is still under way
+	fired := inj.Stats().Rules[0].Faults[0].Fired > 0
+	cancel()
+	if err := <-ended; err != nil {
+		return nil, err
+	}
+	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: fired}, nil
+}
+
+// play is a story under way.
+type play struct {
+	lab   *lab.Lab
+	fault injector.NamedModel
+	start time.Time
+	ready chan struct{}
+
+	toClient, toServer *lab.Capture // at the router
+	apps               []*lab.App
+}
+
+func (p *play) event(ev injector.Event) {
+	if ev.Kind == injector.Ready {
+		close(p.ready)
+	}
+}
+
+func (p *play) capture() (err error) {
+	if p.toClient, err = p.lab.Router.Capture("c0"); err != nil {
+		return err
+	}
+	p.toServer, err = p.lab.Router.Capture("s0")
+	return err
+}
+
+func (p *play) stopCapture() {
+	p.toClient.Close()
+	p.toServer.Close()
+}
+
+// act is the script: connect, a request and its answer, a pause, a second
+// request, and the server's close.
+func (p *play) act(ctx context.Context) error {
+	ln, at, err := p.lab.Server.Listen(netip.AddrPortFrom(p.lab.Server.V4, port), 16)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	client, err := p.lab.Client.Client(at.Addr())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	p.apps = append(p.apps, client)
+	client.Timeout(3200 * time.Millisecond)
+	ln.Timeout(300 * time.Millisecond)
+	p.keepalive(client)
+	if client.Connect(at) != "ok" {
+		return nil
+	}
+	client.Timeout(p.patience())
+	server, err := ln.Accept()
+	if err != nil {
+		server = nil // the client believes that it is connected
+	} else {
+		defer server.Close()
+		p.apps = append(p.apps, server)
+		server.Timeout(300 * time.Millisecond)
+	}
+	return p.talk(ctx, client, server)
+}
+
+func (p *play) talk(ctx context.Context, client, server *lab.App) error {
+	second := "2 rows"
+	if p.fault.Name == "mtu-hole" {
+		second = strings.Repeat(second, 200)
+	}
+	alive := p.exchange(client, server, "SELECT 1", "1 row")
+	if err := pause(ctx, p.quiet()); err != nil {
+		return err
+	}
+	if alive {
+		alive = p.exchange(client, server, "SELECT 2", second)
+	}
+	if server != nil && alive {
+		server.CloseWrite()
+		client.Recv()
+	}
+	if !alive {
+		client.Send("SELECT 3")
+	}
+	return nil
+}
+
+// exchange is a request and its answer. It reports whether both arrived.
+func (p *play) exchange(client, server *lab.App, request, answer string) bool {
+	if client.Send(request) != fmt.Sprint(len(request)) {
+		return false
+	}
+	if server != nil && server.Recv() == request {
+		server.Send(answer)
+	}
+	return client.Recv() == answer
+}
+
+// keepalive turns probes on where the fault is about them.
+func (p *play) keepalive(client *lab.App) {
+	if p.fault.Name != "keepalive-drop" {
+		return
+	}
+	client.SetInt(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	client.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1)
+	client.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1)
+	client.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 2)
+}
+
+// quiet is the pause between the requests.
+func (p *play) quiet() time.Duration {
+	switch m := p.fault.Model.(type) {
+	case *faults.IdleExpire:
+		return m.Diverts().Idle + 200*time.Millisecond
+	case *faults.KeepaliveDrop:
+		return 4 * time.Second
+	}
+	return 200 * time.Millisecond
+}
+
+// patience is how long the client waits for an answer.
+func (p *play) patience() time.Duration { return 1500 * time.Millisecond }
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (p *play) calls() []Call {
+	var out []Call
+	for i, app := range p.apps {
+		who := [...]string{"client", "server"}[i]
+		for _, c := range app.Calls() {
+			out = append(out, Call{
+				At: c.Start.Add(c.Took).Sub(p.start), Who: who, Text: c.Text, Result: result(c), Failed: failed(c),
+			})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Call) int { return cmp.Compare(a.At, b.At) })
+	return out
+}
+
+// result puts what was received in quotes.
+func result(c lab.Call) string {
+	switch {
+	case c.Text != "recv()" || failed(c) || c.Result == "EOF":
+		return c.Result
+	case len(c.Result) > 20:
+		return fmt.Sprintf("%d bytes", len(c.Result))
+	}
+	return strconv.Quote(c.Result)
+}
+
+// failed reports whether a call returned an errno.
+func failed(c lab.Call) bool { return len(c.Result) > 1 && c.Result[0] == 'E' && c.Result != "EOF" }

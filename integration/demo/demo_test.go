@@ -1,0 +1,53 @@
+package demo_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration"
+	"github.com/faultctl/faultctl/integration/demo"
+)
+
+func TestMain(m *testing.M) { os.Exit(integration.Main(m)) }
+
+// TestMainJob holds what the demo shows of the main job: the write after the
+// pause succeeds, its segment goes no further, a RST that nobody sent comes back,
+// and the read after it fails.
+func TestMainJob(t *testing.T) {
+	m := &faults.IdleExpire{After: 500 * time.Millisecond, Refresh: "all", Keepalives: "count", DeviceTTL: 64}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := demo.Play(t.Context(), injector.NamedModel{Name: "idle-expire", Model: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for _, c := range s.Calls {
+		if c.Who == "client" {
+			calls = append(calls, c.Text+" = "+c.Result)
+		}
+	}
+	want := []string{
+		"connect() = ok", `send("SELECT 1") = 8`, `recv() = "1 row"`,
+		`send("SELECT 2") = 8`, "recv() = ECONNRESET", `send("SELECT 3") = EPIPE`,
+	}
+	if len(calls) != len(want) {
+		t.Fatalf("calls %q", calls)
+	}
+	for i := range want {
+		if calls[i] != want[i] {
+			t.Errorf("call %d: %s, want %s", i, calls[i], want[i])
+		}
+	}
+	fates := map[demo.Fate]int{}
+	for _, p := range s.Packets {
+		fates[p.Fate]++
+	}
+	if !s.Fired || fates[demo.Dropped] == 0 || fates[demo.Injected] == 0 || fates[demo.Rewritten] != 0 || fates[demo.Passed] < 6 {
+		t.Errorf("fired %t, packets %+v", s.Fired, s.Packets)
+	}
+}
