@@ -6,7 +6,7 @@ GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
 
-.PHONY: build demo test lint fuzz bench cover clean
+.PHONY: build demo test lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -28,6 +28,9 @@ fuzz: ## the parsers against random bytes
 
 bench: ## the micro-benchmarks of the packet path
 	$(GO) test -run '^$$' -bench . -benchmem ./faults/... ./injector/...
+
+docs: ## the pages that are made from the code
+	$(GO) test ./cli -run TestCataloguePage -update
 
 cover: ## coverage of everything by everything
 	$(GO) test -coverpkg=./faults/...,./injector/...,./cli/... -coverprofile=cover.prof $(PKGS)

@@ -168,7 +168,7 @@ func (h *host) valueCandidates(fault, flag string) []candidate {
 		}
 		if k.Name == flag && k.Type == "trigger" {
 			var heads []string // match=TEXT and match=/RE2/ begin alike
-			for _, t := range triggers {
+			for _, t := range faults.TriggerForms {
 				heads = append(heads, strings.TrimRight(t, "NDTEX/R2"))
 			}
 			return list(slices.Compact(heads))

@@ -19,6 +19,10 @@ func (h *host) faultsCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
+			if c.String("output") == "markdown" {
+				catalogue(h.stdout)
+				return nil
+			}
 			return h.listFaults(c, faults.Catalog)
 		},
 	}

@@ -96,17 +96,11 @@ func shownDefault(k faults.Knob) string {
 	return k.Default
 }
 
-// triggers are the forms of a knob of the type trigger.
-var triggers = []string{
-	"syn", "synack", "established", "request", "response", "segment=N", "bytes=N", "fin", "age=D", "idle=D",
-	"match=TEXT", "match=/RE2/", "now",
-}
-
 // triggerHelp explains TRIGGER if one of the flags takes it.
 func triggerHelp(fs []cli.Flag) string {
 	for _, f := range fs {
 		if left, _ := flagHelp(f); strings.HasSuffix(left, " TRIGGER") {
-			return "TRIGGER is the moment: " + strings.Join(triggers, ", ") + ". It comes once a connection."
+			return "TRIGGER is the moment: " + strings.Join(faults.TriggerForms, ", ") + ". It comes once a connection."
 		}
 	}
 	return ""

@@ -242,7 +242,7 @@ func TestKnobsDoNotClash(t *testing.T) {
 			}
 		}
 	}
-	for _, form := range triggers {
+	for _, form := range faults.TriggerForms {
 		form = strings.NewReplacer("=N", "=3", "=D", "=3s").Replace(form)
 		if err := new(faults.Trigger).UnmarshalText([]byte(form)); err != nil {
 			t.Errorf("help names a trigger that does not exist: %v", err)

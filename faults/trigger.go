@@ -45,7 +45,13 @@ var triggerNames = [...]string{
 	atMatch: "match", atNow: "now",
 }
 
-const triggerForms = "syn, synack, established, request, response, segment=N, bytes=N, fin, age=D, idle=D, match=TEXT, match=/RE2/, now"
+// TriggerForms are the ways to write a Trigger.
+var TriggerForms = []string{
+	"syn", "synack", "established", "request", "response", "segment=N", "bytes=N", "fin", "age=D", "idle=D",
+	"match=TEXT", "match=/RE2/", "now",
+}
+
+var triggerForms = strings.Join(TriggerForms, ", ")
 
 // At returns the trigger written s, and panics if there is none: it serves the
 // defaults of the catalogue.

@@ -47,9 +47,24 @@ func probeKernel(netns *os.File) (capabilities, error) {
 				ErrNotSupported, err1, err2)
 		}
 	}
-	major, minor := kernelVersion()
-	c.verdictPriority = major > 5 || major == 5 && minor >= 18
+	c.verdictPriority = verdictPriority()
 	return c, nil
+}
+
+// verdictPriority goes by the version: a kernel that does not know the attribute
+// says nothing, and only a packet could tell.
+func verdictPriority() bool {
+	major, minor := kernelVersion()
+	return major > 5 || major == 5 && minor >= 18
+}
+
+// unlessDenied says of a feature that could not be tried for lack of rights
+// just that.
+func unlessDenied(err error, f Feature) Feature {
+	if !f.OK && errors.Is(err, ErrPermission) {
+		f.Detail, f.Remedy = "could not be tried without the right to make tables", rights
+	}
+	return f
 }
 
 func enqueueWith(netns *os.File, nftQueue bool) (bool, error) {
@@ -116,11 +131,11 @@ func Probe() []Feature {
 		table.Detail, table.Remedy = err.Error(), remedyFor(err, "load the module nf_tables, or build the kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
 	}
 	fs = append(fs, table)
-	fs = append(fs, Feature{
+	fs = append(fs, unlessDenied(err, Feature{
 		Name: "queue rule", Needed: true, OK: c.nftQueue || c.xtQueue,
 		Detail: queueDetail(c),
 		Remedy: "load the module nft_queue, or xt_NFQUEUE and nft_compat (CONFIG_NFT_QUEUE, or CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT)",
-	})
+	}))
 	fs = append(fs, probeOpen("queue socket", "packets can be received and judged", func() error {
 		q, err := openQueue(nil, 0)
 		if err == nil {
@@ -135,12 +150,12 @@ func Probe() []Feature {
 		}
 		return err
 	}, rights))
-	return append(fs, Feature{
+	return append(fs, unlessDenied(err, Feature{
 		Name: "table owner", OK: c.tableOwner,
 		Detail: "the rules die with the process, kill -9 included",
 		Remedy: "Linux 5.12 or newer has it; without it run faultctl cleanup after a crash (until then the queue's bypass lets the traffic go)",
-	}, Feature{
-		Name: "verdict priority", OK: c.verdictPriority,
+	}), Feature{
+		Name: "verdict priority", OK: verdictPriority(),
 		Detail: "verdicts change the kernel's sets by themselves",
 		Remedy: "Linux 5.18 or newer has it; without it the first segment of each flow waits some 50 µs longer",
 	})
