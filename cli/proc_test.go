@@ -12,6 +12,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // conn is a line of /proc/net/tcp for an established connection.
@@ -109,8 +110,10 @@ func TestProtected(t *testing.T) {
 func TestOwnLineage(t *testing.T) {
 	h := &host{proc: "/proc", getenv: os.Getenv}
 	parent, session := h.lineage("self")
-	if parent != os.Getppid() || session == 0 {
-		t.Errorf("parent %d, session %d; want parent %d", parent, session, os.Getppid())
+	// A session that began outside of this PID namespace has the number 0 in it.
+	sid, err := unix.Getsid(0)
+	if err != nil || parent != os.Getppid() || session != sid {
+		t.Errorf("parent %d, session %d; want parent %d, session %d, %v", parent, session, os.Getppid(), sid, err)
 	}
 	if _, err := sockets("/proc/self/net"); err != nil {
 		t.Error(err)
