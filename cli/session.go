@@ -28,11 +28,38 @@ type signalled syscall.Signal
 
 func (s signalled) Error() string { return syscall.Signal(s).String() }
 
-// strike carries out a plan: it starts the run, tells what happens, and ends
-// it when its time is up or a signal arrives, cleanly. A second signal ends
-// the process at once.
+// outcome is what became of a run that got as far as being ready.
+type outcome struct {
+	stats injector.Snapshot
+	took  time.Duration // since it was ready
+}
+
+// strike carries out a plan in the foreground: until its time is up or a
+// signal arrives, which ends it cleanly. A second signal ends the process at
+// once.
 func (h *host) strike(ctx context.Context, p *plan) error {
-	tell := h.teller(p)
+	ctx, release := h.untilSignal(ctx)
+	defer release()
+	o, err := h.conduct(ctx, p, h.teller(p), nil)
+	if err != nil {
+		return err
+	}
+	var sig signalled
+	switch {
+	case errors.As(context.Cause(ctx), &sig):
+		return quietExit(128 + int(sig))
+	case p.expect && idle(o.stats):
+		return quietExit(exitNotFired)
+	}
+	return nil
+}
+
+// conduct runs the faults of a plan until ctx is done, its duration is over, or
+// during has returned. during is called once the rules are in, with a context
+// that ends with the run; nil means that there is nothing to wait for but the
+// time. It returns when everything is as before. The error is the run's, else
+// during's.
+func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
 	ready := &moment{c: make(chan struct{})}
 	p.cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
@@ -42,15 +69,12 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 	}
 	run, err := h.start(p.cfg)
 	if err != nil {
-		return err
+		return outcome{}, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	signals, stop := h.signals()
-	defer stop()
 	done := make(chan struct{})
 	var watchers sync.WaitGroup
-	watchers.Go(func() { h.watchSignals(signals, cancel, done) })
 
 	tell.started(p)
 	if p.startAfter > 0 {
@@ -59,28 +83,49 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 		case <-ctx.Done():
 		}
 	}
+	var failed error
 	if ctx.Err() == nil {
 		watchers.Go(func() { h.watchClock(p, run, tell, ready, cancel, done) })
+		if during != nil {
+			watchers.Go(func() {
+				select {
+				case <-ready.c:
+					failed = during(ctx)
+					cancel(nil)
+				case <-done:
+				}
+			})
+		}
 		err = run.Run(ctx)
 	}
 	close(done)
+	cancel(nil)
 	watchers.Wait()
 	if err != nil && !ready.isSet() {
-		return err // nothing has happened: there is nothing to sum up
+		return outcome{}, err // nothing has happened: there is nothing to sum up
 	}
-	stats := run.Stats()
-	tell.ended(stats, ready.since(h.now()))
-	if err != nil {
-		return err
+	o := outcome{stats: run.Stats(), took: ready.since(h.now())}
+	tell.ended(o.stats, o.took)
+	if err == nil {
+		err = failed
 	}
-	var sig signalled
-	switch {
-	case errors.As(context.Cause(ctx), &sig):
-		return quietExit(128 + int(sig))
-	case p.expect && idle(stats):
-		return quietExit(exitNotFired)
+	return o, err
+}
+
+// untilSignal returns a context that the first signal ends, with a cause of
+// type signalled. The second signal ends the process. release must be called.
+func (h *host) untilSignal(ctx context.Context) (_ context.Context, release func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals, stop := h.signals()
+	done := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() { h.watchSignals(signals, cancel, done) })
+	return ctx, func() {
+		close(done)
+		watcher.Wait()
+		stop()
+		cancel(nil)
 	}
-	return nil
 }
 
 // watchSignals ends the run at the first signal and the process at the second.
