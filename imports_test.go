@@ -22,7 +22,8 @@ func TestImports(t *testing.T) {
 		"faults":           {"faults/packet"},
 		"faults/faulttest": {"faults", "faults/packet"},
 		"injector":         {"faults", "faults/packet"},
-		"cli":              {"faults", "injector", "integration/lab", "integration/demo"},
+		"cli/report":       {},
+		"cli":              {"faults", "injector", "cli/report", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}
