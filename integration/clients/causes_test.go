@@ -1,0 +1,120 @@
+package clients
+
+import "strings"
+
+// play is what a client does.
+type play string
+
+const (
+	call   play = "call"   // two requests on one connection, if it lives
+	end    play = "end"    // a request whose answer ends where the connection ends
+	upload play = "upload" // a request of 8 MiB
+	early  play = "early"  // the same, to a server that answers at once that it is too large
+	wait   play = "wait"   // a request whose answer takes long, with TCP keepalive on
+)
+
+func (p play) String() string {
+	return map[play]string{
+		call:   "two requests on one connection",
+		end:    "a request whose answer ends with the connection",
+		upload: "an upload of 8 MiB",
+		early:  "an upload of 8 MiB, which the server answers early: too large",
+		wait:   "a request whose answer takes long, with TCP keepalive on",
+	}[p]
+}
+
+// A cause is a fault with its knobs, as people type it, and what the client does
+// meanwhile.
+type cause struct {
+	spec  string // REQUEST stands for the moment of the first request
+	play  play
+	pause float64 // between the two requests, in seconds
+	limit int     // what the client allows for a connect, a read or a request, in seconds; 0 is 2
+	meets errno   // what the kernel tells a client that reads or writes
+}
+
+// errno is what the kernel tells the client, and in which call.
+type errno string
+
+const (
+	nothing        errno = "nothing"
+	refused        errno = "connect: ECONNREFUSED"
+	portUnreach    errno = "connect: ECONNREFUSED, by ICMP"
+	hostUnreach    errno = "connect: EHOSTUNREACH"
+	netUnreach     errno = "connect: ENETUNREACH"
+	connectLate    errno = "connect: nothing within the client's limit"
+	connectTimeout errno = "connect: ETIMEDOUT"
+	readReset      errno = "read: ECONNRESET"
+	firstReset     errno = "the first call after connect: ECONNRESET"
+	writeReset     errno = "write, under way: ECONNRESET"
+	earlyReset     errno = "write, under way: ECONNRESET, with an answer to read"
+	idleReset      errno = "the next call after the pause: ECONNRESET"
+	lateReset      errno = "write after the pause: fine, then read: ECONNRESET"
+	endReset       errno = "read behind the answer: ECONNRESET"
+	stream         errno = "read: end of stream"
+	idleStream     errno = "the next read after the pause: end of stream"
+	readLate       errno = "read: nothing within the client's limit"
+	firstLate      errno = "the first read after connect: nothing within the client's limit"
+	idleLate       errno = "write after the pause: fine, then read: nothing within the client's limit"
+	readTimeout    errno = "read: ETIMEDOUT"
+	probeTimeout   errno = "read: ETIMEDOUT, after probes"
+	writeStuck     errno = "write: blocks"
+)
+
+var causes = []cause{
+	{spec: "reset:at=REQUEST", play: call, meets: readReset},
+	{spec: "reset:at=bytes=200000", play: upload, meets: writeReset},
+	{spec: "reset:at=syn,hit=client", play: call, meets: refused},
+	{spec: "syn-drop:attempts=0", play: call, meets: connectLate},
+	{spec: "syn-drop:attempts=0", play: call, limit: 10, meets: connectTimeout},
+	{spec: "syn-drop:attempts=1", play: call, meets: nothing},
+	{spec: "idle-expire:after=1s", play: call, pause: 1.3, meets: lateReset},
+	{spec: "idle-expire:after=1s,then=silent", play: call, pause: 1.3, meets: idleLate},
+	{spec: "idle-expire:after=1s,then=rst-both", play: call, pause: 1.3, meets: idleReset},
+	{spec: "idle-expire:after=1s,then=fin-both", play: call, pause: 1.3, meets: idleStream},
+	{spec: "half-open:peer=rebooted,at=REQUEST", play: call, meets: readReset},
+	{spec: "half-open:peer=crashed,at=REQUEST", play: call, meets: readLate},
+	{spec: "half-open:peer=crashed,at=REQUEST", play: call, limit: 10, meets: readTimeout},
+	{spec: "closed-socket:at=REQUEST", play: call, meets: stream},
+	{spec: "closed-socket:at=REQUEST,pass-response", play: call, pause: 0.3, meets: idleStream},
+	{spec: "linger-reset", play: end, meets: endReset},
+	{spec: "unread-close", play: call, pause: 0.3, meets: idleReset},
+	{spec: "unread-close", play: early, meets: earlyReset},
+	{spec: "rst-close", play: end, meets: endReset},
+	{spec: "accept-overflow", play: call, meets: firstLate},
+	{spec: "accept-overflow:abort", play: call, meets: firstReset},
+	{spec: "refuse", play: call, meets: refused},
+	{spec: "unreachable:code=host", play: call, meets: hostUnreach},
+	{spec: "unreachable:code=net", play: call, meets: netUnreach},
+	{spec: "unreachable:code=port", play: call, meets: portUnreach},
+	{spec: "unreachable:code=admin", play: call, meets: hostUnreach},
+	{spec: "connect-stall:for=5s", play: call, meets: connectLate},
+	{spec: "paws-reject:regress=10s", play: call, meets: connectLate},
+	{spec: "keepalive-drop", play: wait, limit: 20, meets: probeTimeout},
+	{spec: "bad-seq:kind=rst-in-window", play: call, meets: nothing},
+	{spec: "stall:at=REQUEST", play: upload, meets: writeStuck},
+}
+
+// fault is the name in the catalogue.
+func (c cause) fault() string {
+	name, _, _ := strings.Cut(c.spec, ":")
+	return name
+}
+
+func (c cause) seconds() int {
+	if c.limit == 0 {
+		return 2
+	}
+	return c.limit
+}
+
+// id names the cause among its like.
+func (c cause) id() string {
+	id := strings.ReplaceAll(c.spec, "at=REQUEST", "")
+	id = strings.NewReplacer(":,", ":", ",,", ",").Replace(id)
+	id = strings.Trim(id, ":,") + "/" + string(c.play)
+	if c.limit != 0 {
+		id += "-patient"
+	}
+	return id
+}

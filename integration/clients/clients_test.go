@@ -1,0 +1,256 @@
+package clients
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+var update = flag.Bool("update", false, "write docs/CLIENTS.md")
+
+func TestMain(m *testing.M) {
+	if os.Getenv(goClientEnv) != "" {
+		playGoClient()
+		return
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
+		f.Value.Set("10") // these tests wait for time to pass, most of the time
+	}
+	code := integration.Main(m)
+	if base != "" {
+		os.RemoveAll(base)
+	}
+	os.Exit(code)
+}
+
+// base is a directory that the database's user may pass through.
+var base string
+
+func makeBase(t *testing.T) {
+	t.Helper()
+	if base != "" {
+		return
+	}
+	var err error
+	if base, err = os.MkdirTemp("", "clients"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(base, 0o711); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cell is one client under one cause.
+type cell struct {
+	t     *testing.T
+	cause cause
+	prog  program
+	lab   *lab.Lab
+	dir   string // its own
+}
+
+// TestClients holds what real programs report under each reset cause.
+func TestClients(t *testing.T) {
+	makeBase(t)
+	var played atomic.Int64
+	t.Run("cell", func(t *testing.T) {
+		for _, cause := range causes {
+			for _, prog := range programs {
+				if prog.never != nil && prog.never(cause) {
+					continue
+				}
+				t.Run(cause.id()+"/"+strings.NewReplacer(" ", "-", ",", "", "/", ".").Replace(prog.name), func(t *testing.T) {
+					t.Parallel()
+					prog.require(t)
+					try(t, cause, prog)
+					played.Add(1)
+				})
+			}
+		}
+	})
+	if *update {
+		writeDocs(t, int(played.Load()))
+	}
+}
+
+// TestEveryCause holds that no reset cause of the catalogue is left out.
+func TestEveryCause(t *testing.T) {
+	played := map[string]bool{}
+	for _, c := range causes {
+		played[c.fault()] = true
+	}
+	for _, k := range faults.Catalog {
+		if k.Group == "reset" && !played[k.Name] {
+			t.Errorf("no client plays %s", k.Name)
+		}
+	}
+}
+
+// try runs a client under a cause and checks what it reports.
+func try(t *testing.T, cause cause, prog program) {
+	l, err := lab.New()
+	if err != nil {
+		t.Fatalf("build the lab: %v", err)
+	}
+	t.Cleanup(l.Close)
+	dir, err := os.MkdirTemp(base, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := &cell{t: t, cause: cause, prog: prog, lab: l, dir: dir}
+	c.patience()
+	prog.serve(c)
+	run := c.inject()
+	var out, errs bytes.Buffer
+	cmd := prog.command(c)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if cmd.Env == nil {
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LC_ALL=C"}
+	}
+	begin := time.Now()
+	p, err := start(l.Client, cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := p.within(time.Duration(2*cause.seconds()+6) * time.Second)
+	took := time.Since(begin)
+	stats := run.Stats().Rules[0]
+	got := report(out.String(), errs.String(), ended, int(stats.Chosen))
+	if got == fine && want(cause, prog)[0] == retried && stats.Chosen > 1 {
+		got = retried
+	}
+	if stats.Faults[0].Fired == 0 {
+		t.Errorf("the fault never fired: %+v", stats)
+	}
+	t.Logf("%v, %d connections: %s", took.Round(10*time.Millisecond), stats.Chosen, got)
+	c.check(got)
+}
+
+// patience makes the client's kernel give up sooner than by itself.
+func (c *cell) patience() {
+	c.t.Helper()
+	values := map[string]string{"tcp_syn_linear_timeouts": "0", "tcp_syn_retries": "1", "tcp_retries2": "3"}
+	if c.cause.play == wait {
+		values["tcp_keepalive_time"], values["tcp_keepalive_intvl"], values["tcp_keepalive_probes"] = "1", "1", "2"
+	}
+	for name, value := range values {
+		if err := c.lab.Client.Sysctl(filepath.Join("net/ipv4", name), value); err != nil && !os.IsNotExist(err) {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// inject runs the cause at the router until the end of the test.
+func (c *cell) inject() *injector.Injector {
+	c.t.Helper()
+	request := c.prog.request
+	if request == "" {
+		request = "request"
+	}
+	name, knobs, _ := strings.Cut(strings.ReplaceAll(c.cause.spec, "REQUEST", request), ":")
+	kind, err := faults.Find(name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	model := kind.New()
+	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
+		knob, value, _ := strings.Cut(k, "=")
+		if value == "" {
+			value = "true"
+		}
+		if err := faults.Set(model, knob, value); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	rule := injector.Rule{Faults: []injector.NamedModel{{Name: name, Model: model}}}
+	for _, port := range []uint16{80, 5432, 6379} {
+		rule.Match.To = append(rule.Match.To, injector.Endpoint{LowPort: port, HiPort: port})
+	}
+	ready := make(chan struct{})
+	inj, err := injector.New(injector.Config{
+		NetNS: c.lab.Router.NS, Seed: 1, Rules: []injector.Rule{rule},
+		OnEvent: func(ev injector.Event) {
+			if ev.Kind == injector.Ready {
+				close(ready)
+			}
+		},
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- inj.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		c.t.Fatalf("run: %v", err)
+	}
+	c.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			c.t.Errorf("run: %v", err)
+		}
+	})
+	return inj
+}
+
+// What changes from run to run in a report, and what takes its place.
+var varying = []struct {
+	re *regexp.Regexp
+	by string
+}{
+	{regexp.MustCompile(`\b10\.77\.1\.\d+(:| port )\d+`), "client"},
+	{regexp.MustCompile(`\b10\.77\.2\.\d+(:| port )\d+`), "server"},
+	{regexp.MustCompile(`\b10\.77\.2\.\d+`), "server"},
+	{regexp.MustCompile(`127\.0\.0\.1(:| port )8080`), "proxy"},
+	{regexp.MustCompile(`\b\d+ (ms|milliseconds)\b`), "N $1"},
+	{regexp.MustCompile(`^(curl: \(22\)|This probably means|before or while|Is the server running|connection to server was lost|psql:<stdin>:1: error: connection to server was lost).*`), ""},
+	{regexp.MustCompile(`\b\d+ out of \d+ bytes\b`), "some bytes"},
+}
+
+// report is what the client said, in one line. A client that says that it got
+// what it wanted reports nothing.
+func report(out, errs string, ended bool, connections int) string {
+	var lines []string
+	success := false
+	for l := range strings.SplitSeq(out+"\n"+errs, "\n") {
+		l = strings.Join(strings.Fields(l), " ")
+		for _, v := range varying {
+			l = v.re.ReplaceAllString(l, v.by)
+		}
+		switch l {
+		case "", "HTTP 000":
+		case "fine", "HTTP 200", "PONG", "OK", "1", "8388608":
+			success = true
+		default:
+			lines = append(lines, l)
+		}
+	}
+	switch {
+	case !ended:
+		lines = append(lines, "waits on")
+	case len(lines) == 0 && success:
+		lines = append(lines, fine)
+	case len(lines) == 0:
+		lines = append(lines, "ends without a word")
+	}
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,123 @@
+package clients
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// process is a program that runs on a host of a lab, as a child of this process
+// that does not outlive it.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // once done
+}
+
+// start starts a program on a host, or in this process's own namespace. Its thread waits for it, and does
+// nothing else: Pdeathsig watches the thread, not the process.
+func start(node *lab.Node, cmd *exec.Cmd) (*process, error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr.Setpgid = true
+	cmd.WaitDelay = time.Second
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		err := enter(node, func() error {
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			started <- nil
+			p.err = cmd.Wait()
+			return nil
+		})
+		if err != nil {
+			started <- err
+		}
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+func enter(node *lab.Node, f func() error) error {
+	if node != nil {
+		return node.Do(f)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return f()
+}
+
+// within waits for the end of the program, for that long at most. After that it
+// ends the program and all it started, and reports false.
+func (p *process) within(d time.Duration) bool {
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(d):
+	}
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.done
+	return false
+}
+
+// stop asks the program to end by a signal, and makes it after a while.
+func (p *process) stop(sig syscall.Signal) {
+	p.cmd.Process.Signal(sig)
+	p.within(5 * time.Second)
+}
+
+// serve starts a server on a host, waits until it listens, and ends it with the
+// test. What it writes is shown if the test fails.
+func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "log")
+	log, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := start(node, cmd)
+	log.Close()
+	if err != nil {
+		t.Fatalf("start %s: %v", cmd.Path, err)
+	}
+	t.Cleanup(func() {
+		p.stop(end)
+		if b, _ := os.ReadFile(name); t.Failed() && len(b) > 0 {
+			t.Logf("%s wrote:\n%s", filepath.Base(cmd.Path), b)
+		}
+	})
+	ended := func() bool {
+		select {
+		case <-p.done:
+			return true
+		default:
+			return false
+		}
+	}
+	if !lab.Eventually(func() bool { return ended() || dial(node, at) == nil }) || ended() {
+		t.Fatalf("%s does not listen on %s", cmd.Path, at)
+	}
+}
+
+// dial sees whether somebody listens.
+func dial(node *lab.Node, at string) error {
+	return node.Do(func() error {
+		c, err := net.DialTimeout("tcp", at, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+}

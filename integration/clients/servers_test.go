@@ -1,0 +1,166 @@
+package clients
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"text/template"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// config writes a configuration file of testdata.
+func (c *cell) config(name string) string {
+	c.t.Helper()
+	tmpl, err := template.ParseFiles(filepath.Join("testdata", name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	err = tmpl.Execute(&b, map[string]any{"Dir": c.dir, "Server": c.lab.Server.V4, "Limit": c.cause.seconds()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// serveNginx starts nginx on the server, and behind it the application that it
+// asks for what takes time.
+func (c *cell) serveNginx() {
+	c.t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(c.dir, "app"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/sink", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, "fine\n")
+	})
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(30 * time.Second):
+		case <-stop:
+		}
+	})
+	mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush() // so that its length is not told
+		io.WriteString(w, "fine\n")
+	})
+	app := &http.Server{Handler: mux}
+	go app.Serve(ln)
+	c.t.Cleanup(func() { close(stop); app.Close() })
+	c.serve(c.lab.Server, c.lab.Server.V4.String()+":80", exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx.log"), "-c", c.config("nginx.conf")))
+}
+
+func (c *cell) serve(node *lab.Node, at string, cmd *exec.Cmd) {
+	c.t.Helper()
+	serve(c.t, node, at, syscall.SIGTERM, cmd)
+}
+
+const proxyAt = "127.0.0.1:8080"
+
+func (c *cell) serveNginxProxy() {
+	c.t.Helper()
+	c.serveNginx()
+	c.serve(c.lab.Client, proxyAt, exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx-proxy.log"), "-c", c.config("nginx-proxy.conf")))
+}
+
+func (c *cell) serveHAProxy() {
+	c.t.Helper()
+	c.serveNginx()
+	c.serve(c.lab.Client, proxyAt, exec.Command("haproxy", "-db", "-f", c.config("haproxy.cfg")))
+}
+
+func (c *cell) serveRedis() {
+	c.t.Helper()
+	keepalive := "0"
+	if c.cause.play == wait { // redis-cli's own probes come after 15 s
+		keepalive = "1"
+	}
+	c.serve(c.lab.Server, c.lab.Server.V4.String()+":6379", exec.Command("redis-server",
+		"--bind", c.lab.Server.V4.String(), "--port", "6379", "--dir", c.dir, "--save", "", "--protected-mode", "no",
+		"--tcp-keepalive", keepalive))
+}
+
+// clusters are the databases that no test uses now.
+var clusters struct {
+	sync.Mutex
+	free []string
+	made int
+}
+
+func (c *cell) servePostgres() {
+	c.t.Helper()
+	as, err := postgresUser()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dir := c.cluster(as)
+	cmd := exec.Command(postgresProgram("postgres"), "-D", dir, "-p", "5432",
+		"-c", "listen_addresses="+c.lab.Server.V4.String(), "-c", "unix_socket_directories=", "-c", "fsync=off",
+		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "log_destination=stderr")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	cmd.Dir = dir
+	serve(c.t, c.lab.Server, c.lab.Server.V4.String()+":5432", syscall.SIGINT, cmd)
+}
+
+// cluster takes a database that no test uses, until the end of the test.
+func (c *cell) cluster(as *syscall.Credential) (dir string) {
+	c.t.Helper()
+	clusters.Lock()
+	if n := len(clusters.free); n > 0 {
+		dir, clusters.free = clusters.free[n-1], clusters.free[:n-1]
+	} else {
+		clusters.made++
+		dir = filepath.Join(base, fmt.Sprintf("postgres%d", clusters.made))
+	}
+	clusters.Unlock()
+	if _, err := os.Stat(dir); err != nil {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+			c.t.Fatal(err)
+		}
+		cmd := exec.Command(postgresProgram("initdb"), "-D", dir, "-U", "postgres", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+		cmd.Dir = dir
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		p, err := start(nil, cmd)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if !p.within(time.Minute) || p.err != nil {
+			c.t.Fatalf("initdb: %v\n%s", p.err, &out)
+		}
+		hba, err := os.OpenFile(filepath.Join(dir, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		fmt.Fprintf(hba, "host all all %s/32 trust\n", c.lab.Client.V4)
+		if err := hba.Close(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.t.Cleanup(func() { // after the server has ended
+		clusters.Lock()
+		defer clusters.Unlock()
+		clusters.free = append(clusters.free, dir)
+	})
+	return dir
+}
