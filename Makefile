@@ -6,13 +6,16 @@ GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
 
-.PHONY: build demo test lint fuzz bench docs cover clean
+.PHONY: build demo deps test lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
 
 demo: build ## two hosts, a client, a server, and a connection that dies
 	./faultctl demo
+
+deps: ## what the tests use beyond that; as root it installs, else it says what is missing
+	integration/deps.sh
 
 test: ## every test, race detector on
 	$(GO) test -race -count=1 -timeout 20m $(PKGS)
@@ -31,6 +34,7 @@ bench: ## the micro-benchmarks of the packet path
 
 docs: ## the pages that are made from the code
 	$(GO) test ./cli -run TestCataloguePage -update
+	$(GO) test ./integration/clients -count=1 -update
 
 cover: ## coverage of everything by everything
 	$(GO) test -coverpkg=./faults/...,./injector/...,./cli/... -coverprofile=cover.prof $(PKGS)

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Installs what the tests need beyond Go and a C compiler, on Debian and its
+# kin: one apt call, and none where nothing is missing. Not as root it says what
+# is missing, and fails.
+#
+# No service is started: the tests start what they need, in namespaces of their
+# own, and end it.
+set -eu
+
+packages=
+want() { # want PROGRAM PACKAGE...: the packages, unless the program is there
+	program=$1
+	shift
+	command -v "$program" >/dev/null 2>&1 || packages="$packages $*"
+}
+PATH=$PATH:/usr/sbin:/sbin
+
+# Hosts in namespaces, and genuine causes to compare with.
+want ip iproute2
+want nft nftables
+want iptables iptables
+want conntrack conntrack
+
+# integration/clients: what people really run.
+want curl curl
+want python3 python3
+want node nodejs
+want java default-jre-headless
+want javac default-jdk-headless
+want nginx nginx-light
+want haproxy haproxy
+want redis-server redis-server
+want redis-cli redis-tools
+want psql postgresql-client
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
+
+# Reports and captures, as other programs read them.
+want tshark tshark
+want chromium chromium
+
+# Containers.
+want dockerd docker.io
+
+# The loop in C that the injector is measured against.
+want pkg-config pkg-config
+pkg-config --exists libnetfilter_queue libmnl 2>/dev/null || packages="$packages libnetfilter-queue-dev libmnl-dev"
+
+if [ -z "$packages" ]; then
+	echo "deps: nothing is missing"
+	exit 0
+fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "deps: missing, as Debian's packages:$packages" >&2
+	echo "deps: run make deps as root, or install them" >&2
+	exit 1
+fi
+
+# While this file says 101, package scripts start no service.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	trap 'rm -f "$policy"' EXIT
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y -qq --no-install-recommends $packages
