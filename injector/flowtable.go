@@ -31,6 +31,12 @@ type entry struct {
 	rule  int    // the first rule that chose it
 	nth   uint64 // its ordinal within that rule
 
+	// What the rules said when they were asked, for a flow that none chose: it
+	// is asked again once they have changed.
+	asked      []ordinal
+	askedAt    uint32 // the count of changes then
+	openBefore bool   // its very first segment seen was no SYN
+
 	fresh    bool // its first SYN has yet to clear the kernel's sets
 	captured bool // as the kernel's sets have it
 	released bool
@@ -49,6 +55,26 @@ type entry struct {
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.
 	superseded bool
+}
+
+// ordinal is the number of a connection among those that a rule matches.
+type ordinal struct {
+	rule int
+	nth  uint64
+}
+
+// ordinalOf returns the number that the flow has within a rule that was asked
+// before. e may be nil.
+func (e *entry) ordinalOf(rule int) (nth uint64, known bool) {
+	if e == nil {
+		return 0, false
+	}
+	for _, o := range e.asked {
+		if o.rule == rule {
+			return o.nth, true
+		}
+	}
+	return 0, false
 }
 
 // route takes down where a packet of the flow goes.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,11 @@ type Injector struct {
 	totals totals
 	queue  atomic.Uint32 // the number of the queue, once it is bound
 	bySet  bool          // pretend that verdicts cannot change the kernel's sets
+
+	mu      sync.Mutex    // guards cfg.Rules' targets, and kernel and settle with them
+	kernel  *kernelSide   // while the rules are in
+	settle  func()        // waits until the verdicts given so far have left
+	changes atomic.Uint32 // see change
 }
 
 // tables counts the tables that this process made, so that two injectors in
@@ -37,6 +43,7 @@ func New(cfg Config) (*Injector, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Rules = slices.Clone(cfg.Rules)
 	return &Injector{cfg: cfg, rules: newRuleStates(cfg.Rules)}, nil
 }
 
@@ -51,6 +58,8 @@ func (i *Injector) Ruleset() string {
 	if n == 0 {
 		n = max(i.cfg.Queue, firstQueue)
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n).String()
 }
 
@@ -70,7 +79,9 @@ const tablePrefix = "faultctl_"
 // lost by the end of a run. It returns only after its goroutines have, and nil
 // if it ended because of ctx. It may be called once.
 func (i *Injector) Run(ctx context.Context) (err error) {
+	i.mu.Lock() // a change of the rules waits until they are in
 	kernel, err := i.open()
+	i.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -96,22 +107,26 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	w := &worker{
 		queue: kernel.queue, sender: kernel.sender, rules: i.rules, seed: i.cfg.Seed,
 		clock: func() time.Duration { return time.Since(start) },
-		dead:  dead, report: rep, totals: &i.totals, log: i.cfg.Logger,
+		dead:  dead, report: rep, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 		sets:  &tableSets{write: kernel.nft, read: kernel.ask, rules: i.cfg.Rules},
 		flows: newFlowTable(), bySet: i.bySet || !kernel.can.verdictPriority,
 	}
 	w.flows.forgotten = w.forgotten
 	w.tell(record{kind: Ready})
 
-	ended := make(chan error, 1)
+	ended, gone := make(chan error, 1), make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer close(gone)
 		ended <- w.run()
 	}()
+	i.changeable(kernel, func() { w.settle(gone) })
 	select {
 	case err = <-ended: // the queue broke
+		i.changeable(nil, nil)
 	case <-ctx.Done():
+		i.changeable(nil, nil)
 		if err = kernel.nft.disarm(); err != nil {
 			i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
 			err = nil

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 
@@ -50,8 +51,9 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 	}
 	there, back := false, false
 	for _, r := range rules {
-		there = there || r.Match.Matches(src, dst)
-		back = back || r.Match.Matches(dst, src)
+		m := r.match.Load()
+		there = there || m.Matches(src, dst)
+		back = back || m.Matches(dst, src)
 	}
 	switch {
 	case there && !back:
@@ -64,31 +66,40 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 	return faults.Original
 }
 
+// noOrdinal stands for the ordinal of a connection that is not counted.
+const noOrdinal = math.MaxUint64
+
 // choose decides whether the rule strikes its next connection, and returns the
 // connection's ordinal.
 func (r *ruleState) choose(seed uint64, midstream bool) (nth uint64, chosen bool) {
 	r.flows.Add(1)
 	if r.Pick.NewOnly && midstream {
-		return 0, false
+		return noOrdinal, false
 	}
 	nth = r.next.Add(1) - 1
-	p := &r.Pick
+	return nth, r.strikes(seed, nth)
+}
+
+// strikes decides whether the rule strikes the connection of that ordinal, and
+// counts it if so.
+func (r *ruleState) strikes(seed, nth uint64) bool {
+	p, share := &r.Pick, math.Float64frombits(r.share.Load())
 	switch {
-	case nth < p.Skip,
+	case nth == noOrdinal,
+		nth < p.Skip,
 		p.First > 0 && nth-p.Skip >= p.First,
-		p.Every > 1 && (nth-p.Skip)%p.Every != 0:
-		return nth, false
-	case p.Share > 0 && p.Share < 1 && chance(seed, r.index, nth, 0).Float64() >= p.Share:
-		return nth, false
+		p.Every > 1 && (nth-p.Skip)%p.Every != 0,
+		share > 0 && share < 1 && chance(seed, r.index, nth, 0).Float64() >= share:
+		return false
 	}
 	// Max counts the chosen; several workers may race for the last place.
 	for {
 		n := r.chosen.Load()
 		if p.Max > 0 && n >= p.Max {
-			return nth, false
+			return false
 		}
 		if r.chosen.CompareAndSwap(n, n+1) {
-			return nth, true
+			return true
 		}
 	}
 }

@@ -59,13 +59,79 @@ func (a *applier) apply(rs *ruleset) error {
 	for i := range rs.chains {
 		a.addChain(&rs.chains[i])
 	}
-	for _, c := range rs.chains {
-		for _, r := range c.rules {
-			a.conn.AddRule(&nftables.Rule{Table: a.table, Chain: a.chains[c.name], Exprs: a.exprs(r)})
-		}
+	for i := range rs.chains {
+		a.fill(&rs.chains[i])
 	}
 	if err := a.conn.Flush(); err != nil {
 		return fmt.Errorf("install table %s: %w", rs.table, explain(err))
+	}
+	return nil
+}
+
+// fill adds the rules of a chain that is there.
+func (a *applier) fill(c *chain) {
+	for _, r := range c.rules {
+		a.conn.AddRule(&nftables.Rule{Table: a.table, Chain: a.chains[c.name], Exprs: a.exprs(r)})
+	}
+}
+
+// update makes the rules of another ruleset out of those that are in, in one
+// batch: no packet meets half of it. Sets and chains are only ever added; a
+// chain whose rules are others is filled anew, the counters of the rest go on.
+func (a *applier) update(from, to *ruleset) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table == nil {
+		return nil
+	}
+	for _, s := range to.sets {
+		if a.sets[s.name] != nil {
+			continue
+		}
+		if err := a.addSet(s); err != nil {
+			return err
+		}
+	}
+	was := map[string]string{}
+	for i := range from.chains {
+		was[from.chains[i].name] = from.chains[i].String()
+	}
+	var changed []*chain
+	for i := range to.chains {
+		c := &to.chains[i]
+		switch {
+		case a.chains[c.name] == nil:
+			a.addChain(c)
+		case was[c.name] == c.String():
+			continue
+		default:
+			a.conn.FlushChain(a.chains[c.name])
+		}
+		changed = append(changed, c)
+	}
+	for _, c := range changed {
+		a.fill(c)
+	}
+	if err := a.conn.Flush(); err != nil {
+		return fmt.Errorf("change table %s: %w", a.table.Name, explain(err))
+	}
+	return nil
+}
+
+// empty takes every flow out of the named sets that are there.
+func (a *applier) empty(names ...string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table == nil {
+		return nil
+	}
+	for _, name := range names {
+		if s := a.sets[name]; s != nil {
+			a.conn.FlushSet(s)
+		}
+	}
+	if err := a.conn.Flush(); err != nil {
+		return fmt.Errorf("empty sets of table %s: %w", a.table.Name, explain(err))
 	}
 	return nil
 }

@@ -364,20 +364,27 @@ func (rs *ruleset) String() string {
 		}
 		fmt.Fprintf(&b, "\t}\n")
 	}
-	for _, c := range rs.chains {
-		fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
-		if c.hook != "" {
-			fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook, c.priority)
-		}
-		for _, r := range c.rules {
-			words := make([]string, len(r))
-			for i, s := range r {
-				words[i] = s.nft()
-			}
-			fmt.Fprintf(&b, "\t\t%s\n", strings.Join(words, " "))
-		}
-		fmt.Fprintf(&b, "\t}\n")
+	for i := range rs.chains {
+		b.WriteString(rs.chains[i].String())
 	}
 	b.WriteString("}\n")
+	return b.String()
+}
+
+// String prints the chain as it stands in its table.
+func (c *chain) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
+	if c.hook != "" {
+		fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook, c.priority)
+	}
+	for _, r := range c.rules {
+		words := make([]string, len(r))
+		for i, s := range r {
+			words[i] = s.nft()
+		}
+		fmt.Fprintf(&b, "\t\t%s\n", strings.Join(words, " "))
+	}
+	fmt.Fprintf(&b, "\t}\n")
 	return b.String()
 }

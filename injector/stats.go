@@ -1,6 +1,9 @@
 package injector
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // counters of one fault of one rule. Workers add, anyone reads.
 type counters struct {
@@ -13,7 +16,9 @@ type counters struct {
 type ruleState struct {
 	*Rule
 	index         int
-	next          atomic.Uint64 // the ordinal of the next connection
+	match         atomic.Pointer[Matcher] // as it is now, see Retarget
+	share         atomic.Uint64           // of Pick, as the bits of a float64, see SetShare
+	next          atomic.Uint64           // the ordinal of the next connection
 	flows, chosen atomic.Uint64
 	faults        []*counters
 }
@@ -22,6 +27,9 @@ func newRuleStates(rules []Rule) []*ruleState {
 	rs := make([]*ruleState, len(rules))
 	for i := range rules {
 		rs[i] = &ruleState{Rule: &rules[i], index: i}
+		match := rules[i].Match
+		rs[i].match.Store(&match)
+		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share))
 		for _, f := range rules[i].Faults {
 			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
 		}

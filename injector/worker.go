@@ -23,7 +23,9 @@ type worker struct {
 	report *reporter // nil: nobody listens
 	totals *totals
 	sets   setWriter
-	log    *slog.Logger
+
+	changes *atomic.Uint32 // counts the changes of rules, see Injector.change
+	log     *slog.Logger
 
 	flows  *flowTable
 	holder holder
@@ -108,11 +110,19 @@ func (w *worker) handle(p *packetIn) {
 }
 
 // flow returns the flow that the segment belongs to, and makes one if it is
-// new: rules are asked once, on a flow's first segment.
+// new: rules are asked once, on a flow's first segment, and once more after
+// they changed about a flow that none has chosen. What the flow did meanwhile
+// was not seen, so it starts anew then.
 func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
 	e, dir := w.flows.find(seg)
 	if e != nil && startsAnew(e, dir, seg) {
 		e.superseded = true
+		w.flows.remove(e)
+		e = nil
+	}
+	var before *entry
+	if e != nil && e.chain == nil && e.askedAt != w.changes.Load() {
+		before = e
 		w.flows.remove(e)
 		e = nil
 	}
@@ -121,12 +131,16 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		return e, dir
 	}
 	dir = direct(w.rules, seg)
-	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN)}
+	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN), askedAt: w.changes.Load()}
 	e.Client, e.Server = seg.SrcAddrPort(), seg.DstAddrPort()
 	if dir == faults.Reply {
 		e.Client, e.Server = e.Server, e.Client
 	}
-	w.match(e, now)
+	e.openBefore = !e.fresh
+	if before != nil {
+		e.openBefore = before.openBefore
+	}
+	w.match(e, before)
 	w.flows.add(e, now)
 	return e, dir
 }
@@ -141,14 +155,23 @@ func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
 	return dir == faults.Reply || !h.SYN || h.ISN != seg.Seq()
 }
 
-// match asks the rules whether they strike the connection.
-func (w *worker) match(e *entry, now time.Duration) {
+// match asks the rules whether they strike the connection. before is what was
+// known of it when they were asked last, or nil.
+func (w *worker) match(e, before *entry) {
 	var models []faults.Model
+	if before != nil {
+		e.asked = before.asked
+	}
 	for _, r := range w.rules {
-		if !r.Match.Matches(e.Client, e.Server) {
+		if !r.match.Load().Matches(e.Client, e.Server) {
 			continue
 		}
-		nth, chosen := r.choose(w.seed, !e.fresh)
+		nth, counted := before.ordinalOf(r.index)
+		chosen := counted && r.strikes(w.seed, nth)
+		if !counted {
+			nth, chosen = r.choose(w.seed, e.openBefore)
+			e.asked = append(e.asked, ordinal{r.index, nth})
+		}
 		if !chosen {
 			continue
 		}
@@ -159,7 +182,7 @@ func (w *worker) match(e *entry, now time.Duration) {
 			models = append(models, f.Model)
 			e.links = append(e.links, r.faults[i])
 		}
-		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: !e.fresh})
+		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: e.openBefore})
 	}
 	if models != nil {
 		e.chain = faults.NewChain(models)

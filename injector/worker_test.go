@@ -3,6 +3,7 @@ package injector
 import (
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
 	dead, _ := newDeadMan(-1)
 	b.worker = &worker{
-		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: dead, totals: &totals{},
+		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: dead, totals: &totals{}, changes: new(atomic.Uint32),
 		clock: func() time.Duration { return b.now }, flows: newFlowTable(), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten

@@ -1,0 +1,114 @@
+package injector
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// mostEnds is how many service ends or client addresses the kernel goes on
+// matching of targets that a rule had before. Those of the target that it has
+// now are not limited.
+const mostEnds = 1024
+
+// Retarget gives the rule of that ordinal another target. Connections that
+// were chosen stay so, wherever they lead: they are judged to their end.
+// Others, open or new, are matched by m from now on; those that m has in common
+// with the target before keep their ordinals, so nothing is drawn twice. It
+// returns once the kernel matches by m, or with an error and the rule as it was
+// in the kernel. Any goroutine may call it, before Run, during and after.
+func (i *Injector) Retarget(rule int, m Matcher) error {
+	return i.change(rule, func(r *ruleState) {
+		r.match.Store(&m)
+		i.cfg.Rules[rule].Match = wider(m, i.cfg.Rules[rule].Match)
+	})
+}
+
+// SetShare changes Pick.Share of the rule of that ordinal: 0 chooses none, 1
+// all that the rest of Pick allows. A connection draws its lot once, so a
+// larger share takes in what a smaller one had, and more: open connections too,
+// with their next packet. A connection that was chosen stays so when the share
+// falls. Any goroutine may call it, before Run, during and after.
+func (i *Injector) SetShare(rule int, share float64) error {
+	if !(share >= 0 && share <= 1) {
+		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, share)
+	}
+	if share == 0 {
+		share = math.SmallestNonzeroFloat64 // Pick takes zero for all
+	}
+	return i.change(rule, func(r *ruleState) { r.share.Store(math.Float64bits(share)) })
+}
+
+// change makes a change of a rule take effect. User space knows it first, then
+// the kernel: no packet is handed over that nobody asked for. Last, the
+// connections that the rule had let go are no longer let pass, and each is
+// asked about once more, with its next packet.
+func (i *Injector) change(rule int, do func(*ruleState)) error {
+	if rule < 0 || rule >= len(i.rules) {
+		return fmt.Errorf("%w: there is no rule %d", ErrConfig, rule)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	do(i.rules[rule])
+	i.changes.Add(1)
+	k := i.kernel
+	if k == nil {
+		return nil
+	}
+	rs := newRuleset(&i.cfg, k.rules.table, k.rules.queue)
+	if err := k.nft.update(k.rules, rs); err != nil {
+		return err
+	}
+	k.rules = rs
+	i.settle() // a verdict on its way might still let a connection go for good
+	r := compiled{n: rule}
+	return k.nft.empty(r.name("released", false), r.name("released", true))
+}
+
+// changeable says what a change of the rules has to change from now on: nil,
+// nothing.
+func (i *Injector) changeable(k *kernelSide, settle func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.kernel, i.settle = k, settle
+}
+
+// settle waits until the verdicts that the worker has given so far have left,
+// or the worker is gone.
+func (w *worker) settle(gone <-chan struct{}) {
+	passed := make(chan struct{})
+	w.post(func() { close(passed) })
+	select {
+	case <-passed:
+	case <-gone:
+	}
+}
+
+// wider is a target that takes in now and before: what the kernel matches while
+// connections of an earlier target live.
+func wider(now, before Matcher) Matcher {
+	m := Matcher{To: union(now.To, before.To), From: union(now.From, before.From)}
+	for _, e := range now.Except {
+		if slices.Contains(before.Except, e) {
+			m.Except = append(m.Except, e)
+		}
+	}
+	return m
+}
+
+// union has those of now and the latest of before. None of either means any.
+func union[E comparable](now, before []E) []E {
+	if len(now) == 0 || len(before) == 0 {
+		return nil
+	}
+	all := slices.Clone(now)
+	for _, e := range before {
+		if len(all) >= max(mostEnds, len(now)) {
+			break
+		}
+		if !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	return all
+}

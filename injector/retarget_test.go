@@ -1,0 +1,224 @@
+package injector
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/google/go-cmp/cmp"
+)
+
+// connection is a conversation over loopback that a test holds open.
+type connection struct {
+	net.Conn
+	t *testing.T
+}
+
+// connect opens a connection to a listener of its own at that address.
+func connect(t *testing.T, at string) *connection {
+	t.Helper()
+	ln, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	c, err := net.DialTimeout("tcp", at, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	conn := &connection{c, t}
+	conn.talk()
+	return conn
+}
+
+// talk sends a line to and fro.
+func (c *connection) talk() {
+	c.t.Helper()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Write([]byte("hello")); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// bothWays runs a test with verdicts that change the kernel's sets, and with
+// verdicts that cannot.
+func bothWays(t *testing.T, test func(t *testing.T, bySet bool)) {
+	for _, bySet := range []bool{false, true} {
+		t.Run(map[bool]string{false: "priority", true: "netlink"}[bySet], func(t *testing.T) { test(t, bySet) })
+	}
+}
+
+// judged reports whether packets of c are handed over. A connection that is to
+// be let go may have to be asked about first.
+func judged(i *Injector, c *connection) bool {
+	c.t.Helper()
+	c.talk()
+	before := i.totals.diverted.Load()
+	c.talk()
+	return i.totals.diverted.Load() > before
+}
+
+// A share that grows takes in open connections, one that falls lets none go.
+func TestSetShare(t *testing.T) {
+	bothWays(t, func(t *testing.T, bySet bool) {
+		ns := inKernel(t)
+		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
+			Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Pick: Pick{Share: 1e-300},
+			Faults: fake(faults.Diversion{All: true}),
+		}}})
+		early := connect(t, "127.0.0.1:5432")
+		if judged(i, early) {
+			t.Error("no connection was to be chosen, and one is judged")
+		}
+		if err := i.SetShare(0, 1); err != nil {
+			t.Fatal(err)
+		}
+		if !judged(i, early) {
+			t.Error("an open connection was not taken in when the share grew")
+		}
+		if err := i.SetShare(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if !judged(i, early) {
+			t.Error("a chosen connection was let go when the share fell")
+		}
+		if judged(i, connect(t, "127.0.0.2:5432")) {
+			t.Error("a connection was chosen by a share of nought")
+		}
+		stop()
+		if got := i.Stats().Rules[0]; got.Flows != 2 || got.Chosen != 1 {
+			t.Errorf("%d connections matched, %d chosen; want 2, 1", got.Flows, got.Chosen)
+		}
+		if err := i.SetShare(0, 1); err != nil {
+			t.Errorf("after the run: %v", err)
+		}
+	})
+}
+
+// A rule that gets another target keeps its connections, and takes in what is
+// open at the other, of a family that it had no rules for.
+func TestRetarget(t *testing.T) {
+	bothWays(t, func(t *testing.T, bySet bool) {
+		ns := inKernel(t)
+		to := func(addrs ...string) (m Matcher) {
+			for _, a := range addrs {
+				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(a), LowPort: 5432, HiPort: 5432})
+			}
+			return m
+		}
+		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{
+			{Match: Matcher{To: []Endpoint{{LowPort: 1, HiPort: 1}}}, Faults: fake(faults.Diversion{All: true})},
+			{Match: to("127.0.0.1/32"), Faults: fake(faults.Diversion{All: true})},
+		}})
+		first, second, third := connect(t, "127.0.0.1:5432"), connect(t, "127.0.0.2:5432"), connect(t, "[::1]:5432")
+		if !judged(i, first) || judged(i, second) || judged(i, third) {
+			t.Error("the first target is not the one that the rule had")
+		}
+		if err := i.Retarget(1, to("127.0.0.2/32", "::1/128")); err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]*connection{"the first": first, "the second": second, "the IPv6": third} {
+			if !judged(i, c) {
+				t.Errorf("%s connection is not judged", name)
+			}
+		}
+		if judged(i, connect(t, "127.0.0.1:5432")) {
+			t.Error("a new connection to the old target is judged")
+		}
+		stop()
+		if got := i.Stats().Rules[1]; got.Chosen != 3 {
+			t.Errorf("%d connections chosen, want 3", got.Chosen)
+		}
+		if n := i.Stats().Overruns; n != 0 {
+			t.Errorf("%d overruns counted, want none", n)
+		}
+		if got := tableNames(t, ns); len(got) != 0 {
+			t.Errorf("tables left: %v", got)
+		}
+	})
+}
+
+// Changes that come before, while and after the rules go in are harmless.
+func TestChangeAnyTime(t *testing.T) {
+	ns := inKernel(t)
+	i, err := New(Config{Rules: []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 1, HiPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Retarget(0, Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []error{i.Retarget(1, Matcher{}), i.SetShare(-1, 1), i.SetShare(0, 1.5)} {
+		if wrong == nil {
+			t.Error("a change of nothing was taken")
+		}
+	}
+	ran, stop := startInjector(t, ns, false, i.cfg)
+	end, changed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-end:
+				changed <- nil
+				return
+			default:
+			}
+			if err := ran.SetShare(0, float64(n%2)); err != nil {
+				changed <- err
+				return
+			}
+		}
+	}()
+	c := connect(t, "127.0.0.1:5432")
+	for range 100 {
+		c.talk()
+	}
+	stop()
+	close(end)
+	if err := <-changed; err != nil {
+		t.Error(err)
+	}
+}
+
+// What the kernel matches never leaves out what either target has.
+func TestWider(t *testing.T) {
+	ends := func(ports ...uint16) (es []Endpoint) {
+		for _, p := range ports {
+			es = append(es, Endpoint{LowPort: p, HiPort: p})
+		}
+		return es
+	}
+	many := func(from, n int) (ps []netip.Prefix) {
+		for k := range n {
+			ps = append(ps, netip.MustParsePrefix(fmt.Sprintf("10.%d.%d.%d/32", (from+k)>>16, (from+k)>>8&255, (from+k)&255)))
+		}
+		return ps
+	}
+	for name, c := range map[string]struct{ now, before, want Matcher }{
+		"other ends":    {Matcher{To: ends(2)}, Matcher{To: ends(1)}, Matcher{To: ends(2, 1)}},
+		"the same":      {Matcher{To: ends(1, 2)}, Matcher{To: ends(2, 1)}, Matcher{To: ends(1, 2)}},
+		"any now":       {Matcher{}, Matcher{To: ends(1)}, Matcher{}},
+		"any before":    {Matcher{To: ends(1)}, Matcher{}, Matcher{}},
+		"exceptions":    {Matcher{To: ends(1), Except: ends(3, 4)}, Matcher{To: ends(1), Except: ends(4, 5)}, Matcher{To: ends(1), Except: ends(4)}},
+		"the oldest go": {Matcher{From: many(0, 3)}, Matcher{From: many(3, mostEnds)}, Matcher{From: many(0, mostEnds)}},
+		"all of now":    {Matcher{From: many(0, 2000)}, Matcher{From: many(2000, 1)}, Matcher{From: many(0, 2000)}},
+	} {
+		if d := cmp.Diff(c.want, wider(c.now, c.before), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
