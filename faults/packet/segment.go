@@ -12,6 +12,7 @@ var (
 	ErrFragment  = errors.New("a fragment")
 	ErrTruncated = errors.New("truncated inside its headers")
 	ErrMalformed = errors.New("malformed header")
+	ErrRouted    = errors.New("source-routed, on its way to another address than it names")
 )
 
 const (
@@ -41,7 +42,7 @@ type Segment struct {
 
 // Parse finds the headers in b. IPv6 extension headers are skipped, and an
 // atomic fragment (RFC 6946) is read like a whole packet. It does not verify
-// checksums, nor does it allocate.
+// checksums, nor does it allocate. The error is one of the above.
 func Parse(b []byte) (Segment, error) {
 	if len(b) < 1 {
 		return Segment{}, ErrTruncated
@@ -92,6 +93,9 @@ func parse6(b []byte) (Segment, error) {
 		switch next {
 		case protoHopByHop, protoRouting, protoDestOpts:
 			size = (int(b[at+1]) + 1) * 8
+			if next == protoRouting && b[at+3] != 0 {
+				return Segment{}, ErrRouted // its checksum is for the last address (RFC 8200 section 8.1)
+			}
 		case protoAH:
 			size = (int(b[at+1]) + 2) * 4
 		case protoFragment:
