@@ -22,6 +22,12 @@ const (
 	queueLen   = 1 << 16 // packets the kernel keeps for us before it lets them pass
 	readBuffer = 32 << 20
 
+	// verdictRoom is how many bytes of verdicts are kept back: with one more
+	// packet of 64 KiB they must fit into the socket's send buffer, 208 KiB
+	// unless the host has it smaller, or the kernel refuses them all and their
+	// packets hang in the queue (netlink_sendmsg, EMSGSIZE).
+	verdictRoom = 1 << 16
+
 	firstQueue = 61440           // where the search for a free queue number starts
 	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
 )
@@ -40,6 +46,7 @@ type nfqueue struct {
 	mem  []byte
 
 	out    []byte // verdict messages kept back
+	failed error  // of a flush that verdict made, for the next one to return
 	number uint16
 
 	overruns uint64 // times the socket's buffer was too small
@@ -261,8 +268,8 @@ func decodePacket(msg []byte, p *packetIn) bool {
 }
 
 func (q *nfqueue) verdict(v verdictOut) {
-	if len(q.out)+len(v.bytes) > 1<<18 {
-		q.flush()
+	if len(q.out)+len(v.bytes) > verdictRoom {
+		q.failed = errors.Join(q.failed, q.flush())
 	}
 	q.out = appendVerdict(q.out, q.number, &v)
 }
@@ -303,15 +310,16 @@ func appendAttr(b []byte, kind, size int) []byte {
 }
 
 func (q *nfqueue) flush() error {
+	err := q.failed
+	q.failed = nil
 	if len(q.out) == 0 {
-		return nil
+		return err
 	}
-	_, err := unix.Write(q.fd, q.out)
+	if _, e := unix.Write(q.fd, q.out); e != nil {
+		err = errors.Join(err, fmt.Errorf("send verdicts: %w", e))
+	}
 	q.out = q.out[:0]
-	if err != nil {
-		return fmt.Errorf("send verdicts: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (q *nfqueue) close() error {
