@@ -42,6 +42,13 @@ type Config struct {
 	// lost, and counted in Stats. Nil means that nobody listens.
 	OnEvent func(Event)
 
+	// OnPacket is told of each packet of a chosen connection that enters user
+	// space, and of what is put on its way instead or besides, from one
+	// goroutine, in order. The packet path never waits for it: when it is slower
+	// than the packets, some are lost, and counted in Stats. Nil means that
+	// nobody wants to see them, and costs nothing.
+	OnPacket func(Packet)
+
 	// Logger gets what an operator may want to know. Nil means nothing.
 	Logger *slog.Logger
 }

@@ -28,12 +28,12 @@ type setWriter interface {
 // for still being in the host, and neither retransmit it nor send on beyond
 // the small-queue limit. It is copied, dropped, and sent again later.
 func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
-	due := now + w.out.Hold
-	if w.out.Hold == 0 && (w.out.Overtakes() || f.due[dir] <= now) {
+	delay, held := w.delay(f, dir, now)
+	if !held {
 		return false
 	}
+	due := now + delay
 	if !w.out.Overtakes() {
-		due = max(due, f.due[dir])
 		f.due[dir] = due
 	}
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
@@ -49,6 +49,18 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 	}
 	w.holder.put(l)
 	return true
+}
+
+// delay returns for how long a packet of the flow is kept back, and whether it
+// is at all.
+func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay time.Duration, held bool) {
+	switch {
+	case w.out.Overtakes():
+		return w.out.Hold, w.out.Hold > 0
+	case w.out.Hold > 0 || f.due[dir] > now:
+		return max(w.out.Hold, f.due[dir]-now), true
+	}
+	return 0, false
 }
 
 // runDue does what is due.

@@ -42,6 +42,7 @@ type Snapshot struct {
 	Diverted uint64 // packets that entered user space
 	Overruns uint64 // packets the kernel let pass because the queue was full
 	Lost     uint64 // events that OnEvent was too slow for
+	Unseen   uint64 // packets that OnPacket was too slow for
 	Foreign  uint64 // diverted packets that were no whole TCP segment: let pass
 	SetFull  uint64 // packets of flows that found no room in the kernel's idle set
 }

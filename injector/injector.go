@@ -95,6 +95,11 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	} else {
 		listening.Go(func() { rep.deliver(silent, i.cfg.OnEvent) })
 	}
+	var taps *tap
+	if i.cfg.OnPacket != nil {
+		taps = newTap(&i.totals.unseen)
+		listening.Go(func() { taps.deliver(silent, i.cfg.OnPacket) })
+	}
 	defer listening.Wait()
 	defer close(silent)
 
@@ -107,7 +112,7 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	w := &worker{
 		queue: kernel.queue, sender: kernel.sender, rules: i.rules, seed: i.cfg.Seed,
 		clock: func() time.Duration { return time.Since(start) },
-		dead:  dead, report: rep, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
+		dead:  dead, report: rep, tap: taps, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 		sets:  &tableSets{write: kernel.nft, read: kernel.ask, rules: i.cfg.Rules},
 		flows: newFlowTable(), bySet: i.bySet || !kernel.can.verdictPriority,
 	}

@@ -21,6 +21,7 @@ type worker struct {
 	clock  func() time.Duration // since the rules went in
 	dead   *deadMan
 	report *reporter // nil: nobody listens
+	tap    *tap      // nil: nobody wants to see packets
 	totals *totals
 	sets   setWriter
 
@@ -105,6 +106,10 @@ func (w *worker) handle(p *packetIn) {
 		c.diverted.Add(1)
 	}
 	w.note(f, who, v == faults.Drop)
+	if w.tap != nil {
+		delay, _ := w.delay(f, dir, now)
+		w.tap.judged(p, f, v, &w.out, delay)
+	}
 	w.commit(p, f, dir, seg, v, now)
 	w.schedule(f)
 }
@@ -281,6 +286,9 @@ func (w *worker) sendForged(f *entry, now time.Duration, collect *[]later) {
 		} else {
 			w.buf = forged.Fields.Append(w.buf, w.out.Payload(forged))
 		}
+		if w.tap != nil {
+			w.tap.forged(f, after, w.buf)
+		}
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && collect == nil {
 			w.send(w.buf, mark, f.iface)
@@ -311,6 +319,9 @@ func (w *worker) tell(rec record) {
 
 // note counts and records what the faults did to the flow.
 func (w *worker) note(f *entry, who int, dropped bool) {
+	if w.tap != nil {
+		w.tap.about(f, who, w.out.Notes)
+	}
 	if who < 0 || who >= len(f.links) {
 		return
 	}

@@ -1,0 +1,176 @@
+package injector
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
+)
+
+// tap carries copies of packets from a worker to Config.OnPacket without making
+// the worker wait, as reporter does with events: the worker writes into two
+// rings, one of records and one of bytes, and another goroutine reads. What
+// finds no room is lost, and counted.
+type tap struct {
+	recs  [tapPackets]tapped
+	bytes []byte // tapBytes of them
+
+	head  uint64        // bytes written so far, gaps at the ring's end included; the worker's own
+	freed atomic.Uint64 // bytes given back so far
+	write atomic.Uint64
+	read  atomic.Uint64
+	bell  chan struct{}
+	lost  *atomic.Uint64
+
+	// What the worker's decision is about while it is carried out.
+	who   *counters
+	notes []faults.Note
+}
+
+const (
+	tapPackets = 1 << 12
+	tapBytes   = 8 << 20
+	tapNotes   = 3 // notes kept with a packet: more than one fault leaves on a segment
+)
+
+// tapped is a packet before anybody formats it.
+type tapped struct {
+	at             time.Time
+	from, length   int    // where its bytes lie
+	end            uint64 // head after it
+	fate           Fate
+	hook           uint8
+	delay          time.Duration
+	client, server netip.AddrPort
+	rule           int
+	nth            uint64
+	fault          *counters
+	notes          [tapNotes]faults.Note
+	noted          int
+}
+
+func newTap(lost *atomic.Uint64) *tap {
+	return &tap{bytes: make([]byte, tapBytes), bell: make(chan struct{}, 1), lost: lost}
+}
+
+// about says what the following packets are about: what a fault decided.
+func (t *tap) about(f *entry, who int, notes []faults.Note) {
+	t.who, t.notes = nil, notes
+	if who >= 0 && who < len(f.links) {
+		t.who = f.links[who]
+	}
+}
+
+// judged takes down a packet as it came, and what it goes on as.
+func (t *tap) judged(p *packetIn, f *entry, v faults.Verdict, out *faults.Effects, delay time.Duration) {
+	r, rewritten := out.Replaced()
+	switch {
+	case v == faults.Drop:
+		t.put(f, Dropped, p.hook, 0, p.bytes)
+	case rewritten:
+		t.put(f, Rewritten, p.hook, delay, p.bytes)
+		t.put(f, Replacement, p.hook, delay, r.Bytes())
+	case delay > 0:
+		t.put(f, Delayed, p.hook, delay, p.bytes)
+		t.put(f, Late, p.hook, delay, p.bytes)
+	default:
+		t.put(f, Passed, p.hook, 0, p.bytes)
+	}
+}
+
+// forged takes down a packet of our own making that leaves after a while.
+func (t *tap) forged(f *entry, after time.Duration, pkt []byte) {
+	t.put(f, Forged, unix.NF_INET_LOCAL_OUT, after, pkt)
+}
+
+// put copies a packet. Only the worker may call it.
+func (t *tap) put(f *entry, fate Fate, hook uint8, delay time.Duration, pkt []byte) {
+	w, from, start := t.write.Load(), int(t.head%tapBytes), t.head
+	if from+len(pkt) > tapBytes { // no packet is torn: leave a gap
+		start += uint64(tapBytes - from)
+		from = 0
+	}
+	if w-t.read.Load() == tapPackets || start+uint64(len(pkt))-t.freed.Load() > tapBytes {
+		t.lost.Add(1)
+		return
+	}
+	t.head = start + uint64(copy(t.bytes[from:], pkt))
+	rec := &t.recs[w%tapPackets]
+	rec.at, rec.from, rec.length, rec.end = time.Now(), from, len(pkt), t.head
+	rec.fate, rec.hook, rec.delay = fate, hook, delay
+	rec.client, rec.server, rec.rule, rec.nth = f.Client, f.Server, f.rule, f.nth
+	rec.fault = t.who
+	rec.noted = copy(rec.notes[:], t.notes)
+	t.write.Store(w + 1)
+	select {
+	case t.bell <- struct{}{}:
+	default: // it has been rung already
+	}
+}
+
+// deliver hands packets to tell until done is closed, and then those that are
+// left.
+func (t *tap) deliver(done <-chan struct{}, tell func(Packet)) {
+	for {
+		select {
+		case <-t.bell:
+			t.drain(tell)
+		case <-done:
+			t.drain(tell)
+			return
+		}
+	}
+}
+
+func (t *tap) drain(tell func(Packet)) {
+	for n := t.read.Load(); n < t.write.Load(); n++ {
+		rec := &t.recs[n%tapPackets]
+		tell(rec.packet(t.bytes))
+		t.freed.Store(rec.end)
+		t.read.Store(n + 1)
+	}
+}
+
+func (rec *tapped) packet(ring []byte) Packet {
+	p := Packet{
+		Time: rec.at, Bytes: ring[rec.from : rec.from+rec.length], Length: rec.length, Fate: rec.fate, Delay: rec.delay,
+		Flow: Flow{Client: rec.client.String(), Server: rec.server.String()},
+		Rule: rec.rule, Ordinal: rec.nth, Notes: rec.notes[:rec.noted],
+	}
+	switch rec.hook {
+	case unix.NF_INET_LOCAL_IN:
+		p.Hook = Input
+	case unix.NF_INET_FORWARD:
+		p.Hook = Forward
+	default:
+		p.Hook = Output
+	}
+	if rec.fault != nil {
+		p.Fault = rec.fault.name
+	}
+	if rec.fate > Rewritten {
+		p.Time = p.Time.Add(rec.delay)
+	}
+	if s, err := packet.Parse(p.Bytes); err == nil {
+		p.FromServer = s.SrcAddrPort() == rec.server
+		p.Length = max(p.Length, s.HeaderLen()+s.PayloadLen())
+	} else {
+		p.FromServer = !addressed(p.Bytes, rec.server.Addr())
+	}
+	return p
+}
+
+// addressed reports whether a packet that is no segment, an ICMP error, goes to
+// the address.
+func addressed(pkt []byte, to netip.Addr) bool {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(pkt[16:20])) == to
+	case len(pkt) >= 40:
+		return netip.AddrFrom16([16]byte(pkt[24:40])) == to
+	}
+	return false
+}

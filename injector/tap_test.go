@@ -1,0 +1,169 @@
+package injector
+
+import (
+	"bytes"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// seen is a packet as a test keeps it.
+type seen struct {
+	Packet
+	comment string
+}
+
+// tapBench is a bench whose packets are taken down.
+func tapBench(t testing.TB, rules ...Rule) (b *bench, look func() []seen) {
+	t.Helper()
+	b = newBench(t, rules...)
+	b.tap = newTap(&b.totals.unseen)
+	return b, func() (all []seen) {
+		b.tap.drain(func(p Packet) {
+			p.Bytes, p.Notes = bytes.Clone(p.Bytes), append([]faults.Note(nil), p.Notes...)
+			all = append(all, seen{p, p.Comment()})
+		})
+		return all
+	}
+}
+
+// TestTapFates holds that each packet of a chosen connection is shown as it
+// came and as it went on, with what was done to it and why.
+func TestTapFates(t *testing.T) {
+	syn := segment(faults.Original, packet.SYN, 100, 0, "")
+	data := segment(faults.Original, packet.ACK|packet.PSH, 101, 1, "0123456789")
+	for name, c := range map[string]struct {
+		rule    Rule
+		pkts    [][]byte
+		fates   []Fate
+		comment []string // of each, a part of it; "" is none at all
+	}{
+		"pass": {ruleOf(model(t, "reset", "at", "bytes=1000")), [][]byte{syn}, []Fate{Passed}, []string{""}},
+		"drop": {ruleOf(model(t, "syn-drop")), [][]byte{syn}, []Fate{Dropped}, []string{"dropped by syn-drop: drop to server, "}},
+		"forge": {ruleOf(model(t, "reset", "at", "syn")), [][]byte{syn}, []Fate{Dropped, Forged},
+			[]string{"dropped by reset: rst to client, ", "forged by reset: rst to client, "}},
+		"delay": {ruleOf(NamedModel{"slow", delayModel{50 * time.Millisecond}}), [][]byte{syn}, []Fate{Delayed, Late},
+			[]string{"delayed for 50ms", "went on 50ms after it came"}},
+		"rewrite": {ruleOf(model(t, "corrupt", "rate", "100%", "what", "payload")), [][]byte{syn, data}, []Fate{Passed, Rewritten, Replacement},
+			[]string{"", "rewritten by corrupt; the next packet is what it went on as: rewrite to server, ", "put in place of the packet before"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, look := tapBench(t, c.rule)
+			for i, p := range c.pkts {
+				b.handle(&packetIn{id: uint32(i), hook: forward, bytes: bytes.Clone(p)})
+			}
+			all := look()
+			if len(all) != len(c.fates) {
+				t.Fatalf("%d packets seen, want %d: %v", len(all), len(c.fates), all)
+			}
+			for i, p := range all {
+				if p.Fate != c.fates[i] {
+					t.Errorf("packet %d is %v, want %v", i, p.Fate, c.fates[i])
+				}
+				if want := c.comment[i]; !strings.Contains(p.comment, want) || want == "" && p.comment != "" {
+					t.Errorf("comment %q, want %q", p.comment, want)
+				}
+				if p.Fate.Came() && p.comment != "" && !strings.HasSuffix(p.comment, "(rule 0, connection 0)") {
+					t.Errorf("comment %q names no connection", p.comment)
+				}
+			}
+			if last := all[len(all)-1]; last.Fate == Late && last.Time.Sub(all[0].Time) < 50*time.Millisecond {
+				t.Errorf("the delayed packet leaves %v after it came", last.Time.Sub(all[0].Time))
+			}
+			if first := all[0]; string(first.Bytes) != string(c.pkts[0]) || first.Length != len(c.pkts[0]) {
+				t.Error("the first packet is not shown as it came")
+			}
+			if n := len(all) - 1; all[n].Fate == Replacement && string(all[n].Bytes) == string(all[n-1].Bytes) {
+				t.Error("the replacement is the original")
+			}
+		})
+	}
+}
+
+// TestTapShowsChosenOnly holds that others' packets are not shown.
+func TestTapShowsChosenOnly(t *testing.T) {
+	r := ruleOf(model(t, "reset"))
+	r.Pick.Skip = 1
+	b, look := tapBench(t, r)
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	if all := look(); len(all) != 0 {
+		t.Errorf("%d packets of a connection that was not chosen", len(all))
+	}
+}
+
+// TestTapNeverTears runs packets of many sizes around the ring, and holds that
+// each is whole and that what finds no room is counted.
+func TestTapNeverTears(t *testing.T) {
+	var lost atomic.Uint64
+	tp, f := newTap(&lost), &entry{}
+	f.Client, f.Server = client, server
+	sent, got := uint64(0), uint64(0)
+	for round := range 40 {
+		for i := range 200 {
+			tp.put(f, Passed, forward, 0, bytes.Repeat([]byte{byte(sent)}, 1+(i*7919+round)%65535))
+			sent++
+		}
+		tp.drain(func(p Packet) {
+			got++
+			if n := bytes.Count(p.Bytes, p.Bytes[:1]); n != len(p.Bytes) {
+				t.Fatalf("packet of %d bytes has %d of its own", len(p.Bytes), n)
+			}
+		})
+	}
+	if got+lost.Load() != sent || got == 0 {
+		t.Errorf("%d seen and %d lost of %d", got, lost.Load(), sent)
+	}
+	for range tapPackets + 5 {
+		tp.put(f, Passed, forward, 0, []byte{1})
+	}
+	before := lost.Load()
+	if tp.put(f, Passed, forward, 0, []byte{1}); lost.Load() != before+1 {
+		t.Error("a packet that finds no room is not counted")
+	}
+}
+
+// TestTapAllocatesNothing holds that being watched costs the packet path no
+// allocation.
+func TestTapAllocatesNothing(t *testing.T) {
+	b, _ := tapBench(t, ruleOf(model(t, "reset", "at", "now")))
+	quiet := &silentQueue{}
+	b.queue, b.sender = quiet, quiet
+	p := packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
+	none := func(Packet) {}
+	b.handle(&p)
+	if n := testing.AllocsPerRun(1000, func() {
+		b.handle(&p)
+		if b.tap.write.Load()-b.tap.read.Load() > tapPackets/2 {
+			b.tap.read.Store(b.tap.write.Load())
+			b.tap.freed.Store(b.tap.head)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a packet, want none", n)
+	}
+	b.tap.drain(none)
+}
+
+// TestDescribe holds the words for packets.
+func TestDescribe(t *testing.T) {
+	var d Describer
+	for _, c := range []struct {
+		pkt  []byte
+		back bool
+		want string
+	}{
+		{segment(faults.Original, packet.SYN, 5000, 0, ""), false, "[S] seq 0 win 1000"},
+		{segment(faults.Reply, packet.SYN|packet.ACK, 900, 5001, ""), true, "[S.] seq 0 ack 1 win 1000"},
+		{segment(faults.Original, packet.ACK|packet.PSH, 5001, 901, "hello"), false, "[P.] seq 1:6 ack 1 win 1000 length 5"},
+		{segment(faults.Reply, packet.RST, 901, 0, ""), true, "[R] seq 1 win 1000"},
+		{[]byte{0x45, 0}, true, "ICMP error, 2 bytes"},
+	} {
+		p := Packet{Bytes: c.pkt, Length: len(c.pkt), FromServer: c.back, Flow: Flow{"a", "b"}}
+		if got := d.Describe(&p); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
