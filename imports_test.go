@@ -22,8 +22,9 @@ func TestImports(t *testing.T) {
 		"faults":           {"faults/packet"},
 		"faults/faulttest": {"faults", "faults/packet"},
 		"injector":         {"faults", "faults/packet"},
+		"injector/pcap":    {"injector"},
 		"cli/report":       {},
-		"cli":              {"faults", "injector", "cli/report", "integration/lab", "integration/demo"},
+		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}

@@ -1,0 +1,192 @@
+// Package pcap writes what a run did to packets into a pcapng file that
+// Wireshark opens: each packet of a chosen connection as it came, and what was
+// put on its way instead or besides, with a comment on each that was touched.
+package pcap
+
+import (
+	"container/heap"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+// flushEvery is how much of a capture a killed process takes with it.
+const flushEvery = 250 * time.Millisecond
+
+// The interfaces of a file.
+const (
+	judged = iota // packets as they came
+	put           // packets that were put on their way
+)
+
+// File is a capture that is being written. Its methods may be called from
+// several goroutines.
+type File struct {
+	path string
+	end  chan struct{}
+	wait sync.WaitGroup
+
+	mu    sync.Mutex
+	file  *os.File
+	w     *pcapgo.NgWriter
+	ahead queue // packets that have yet to leave
+	err   error // the first that happened; nothing is written after it
+}
+
+// Create makes the file, or empties the one that is there, and writes its
+// header. application is the name and version of the program that it is said
+// to be from.
+func Create(path, application string) (*File, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	face := func(name, text string) pcapgo.NgInterface {
+		return pcapgo.NgInterface{Name: name, Description: text, LinkType: layers.LinkTypeRaw, TimestampResolution: 9}
+	}
+	w, err := pcapgo.NewNgWriterInterface(file,
+		face("judged", "packets of chosen connections, as they came to be judged"),
+		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application, OS: "linux"}})
+	if err == nil {
+		_, err = w.AddInterface(face("put", "what was put on its way instead or besides: forged, rewritten and delayed packets"))
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	f := &File{path: path, file: file, w: w, end: make(chan struct{})}
+	f.wait.Go(f.flush)
+	return f, nil
+}
+
+// Write adds a packet. One that leaves later is written when it does. It has
+// the form of injector.Config.OnPacket.
+func (f *File) Write(p injector.Packet) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := &record{at: p.Time, length: p.Length, face: judged, comment: p.Comment(), hook: p.Hook}
+	if !p.Fate.Came() {
+		e.face = put
+	}
+	f.due(time.Now())
+	if p.Delay > 0 && e.face == put {
+		e.data = append([]byte(nil), p.Bytes...)
+		heap.Push(&f.ahead, e)
+		return
+	}
+	e.data = p.Bytes
+	f.record(e)
+}
+
+// due writes the packets that have left by now.
+func (f *File) due(now time.Time) {
+	for len(f.ahead) > 0 && !f.ahead[0].at.After(now) {
+		f.record(heap.Pop(&f.ahead).(*record))
+	}
+}
+
+func (f *File) record(e *record) {
+	if f.err != nil {
+		return
+	}
+	ci := gopacket.CaptureInfo{Timestamp: e.at, CaptureLength: len(e.data), Length: max(e.length, len(e.data)), InterfaceIndex: e.face}
+	var opts pcapgo.NgPacketOptions
+	if e.comment != "" {
+		opts.Comments = []string{e.comment}
+	}
+	flags := &pcapgo.NgEpbFlags{}
+	switch {
+	case e.face == put || e.hook == injector.Output:
+		flags.Direction = pcapgo.NgEpbFlagDirectionOutbound
+	case e.hook == injector.Input:
+		flags.Direction = pcapgo.NgEpbFlagDirectionInbound
+	}
+	opts.Flags = flags
+	f.err = f.w.WritePacketWithOptions(ci, e.data, opts)
+}
+
+// flush keeps the file fresh, so that a process that is killed leaves one that
+// can be read.
+func (f *File) flush() {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			f.mu.Lock()
+			f.due(now)
+			if f.err == nil {
+				f.err = f.w.Flush()
+			}
+			f.mu.Unlock()
+		case <-f.end:
+			return
+		}
+	}
+}
+
+// Close writes what is left and closes the file. lost is how many packets
+// found no room on their way here; the file says so. It returns the first
+// error there was.
+func (f *File) Close(lost uint64) error {
+	close(f.end)
+	f.wait.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for len(f.ahead) > 0 { // the end of a run lets go all that is held
+		e := heap.Pop(&f.ahead).(*record)
+		if e.at.After(now) {
+			e.at = now
+		}
+		f.record(e)
+	}
+	if f.err == nil {
+		f.err = f.w.WriteInterfaceStats(judged, pcapgo.NgInterfaceStatistics{
+			LastUpdate: now, PacketsReceived: pcapgo.NgNoValue64, PacketsDropped: lost,
+		})
+	}
+	if f.err == nil {
+		f.err = f.w.Flush()
+	}
+	if err := f.file.Close(); f.err == nil {
+		f.err = err
+	}
+	if f.err != nil {
+		return fmt.Errorf("write %s: %w", f.path, f.err)
+	}
+	return nil
+}
+
+// record is a packet on its way into the file.
+type record struct {
+	at      time.Time
+	face    int
+	hook    injector.Hook
+	length  int
+	data    []byte
+	comment string
+}
+
+// queue is a heap of records by time.
+type queue []*record
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)        { *q = append(*q, x.(*record)) }
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	*q = (*q)[:last]
+	return e
+}
