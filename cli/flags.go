@@ -41,6 +41,8 @@ func targetFlags() []cli.Flag {
 		list(targetHeading, "from", "`HOST|CIDR` the client end; repeatable"),
 		text(targetHeading, "netns", "`NAME|PATH` work in that network namespace"),
 		text(targetHeading, "pid", "`PID` work in that process's network namespace"),
+		text(targetHeading, "cgroup", "`PATH` only connections of local processes in that cgroup v2"),
+		text(targetHeading, "uid", "`USER` only connections of local processes of that user"),
 		text(targetHeading, "percent", "`P` this share of the connections, seeded and sticky"),
 		text(targetHeading, "every", "`N` every Nth connection"),
 		text(targetHeading, "first", "`N` only the first N connections"),

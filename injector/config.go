@@ -75,6 +75,7 @@ type Matcher struct {
 	To     []Endpoint     // the service end lies in one of these; empty means any
 	Except []Endpoint     // and in none of these
 	From   []netip.Prefix // the client's address lies in one of these; empty means any
+	Owner  Owner          // whose process holds an end of it; the zero Owner means anybody's
 }
 
 // Endpoint is a set of addresses and ports.

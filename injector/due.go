@@ -19,6 +19,10 @@ type setWriter interface {
 	// admitted flow: at least so long if the flow has expired. Zero means that
 	// no rule watches for idle flows.
 	idle(f flowKey) time.Duration
+
+	// owned reports whether the kernel has learnt that the flow is the owner's
+	// of the rule of that ordinal.
+	owned(rule int, f flowKey) bool
 }
 
 // hold keeps a packet back if a fault wants it delayed, or if an older one of
@@ -211,6 +215,16 @@ func (t *tableSets) idle(f flowKey) time.Duration {
 		return after - left
 	}
 	return 0
+}
+
+func (t *tableSets) owned(rule int, f flowKey) bool {
+	r := compiled{n: rule}
+	set := r.name("owned", isV6(f.server))
+	_, there := t.read.remaining(set, f.client, f.server)
+	if !there {
+		_, there = t.read.remaining(set, f.server, f.client)
+	}
+	return there
 }
 
 func isV6(a netip.AddrPort) bool { return a.Addr().Is6() }

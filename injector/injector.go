@@ -187,6 +187,9 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if k.can, err = probeKernel(i.cfg.NetNS); err != nil {
 		return k, err
 	}
+	if err = i.cfg.probeOwners(); err != nil {
+		return k, err
+	}
 	if k.nft, err = openNftables(i.cfg.NetNS); err != nil {
 		return k, err
 	}

@@ -17,7 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
+func TestMain(m *testing.M) {
+	helper()
+	helperServer()
+	os.Exit(lab.Main(m.Run))
+}
 
 // inKernel runs the test on a thread of its own in an empty network namespace
 // with loopback up, which ends with the test. A test may need a kernel but

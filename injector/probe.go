@@ -73,6 +73,25 @@ func enqueueWith(netns *os.File, nftQueue bool) (bool, error) {
 	return err == nil, err
 }
 
+// cgroupMatch finds out whether rules can ask for the cgroup behind a packet.
+func cgroupMatch(netns *os.File) error {
+	a := &applier{}
+	if err := tryTable(netns, 0, a.exprs(rule{isTCP{}, cgroupIs{ID: 1, Level: 1}})); err != nil {
+		return fmt.Errorf("match by cgroup: %w", explain(err))
+	}
+	return nil
+}
+
+// probeOwners reports an error if a rule asks for what this kernel cannot tell.
+func (c *Config) probeOwners() error {
+	for i := range c.Rules {
+		if c.Rules[i].Match.Owner.Cgroup != nil {
+			return cgroupMatch(c.NetNS)
+		}
+	}
+	return nil
+}
+
 // tryTable makes a table with one rule in a chain that no packet meets, and
 // takes it out again in the same batch. The chain has no hook: taking a hook
 // out makes the kernel drop what sits in the queues of the namespace.
@@ -158,7 +177,21 @@ func Probe() []Feature {
 		Name: "verdict priority", OK: verdictPriority(),
 		Detail: "verdicts change the kernel's sets by themselves",
 		Remedy: "Linux 5.18 or newer has it; without it the first segment of each flow waits some 50 µs longer",
-	})
+	}, probeCgroup())
+}
+
+// probeCgroup finds out whether --cgroup and run as root can work.
+func probeCgroup() Feature {
+	f := Feature{Name: "cgroup match", OK: true, Detail: "connections can be told apart by the cgroup v2 of their process"}
+	err := cgroupMatch(nil)
+	if err == nil {
+		_, _, err = CgroupMount()
+	}
+	if err != nil {
+		f.OK, f.Detail = false, err.Error()
+		f.Remedy = remedyFor(err, "mount cgroup v2, and load the module nft_socket (CONFIG_NFT_SOCKET, Linux 5.13 or newer); without it --cgroup fails, and run and verify need --isolate")
+	}
+	return f
 }
 
 func queueDetail(c capabilities) string {

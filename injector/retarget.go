@@ -14,11 +14,12 @@ const mostEnds = 1024
 // Retarget gives the rule of that ordinal another target. Connections that
 // were chosen stay so, wherever they lead: they are judged to their end.
 // Others, open or new, are matched by m from now on; those that m has in common
-// with the target before keep their ordinals, so nothing is drawn twice. It
-// returns once the kernel matches by m, or with an error and the rule as it was
+// with the target before keep their ordinals, so nothing is drawn twice. The
+// rule's Owner stays: m's is not looked at. It returns once the kernel matches by m, or with an error and the rule as it was
 // in the kernel. Any goroutine may call it, before Run, during and after.
 func (i *Injector) Retarget(rule int, m Matcher) error {
 	return i.change(rule, func(r *ruleState) {
+		m.Owner = r.Match.Owner
 		r.match.Store(&m)
 		i.cfg.Rules[rule].Match = wider(m, i.cfg.Rules[rule].Match)
 	})
@@ -87,7 +88,7 @@ func (w *worker) settle(gone <-chan struct{}) {
 // wider is a target that takes in now and before: what the kernel matches while
 // connections of an earlier target live.
 func wider(now, before Matcher) Matcher {
-	m := Matcher{To: union(now.To, before.To), From: union(now.From, before.From)}
+	m := Matcher{To: union(now.To, before.To), From: union(now.From, before.From), Owner: now.Owner}
 	for _, e := range now.Except {
 		if slices.Contains(before.Except, e) {
 			m.Except = append(m.Except, e)

@@ -115,6 +115,7 @@ func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	later.add(priorityHas(sigAll), clearSignals{})
 
 	rs.chains = append(append(sub, judge, later), hooks(priorityOf(queue))...)
+	rs.learn(cfg)
 	return rs
 }
 
@@ -178,6 +179,9 @@ func (r *compiled) compile(rs *ruleset) []chain {
 			if !r.dispatch(&dispatch, what, v6) {
 				continue
 			}
+			if !r.cfg.Match.Owner.Any() {
+				cs = append(cs, r.owned(what, v6))
+			}
 			if what == "judge" {
 				cs = append(cs, r.judge(v6))
 				rs.sets = append(rs.sets, r.sets(v6)...)
@@ -191,6 +195,15 @@ func (r *compiled) compile(rs *ruleset) []chain {
 }
 
 func (r *compiled) sets(v6 bool) []set {
+	var ss []set
+	if !r.cfg.Match.Owner.Any() {
+		ss = append(ss, set{name: r.name("owned", v6), v6: v6, timeout: ownedFor})
+	}
+	return append(ss, r.verdictSets(v6)...)
+}
+
+// verdictSets are the sets that verdicts change.
+func (r *compiled) verdictSets(v6 bool) []set {
 	ss := []set{
 		{name: r.name("captured", v6), v6: v6},
 		{name: r.name("released", v6), v6: v6, timeout: releasedFor},
@@ -206,6 +219,9 @@ func (r *compiled) sets(v6 bool) []set {
 func (r *compiled) dispatch(c *chain, what string, v6 bool) bool {
 	m := &r.cfg.Match
 	target := verdict("goto " + r.name(what, v6))
+	if !m.Owner.Any() && (what == "judge" || what == "later") {
+		target = verdict("goto " + r.name("owned_"+what, v6))
+	}
 	fam := isFamily{v6}
 	before := len(c.rules)
 	for _, e := range m.Except {
@@ -305,7 +321,7 @@ func (r *compiled) signals(v6, mirror bool) chain {
 		name = "reply"
 	}
 	c := chain{name: r.name(name, v6)}
-	for _, s := range r.sets(v6) {
+	for _, s := range r.verdictSets(v6) {
 		c.add(priorityHas(sigForget), change{lookup{v6: v6, mirror: mirror, set: s.name}, "delete", 0})
 	}
 	if r.diverts.Idle != 0 {

@@ -24,6 +24,9 @@ type (
 	isTCP         struct{}
 	isFamily      struct{ v6 bool }
 	oifLoopback   struct{}
+	iifForeign    struct{}
+	userIs        uint32
+	cgroupIs      Cgroup
 	priorityIs    uint32
 	priorityHas   signal
 	priorityLacks signal
@@ -130,6 +133,9 @@ func (s isFamily) nft() string {
 	return "meta nfproto " + map[bool]string{false: "ipv4", true: "ipv6"}[s.v6]
 }
 func (oifLoopback) nft() string     { return "meta oiftype loopback" }
+func (iifForeign) nft() string      { return "meta iiftype != loopback" }
+func (s userIs) nft() string        { return fmt.Sprintf("meta skuid %d", uint32(s)) }
+func (s cgroupIs) nft() string      { return fmt.Sprintf("socket cgroupv2 level %d %q", s.Level, s.Path) }
 func (s priorityIs) nft() string    { return fmt.Sprintf("meta priority %#x", uint32(s)) }
 func (s priorityHas) nft() string   { return fmt.Sprintf("meta priority & %#x != 0", uint32(s)) }
 func (s priorityLacks) nft() string { return fmt.Sprintf("meta priority & %#x == 0", uint32(s)) }
@@ -217,6 +223,23 @@ func (s isFamily) exprs(*applier) []expr.Any {
 
 func (oifLoopback) exprs(*applier) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyOIFTYPE), compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
+}
+
+func (iifForeign) exprs(*applier) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyIIFTYPE), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
+}
+
+func (s userIs) exprs(*applier) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeySKUID), compare(expr.CmpOpEq, host32(uint32(s)))}
+}
+
+// exprs of cgroupIs compare the ancestor of the socket's cgroup at that level
+// with its id, the inode number of its directory.
+func (s cgroupIs) exprs(*applier) []expr.Any {
+	return []expr.Any{
+		&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: s.Level, Register: r0},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint64(s.ID)),
+	}
 }
 
 func (s priorityIs) exprs(*applier) []expr.Any {

@@ -168,7 +168,7 @@ func (w *worker) match(e, before *entry) {
 		e.asked = before.asked
 	}
 	for _, r := range w.rules {
-		if !r.match.Load().Matches(e.Client, e.Server) {
+		if !r.match.Load().Matches(e.Client, e.Server) || !w.ownersFlow(r, e) {
 			continue
 		}
 		nth, counted := before.ordinalOf(r.index)
@@ -192,6 +192,13 @@ func (w *worker) match(e, before *entry) {
 	if models != nil {
 		e.chain = faults.NewChain(models)
 	}
+}
+
+// ownersFlow reports whether the flow is one of the rule's owner. With a single
+// rule the kernel has seen to that; with several it is asked for which of them
+// it handed the packet over, once a flow.
+func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
+	return r.Match.Owner.Any() || len(w.rules) == 1 || w.sets.owned(r.index, flowKey{e.Client, e.Server})
 }
 
 // pass lets go a packet of a flow that was not chosen, and the flow with it.

@@ -47,6 +47,7 @@ func (s *fakeSets) setFlow(op, what string, _ flowKey) error {
 	return nil
 }
 func (s *fakeSets) idle(flowKey) time.Duration { return 0 }
+func (s *fakeSets) owned(int, flowKey) bool    { return true }
 
 // bench is a worker between two fakes, with a clock that the test sets.
 type bench struct {
