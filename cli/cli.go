@@ -41,6 +41,8 @@ type host struct {
 	probe   func() []injector.Feature
 	cleanup func() ([]string, error)
 	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
+	local   func() []netip.Addr // addresses of this network namespace
+	cgroup  func(name string) (*injector.Cgroup, error)
 
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
@@ -81,6 +83,7 @@ func thisHost() *host {
 		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
+		local: localAddrs, cgroup: injector.FindCgroup,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},

@@ -92,6 +92,15 @@ func newWorld(t *testing.T) *world {
 			}
 			return nil, errors.New("no such host")
 		},
+		local: func() []netip.Addr {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
+		},
+		cgroup: func(name string) (*injector.Cgroup, error) {
+			if name != "/app" {
+				return nil, injector.ErrConfig
+			}
+			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
+		},
 		proc: t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}
 	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {

@@ -220,6 +220,10 @@ func (p *plan) scope() string {
 	if len(parts) > 0 {
 		s = "connections " + strings.Join(parts, ", ")
 	}
+	if p.target.owner != "" {
+		s += " of " + p.target.owner
+		parts = append(parts, p.target.owner)
+	}
 	if p.netns != "" {
 		return s + " in the network namespace " + p.netns
 	}

@@ -20,6 +20,7 @@ type target struct {
 	pick  injector.Pick
 	to    []string // --to as typed, --from as typed
 	from  []string
+	owner string // --cgroup and --uid in words; empty without
 
 	// none says that the flags leave every connection of the namespace that
 	// faultctl is run in: neither an address, a port nor a namespace is named.
@@ -55,8 +56,11 @@ func (h *host) target(c *cli.Context) (*target, error) {
 		}
 		t.match.From = append(t.match.From, ps...)
 	}
-	t.none = len(t.match.To) == 0 && len(t.match.From) == 0 && !c.IsSet("netns") && !c.IsSet("pid")
-	var err error
+	err := h.owner(c, t)
+	if err != nil {
+		return nil, err
+	}
+	t.none = len(t.match.To) == 0 && len(t.match.From) == 0 && t.match.Owner.Any() && !c.IsSet("netns") && !c.IsSet("pid")
 	t.pick, err = readPick(c)
 	return t, err
 }

@@ -19,7 +19,7 @@ const mostEnds = 1024
 // in the kernel. Any goroutine may call it, before Run, during and after.
 func (i *Injector) Retarget(rule int, m Matcher) error {
 	return i.change(rule, func(r *ruleState) {
-		m.Owner = r.Match.Owner
+		m.Owner = r.match.Load().Owner
 		r.match.Store(&m)
 		i.cfg.Rules[rule].Match = wider(m, i.cfg.Rules[rule].Match)
 	})

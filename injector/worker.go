@@ -198,7 +198,7 @@ func (w *worker) match(e, before *entry) {
 // rule the kernel has seen to that; with several it is asked for which of them
 // it handed the packet over, once a flow.
 func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
-	return r.Match.Owner.Any() || len(w.rules) == 1 || w.sets.owned(r.index, flowKey{e.Client, e.Server})
+	return r.match.Load().Owner.Any() || len(w.rules) == 1 || w.sets.owned(r.index, flowKey{e.Client, e.Server})
 }
 
 // pass lets go a packet of a flow that was not chosen, and the flow with it.
