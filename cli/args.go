@@ -29,12 +29,12 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 	}
 	out := append([]string{}, args[:2]...)
 	if len(words) > 0 {
-		specs, err := parseSpecs(words[0])
+		specs, err := faults.ParseSpecs(words[0])
 		if err != nil {
 			return nil, usageErrorf(cmd, err)
 		}
-		out = append(out, specs[0].name)
-		out = append(out, specs[0].flags()...)
+		out = append(out, specs[0].Name)
+		out = append(out, specs[0].Flags()...)
 		for _, s := range specs[1:] {
 			flags = append(flags, "--fault", s.String())
 		}

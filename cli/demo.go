@@ -54,7 +54,7 @@ func (h *host) demoCommand() *cli.Command {
 
 func (h *host) demo(c *cli.Context, name string) error {
 	spec := demoSpec(flaggedSpec(c, name))
-	model, err := spec.model()
+	named, err := model(spec)
 	if err != nil {
 		return usageError("demo: %w", err).hint("faultctl faults " + name + " explains every setting.")
 	}
@@ -73,7 +73,7 @@ func (h *host) demo(c *cli.Context, name string) error {
 		return usageError("demo: %w", err)
 	}
 	h.demoPrologue(kind, spec)
-	story, err := h.play(c.Context, model)
+	story, err := h.play(c.Context, named)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
@@ -87,8 +87,8 @@ func (h *host) demo(c *cli.Context, name string) error {
 
 // demoSpec gives a fault the settings of the demo that no flag gave.
 func demoSpec(s spec) spec {
-	if len(s.knobs) == 0 {
-		s.knobs = demoKnobs[s.name]
+	if len(s.Knobs) == 0 {
+		s.Knobs = demoKnobs[s.Name]
 	}
 	return s
 }
@@ -106,8 +106,8 @@ func (h *host) demoEpilogue(kind faults.Kind, s spec, story *demo.Story) {
 	fmt.Fprintln(h.stdout)
 	fmt.Fprintln(h.stdout, hanging("symptom  ", kind.Symptom, h.columns()))
 	fmt.Fprintln(h.stdout, hanging("remedy   ", kind.Remedy, h.columns()))
-	line := "sudo faultctl inject " + s.name
-	for _, f := range s.flags() {
+	line := "sudo faultctl inject " + s.Name
+	for _, f := range s.Flags() {
 		line += " " + f
 	}
 	fmt.Fprintln(h.stdout, hanging("for real ", line+" --to :5432", h.columns()))

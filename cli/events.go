@@ -123,7 +123,7 @@ func (j *jsonTeller) started(p *plan) {
 	}
 	rule := ruleEvent{To: notNil(p.target.to), From: notNil(p.target.from)}
 	for _, s := range p.specs {
-		e.Faults = append(e.Faults, s.name)
+		e.Faults = append(e.Faults, s.Name)
 		rule.Faults = append(rule.Faults, s.String())
 	}
 	e.Rules = []ruleEvent{rule}

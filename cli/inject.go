@@ -160,8 +160,8 @@ func (h *host) logger(c *cli.Context) (*slog.Logger, error) {
 // commandLine is one line that repeats the run, whether its flags came from
 // the command line or from the environment.
 func (p *plan) commandLine(c *cli.Context) string {
-	line := []string{"faultctl", "inject", p.specs[0].name}
-	for _, k := range p.specs[0].knobs {
+	line := []string{"faultctl", "inject", p.specs[0].Name}
+	for _, k := range p.specs[0].Knobs {
 		switch k[1] {
 		case "true":
 			line = append(line, "--"+k[0])

@@ -25,10 +25,10 @@ func knobsSet(t *testing.T, cfg injector.Config) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := spec{name: f.Name}
+		s := spec{Name: f.Name}
 		for _, k := range faults.Knobs(f.Model) {
 			if was, _ := faults.Get(kind.New(), k.Name); was != k.Default {
-				s.knobs = append(s.knobs, [2]string{k.Name, k.Default})
+				s.Knobs = append(s.Knobs, [2]string{k.Name, k.Default})
 			}
 		}
 		specs = append(specs, s.String())

@@ -1,0 +1,103 @@
+package faults
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Spec is a SPEC: the name of a fault with its knobs inline, as in
+// idle-expire:after=300s,then=rst-next.
+type Spec struct {
+	Name  string
+	Knobs [][2]string // name, value, in the order given; the last of a name holds
+}
+
+// ParseSpecs reads SPECs separated by commas. A piece name=value belongs to
+// the SPEC before it. Names and values of knobs are right afterwards; whether
+// they go together is for Model to say. Errors suggest the nearest name.
+func ParseSpecs(text string) ([]Spec, error) {
+	var specs []Spec
+	for _, piece := range strings.Split(text, ",") {
+		head, knob, has := strings.Cut(piece, ":")
+		if eq := strings.IndexByte(head, '='); eq >= 0 || has && len(specs) > 0 && head == "" {
+			if len(specs) == 0 {
+				return nil, fmt.Errorf("%q is a setting and no fault stands before it: write NAME:%s", piece, piece)
+			}
+			last := &specs[len(specs)-1]
+			if err := last.set(piece); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if _, err := Find(head); err != nil {
+			return nil, err
+		}
+		s := Spec{Name: head}
+		if has && knob != "" {
+			if err := s.set(knob); err != nil {
+				return nil, err
+			}
+		}
+		specs = append(specs, s)
+	}
+	return specs, nil
+}
+
+// set adds name=value. A bare name is a switch that is turned on.
+func (s *Spec) set(piece string) error {
+	name, value, ok := strings.Cut(piece, "=")
+	kind, err := Find(s.Name)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if v, known := Get(kind.New(), name); !known || v != "false" && v != "true" {
+			return fmt.Errorf("%s: %q is not knob=value", s.Name, piece)
+		}
+		value = "true"
+	}
+	if err := Set(kind.New(), name, value); err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	s.Knobs = append(s.Knobs, [2]string{name, value})
+	return nil
+}
+
+// Flags writes the knobs as flags: --after=300s.
+func (s Spec) Flags() []string {
+	var fs []string
+	for _, k := range s.Knobs {
+		fs = append(fs, "--"+k[0]+"="+k[1])
+	}
+	return fs
+}
+
+// String writes the SPEC as people type it.
+func (s Spec) String() string {
+	parts := make([]string, len(s.Knobs))
+	for i, k := range s.Knobs {
+		parts[i] = k[0] + "=" + k[1]
+	}
+	if len(parts) == 0 {
+		return s.Name
+	}
+	return s.Name + ":" + strings.Join(parts, ",")
+}
+
+// Model makes the fault, validated.
+func (s Spec) Model() (Model, error) {
+	kind, err := Find(s.Name)
+	if err != nil {
+		return nil, err
+	}
+	m := kind.New()
+	for _, k := range s.Knobs {
+		if err := Set(m, k[0], k[1]); err != nil {
+			return nil, fmt.Errorf("%s: --%w", s.Name, err)
+		}
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	return m, nil
+}
