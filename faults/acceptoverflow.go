@@ -33,7 +33,7 @@ func (m *AcceptOverflow) Validate() error {
 }
 
 // Diverts implements Model: a flow is captured by its SYN.
-func (m *AcceptOverflow) Diverts() Diversion { return Diversion{SYN: true} }
+func (m *AcceptOverflow) Diverts() Diversion { return Diversion{SYN: true, Super: true} }
 
 // New implements Model.
 func (m *AcceptOverflow) New() Fault { return &acceptOverflow{m: m} }

@@ -25,7 +25,7 @@ func (m *BadSeq) Validate() error {
 }
 
 // Diverts implements Model: the numbers must be known.
-func (m *BadSeq) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *BadSeq) Diverts() Diversion { return Diversion{SYN: true, All: true, Super: true} }
 
 // New implements Model.
 func (m *BadSeq) New() Fault { return &badSeq{m: m} }

@@ -25,7 +25,8 @@ func (m *LingerReset) Validate() error {
 
 // Diverts implements Model.
 func (m *LingerReset) Diverts() Diversion {
-	return Diversion{SYN: true, SYNACK: true, FIN: true, All: m.Discard > 0} // the SYN-ACK for the round trip time
+	// The SYN-ACK for the round trip time; whole, because a FIN may carry data.
+	return Diversion{SYN: true, SYNACK: true, FIN: true, All: m.Discard > 0, Whole: true}
 }
 
 // New implements Model.
@@ -44,7 +45,9 @@ type RSTClose struct {
 func (m *RSTClose) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *RSTClose) Diverts() Diversion { return Diversion{SYN: true, SYNACK: true, FIN: true} }
+func (m *RSTClose) Diverts() Diversion {
+	return Diversion{SYN: true, SYNACK: true, FIN: true, Whole: true}
+}
 
 // New implements Model.
 func (m *RSTClose) New() Fault {

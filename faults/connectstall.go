@@ -23,7 +23,9 @@ func (m *ConnectStall) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *ConnectStall) Diverts() Diversion { return Diversion{SYN: true, SYNACK: true} }
+func (m *ConnectStall) Diverts() Diversion {
+	return Diversion{SYN: true, SYNACK: true, Whole: true, Super: true}
+}
 
 // New implements Model.
 func (m *ConnectStall) New() Fault { return &connectStall{m: m} }

@@ -17,7 +17,7 @@ type Duplicate struct {
 func (m *Duplicate) Validate() error { return needRate(m.Rate) }
 
 // Diverts implements Model.
-func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
 // New implements Model.
 func (m *Duplicate) New() Fault { return duplicate{m} }
@@ -49,7 +49,7 @@ func (m *Reorder) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Reorder) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *Reorder) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
 // New implements Model.
 func (m *Reorder) New() Fault { return reorder{m} }
@@ -79,7 +79,7 @@ type Corrupt struct {
 func (m *Corrupt) Validate() error { return needRate(m.Rate) }
 
 // Diverts implements Model.
-func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
 // New implements Model.
 func (m *Corrupt) New() Fault { return corrupt{m} }

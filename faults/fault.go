@@ -100,6 +100,17 @@ type Diversion struct {
 	// flow was silent for at least this long. Zero means not at all.
 	Idle    time.Duration
 	Refresh Refresh // what counts as not silent; only with Idle
+
+	// Whole hands over the payload too: the fault reads it, quotes it, changes
+	// a segment that keeps it, or delays the segment. Otherwise a copy may be
+	// cut off behind the headers; to turn a segment into one without payload,
+	// or to drop it, needs no more.
+	Whole bool
+
+	// Super says that the fault does as well with a packet that stands for
+	// several segments, which the host would cut up only later (GSO). Otherwise
+	// each segment is handed over by itself, as on a wire.
+	Super bool
 }
 
 // Refresh says which segments keep an idle timer from expiring, as a device
@@ -115,7 +126,8 @@ func (r Refresh) Counts(dir Direction, payload int) bool {
 }
 
 // Union returns the diversion that hands over what either of d and o does.
-// Where both divert idle flows the shorter time wins, and of two sizes the smaller.
+// Where both divert idle flows the shorter time wins, and of two sizes the
+// smaller. Super-packets come as they are only if both can do with them.
 func (d Diversion) Union(o Diversion) Diversion {
 	u := Diversion{
 		SYN:    d.SYN || o.SYN,
@@ -125,6 +137,8 @@ func (d Diversion) Union(o Diversion) Diversion {
 		Small:  d.Small || o.Small,
 		All:    d.All || o.All,
 		Idle:   d.Idle, Refresh: d.Refresh,
+		Whole: d.Whole || o.Whole,
+		Super: d.Super && o.Super,
 	}
 	if u.Above = d.Above; o.Above != 0 && (u.Above == 0 || o.Above < u.Above) {
 		u.Above = o.Above

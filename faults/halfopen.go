@@ -34,7 +34,9 @@ func (m *HalfOpen) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *HalfOpen) Diverts() Diversion { return m.At.diverts() }
+func (m *HalfOpen) Diverts() Diversion {
+	return m.At.diverts().Union(Diversion{Whole: m.Unreachable}) // an ICMP error quotes the segment
+}
 
 // New implements Model.
 func (m *HalfOpen) New() Fault { return &halfOpen{m: m} }

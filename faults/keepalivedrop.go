@@ -13,7 +13,7 @@ type KeepaliveDrop struct {
 func (m *KeepaliveDrop) Validate() error { return nil }
 
 // Diverts implements Model: probes and their answers are small.
-func (m *KeepaliveDrop) Diverts() Diversion { return Diversion{SYN: true, Small: true} }
+func (m *KeepaliveDrop) Diverts() Diversion { return Diversion{SYN: true, Small: true, Super: true} }
 
 // New implements Model.
 func (m *KeepaliveDrop) New() Fault { return &keepaliveDrop{m: m} }

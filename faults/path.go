@@ -117,7 +117,7 @@ func (m *Slice) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Slice) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *Slice) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
 // New implements Model.
 func (m *Slice) New() Fault { return &slice{m: m} }

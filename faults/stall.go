@@ -28,7 +28,7 @@ func (m *Stall) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Stall) Diverts() Diversion { return m.At.diverts() }
+func (m *Stall) Diverts() Diversion { return m.At.diverts().Union(Diversion{Whole: true}) }
 
 // New implements Model.
 func (m *Stall) New() Fault { return &stall{m: m} }

@@ -144,7 +144,7 @@ func (t Trigger) diverts() Diversion {
 	case atIdle:
 		return Diversion{SYN: true, Idle: t.d}
 	}
-	return Diversion{SYN: true, All: true}
+	return Diversion{SYN: true, All: true, Whole: t.kind == atMatch}
 }
 
 // trigger is the state of a Trigger on one flow.

@@ -20,7 +20,9 @@ type Unreachable struct {
 func (m *Unreachable) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *Unreachable) Diverts() Diversion { return Diversion{SYN: true, All: m.Established} }
+func (m *Unreachable) Diverts() Diversion {
+	return Diversion{SYN: true, All: m.Established, Whole: true} // the ICMP error quotes the segment
+}
 
 // New implements Model.
 func (m *Unreachable) New() Fault { return &unreachable{m: m} }

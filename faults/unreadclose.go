@@ -15,7 +15,7 @@ type UnreadClose struct {
 func (m *UnreadClose) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *UnreadClose) Diverts() Diversion { return Diversion{SYN: true, All: true} }
+func (m *UnreadClose) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
 // New implements Model.
 func (m *UnreadClose) New() Fault { return &unreadClose{m: m} }

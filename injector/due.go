@@ -41,8 +41,11 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 		f.due[dir] = due
 	}
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
-	if p.hook == unix.NF_INET_LOCAL_OUT {
+	if p.hook == unix.NF_INET_LOCAL_OUT && seg.Complete() && !p.gso {
 		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)
+		if p.partial && v.bytes == nil {
+			finish(l.pkt)
+		}
 		v.drop, v.bytes = true, nil
 		w.answer(*v, f, dir)
 	} else if v.bytes != nil {
@@ -65,6 +68,14 @@ func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay
 		return max(w.out.Hold, f.due[dir]-now), true
 	}
 	return 0, false
+}
+
+// finish writes the checksum that the sender's host left to its device: a copy
+// of the packet takes another way.
+func finish(pkt []byte) {
+	if s, err := packet.Parse(pkt); err == nil {
+		s.UpdateChecksums()
+	}
 }
 
 // runDue does what is due.

@@ -199,10 +199,11 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if k.sender, err = openSender(i.cfg.NetNS); err != nil {
 		return k, err
 	}
-	if k.queue, err = openQueue(i.cfg.NetNS, i.cfg.Queue); err != nil {
+	if k.queue, err = openQueue(i.cfg.NetNS, i.cfg.Queue, copies(&i.cfg)); err != nil {
 		return k, err
 	}
 	i.queue.Store(uint32(k.queue.number))
+	i.cfg.Logger.Info("queue bound", "number", k.queue.number, "length", queueLen, "buffer", k.queue.buffer)
 	k.nft.nftQueue, k.nft.owned = k.can.nftQueue, k.can.tableOwner
 	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), k.queue.number)
 	if err = k.nft.apply(k.rules); err != nil {

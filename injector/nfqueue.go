@@ -2,7 +2,6 @@ package injector
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +17,6 @@ import (
 
 const (
 	batchSize  = 64      // packets taken by one system call
-	slotSize   = 0x10800 // room for one message: 64 KiB of packet and its attributes
 	queueLen   = 1 << 16 // packets the kernel keeps for us before it lets them pass
 	readBuffer = 32 << 20
 
@@ -28,6 +26,15 @@ const (
 	// packets hang in the queue (netlink_sendmsg, EMSGSIZE).
 	verdictRoom = 1 << 16
 
+	// headersOnly is how much of a packet is copied when no fault needs its
+	// payload: IPv4 and TCP headers take 120 bytes at most, IPv6's 100 and what
+	// extension headers there are.
+	headersOnly = 256
+	wholePacket = 0xffff
+
+	// attrRoom is room for what a message carries besides the packet.
+	attrRoom = 1 << 10
+
 	firstQueue = 61440           // where the search for a free queue number starts
 	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
 )
@@ -35,21 +42,24 @@ const (
 // nfqueue is the kernel's queue. go-nfqueue opens, binds and configures it;
 // the loop on its socket is ours, because go-nfqueue's own makes two system
 // calls and 64 allocations for each packet.
+//
+// The socket asks not to be told of a full buffer (NETLINK_NO_ENOBUFS): told,
+// it would be marked as congested and get nothing until it is empty. What finds
+// no room passes, and the rules' counters say how much that was.
 type nfqueue struct {
 	nf     *nfq.Nfqueue
 	parked chan struct{} // closed to let go-nfqueue's receiver end
 	fd     int
-	wakefd int
-
-	msgs [batchSize]mmsghdr
-	iovs [batchSize]unix.Iovec
-	mem  []byte
-
-	out    []byte // verdict messages kept back
-	failed error  // of a flush that verdict made, for the next one to return
 	number uint16
+	buffer int // bytes of SO_RCVBUF that we got
 
-	overruns uint64 // times the socket's buffer was too small
+	msgs []mmsghdr
+	iovs []unix.Iovec
+	mem  []byte // one slot a message; only what is touched becomes resident
+	slot int
+
+	verdicts verdicts
+	failed   error // of a flush that verdict made, for the next one to return
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -59,9 +69,15 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
+// copying is how packets are handed over.
+type copying struct {
+	whole bool // with their payload
+	super bool // uncut where they stand for several segments (NFQA_CFG_F_GSO)
+}
+
 // openQueue binds the queue of that number in the namespace, or the first free
 // one if number is 0.
-func openQueue(netns *os.File, number uint16) (*nfqueue, error) {
+func openQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 	first, last := number, number
 	if number == 0 {
 		first, last = firstQueue, lastQueue
@@ -69,7 +85,7 @@ func openQueue(netns *os.File, number uint16) (*nfqueue, error) {
 	var err error
 	for n := first; n <= last; n++ {
 		var q *nfqueue
-		if q, err = bindQueue(netns, n); err == nil {
+		if q, err = bindQueue(netns, n, how); err == nil {
 			return q, nil
 		}
 		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) || n == last {
@@ -79,14 +95,20 @@ func openQueue(netns *os.File, number uint16) (*nfqueue, error) {
 	return nil, fmt.Errorf("bind netfilter queue: %w", explain(err))
 }
 
-func bindQueue(netns *os.File, number uint16) (*nfqueue, error) {
+func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 	cfg := nfq.Config{
 		NfQueue:      number,
 		AfFamily:     unix.AF_UNSPEC,
 		Copymode:     nfq.NfQnlCopyPacket,
-		MaxPacketLen: 0xffff,
+		MaxPacketLen: headersOnly,
 		MaxQueueLen:  queueLen,
 		Flags:        nfq.NfQaCfgFlagFailOpen,
+	}
+	if how.whole {
+		cfg.MaxPacketLen = wholePacket
+	}
+	if how.super {
+		cfg.Flags |= nfq.NfQaCfgFlagGSO
 	}
 	if netns != nil {
 		cfg.NetNS = int(netns.Fd())
@@ -95,7 +117,12 @@ func bindQueue(netns *os.File, number uint16) (*nfqueue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &nfqueue{nf: nf, number: number, parked: make(chan struct{}), mem: make([]byte, batchSize*slotSize)}
+	slot := int(cfg.MaxPacketLen+attrRoom) &^ 63
+	q := &nfqueue{
+		nf: nf, number: number, parked: make(chan struct{}), slot: slot,
+		msgs: make([]mmsghdr, batchSize), iovs: make([]unix.Iovec, batchSize), mem: make([]byte, batchSize*slot),
+		verdicts: verdicts{queue: number},
+	}
 	if err := q.start(); err != nil {
 		close(q.parked)
 		nf.Close()
@@ -136,12 +163,12 @@ func (q *nfqueue) start() error {
 	if err := rc.Control(func(fd uintptr) { q.fd = int(fd) }); err != nil {
 		return err
 	}
-	if q.wakefd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return fmt.Errorf("eventfd: %w", err)
+	if q.buffer, err = unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
+		return fmt.Errorf("get SO_RCVBUF: %w", err)
 	}
 	for i := range q.msgs {
-		q.iovs[i].Base = &q.mem[i*slotSize]
-		q.iovs[i].SetLen(slotSize)
+		q.iovs[i].Base = &q.mem[i*q.slot]
+		q.iovs[i].SetLen(q.slot)
 		q.msgs[i].hdr.Iov = &q.iovs[i]
 		q.msgs[i].hdr.SetIovlen(1)
 	}
@@ -153,15 +180,12 @@ func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
 		n, errno := q.recvmmsg(min(len(pkts), batchSize))
 		switch errno {
 		case 0:
-			if k := q.decode(pkts, n); k > 0 {
-				return k, nil
+			k := q.decode(pkts, n)
+			if k > 0 {
+				q.verdicts.expect(pkts[:k])
 			}
-			continue
-		case unix.EINTR:
-			continue
-		case unix.ENOBUFS:
-			q.overruns++
-			continue
+			return k, nil // none: it was a wake, or a complaint
+		case unix.EINTR, unix.ENOBUFS: // the latter is not asked for, and harmless
 		case unix.EAGAIN:
 			if waited || wait == 0 {
 				return 0, nil
@@ -180,29 +204,27 @@ func (q *nfqueue) recvmmsg(n int) (int, syscall.Errno) {
 
 // poll waits for a packet, a wake or the end of the time.
 func (q *nfqueue) poll(wait time.Duration) {
-	fds := [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.wakefd), Events: unix.POLLIN}}
+	fds := [1]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}}
 	var ts *unix.Timespec
 	if wait >= 0 {
 		t := unix.NsecToTimespec(int64(wait))
 		ts = &t
 	}
 	unix.Ppoll(fds[:], ts, nil)
-	if fds[1].Revents != 0 {
-		var buf [8]byte
-		unix.Read(q.wakefd, buf[:])
-	}
 }
 
+// wake answers a packet that no queue ever holds: the kernel's complaint about
+// it makes the socket readable.
 func (q *nfqueue) wake() {
-	one := [8]byte{1}
-	unix.Write(q.wakefd, one[:])
+	msg := appendVerdict(nil, q.number, &verdictOut{id: 0})
+	unix.Write(q.fd, msg)
 }
 
 // decode turns n received messages into packets, in place.
 func (q *nfqueue) decode(pkts []packetIn, n int) int {
 	k := 0
 	for i := range n {
-		msg := q.mem[i*slotSize:][:q.msgs[i].n]
+		msg := q.mem[i*q.slot:][:q.msgs[i].n]
 		if decodePacket(msg, &pkts[k]) {
 			k++
 		}
@@ -210,122 +232,29 @@ func (q *nfqueue) decode(pkts []packetIn, n int) int {
 	return k
 }
 
-// Offsets and numbers of linux/netlink.h and linux/netfilter/nfnetlink_queue.h.
-const (
-	nlHeader  = 16 // struct nlmsghdr
-	nfHeader  = 4  // struct nfgenmsg
-	nlaHeader = 4  // struct nlattr
-
-	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // NFQNL_MSG_PACKET, 0 in its subsystem
-	msgVerdict = msgPacket | 1               // NFQNL_MSG_VERDICT
-
-	attrPacketHdr  = 1  // NFQA_PACKET_HDR: id be32, hw_protocol be16, hook u8
-	attrVerdictHdr = 2  // NFQA_VERDICT_HDR: verdict be32, id be32
-	attrMark       = 3  // NFQA_MARK, be32
-	attrIndev      = 5  // NFQA_IFINDEX_INDEV, be32
-	attrOutdev     = 6  // NFQA_IFINDEX_OUTDEV, be32
-	attrPayload    = 10 // NFQA_PAYLOAD
-	attrSkbInfo    = 14 // NFQA_SKB_INFO, be32
-	attrPriority   = 21 // NFQA_PRIORITY, be32
-
-	skbCsumNotReady = 1 << 0
-	skbGSO          = 1 << 1
-)
-
-// decodePacket reads one NFQNL_MSG_PACKET. It reports false for anything else,
-// such as the kernel's complaint about a verdict that came too late.
-func decodePacket(msg []byte, p *packetIn) bool {
-	if len(msg) < nlHeader+nfHeader || binary.NativeEndian.Uint16(msg[4:]) != msgPacket {
-		return false
-	}
-	*p = packetIn{}
-	known := false
-	for b := msg[nlHeader+nfHeader:]; len(b) >= nlaHeader; {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < nlaHeader || size > len(b) {
-			break
-		}
-		data := b[nlaHeader:size]
-		switch kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER); {
-		case kind == attrPacketHdr && len(data) >= 7:
-			p.id, p.hook, known = binary.BigEndian.Uint32(data), data[6], true
-		case kind == attrPayload:
-			p.bytes = data
-		case len(data) != 4:
-		case kind == attrMark:
-			p.mark = binary.BigEndian.Uint32(data)
-		case kind == attrPriority:
-			p.priority = binary.BigEndian.Uint32(data)
-		case kind == attrIndev, kind == attrOutdev && p.iface == 0:
-			p.iface = binary.BigEndian.Uint32(data)
-		case kind == attrSkbInfo:
-			info := binary.BigEndian.Uint32(data)
-			p.partial, p.gso = info&skbCsumNotReady != 0, info&skbGSO != 0
-		}
-		b = b[min((size+3)&^3, len(b)):]
-	}
-	return known
-}
-
 func (q *nfqueue) verdict(v verdictOut) {
-	if len(q.out)+len(v.bytes) > verdictRoom {
+	if len(q.verdicts.out)+len(v.bytes) > verdictRoom {
 		q.failed = errors.Join(q.failed, q.flush())
 	}
-	q.out = appendVerdict(q.out, q.number, &v)
-}
-
-// appendVerdict appends one NFQNL_MSG_VERDICT.
-func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
-	start := len(b)
-	b = append(b, make([]byte, nlHeader)...)
-	binary.NativeEndian.PutUint16(b[start+4:], msgVerdict)
-	binary.NativeEndian.PutUint16(b[start+6:], unix.NLM_F_REQUEST)
-	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(number>>8), byte(number))
-
-	what := uint32(1) // NF_ACCEPT
-	if v.drop {
-		what = 0 // NF_DROP
-	}
-	b = appendAttr(b, attrVerdictHdr, 8)
-	b = binary.BigEndian.AppendUint32(b, what)
-	b = binary.BigEndian.AppendUint32(b, v.id)
-	if v.signal != 0 {
-		b = appendAttr(b, attrPriority, 4)
-		b = binary.BigEndian.AppendUint32(b, v.priority|uint32(v.signal))
-	}
-	if v.bytes != nil {
-		b = appendAttr(b, attrPayload, len(v.bytes))
-		b = append(b, v.bytes...)
-		for len(b)&3 != 0 {
-			b = append(b, 0)
-		}
-	}
-	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
-	return b
-}
-
-func appendAttr(b []byte, kind, size int) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(nlaHeader+size))
-	return binary.NativeEndian.AppendUint16(b, uint16(kind))
+	q.verdicts.add(&v)
 }
 
 func (q *nfqueue) flush() error {
 	err := q.failed
 	q.failed = nil
-	if len(q.out) == 0 {
+	msgs := q.verdicts.take()
+	if len(msgs) == 0 {
 		return err
 	}
-	if _, e := unix.Write(q.fd, q.out); e != nil {
+	if _, e := unix.Write(q.fd, msgs); e != nil {
 		err = errors.Join(err, fmt.Errorf("send verdicts: %w", e))
 	}
-	q.out = q.out[:0]
 	return err
 }
 
 func (q *nfqueue) close() error {
 	close(q.parked)
 	err := q.nf.Close() // the kernel drops the queue with its socket
-	unix.Close(q.wakefd)
 	runtime.KeepAlive(q.mem)
 	return err
 }

@@ -6,7 +6,7 @@ import "testing"
 // the kernel, however many a batch has: it refuses a message that is larger
 // than the socket's send buffer, and then every packet in it hangs.
 func TestManyLargeVerdicts(t *testing.T) {
-	q, err := openQueue(inKernel(t), 0)
+	q, err := openQueue(inKernel(t), 0, copying{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,7 +156,7 @@ func Probe() []Feature {
 		Remedy: "load the module nft_queue, or xt_NFQUEUE and nft_compat (CONFIG_NFT_QUEUE, or CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT)",
 	}))
 	fs = append(fs, probeOpen("queue socket", "packets can be received and judged", func() error {
-		q, err := openQueue(nil, 0)
+		q, err := openQueue(nil, 0, copying{})
 		if err == nil {
 			err = q.close()
 		}

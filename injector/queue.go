@@ -27,8 +27,8 @@ type queue interface {
 // packetIn is a packet in the queue.
 type packetIn struct {
 	id       uint32
-	hook     uint8 // NF_INET_LOCAL_IN, NF_INET_FORWARD or NF_INET_LOCAL_OUT
-	bytes    []byte
+	hook     uint8  // NF_INET_LOCAL_IN, NF_INET_FORWARD or NF_INET_LOCAL_OUT
+	bytes    []byte // cut off behind the headers if no fault needs more
 	mark     uint32
 	priority uint32
 	iface    uint32 // the interface it came in by, or goes out by

@@ -159,6 +159,20 @@ func diversion(fs []NamedModel) faults.Diversion {
 	return d
 }
 
+// copies is how packets must be handed over for the faults of all rules: their
+// queue is one. Who asked to see packets sees them whole.
+func copies(cfg *Config) copying {
+	how := copying{super: true, whole: cfg.OnPacket != nil}
+	for i := range cfg.Rules {
+		for _, f := range cfg.Rules[i].Faults {
+			d := f.Model.Diverts()
+			how.whole = how.whole || d.Whole
+			how.super = how.super && d.Super
+		}
+	}
+	return how
+}
+
 // compiled is one rule of the Config on its way into chains.
 type compiled struct {
 	cfg     *Rule

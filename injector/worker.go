@@ -218,11 +218,15 @@ func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.
 	w.sendForged(f, now, nil)
 	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f)}
 	passing := seg
-	if r, ok := w.out.Replaced(); ok && !out.drop {
+	if r, ok := w.out.Replaced(); ok && !out.drop && r.Complete() { // of a head alone nothing can be made
 		out.bytes, passing = r.Bytes(), r
 	}
 	if !out.drop && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
+	}
+	if out.bytes != nil && p.gso { // the kernel would lose what is cut off a super-packet in place
+		w.send(out.bytes, p.mark, p.iface)
+		out.bytes, out.drop = nil, true
 	}
 	if !out.drop && w.hold(p, f, dir, &out, passing, now) {
 		return

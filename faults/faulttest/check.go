@@ -72,6 +72,9 @@ func (p *player) checkReplaced(was, is packet.Segment) error {
 	if was.SrcAddrPort() != is.SrcAddrPort() || was.DstAddrPort() != is.DstAddrPort() {
 		return errors.New("replaced by a segment of another flow")
 	}
+	if !is.Complete() {
+		return errors.New("replaced although only its headers are there: its model's Diverts wants Whole")
+	}
 	damaged := slices.Contains(p.names, "corrupt")
 	if !is.ChecksumOK() && !damaged {
 		return errors.New("replaced by a segment with a wrong checksum")

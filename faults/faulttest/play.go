@@ -206,6 +206,13 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 		p.out.WriteString("    " + p.prefix + "-> unseen\n")
 		return nil
 	}
+	whole := seg
+	if !p.kernel.diverts.Whole { // and then no more than the headers
+		var err error
+		if seg, err = packet.Parse(seg.Bytes()[:seg.HeaderLen():seg.HeaderLen()]); err != nil {
+			return err
+		}
+	}
 	p.eff.Reset()
 	p.ev.At, p.ev.Dir, p.ev.Seg, p.ev.Idle = p.now, dir, seg, 0
 	p.ev.Fresh = p.flow.Observe(p.now, dir, seg)
@@ -229,11 +236,11 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 			p.out.WriteString(" bad checksum")
 		}
 		p.out.WriteString("\n")
-		if err := p.checkReplaced(seg, r); err != nil {
+		if err := p.checkReplaced(whole, r); err != nil {
 			return err
 		}
 	}
-	return p.effects(&seg)
+	return p.effects(&whole)
 }
 
 // pass lets the receiver have a segment.

@@ -1,0 +1,115 @@
+package injector
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Offsets and numbers of linux/netlink.h and linux/netfilter/nfnetlink_queue.h.
+const (
+	nlHeader  = 16 // struct nlmsghdr
+	nfHeader  = 4  // struct nfgenmsg
+	nlaHeader = 4  // struct nlattr
+
+	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // NFQNL_MSG_PACKET, 0 in its subsystem
+	msgVerdict = msgPacket | 1               // NFQNL_MSG_VERDICT
+	msgBatch   = msgPacket | 3               // NFQNL_MSG_VERDICT_BATCH
+
+	attrPacketHdr  = 1  // NFQA_PACKET_HDR: id be32, hw_protocol be16, hook u8
+	attrVerdictHdr = 2  // NFQA_VERDICT_HDR: verdict be32, id be32
+	attrMark       = 3  // NFQA_MARK, be32
+	attrIndev      = 5  // NFQA_IFINDEX_INDEV, be32
+	attrOutdev     = 6  // NFQA_IFINDEX_OUTDEV, be32
+	attrPayload    = 10 // NFQA_PAYLOAD
+	attrSkbInfo    = 14 // NFQA_SKB_INFO, be32
+	attrPriority   = 21 // NFQA_PRIORITY, be32
+
+	skbCsumNotReady = 1 << 0
+	skbGSO          = 1 << 1
+)
+
+// decodePacket reads one NFQNL_MSG_PACKET. It reports false for anything else,
+// such as the kernel's complaint about a verdict that came too late.
+func decodePacket(msg []byte, p *packetIn) bool {
+	if len(msg) < nlHeader+nfHeader || binary.NativeEndian.Uint16(msg[4:]) != msgPacket {
+		return false
+	}
+	*p = packetIn{}
+	known := false
+	for b := msg[nlHeader+nfHeader:]; len(b) >= nlaHeader; {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < nlaHeader || size > len(b) {
+			break
+		}
+		data := b[nlaHeader:size]
+		switch kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER); {
+		case kind == attrPacketHdr && len(data) >= 7:
+			p.id, p.hook, known = binary.BigEndian.Uint32(data), data[6], true
+		case kind == attrPayload:
+			p.bytes = data
+		case len(data) != 4:
+		case kind == attrMark:
+			p.mark = binary.BigEndian.Uint32(data)
+		case kind == attrPriority:
+			p.priority = binary.BigEndian.Uint32(data)
+		case kind == attrIndev, kind == attrOutdev && p.iface == 0:
+			p.iface = binary.BigEndian.Uint32(data)
+		case kind == attrSkbInfo:
+			info := binary.BigEndian.Uint32(data)
+			p.partial, p.gso = info&skbCsumNotReady != 0, info&skbGSO != 0
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return known
+}
+
+// appendVerdict appends one NFQNL_MSG_VERDICT.
+func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
+	start := len(b)
+	b = appendHead(b, msgVerdict, number, v.id, !v.drop)
+	if v.signal != 0 {
+		b = appendAttr(b, attrPriority, 4)
+		b = binary.BigEndian.AppendUint32(b, v.priority|uint32(v.signal))
+	}
+	if v.bytes != nil {
+		b = appendAttr(b, attrPayload, len(v.bytes))
+		b = append(b, v.bytes...)
+		for len(b)&3 != 0 {
+			b = append(b, 0)
+		}
+	}
+	return endMessage(b, start)
+}
+
+// appendAcceptUpTo appends one NFQNL_MSG_VERDICT_BATCH: every packet that waits
+// and is not newer than id goes on.
+func appendAcceptUpTo(b []byte, number uint16, id uint32) []byte {
+	return endMessage(appendHead(b, msgBatch, number, id, true), len(b))
+}
+
+func appendHead(b []byte, kind, number uint16, id uint32, accept bool) []byte {
+	var head [nlHeader]byte
+	binary.NativeEndian.PutUint16(head[4:], kind)
+	binary.NativeEndian.PutUint16(head[6:], unix.NLM_F_REQUEST)
+	b = append(b, head[:]...)
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(number>>8), byte(number))
+	what := uint32(0) // NF_DROP
+	if accept {
+		what = 1 // NF_ACCEPT
+	}
+	b = appendAttr(b, attrVerdictHdr, 8)
+	b = binary.BigEndian.AppendUint32(b, what)
+	return binary.BigEndian.AppendUint32(b, id)
+}
+
+// endMessage writes the length of the message that began at start.
+func endMessage(b []byte, start int) []byte {
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+func appendAttr(b []byte, kind, size int) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(nlaHeader+size))
+	return binary.NativeEndian.AppendUint16(b, uint16(kind))
+}
