@@ -33,9 +33,15 @@ type Config struct {
 	// Negative means never; only a debugger needs that.
 	DeadMan time.Duration
 
-	// Queue is the number of the netfilter queue. Zero means the first free
-	// one from 61440 on.
+	// Queue is the number of the netfilter queue, the first if there are
+	// several. Zero means the first free one from 61440 on.
 	Queue uint16
+
+	// Queues is how many netfilter queues share the work, each with a worker of
+	// its own: at most 16, and no more than processors makes sense. The kernel
+	// spreads pairs of hosts over them, so all connections between two hosts
+	// are with one worker, both directions. Zero means one.
+	Queues int
 
 	// OnEvent is told of each event, from one goroutine, in order. The packet
 	// path never waits for it: when it is slower than the events, some are
@@ -112,10 +118,18 @@ type Pick struct {
 	NewOnly bool
 }
 
+// mostQueues leaves several instances in one namespace queues of their own.
+const mostQueues = 16
+
+func (c *Config) queues() uint16 { return uint16(max(1, c.Queues)) }
+
 // Validate reports what is wrong with c in words for the person who wrote it.
 func (c *Config) Validate() error {
 	if len(c.Rules) == 0 {
 		return fmt.Errorf("%w: no rule", ErrConfig)
+	}
+	if c.Queues < 0 || c.Queues > mostQueues {
+		return fmt.Errorf("%w: %d queues lie outside 0 to %d", ErrConfig, c.Queues, mostQueues)
 	}
 	for i, r := range c.Rules {
 		if err := r.validate(); err != nil {

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -15,10 +16,22 @@ import (
 // to this process unless it is set back in time, and with the process go its
 // sockets, the table, and the queue; TCP then repairs the rest. It fires while
 // the process is stopped (SIGSTOP) too, which no timer of Go's would.
+//
+// It is set back only when all workers have fed it: one that is stuck is enough
+// for the end, whatever the others do.
 type deadMan struct {
-	id    int32
-	limit time.Duration
-	set   time.Duration // when it was last set back
+	id      int32
+	limit   time.Duration
+	workers int32
+	missing atomic.Int32  // how many have not fed it since it was last set back
+	round   atomic.Uint32 // counts how often it was
+}
+
+// portion is what one worker knows of the timer.
+type portion struct {
+	*deadMan
+	round uint32        // the round after the one in which it last fed
+	at    time.Duration // when that was
 }
 
 // sigevent is struct sigevent of timer_create(2) on 64-bit Linux.
@@ -29,10 +42,11 @@ type sigevent struct {
 	_      [48]byte
 }
 
-// newDeadMan starts the timer. A limit that is negative makes one that never
-// fires.
-func newDeadMan(limit time.Duration) (*deadMan, error) {
-	d := &deadMan{limit: limit}
+// newDeadMan starts the timer for so many workers. A limit that is negative
+// makes one that never fires.
+func newDeadMan(limit time.Duration, workers int) (*deadMan, error) {
+	d := &deadMan{limit: limit, workers: int32(workers)}
+	d.missing.Store(d.workers)
 	if limit < 0 {
 		return d, nil
 	}
@@ -44,14 +58,24 @@ func newDeadMan(limit time.Duration) (*deadMan, error) {
 	return d, d.settime(limit)
 }
 
-// feed sets the timer back. now is any clock that grows; the timer is touched
-// at most ten times per limit, so a busy worker may call it for each batch.
-func (d *deadMan) feed(now time.Duration) {
-	if d.limit < 0 || now-d.set < d.limit/10 && d.set != 0 {
+// feed sets the timer back, if the other workers have done so too. now is any
+// clock of the worker that grows; the timer is touched at most ten times per
+// limit, so a busy worker may call it for each batch.
+func (p *portion) feed(now time.Duration) {
+	d := p.deadMan
+	if d.limit < 0 || p.round != 0 && now-p.at < d.limit/10 {
 		return
 	}
-	d.set = now
-	d.settime(d.limit)
+	round := d.round.Load() + 1
+	if p.round == round {
+		return // it waits for others
+	}
+	p.round, p.at = round, now
+	if d.missing.Add(-1) == 0 {
+		d.missing.Store(d.workers) // nobody feeds twice in a round: nobody is here but us
+		d.round.Add(1)
+		d.settime(d.limit)
+	}
 }
 
 func (d *deadMan) settime(limit time.Duration) error {

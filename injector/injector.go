@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,58 +86,21 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, kernel.close()) }()
 
-	var listening sync.WaitGroup
-	silent := make(chan struct{})
-	rep := newReporter(&i.totals.lost)
-	if i.cfg.OnEvent == nil {
-		rep = nil
-	} else {
-		listening.Go(func() { rep.deliver(silent, i.cfg.OnEvent) })
-	}
-	var taps *tap
-	if i.cfg.OnPacket != nil {
-		taps = newTap(&i.totals.unseen)
-		listening.Go(func() { taps.deliver(silent, i.cfg.OnPacket) })
-	}
-	defer listening.Wait()
-	defer close(silent)
-
-	dead, err := newDeadMan(i.cfg.DeadMan)
+	c, err := i.hire(kernel)
 	if err != nil {
 		return err
 	}
-	defer dead.stop()
-	start := time.Now()
-	w := &worker{
-		queue: kernel.queue, sender: kernel.sender, rules: i.rules, seed: i.cfg.Seed,
-		clock: func() time.Duration { return time.Since(start) },
-		dead:  dead, report: rep, tap: taps, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
-		sets:  &tableSets{write: kernel.nft, read: kernel.ask, rules: i.cfg.Rules},
-		flows: newFlowTable(), bySet: i.bySet || !kernel.can.verdictPriority,
-	}
-	w.flows.forgotten = w.forgotten
-	w.tell(record{kind: Ready})
-
-	ended, gone := make(chan error, 1), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(gone)
-		ended <- w.run()
-	}()
-	i.changeable(kernel, func() { w.settle(gone) })
+	defer c.dismiss()
+	i.changeable(kernel, c.settle)
 	select {
-	case err = <-ended: // the queue broke
-		i.changeable(nil, nil)
+	case <-c.gone: // a queue broke
 	case <-ctx.Done():
-		i.changeable(nil, nil)
-		if err = kernel.nft.disarm(); err != nil {
-			i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
-			err = nil
-		}
-		w.stop()
-		err = <-ended
 	}
+	i.changeable(nil, nil)
+	if err := kernel.nft.disarm(); err != nil {
+		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
+	}
+	err = c.stop()
 	i.count(kernel)
 	return errors.Join(err, kernel.nft.remove())
 }
@@ -157,22 +119,14 @@ func (i *Injector) count(k *kernelSide) {
 	i.totals.setFull.Store(full)
 }
 
-// forgotten takes a flow that the worker no longer knows out of the one kernel
-// set that does not forget by itself.
-func (w *worker) forgotten(e *entry) {
-	if e.captured && !e.superseded {
-		w.change(e, sigForget, func() {})
-	}
-}
-
 // kernelSide is all that a run holds open in the kernel.
 type kernelSide struct {
-	can    capabilities
-	nft    *applier // owns the table
-	ask    *applier // reads sets beside it
-	queue  *nfqueue
-	sender *rawSender
-	rules  *ruleset
+	can     capabilities
+	nft     *applier     // owns the table
+	ask     *applier     // reads sets beside it
+	queues  []*nfqueue   // one a worker
+	senders []*rawSender // one a worker
+	rules   *ruleset
 }
 
 // open acquires everything and puts the rules in, in the order that leaves no
@@ -196,16 +150,21 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if k.ask, err = openNftables(i.cfg.NetNS); err != nil {
 		return k, err
 	}
-	if k.sender, err = openSender(i.cfg.NetNS); err != nil {
+	for range i.cfg.queues() {
+		s, err := openSender(i.cfg.NetNS)
+		if err != nil {
+			return k, err
+		}
+		k.senders = append(k.senders, s)
+	}
+	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), copies(&i.cfg)); err != nil {
 		return k, err
 	}
-	if k.queue, err = openQueue(i.cfg.NetNS, i.cfg.Queue, copies(&i.cfg)); err != nil {
-		return k, err
-	}
-	i.queue.Store(uint32(k.queue.number))
-	i.cfg.Logger.Info("queue bound", "number", k.queue.number, "length", queueLen, "buffer", k.queue.buffer)
+	number := k.queues[0].number
+	i.queue.Store(uint32(number))
+	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", queueLen, "buffer", k.queues[0].buffer)
 	k.nft.nftQueue, k.nft.owned = k.can.nftQueue, k.can.tableOwner
-	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), k.queue.number)
+	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number)
 	if err = k.nft.apply(k.rules); err != nil {
 		return k, err
 	}
@@ -213,18 +172,18 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	return k, nil
 }
 
-// close gives everything back, the queue last but for the connection that owns
+// close gives everything back, the queues last but for the connection that owns
 // the table.
 func (k *kernelSide) close() error {
 	var errs []error
 	if k.ask != nil {
 		errs = append(errs, k.ask.close())
 	}
-	if k.sender != nil {
-		errs = append(errs, k.sender.close())
+	for _, s := range k.senders {
+		errs = append(errs, s.close())
 	}
-	if k.queue != nil {
-		errs = append(errs, k.queue.close())
+	for _, q := range k.queues {
+		errs = append(errs, q.close())
 	}
 	if k.nft != nil {
 		errs = append(errs, k.nft.close())

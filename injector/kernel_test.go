@@ -145,13 +145,26 @@ func TestSetsByVerdict(t *testing.T) {
 func startInjector(t *testing.T, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
 	t.Helper()
 	ready := make(chan struct{})
-	cfg.NetNS = ns
-	cfg.DeadMan = -1 // a debugger may stop a test
 	cfg.OnEvent = func(ev Event) {
 		if ev.Kind == Ready {
 			close(ready)
 		}
 	}
+	cfg.NetNS = ns
+	return runInjector(t, bySet, cfg, ready)
+}
+
+// startInjectorWith does the same for a test that listens itself, and closes
+// ready when it hears that.
+func startInjectorWith(t *testing.T, ns *os.File, cfg Config, tell func(Event), ready chan struct{}) (*Injector, func()) {
+	t.Helper()
+	cfg.NetNS, cfg.OnEvent = ns, tell
+	return runInjector(t, false, cfg, ready)
+}
+
+func runInjector(t *testing.T, bySet bool, cfg Config, ready chan struct{}) (*Injector, func()) {
+	t.Helper()
+	cfg.DeadMan = -1 // a debugger may stop a test
 	inj, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -75,24 +75,38 @@ type copying struct {
 	super bool // uncut where they stand for several segments (NFQA_CFG_F_GSO)
 }
 
-// openQueue binds the queue of that number in the namespace, or the first free
-// one if number is 0.
-func openQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
+// openQueues binds n queues in a row in the namespace, from the given number on,
+// or where the first n free ones in a row are if that is 0.
+func openQueues(netns *os.File, number, n uint16, how copying) ([]*nfqueue, error) {
 	first, last := number, number
 	if number == 0 {
-		first, last = firstQueue, lastQueue
+		first, last = firstQueue, lastQueue+1-n
 	}
 	var err error
-	for n := first; n <= last; n++ {
-		var q *nfqueue
-		if q, err = bindQueue(netns, n, how); err == nil {
-			return q, nil
+	for at := first; at <= last; at++ {
+		var qs []*nfqueue
+		if qs, err = bindQueues(netns, at, n, how); err == nil {
+			return qs, nil
 		}
-		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) || n == last {
+		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) {
 			break
 		}
 	}
 	return nil, fmt.Errorf("bind netfilter queue: %w", explain(err))
+}
+
+func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
+	for i := range n {
+		q, err := bindQueue(netns, number+i, how)
+		if err != nil {
+			for _, q := range qs {
+				q.close()
+			}
+			return nil, err
+		}
+		qs = append(qs, q)
+	}
+	return qs, nil
 }
 
 func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {

@@ -6,10 +6,11 @@ import "testing"
 // the kernel, however many a batch has: it refuses a message that is larger
 // than the socket's send buffer, and then every packet in it hangs.
 func TestManyLargeVerdicts(t *testing.T) {
-	q, err := openQueue(inKernel(t), 0, copying{})
+	qs, err := openQueues(inKernel(t), 0, 1, copying{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	q := qs[0]
 	defer q.close()
 	for _, size := range []int{1500, 60_000, 0xffff - nlaHeader} {
 		for id := range uint32(2 * batchSize) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 )
 
 // applier puts a ruleset into the kernel and keeps it there. Its netlink
@@ -20,6 +21,7 @@ import (
 type applier struct {
 	mu       sync.Mutex // serialises the use of conn
 	conn     *nftables.Conn
+	netlink  *netlink.Conn // beneath conn
 	table    *nftables.Table
 	sets     map[string]*nftables.Set
 	chains   map[string]*nftables.Chain
@@ -27,10 +29,18 @@ type applier struct {
 	owned    bool // the table dies with the connection
 }
 
+// nftBuffer holds the largest batch: a target of a thousand ends.
+const nftBuffer = 8 << 20
+
 // openNftables connects to nftables in the namespace, nil being the caller's
 // own. It installs nothing.
 func openNftables(netns *os.File) (*applier, error) {
-	opts := []nftables.ConnOption{nftables.AsLasting()}
+	a := &applier{sets: map[string]*nftables.Set{}, chains: map[string]*nftables.Chain{}}
+	opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		a.netlink = c
+		// With a hand of ours on the socket the library leaves its size to us.
+		return errors.Join(c.SetReadBuffer(nftBuffer), c.SetWriteBuffer(nftBuffer))
+	})}
 	if netns != nil {
 		opts = append(opts, nftables.WithNetNSFd(int(netns.Fd())))
 	}
@@ -38,7 +48,8 @@ func openNftables(netns *os.File) (*applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", explain(err))
 	}
-	return &applier{conn: conn, sets: map[string]*nftables.Set{}, chains: map[string]*nftables.Chain{}}, nil
+	a.conn = conn
+	return a, nil
 }
 
 // apply installs rs in one batch: either all of it is there afterwards, or
@@ -64,6 +75,19 @@ func (a *applier) apply(rs *ruleset) error {
 	}
 	if err := a.conn.Flush(); err != nil {
 		return fmt.Errorf("install table %s: %w", rs.table, explain(err))
+	}
+	return a.tuneSets(rs)
+}
+
+// tuneSets has the kernel look through the sets less often than it would.
+func (a *applier) tuneSets(rs *ruleset) error {
+	for _, s := range rs.sets {
+		if s.timeout == 0 {
+			continue
+		}
+		if err := a.setGCInterval(a.sets[s.name]); err != nil {
+			return explain(err)
+		}
 	}
 	return nil
 }
@@ -225,7 +249,7 @@ func (a *applier) counts(rs *ruleset) (queued, full uint64, err error) {
 			switch r[len(r)-1] {
 			case count{full: true}:
 				full += n
-			case statement(enqueue{rs.queue}):
+			case statement(rs.to):
 				queued += n
 			}
 		}

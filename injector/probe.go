@@ -69,7 +69,7 @@ func unlessDenied(err error, f Feature) Feature {
 
 func enqueueWith(netns *os.File, nftQueue bool) (bool, error) {
 	a := &applier{nftQueue: nftQueue}
-	err := tryTable(netns, 0, a.exprs(rule{isTCP{}, enqueue{firstQueue}}))
+	err := tryTable(netns, 0, a.exprs(rule{isTCP{}, enqueue{firstQueue, 1}}))
 	return err == nil, err
 }
 
@@ -156,9 +156,9 @@ func Probe() []Feature {
 		Remedy: "load the module nft_queue, or xt_NFQUEUE and nft_compat (CONFIG_NFT_QUEUE, or CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT)",
 	}))
 	fs = append(fs, probeOpen("queue socket", "packets can be received and judged", func() error {
-		q, err := openQueue(nil, 0, copying{})
+		qs, err := openQueues(nil, 0, 1, copying{})
 		if err == nil {
-			err = q.close()
+			err = qs[0].close()
 		}
 		return err
 	}, "load the module nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)"))

@@ -33,8 +33,8 @@ type record struct {
 	note           faults.Note
 }
 
-func newReporter(lost *atomic.Uint64) *reporter {
-	return &reporter{bell: make(chan struct{}, 1), lost: lost}
+func newReporter(bell chan struct{}, lost *atomic.Uint64) *reporter {
+	return &reporter{bell: bell, lost: lost}
 }
 
 // put adds a record. Only one goroutine may call it.
@@ -52,25 +52,55 @@ func (r *reporter) put(rec record) {
 	}
 }
 
-// deliver hands records to tell until done is closed, and then those that are
-// left.
-func (r *reporter) deliver(done <-chan struct{}, tell func(Event)) {
-	for {
+// oldest returns the time of the oldest record in the ring.
+func (r *reporter) oldest() (time.Time, bool) {
+	n := r.read.Load()
+	if n == r.write.Load() {
+		return time.Time{}, false
+	}
+	return r.ring[n%ringSize].at, true
+}
+
+// take removes the oldest record and hands it to tell.
+func (r *reporter) take(tell func(Event)) {
+	n := r.read.Load()
+	ev := r.ring[n%ringSize].event()
+	r.read.Store(n + 1)
+	tell(ev)
+}
+
+// ring is what a worker writes for another goroutine to read.
+type ring[T any] interface {
+	oldest() (time.Time, bool)
+	take(tell func(T))
+}
+
+// deliver hands what comes into the rings of all workers to tell, the oldest
+// first, until done is closed, and then what is left. The rings ring the bell.
+func deliver[T any](rings []ring[T], bell, done <-chan struct{}, tell func(T)) {
+	for ended := false; !ended; {
 		select {
-		case <-r.bell:
-			r.drain(tell)
+		case <-bell:
 		case <-done:
-			r.drain(tell)
-			return
+			ended = true
 		}
+		drain(rings, tell)
 	}
 }
 
-func (r *reporter) drain(tell func(Event)) {
-	for n := r.read.Load(); n < r.write.Load(); n++ {
-		ev := r.ring[n%ringSize].event()
-		r.read.Store(n + 1)
-		tell(ev)
+func drain[T any](rings []ring[T], tell func(T)) {
+	for {
+		var first ring[T]
+		var at time.Time
+		for _, r := range rings {
+			if t, ok := r.oldest(); ok && (first == nil || t.Before(at)) {
+				first, at = r, t
+			}
+		}
+		if first == nil {
+			return
+		}
+		first.take(tell)
 	}
 }
 

@@ -66,7 +66,8 @@ const (
 // ruleset is a table: its sets and chains in the order they are made.
 type ruleset struct {
 	table  string
-	queue  uint16
+	queue  uint16  // the first queue
+	to     enqueue // how packets reach it and the others
 	sets   []set
 	chains []chain
 }
@@ -91,9 +92,9 @@ type rule []statement
 
 func (c *chain) add(s ...statement) { c.rules = append(c.rules, s) }
 
-// newRuleset compiles the rules of a Config. queue is the number of the queue.
+// newRuleset compiles the rules of a Config. queue is the number of the first queue.
 func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
-	rs := &ruleset{table: table, queue: queue}
+	rs := &ruleset{table: table, queue: queue, to: enqueue{queue, cfg.queues()}}
 	judge, later := chain{name: "judge"}, chain{name: "later"}
 	for _, c := range []*chain{&judge, &later} {
 		c.add(priorityIs(ownSign), verdict("accept"))
@@ -106,7 +107,7 @@ func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	}
 	var sub []chain
 	for i := range cfg.Rules {
-		r := compiled{cfg: &cfg.Rules[i], n: i, queue: queue, diverts: diversion(cfg.Rules[i].Faults)}
+		r := compiled{cfg: &cfg.Rules[i], n: i, to: rs.to, diverts: diversion(cfg.Rules[i].Faults)}
 		sub = append(sub, r.compile(rs)...)
 		judge.add(verdict(fmt.Sprintf("jump judge%d", i)))
 		later.add(verdict(fmt.Sprintf("jump later%d", i)))
@@ -177,7 +178,7 @@ func copies(cfg *Config) copying {
 type compiled struct {
 	cfg     *Rule
 	n       int
-	queue   uint16
+	to      enqueue
 	diverts faults.Diversion
 }
 
@@ -281,7 +282,7 @@ func (r *compiled) dispatch(c *chain, what string, v6 bool) bool {
 // judge decides whether user space must see the packet.
 func (r *compiled) judge(v6 bool) chain {
 	c := chain{name: r.name("judge", v6)}
-	d, queue := r.diverts, enqueue{r.queue}
+	d, queue := r.diverts, r.to
 	for _, mirror := range []bool{false, true} {
 		c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, count{}, queue)
 	}
@@ -388,7 +389,7 @@ func (rs *ruleset) String() string {
 	for _, s := range rs.sets {
 		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), setSize)
 		if s.timeout != 0 {
-			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n", nftDuration(s.timeout))
+			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t\tgc-interval %s\n", nftDuration(s.timeout), nftDuration(gcInterval(s.timeout)))
 		} else {
 			fmt.Fprintf(&b, "\t\tflags dynamic\n")
 		}

@@ -34,7 +34,11 @@ type (
 	verdict       string // accept, drop, return, jump X, goto X
 	longerThan    int
 	count         struct{ full bool }
-	enqueue       struct{ queue uint16 }
+
+	// enqueue hands packets to one of total queues from the first on, by a hash
+	// of both addresses that does not mind their order (nfqueue_hash): both
+	// directions of a flow reach the same one.
+	enqueue struct{ first, total uint16 }
 
 	// addrIs matches the source or destination address.
 	addrIs struct {
@@ -145,7 +149,12 @@ func (clearSignals) nft() string {
 func (s longerThan) nft() string { return fmt.Sprintf("meta length > %d", int(s)) }
 func (s verdict) nft() string    { return string(s) }
 func (count) nft() string        { return "counter" }
-func (s enqueue) nft() string    { return fmt.Sprintf("queue flags bypass to %d", s.queue) }
+func (s enqueue) nft() string {
+	if s.total > 1 {
+		return fmt.Sprintf("queue flags bypass to %d-%d", s.first, s.first+s.total-1)
+	}
+	return fmt.Sprintf("queue flags bypass to %d", s.first)
+}
 func (s addrIs) nft() string {
 	text := s.prefix.Masked().String()
 	if s.prefix.IsSingleIP() {
@@ -278,10 +287,10 @@ func (count) exprs(*applier) []expr.Any { return []expr.Any{&expr.Counter{}} }
 // number, how many, flags, all host-endian uint16, padded to 8 bytes.
 func (s enqueue) exprs(a *applier) []expr.Any {
 	if a.nftQueue {
-		return []expr.Any{&expr.Queue{Num: s.queue, Total: 1, Flag: expr.QueueFlagBypass}}
+		return []expr.Any{&expr.Queue{Num: s.first, Total: s.total, Flag: expr.QueueFlagBypass}}
 	}
 	info := xt.Unknown{}
-	for _, v := range []uint16{s.queue, 1, 1, 0} {
+	for _, v := range []uint16{s.first, s.total, 1, 0} {
 		info = append(info, binaryutil.NativeEndian.PutUint16(v)...)
 	}
 	return []expr.Any{&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}}

@@ -52,8 +52,8 @@ type tapped struct {
 	noted          int
 }
 
-func newTap(lost *atomic.Uint64) *tap {
-	return &tap{bytes: make([]byte, tapBytes), bell: make(chan struct{}, 1), lost: lost}
+func newTap(bell chan struct{}, lost *atomic.Uint64) *tap {
+	return &tap{bytes: make([]byte, tapBytes), bell: bell, lost: lost}
 }
 
 // about says what the following packets are about: what a fault decided.
@@ -111,27 +111,22 @@ func (t *tap) put(f *entry, fate Fate, hook uint8, delay time.Duration, pkt []by
 	}
 }
 
-// deliver hands packets to tell until done is closed, and then those that are
-// left.
-func (t *tap) deliver(done <-chan struct{}, tell func(Packet)) {
-	for {
-		select {
-		case <-t.bell:
-			t.drain(tell)
-		case <-done:
-			t.drain(tell)
-			return
-		}
+// oldest returns the time of the oldest packet in the ring.
+func (t *tap) oldest() (time.Time, bool) {
+	n := t.read.Load()
+	if n == t.write.Load() {
+		return time.Time{}, false
 	}
+	return t.recs[n%tapPackets].at, true
 }
 
-func (t *tap) drain(tell func(Packet)) {
-	for n := t.read.Load(); n < t.write.Load(); n++ {
-		rec := &t.recs[n%tapPackets]
-		tell(rec.packet(t.bytes))
-		t.freed.Store(rec.end)
-		t.read.Store(n + 1)
-	}
+// take removes the oldest packet and hands it to tell.
+func (t *tap) take(tell func(Packet)) {
+	n := t.read.Load()
+	rec := &t.recs[n%tapPackets]
+	tell(rec.packet(t.bytes))
+	t.freed.Store(rec.end)
+	t.read.Store(n + 1)
 }
 
 func (rec *tapped) packet(ring []byte) Packet {

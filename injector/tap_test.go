@@ -21,9 +21,9 @@ type seen struct {
 func tapBench(t testing.TB, rules ...Rule) (b *bench, look func() []seen) {
 	t.Helper()
 	b = newBench(t, rules...)
-	b.tap = newTap(&b.totals.unseen)
+	b.tap = newTap(make(chan struct{}, 1), &b.totals.unseen)
 	return b, func() (all []seen) {
-		b.tap.drain(func(p Packet) {
+		drain([]ring[Packet]{b.tap}, func(p Packet) {
 			p.Bytes, p.Notes = bytes.Clone(p.Bytes), append([]faults.Note(nil), p.Notes...)
 			all = append(all, seen{p, p.Comment()})
 		})
@@ -99,7 +99,7 @@ func TestTapShowsChosenOnly(t *testing.T) {
 // each is whole and that what finds no room is counted.
 func TestTapNeverTears(t *testing.T) {
 	var lost atomic.Uint64
-	tp, f := newTap(&lost), &entry{}
+	tp, f := newTap(make(chan struct{}, 1), &lost), &entry{}
 	f.Client, f.Server = client, server
 	sent, got := uint64(0), uint64(0)
 	for round := range 40 {
@@ -107,7 +107,7 @@ func TestTapNeverTears(t *testing.T) {
 			tp.put(f, Passed, forward, 0, bytes.Repeat([]byte{byte(sent)}, 1+(i*7919+round)%65535))
 			sent++
 		}
-		tp.drain(func(p Packet) {
+		drain([]ring[Packet]{tp}, func(p Packet) {
 			got++
 			if n := bytes.Count(p.Bytes, p.Bytes[:1]); n != len(p.Bytes) {
 				t.Fatalf("packet of %d bytes has %d of its own", len(p.Bytes), n)
@@ -144,7 +144,7 @@ func TestTapAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a packet, want none", n)
 	}
-	b.tap.drain(none)
+	drain([]ring[Packet]{b.tap}, none)
 }
 
 // TestDescribe holds the words for packets.

@@ -19,7 +19,7 @@ type worker struct {
 	rules  []*ruleState
 	seed   uint64
 	clock  func() time.Duration // since the rules went in
-	dead   *deadMan
+	dead   portion
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
 	totals *totals

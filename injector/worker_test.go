@@ -66,9 +66,9 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
-	dead, _ := newDeadMan(-1)
+	dead, _ := newDeadMan(-1, 1)
 	b.worker = &worker{
-		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: dead, totals: &totals{}, changes: new(atomic.Uint32),
+		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: portion{deadMan: dead}, totals: &totals{}, changes: new(atomic.Uint32),
 		clock: func() time.Duration { return b.now }, flows: newFlowTable(), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten

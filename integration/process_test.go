@@ -30,6 +30,7 @@ func play() {
 	case "stuck":
 		inj, err := injector.New(injector.Config{
 			Rules:   []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
+			Queues:  2, // one worker is enough
 			OnEvent: func(ev injector.Event) { fmt.Printf("{\"event\":%q}\n", ev.Kind) },
 		})
 		if err == nil {

@@ -1,0 +1,109 @@
+package injector
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// crew is the workers of a run, one a queue, and the goroutines that tell what
+// they report.
+type crew struct {
+	workers   []*worker
+	working   sync.WaitGroup
+	listening sync.WaitGroup
+	silent    chan struct{} // closed when nothing more will be reported
+	dead      *deadMan
+
+	mu   sync.Mutex
+	err  error         // what the workers ended with
+	gone chan struct{} // closed when the first has ended
+}
+
+// hire puts a worker behind each queue and sets them to work, each on a thread
+// of its own.
+func (i *Injector) hire(k *kernelSide) (*crew, error) {
+	c := &crew{silent: make(chan struct{}), gone: make(chan struct{})}
+	var err error
+	if c.dead, err = newDeadMan(i.cfg.DeadMan, len(k.queues)); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	var events []ring[Event]
+	var packets []ring[Packet]
+	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
+	for n, q := range k.queues {
+		w := &worker{
+			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed,
+			clock: func() time.Duration { return time.Since(start) },
+			dead:  portion{deadMan: c.dead}, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
+			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.cfg.Rules},
+			flows: newFlowTable(), bySet: i.bySet || !k.can.verdictPriority,
+		}
+		w.flows.forgotten = w.forgotten
+		if i.cfg.OnEvent != nil {
+			w.report = newReporter(eventBell, &i.totals.lost)
+			events = append(events, w.report)
+		}
+		if i.cfg.OnPacket != nil {
+			w.tap = newTap(packetBell, &i.totals.unseen)
+			packets = append(packets, w.tap)
+		}
+		c.workers = append(c.workers, w)
+	}
+	if events != nil {
+		c.listening.Go(func() { deliver(events, eventBell, c.silent, i.cfg.OnEvent) })
+	}
+	if packets != nil {
+		c.listening.Go(func() { deliver(packets, packetBell, c.silent, i.cfg.OnPacket) })
+	}
+	c.workers[0].tell(record{kind: Ready})
+	var once sync.Once
+	for _, w := range c.workers {
+		c.working.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			defer once.Do(func() { close(c.gone) })
+			if err := w.run(); err != nil {
+				c.mu.Lock()
+				c.err = errors.Join(c.err, err)
+				c.mu.Unlock()
+			}
+		})
+	}
+	return c, nil
+}
+
+// settle waits until the verdicts that the workers have given so far have left,
+// or the workers are gone.
+func (c *crew) settle() {
+	for _, w := range c.workers {
+		w.settle(c.gone)
+	}
+}
+
+// stop lets the workers empty their queues, waits for them, and returns what
+// they ended with.
+func (c *crew) stop() error {
+	for _, w := range c.workers {
+		w.stop()
+	}
+	c.working.Wait()
+	return c.err
+}
+
+// dismiss waits until everything reported is told. The workers have ended.
+func (c *crew) dismiss() {
+	close(c.silent)
+	c.listening.Wait()
+	c.dead.stop()
+}
+
+// forgotten takes a flow that the worker no longer knows out of the one kernel
+// set that does not forget by itself.
+func (w *worker) forgotten(e *entry) {
+	if e.captured && !e.superseded {
+		w.change(e, sigForget, func() {})
+	}
+}

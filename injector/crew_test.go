@@ -1,0 +1,90 @@
+package injector
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
+)
+
+// TestQueuesKeepFlowsTogether holds that with several queues each connection is
+// with one worker, both directions: it is counted once and seen whole.
+func TestQueuesKeepFlowsTogether(t *testing.T) {
+	ns := inKernel(t)
+	var mu sync.Mutex
+	ordinals := map[uint64]int{}
+	ready := make(chan struct{})
+	inj, stop := startInjectorWith(t, ns, Config{
+		Queues: 4,
+		Rules:  []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
+	}, func(ev Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch ev.Kind {
+		case Ready:
+			close(ready)
+		case Chosen:
+			ordinals[ev.Ordinal]++
+		}
+	}, ready)
+	const pairs, lines = 16, 10
+	for i := range pairs { // each pair of addresses has a hash of its own
+		talk(t, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + i)}), 5432), lines)
+	}
+	talk(t, netip.MustParseAddrPort("[::1]:5432"), lines)
+	stop()
+	s := inj.Stats()
+	if s.Rules[0].Chosen != pairs+1 || s.Rules[0].Flows != pairs+1 || s.Overruns != 0 {
+		t.Errorf("%+v, want %d connections, each once", s.Rules[0], pairs+1)
+	}
+	if min := uint64((pairs + 1) * 2 * lines); s.Diverted < min {
+		t.Errorf("%d packets judged, want %d at least", s.Diverted, min)
+	}
+	for n := range uint64(pairs + 1) {
+		if ordinals[n] != 1 {
+			t.Errorf("ordinal %d was given %d times", n, ordinals[n])
+		}
+	}
+}
+
+// TestDeadManWantsAll holds that the timer is set back only after every worker
+// has fed it.
+func TestDeadManWantsAll(t *testing.T) {
+	d, err := newDeadMan(time.Hour, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.stop()
+	ps := []*portion{{deadMan: d}, {deadMan: d}, {deadMan: d}}
+	feed := func(who, at int) string {
+		before := d.round.Load()
+		ps[who].feed(time.Duration(at) * time.Hour)
+		return fmt.Sprint(d.round.Load() - before)
+	}
+	for i, step := range []struct {
+		who, at int
+		want    string
+	}{{0, 1, "0"}, {0, 2, "0"}, {1, 2, "0"}, {0, 3, "0"}, {1, 3, "0"}, {2, 3, "1"}, {2, 3, "0"}, {1, 4, "0"}, {0, 4, "0"}, {2, 4, "1"}} {
+		if got := feed(step.who, step.at); got != step.want {
+			t.Errorf("step %d: the timer was set back %s times, want %s", i, got, step.want)
+		}
+	}
+	var left unix.ItimerSpec
+	if err := d.left(&left); err != nil || left.Value.Sec < 3500 {
+		t.Errorf("the timer has %v s left, %v", left.Value.Sec, err)
+	}
+}
+
+// left reads how long the timer has to go.
+func (d *deadMan) left(spec *unix.ItimerSpec) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_GETTIME, uintptr(d.id), uintptr(unsafe.Pointer(spec)), 0)
+	if errno != 0 {
+		return fmt.Errorf("timer_gettime: %w", errno)
+	}
+	return nil
+}
