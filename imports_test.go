@@ -24,7 +24,8 @@ func TestImports(t *testing.T) {
 		"injector":         {"faults", "faults/packet"},
 		"injector/pcap":    {"injector"},
 		"cli/report":       {},
-		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "integration/lab", "integration/demo"},
+		"cli/scenario":     {"faults"},
+		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/scenario", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}

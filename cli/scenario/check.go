@@ -1,0 +1,199 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// check holds a document against the schema and says what is wrong in words.
+func (l *Language) check(d *document) Problems {
+	err := l.compiled().Validate(d.tree)
+	var bad *jsonschema.ValidationError
+	if !errors.As(err, &bad) {
+		return nil
+	}
+	var ps Problems
+	l.collect(d, bad, &ps)
+	return ps.sorted()
+}
+
+// sorted puts the problems in the order of the file and drops what is said
+// twice.
+func (ps Problems) sorted() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return slices.Compact(ps)
+}
+
+// collect gathers the errors that have no cause of their own. A choice between
+// forms is judged as a whole.
+func (l *Language) collect(d *document, e *jsonschema.ValidationError, ps *Problems) {
+	if _, choice := e.ErrorKind.(*kind.OneOf); choice {
+		*ps = append(*ps, d.problem(d.at(e.InstanceLocation), display(e.InstanceLocation), "a probe is exactly one of http, tcp and command"))
+		return
+	}
+	for _, c := range e.Causes {
+		l.collect(d, c, ps)
+	}
+	if len(e.Causes) == 0 {
+		*ps = append(*ps, l.explain(d, e)...)
+	}
+}
+
+// explain says one error of the schema in words.
+func (l *Language) explain(d *document, e *jsonschema.ValidationError) Problems {
+	path := e.InstanceLocation
+	schema, name := l.find(e.SchemaURL)
+	say := func(format string, args ...any) Problems {
+		return Problems{d.problem(d.at(path), display(path), format, args...)}
+	}
+	got := d.look(path)
+	switch k := e.ErrorKind.(type) {
+	case *kind.AdditionalProperties:
+		return l.unknown(d, path, schema, k.Properties)
+	case *kind.Required:
+		names := make([]string, len(k.Missing))
+		for i, m := range k.Missing {
+			names[i] = fmt.Sprintf("%q", m)
+		}
+		return say("%s is missing", strings.Join(names, " and "))
+	case *kind.Type, *kind.Pattern:
+		if name == "duration" {
+			if _, err := faults.ParseDuration(text(got)); err != nil && isScalar(got) {
+				return say("%v", err)
+			}
+			return say("%s; it must be a duration, such as 300s, 5m or 1h30m", describe(got))
+		}
+		if t, ok := k.(*kind.Type); ok {
+			return say("%s; it must be %s", describe(got), wanted(t.Want))
+		}
+		return say("%s does not fit: %s", describe(got), schema["description"])
+	case *kind.Enum:
+		var names []string
+		for _, w := range k.Want {
+			if w != "" {
+				names = append(names, fmt.Sprint(w))
+			}
+		}
+		return say("%s is none of %s%s", describe(got), strings.Join(names, ", "), faults.DidYouMean(text(got), names))
+	case *kind.Minimum:
+		return say("%s is less than %s", text(got), k.Want.RatString())
+	case *kind.Maximum:
+		return say("%s is more than %s", text(got), k.Want.RatString())
+	case *kind.MinItems, *kind.MinLength, *kind.MinProperties:
+		return say("it is empty")
+	case *kind.MaxProperties:
+		return say("it names %d faults; one entry has one, or a SPEC with several", k.Got)
+	case *kind.UniqueItems:
+		return say("something is here twice")
+	}
+	return say("%v", e)
+}
+
+// unknown reports keys that have no meaning, each with the nearest that has.
+func (l *Language) unknown(d *document, path []string, schema map[string]any, keys []string) Problems {
+	properties, _ := schema["properties"].(map[string]any)
+	names := make([]string, 0, len(properties))
+	for n := range properties {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	var ps Problems
+	for _, key := range keys {
+		at := append(slices.Clone(path), key)
+		what := "key"
+		if len(path) == 3 && path[0] == "faults" && path[2] == "fault" {
+			what = "fault"
+		}
+		p := d.problem(d.keyAt(at), display(path), "unknown %s %q%s", what, key, faults.DidYouMean(key, names))
+		if len(names) > 0 {
+			p.Advice = "There are " + strings.Join(names, ", ") + "."
+		} else {
+			p.Advice = "It takes no settings."
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// find returns a part of the schema by its address, and its name if it is a
+// definition.
+func (l *Language) find(address string) (schema map[string]any, name string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, ""
+	}
+	parts := strings.Split(strings.TrimPrefix(u.Fragment, "/"), "/")
+	at := l.tree
+	for _, p := range parts {
+		p = strings.NewReplacer("~1", "/", "~0", "~").Replace(p)
+		below, ok := at[p].(map[string]any)
+		if !ok {
+			break
+		}
+		at = below
+	}
+	if len(parts) == 2 && parts[0] == "$defs" {
+		name = parts[1]
+	}
+	return at, name
+}
+
+func isScalar(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any, nil:
+		return false
+	}
+	return true
+}
+
+// text writes a scalar as people type it.
+func text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case nil:
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// describe names a value in an error.
+func describe(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		return "this is a mapping"
+	case []any:
+		return "this is a list"
+	case nil:
+		return "there is no value"
+	case string:
+		return fmt.Sprintf("%q", v)
+	}
+	return fmt.Sprint(v)
+}
+
+// wanted names the types that a schema takes.
+func wanted(types []string) string {
+	var all []string
+	for _, w := range [][2]string{
+		{"string", "a text"}, {"number", "a number"}, {"integer", "a whole number"}, {"boolean", "true or false"},
+		{"array", "a list"}, {"object", "a mapping"},
+	} {
+		if slices.Contains(types, w[0]) {
+			all = append(all, w[1])
+		}
+	}
+	return strings.Join(all, " or ")
+}

@@ -1,0 +1,82 @@
+package scenario
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+//go:embed page.md
+var prose string
+
+// Page writes the docs page: prose, an example, and every key of the schema.
+func (l *Language) Page(w io.Writer, example string) {
+	fmt.Fprint(w, strings.Replace(prose, "EXAMPLE", example, 1))
+	l.table(w, "The file", l.tree, keysInOrder())
+	defs := l.tree["$defs"].(map[string]any)
+	for _, def := range []string{"step", "target", "pulse", "ramp", "probe", "http", "tcp", "abort"} {
+		schema := defs[def].(map[string]any)
+		keys := keysInOrder("$defs", def)
+		if def == "target" {
+			for _, word := range l.words {
+				keys = append(keys, word.Name)
+			}
+		}
+		l.table(w, schema["title"].(string), schema, keys)
+	}
+}
+
+func (l *Language) table(w io.Writer, title string, schema map[string]any, keys []string) {
+	required, _ := schema["required"].([]any)
+	fmt.Fprintf(w, "\n### %s\n\n| key | default | |\n|---|---|---|\n", title)
+	for _, k := range keys {
+		p := schema["properties"].(map[string]any)[k].(map[string]any)
+		value := ""
+		switch d := p["default"]; {
+		case d != nil:
+			value = fmt.Sprint(d)
+		case slices.Contains(required, any(k)):
+			value = "required"
+		}
+		fmt.Fprintf(w, "| `%s` | %s | %s |\n", k, cell(value), cell(fmt.Sprint(p["description"])))
+	}
+}
+
+// cell keeps a text inside its cell of a table.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// keysInOrder lists the properties of a part of the outline as they stand
+// there: a map of Go forgets that. JSON is YAML.
+func keysInOrder(path ...string) []string {
+	f, err := parser.ParseBytes(outline, 0)
+	if err != nil {
+		panic(fmt.Sprintf("schema.json: %v", err)) // unreachable: a test reads it
+	}
+	at := f.Docs[0].Body
+	for _, step := range append(path, "properties") {
+		at = below(at, step)
+	}
+	var keys []string
+	if m, ok := at.(*ast.MappingNode); ok {
+		for _, e := range m.Values {
+			keys = append(keys, e.Key.GetToken().Value)
+		}
+	}
+	return keys
+}
+
+func below(n ast.Node, key string) ast.Node {
+	if m, ok := n.(*ast.MappingNode); ok {
+		for _, e := range m.Values {
+			if e.Key.GetToken().Value == key {
+				return e.Value
+			}
+		}
+	}
+	return nil
+}
