@@ -33,7 +33,7 @@ bench: ## the micro-benchmarks of the packet path
 	$(GO) test -run '^$$' -bench . -benchmem ./faults/... ./injector/...
 
 docs: ## the pages that are made from the code
-	$(GO) test ./cli -run TestCataloguePage -update
+	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
 	$(GO) test ./integration/clients -count=1 -update
 
 cover: ## coverage of everything by everything

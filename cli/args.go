@@ -17,8 +17,8 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 		return args, nil
 	}
 	cmd := app.Command(args[1])
-	if cmd == nil || len(cmd.Subcommands) == 0 {
-		return args, nil
+	if cmd == nil || !takesFault(cmd) {
+		return flagsFirst(cmd, args)
 	}
 	flags, words, tail, err := sortArgs(cmd, args[2:])
 	if err != nil {
@@ -48,6 +48,22 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 	}
 	return append(append(out, flags...), tail...), nil
 }
+
+// flagsFirst puts the flags of a command's subcommand before its other words.
+func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
+	if cmd == nil || len(args) < 3 || cmd.Command(args[2]) == nil {
+		return args, nil
+	}
+	flags, words, tail, err := sortArgs(cmd.Command(args[2]), args[3:])
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(args[:3], flags, words, tail), nil
+}
+
+// takesFault reports whether a command is followed by a FAULT: its subcommands
+// are the faults of the catalogue.
+func takesFault(cmd *cli.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
 
 func usageErrorf(cmd *cli.Command, err error) error {
 	return usageError("%s: %w", cmd.Name, err).hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
@@ -127,7 +143,7 @@ func promote(flags []string) (rest, words []string) {
 // wantsEvents reports whether the command line asks for a stream of events,
 // even if it cannot be parsed.
 func wantsEvents(args []string, getenv func(string) string) bool {
-	if len(args) < 2 || args[1] != "inject" {
+	if len(args) < 2 || args[1] != "inject" && args[1] != "scenario" {
 		return false
 	}
 	for i, a := range args {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/demo"
@@ -44,6 +45,7 @@ type host struct {
 	local   func() []netip.Addr // addresses of this network namespace
 	cgroup  func(name string) (*injector.Cgroup, error)
 
+	ask       func(context.Context, *scenario.Probe) error // tries a probe once
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
@@ -58,6 +60,8 @@ type session interface {
 	Run(ctx context.Context) error
 	Stats() injector.Snapshot
 	Ruleset() string
+	SetShare(rule int, share float64) error
+	Retarget(rule int, m injector.Matcher) error
 }
 
 // Main runs faultctl with the given arguments, the program's name first, and
@@ -84,6 +88,7 @@ func thisHost() *host {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
 		local: localAddrs, cgroup: injector.FindCgroup,
+		ask:  newProber().try,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},
@@ -121,7 +126,7 @@ func (h *host) app() *cli.App {
 		OnUsageError:              onUsageError,
 		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
-			h.injectCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
+			h.injectCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
 			h.helpCommand(),
 		},

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -107,10 +110,35 @@ func (h *host) argumentCandidates(cmd *cli.Command, before []string, last string
 		return flagCandidates(owner.Flags)
 	case cmd.Name == "completion" && len(before) == 0:
 		return []candidate{{"bash", ""}, {"zsh", ""}, {"fish", ""}}
-	case owner == cmd && len(cmd.Subcommands) > 0:
+	case owner == cmd && takesFault(cmd):
 		return faultCandidates()
+	case owner == cmd && len(cmd.Subcommands) > 0:
+		var all []candidate
+		for _, sub := range cmd.Subcommands {
+			all = append(all, candidate{sub.Name, sub.Usage})
+		}
+		return all
+	case cmd.Name == "scenario":
+		return fileCandidates(last)
 	}
 	return nil
+}
+
+// fileCandidates lists the directories and scenario files that the last word
+// may become.
+func fileCandidates(last string) []candidate {
+	dir := last[:strings.LastIndexByte(last, '/')+1]
+	entries, _ := os.ReadDir(cmp.Or(dir, "."))
+	var all []candidate
+	for _, e := range entries {
+		switch ext := filepath.Ext(e.Name()); {
+		case e.IsDir():
+			all = append(all, candidate{dir + e.Name() + "/", ""})
+		case ext == ".yaml" || ext == ".yml" || ext == ".json":
+			all = append(all, candidate{dir + e.Name(), ""})
+		}
+	}
+	return all
 }
 
 func faultCandidates() []candidate {

@@ -32,6 +32,12 @@ func TestComplete(t *testing.T) {
 		{[]string{"faults", ""}, "reset"},
 		{[]string{"demo", "half"}, "half-open"},
 		{[]string{"completion", ""}, "zsh"},
+		{[]string{"scenario", ""}, "validate"},
+		{[]string{"scenario", ""}, "-reset"},
+		{[]string{"scenario", "run", "--"}, "--dry-run"},
+		{[]string{"scenario", "run", "x.yaml", "-o", ""}, "json"},
+		{[]string{"scenario", "run", "../examples/scenarios/re"}, "../examples/scenarios/redis-cache.yaml"},
+		{[]string{"scenario", "validate", "../examples/sc"}, "../examples/scenarios/"},
 		{[]string{"nosuch", ""}, "-inject"},
 	} {
 		w := newWorld(t)

@@ -20,6 +20,7 @@ const (
 	exitOK        = 0
 	exitFailure   = 1 // runtime failure
 	exitUsage     = 2 // usage, or bad configuration
+	exitProbe     = 3 // a probe failed
 	exitNotFired  = 4 // the fault never fired
 	exitPreflight = 5 // permission or kernel feature missing
 	exitRefused   = 6 // refused by a safety rail

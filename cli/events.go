@@ -158,13 +158,27 @@ func (j *jsonTeller) tick(injector.Snapshot, time.Duration) {}
 func (j *jsonTeller) ended(s injector.Snapshot, took time.Duration) {
 	for _, r := range s.Rules {
 		for _, f := range r.Faults {
-			j.line(endedEvent{
-				head: j.host.head("ended"), Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
-				Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
-				Overruns: s.Overruns, Lost: s.Lost, Duration: took.Round(time.Millisecond).String(),
-			})
+			j.line(endedOf(j.host.head("ended"), s, r, f, took))
 		}
 	}
+}
+
+func endedOf(at head, s injector.Snapshot, r injector.RuleStats, f injector.FaultStats, took time.Duration) endedEvent {
+	return endedEvent{
+		head: at, Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
+		Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
+		Overruns: s.Overruns, Lost: s.Lost, Duration: took.Round(time.Millisecond).String(),
+	}
+}
+
+type targetEvent struct {
+	head
+	Target string `json:"target"` // a host name or a container, as given
+	Says   string `json:"says"`
+}
+
+func (j *jsonTeller) target(c targetChange) {
+	j.line(targetEvent{head{c.at.Format(nanos), "target"}, c.target, c.says})
 }
 
 // teller makes the one that the plan asks for.

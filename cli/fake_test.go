@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/google/go-cmp/cmp"
@@ -58,7 +59,12 @@ func (s *fakeSession) Run(ctx context.Context) error {
 }
 
 func (s *fakeSession) Stats() injector.Snapshot { return s.stats }
-func (s *fakeSession) Ruleset() string          { return "table inet faultctl_1 {\n}\n" }
+
+func (s *fakeSession) SetShare(rule int, share float64) error { return nil }
+
+func (s *fakeSession) Retarget(rule int, m injector.Matcher) error { return nil }
+
+func (s *fakeSession) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
 
 // newWorld returns a host on which a run is ready at once and lasts until its
 // duration is over, which it is at once.
@@ -101,6 +107,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 		},
+		ask:  func(context.Context, *scenario.Probe) error { return nil },
 		proc: t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}
 	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {

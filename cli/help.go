@@ -37,17 +37,23 @@ func (h *host) appHelp(w io.Writer, app *cli.App) {
 		"  faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n"+
 		"  faultctl faults idle-expire\n"+
 		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such\n"+
-		"as FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 4 the fault never fired,\n"+
-		"5 permission or kernel feature missing, 6 refused for safety, 130 by Ctrl-C.\n")
+		"as FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 3 a probe failed, 4 the\n"+
+		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")
 }
 
 func (h *host) commandHelp(w io.Writer, c *cli.Command) {
 	width := h.columns()
 	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), wrap(sentence(c.Usage), "", width))
-	if len(c.Subcommands) > 0 {
+	if takesFault(c) {
 		fmt.Fprintf(w, "\nFAULT, or a SPEC with its settings inside (NAME:knob=value,…), is one of\n%s\n%s\n",
 			wrap(strings.Join(faults.Names(), ", "), "  ", width),
 			wrap("faultctl faults says what they do, "+c.HelpName+" FAULT --help what the settings of one are.", "", width))
+	}
+	if len(c.Subcommands) > 0 && !takesFault(c) {
+		fmt.Fprintln(w)
+		for _, sub := range c.Subcommands {
+			fmt.Fprintln(w, hanging("  "+pad(sub.Name, 10), sub.Usage, width))
+		}
 	}
 	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
 		printFlags(w, heading, c.Flags, width)

@@ -16,6 +16,7 @@ import (
 type teller interface {
 	started(p *plan)
 	event(ev injector.Event)
+	target(c targetChange)
 	tick(s injector.Snapshot, left time.Duration) // for a live line; left is 0 without an end
 	ended(s injector.Snapshot, took time.Duration)
 }
@@ -67,7 +68,7 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 		}
 		tell.event(ev)
 	}
-	run, err := h.start(p.cfg)
+	run, err := h.session(p, tell.target)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -160,7 +160,7 @@ func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
 	for _, r := range s.Rules {
 		for _, f := range r.Faults {
 			if f.Fired == 0 {
-				text := f.Name + " never fired: " + t.whyNot(r, f.Name)
+				text := f.Name + " never fired: " + whyNot(t.plan, r, f.Name)
 				fmt.Fprintln(&b, t.paint.yellow(wrap(text, "", t.width)))
 			}
 		}
@@ -177,13 +177,17 @@ func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
 	t.print("%s", b.String())
 }
 
+func (t *textTeller) target(c targetChange) {
+	t.print("%s  target %s: %s\n", c.at.Format(clockTime), c.target, c.says)
+}
+
 // whyNot says why a fault never fired, and what to look at.
-func (t *textTeller) whyNot(r injector.RuleStats, fault string) string {
+func whyNot(p *plan, r injector.RuleStats, fault string) string {
 	switch {
-	case r.Flows == 0 && t.plan.target.none:
+	case r.Flows == 0 && p.target.none:
 		return "no TCP packet crossed this network namespace."
 	case r.Flows == 0:
-		return "no packet belonged to " + t.plan.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
+		return "no packet belonged to " + p.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
 			"port it is the container's own), and does the traffic pass this network namespace? --dry-run shows what matches now."
 	case r.Chosen == 0:
 		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
