@@ -22,7 +22,7 @@ by a test; a client that says something else fails it.
 - Client and server are hosts of their own, and a router between them plays the fault.
 - In the two lines through a proxy, the proxy is on the client's side: the fault lies between the proxy and its backend.
 - Every program has a limit of 2 s for its calls, if it knows such a limit and nothing else is said. redis-cli knows none.
-  psql has one for the connect, and tcp_user_timeout for the rest.
+  psql has one for the connect, and tcp_user_timeout, here 3 s, for the rest.
 - The client's kernel gives up sooner than by default: a connect after 3 s, a retransmission after some 6 s, a keepalive
   probe after 3 s. By default these times are two minutes, a quarter of an hour, and two hours.
 - "or" parts what depends on the moment at which the program looks. "no error, on a second connection" is a program that

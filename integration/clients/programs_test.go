@@ -160,8 +160,8 @@ func psql(c *cell) *exec.Cmd {
 	limit := c.cause.seconds()
 	conninfo := fmt.Sprintf("host=%s user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=%d",
 		c.lab.Server.V4, limit)
-	if c.cause.limit == 0 {
-		conninfo += fmt.Sprintf(" tcp_user_timeout=%d", 1000*limit)
+	if c.cause.limit == 0 { // longer than the other, which would race with it
+		conninfo += fmt.Sprintf(" tcp_user_timeout=%d", 1000*(limit+1))
 	}
 	cmd := exec.Command(postgresProgram("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", conninfo)
 	switch c.cause.play {

@@ -18,6 +18,8 @@ type App struct {
 	name string
 	fd   int
 
+	poured, drained int // by Pour and Drain
+
 	mu    sync.Mutex
 	calls []Call
 }
@@ -128,6 +130,9 @@ func (a *App) CloseWrite() string {
 	return a.call("shutdown(SHUT_WR)", func() (string, error) { return "ok", unix.Shutdown(a.fd, unix.SHUT_WR) })
 }
 
+// Shutdown ends both directions, and with them every call that blocks.
+func (a *App) Shutdown() error { return unix.Shutdown(a.fd, unix.SHUT_RDWR) }
+
 // Linger makes Close send a RST: SO_LINGER on, with a time of zero.
 func (a *App) Linger() error {
 	return unix.SetsockoptLinger(a.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
@@ -189,6 +194,8 @@ type Info struct {
 	Cwnd         uint32
 	TotalRetrans uint32
 	Notsent      uint32
+	Received     uint64 // bytes of the stream
+	SegsIn       uint32
 }
 
 // Info asks for tcp_info.
@@ -200,6 +207,7 @@ func (a *App) Info() (Info, error) {
 	return Info{
 		State: b.State, Retransmits: b.Retransmits, Probes: b.Probes, Backoff: b.Backoff,
 		Unacked: b.Unacked, Lost: b.Lost, Cwnd: b.Snd_cwnd, TotalRetrans: b.Total_retrans, Notsent: b.Notsent_bytes,
+		Received: b.Bytes_received, SegsIn: b.Segs_in,
 	}, nil
 }
 

@@ -1,0 +1,212 @@
+package integration
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// patient makes the TCP of the world's hosts send again only for what their peers
+// say is missing: no timer of theirs is shorter than a test on a busy machine. It
+// gives them buffers for all that a test has under way.
+func (w *world) patient() {
+	w.t.Helper()
+	for _, n := range []*lab.Node{w.Client, w.Server} {
+		for name, value := range map[string]string{
+			"tcp_rto_min_us": "60000000", "tcp_early_retrans": "0", "tcp_slow_start_after_idle": "0", "tcp_congestion_control": "reno",
+			"tcp_rmem": "4096 16777216 33554432", "tcp_wmem": "4096 16777216 33554432",
+		} {
+			if err := n.Sysctl("net/ipv4/"+name, value); err != nil {
+				w.t.Skipf("this kernel's TCP cannot be told to be patient: %s: %v", name, err)
+			}
+		}
+	}
+}
+
+// counters reads counters of the TCP at both ends and adds them up.
+func (w *world) counters(names ...string) map[string]uint64 {
+	w.t.Helper()
+	sum := map[string]uint64{}
+	hosts := []*lab.Node{w.Client, w.Server}
+	if w.at == loopback {
+		hosts = hosts[1:]
+	}
+	for _, n := range hosts {
+		for _, name := range names {
+			v, err := n.Counter(name)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			sum[name] += v
+		}
+	}
+	return sum
+}
+
+// orderly returns a check that, since the call, nothing arrived out of order
+// and nothing was sent twice.
+func (w *world) orderly() func() {
+	w.t.Helper()
+	names := []string{"TcpRetransSegs", "TcpExtTCPOFOQueue", "TcpExtTCPSpuriousRtxHostQueues", "TcpExtTCPDSACKRecv", "TcpInErrs"}
+	before := w.counters(names...)
+	return func() {
+		w.t.Helper()
+		for name, v := range w.counters(names...) {
+			if v != before[name] {
+				w.t.Errorf("%s rose by %d", name, v-before[name])
+			}
+		}
+	}
+}
+
+// stream is a connection whose client pours.
+type stream struct{ client, server *lab.App }
+
+// streams opens n of them. If mss is not 0 the client's segments are no larger.
+func (w *world) streams(n, mss int) []stream {
+	w.t.Helper()
+	ss := make([]stream, n)
+	for i := range ss {
+		c := w.client()
+		if mss != 0 {
+			if err := c.SetInt(unix.IPPROTO_TCP, unix.TCP_MAXSEG, mss); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		if got := c.Connect(w.service); got != "ok" {
+			w.t.Fatalf("connect: %s", got)
+		}
+		s, err := w.ln.Accept()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(s.Close)
+		c.Timeout(time.Minute)
+		s.Timeout(time.Minute)
+		ss[i] = stream{c, s}
+	}
+	return ss
+}
+
+// pour sends size bytes on each and waits until they have arrived, whole.
+func pour(t *testing.T, ss []stream, size int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, s := range ss {
+		wg.Go(func() {
+			if err := s.client.Pour(size); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if err := s.server.Drain(size); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+const segment = 1448 // bytes that one segment of the lab's wires carries over IPv4
+
+// TestDelay holds that 20,000 segments of one connection stay in order however
+// their delay jitters, and that TCP never sends one of them twice.
+func TestDelay(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.patient()
+		w.narrowLoopback()
+		run := w.inject("delay:by=50ms,jitter=10ms")
+		check := w.orderly()
+		pour(t, w.streams(1, 0), 20_000*segment)
+		check()
+		if s := run.Stats(); s.Diverted < 20_000 || s.Overruns != 0 || s.Lost != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// narrowLoopback gives loopback the MTU of a wire.
+func (w *world) narrowLoopback() {
+	w.t.Helper()
+	if w.at != loopback {
+		return
+	}
+	lo, err := w.Server.Netlink().LinkByName("lo")
+	if err == nil {
+		err = w.Server.Netlink().LinkSetMTU(lo, 1500)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestDelayUnderWay holds the same while 20,000 segments are under way at once,
+// as on a way that is long and wide.
+func TestDelayUnderWay(t *testing.T) {
+	t.Parallel()
+	for _, at := range vantages { // one after the other: each wants a processor for a while
+		t.Run(string(at), func(t *testing.T) {
+			w := newWorld(t, at, false)
+			w.patient()
+			w.wide(1000)
+			const all, flows, size = 20_000, 24, 64_000 // a first window is not larger
+			for try := 1; ; try++ {
+				ss := w.streams(flows, 88) // 76 bytes a segment
+				run := w.inject("delay:by=3s,jitter=300ms,dir=client")
+				check := w.orderly()
+				most := make(chan uint64, 1)
+				go func() { // what is under way when the first of it arrives
+					for run.Stats().Diverted < all && !slices.ContainsFunc(ss, stream.arrived) {
+						time.Sleep(time.Millisecond)
+					}
+					most <- run.Stats().Diverted
+				}()
+				pour(t, ss, size)
+				check()
+				run.stop()
+				if s := run.Stats(); s.Diverted < all || s.Overruns != 0 || s.Lost != 0 {
+					t.Errorf("%+v", s)
+				}
+				n := <-most
+				if n >= all || t.Failed() {
+					return
+				}
+				if try == 3 {
+					t.Fatalf("only %d segments were under way", n)
+				}
+			}
+		})
+	}
+}
+
+// wide lets the client begin with that many segments under way.
+func (w *world) wide(segments int) {
+	w.t.Helper()
+	filter, mask := &netlink.Route{Table: unix.RT_TABLE_MAIN}, uint64(netlink.RT_FILTER_TABLE)
+	dst := "0.0.0.0/0"
+	if w.at == loopback {
+		filter.Table, dst = unix.RT_TABLE_LOCAL, w.service.Addr().String()+"/32"
+	}
+	routes, err := w.from.Netlink().RouteListFiltered(netlink.FAMILY_V4, filter, mask)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Dst == nil && dst == "0.0.0.0/0" || r.Dst != nil && r.Dst.String() == dst {
+			r.InitCwnd = segments
+			if err := w.from.Netlink().RouteReplace(&r); err != nil {
+				w.t.Fatal(err)
+			}
+			return
+		}
+	}
+	w.t.Fatalf("no route to %s among %v", dst, routes)
+}
+
+// arrived reports whether the server has something to read.
+func (s stream) arrived() bool { return s.server.Readable() }

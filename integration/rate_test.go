@@ -1,0 +1,118 @@
+package integration
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// TestThrottle holds that a narrow link carries its rate, IP headers included,
+// over ten seconds of a stream that would take more.
+func TestThrottle(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.narrowLoopback()
+		run := w.inject("throttle:rate=1mbit")
+		s := w.streams(1, 0)[0]
+		defer w.flood(s)()
+		carried := func() (bytes int) {
+			i, err := s.server.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(i.Received + uint64(i.SegsIn)*w.headers())
+		}
+		if !lab.Eventually(func() bool { return carried() > 100_000 }) {
+			t.Fatal("the stream does not flow")
+		}
+		start, before := time.Now(), carried()
+		time.Sleep(10 * time.Second) // what is measured; a longer wait changes nothing
+		bits, took := 8*(carried()-before), time.Since(start)
+		if rate := float64(bits) / took.Seconds(); rate < 0.95e6 || rate > 1.05e6 {
+			t.Errorf("%.0f bit/s over %v", rate, took)
+		}
+		if s := run.Stats(); s.Overruns != 0 || s.Lost != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// headers is the size of a data segment's: IP, TCP, timestamps.
+func (w *world) headers() uint64 {
+	if w.service.Addr().Is6() {
+		return 40 + 20 + 12
+	}
+	return 20 + 20 + 12
+}
+
+// flood pours into the streams, and takes what comes out, until the returned
+// function is called.
+func (w *world) flood(ss ...stream) (stop func()) {
+	var wg sync.WaitGroup
+	for _, s := range ss {
+		wg.Go(func() {
+			for s.client.Pour(1<<16) == nil {
+			}
+		})
+		wg.Go(func() {
+			for s.server.Drain(1<<10) == nil {
+			}
+		})
+	}
+	return func() {
+		for _, s := range ss {
+			s.client.Shutdown()
+			s.server.Shutdown()
+		}
+		wg.Wait()
+	}
+}
+
+// TestLoss holds that a tenth of the segments is lost, and that TCP takes it for
+// loss on the wire: it sends them again, and never thinks that they are still in
+// the host or that the peer's window is closed.
+func TestLoss(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		least := uint64(20_000)
+		if w.at == atClient && w.service.Addr().Is4() { // one of them for long
+			least = 100_000
+		}
+		w.narrowLoopback()
+		ss := w.streams(40, 0)
+		run := w.inject("loss:rate=10%")
+		names := []string{"TcpRetransSegs", "TcpExtTCPWinProbe", "TcpExtTCPSpuriousRtxHostQueues"}
+		before := w.counters(names...)
+		defer w.flood(ss...)()
+		enough := func() bool { return run.Stats().Rules[0].Faults[0].Diverted >= least }
+		for range 12 { // two minutes
+			if lab.Eventually(enough) {
+				break
+			}
+		}
+		probes := uint8(0)
+		for _, s := range ss {
+			i, err := s.client.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			probes += i.Probes
+		}
+		rose := w.counters(names...)
+		for name := range rose {
+			rose[name] -= before[name]
+		}
+		f := run.Stats().Rules[0].Faults[0]
+		if share := float64(f.Dropped) / float64(f.Diverted); f.Diverted < least || share < 0.09 || share > 0.11 {
+			t.Errorf("%.2f %% lost of %d", 100*share, f.Diverted)
+		}
+		// A timer may go off in the moment between the queue and the verdict.
+		again, windows, held := rose[names[0]], rose[names[1]], rose[names[2]]
+		if again < f.Dropped/4 || held > again/100 {
+			t.Errorf("of %d lost segments %d were sent again, %d were taken for being in the host", f.Dropped, again, held)
+		}
+		if probes != 0 || windows != 0 {
+			t.Errorf("%d and %d probes of a closed window", probes, windows)
+		}
+	})
+}
