@@ -59,6 +59,9 @@ func (n *Node) Listen(at netip.AddrPort, backlog int) (*App, netip.AddrPort, err
 // Accept waits for a connection and returns the program that serves it.
 func (a *App) Accept() (*App, error) {
 	fd, _, err := unix.Accept4(a.fd, unix.SOCK_CLOEXEC)
+	for err == unix.EINTR {
+		fd, _, err = unix.Accept4(a.fd, unix.SOCK_CLOEXEC)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("accept: %s", Errno(err))
 	}
