@@ -96,9 +96,10 @@ func thisHost() *host {
 }
 
 func notify() (<-chan os.Signal, func()) {
-	c := make(chan os.Signal, 2)
+	c, pipe := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	return c, func() { signal.Stop(c) }
+	signal.Notify(pipe, syscall.SIGPIPE) // the write that earned it says so; see outlet
+	return c, func() { signal.Stop(c); signal.Stop(pipe) }
 }
 
 // run is Main on any host.

@@ -35,8 +35,11 @@ func (h *host) completionCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			script, ok := map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[c.Args().First()]
 			if !ok || c.Args().Len() != 1 {
-				return usageError("completion: for which shell?%s", faults.DidYouMean(c.Args().First(), shells)).
-					hint("faultctl completion bash, zsh or fish; --help shows where the script goes.")
+				e := usageError("completion: for which shell?")
+				if !ok && c.Args().Present() {
+					e = usageError("completion: unknown shell %q%s", c.Args().First(), faults.DidYouMean(c.Args().First(), shells))
+				}
+				return e.hint("faultctl completion bash, zsh or fish; --help shows where the script goes.")
 			}
 			fmt.Fprint(h.stdout, script)
 			return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -117,8 +118,18 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return usageError("%s: --%s needs a value", c.Command.Name, strings.TrimLeft(name, "-"))
 	}
+	if m := notBool.FindStringSubmatch(text); m != nil {
+		where := m[2] // the variable, or the flag
+		if where == "" {
+			where = "--" + m[3]
+		}
+		return usageError("%s: %s=%s: it is true or false", c.Command.Name, where, m[1])
+	}
 	return usageError("%s: %s", c.Command.Name, strings.ReplaceAll(text, "flag -", "flag --"))
 }
+
+// notBool is what the flag parser says of a toggle with a value that is none.
+var notBool = regexp.MustCompile(`"([^"]*)" (?:as bool value from environment variable "(\w+)" )?for (?:flag )?-?([\w-]+): (?:strconv\.ParseBool|parse error)`)
 
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.
@@ -130,7 +141,8 @@ func unknownFlag(c *cli.Command, name string) *exitError {
 			owners = append(owners, k.Name)
 		}
 	}
-	e := usageError("%s: unknown flag --%s%s", strings.TrimPrefix(c.HelpName, "faultctl "), name, faults.DidYouMean(name, names))
+	where := strings.TrimPrefix(c.HelpName+": ", "faultctl")
+	e := usageError("%sunknown flag --%s%s", strings.TrimLeft(where, " :"), name, faults.DidYouMean(name, names))
 	if len(owners) > 0 {
 		return e.hint(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
 	}

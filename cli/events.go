@@ -182,11 +182,11 @@ func (j *jsonTeller) target(c targetChange) {
 }
 
 // teller makes the one that the plan asks for.
-func (h *host) teller(p *plan) teller {
+func (h *host) teller(p *plan, w io.Writer) teller {
 	if p.json {
-		return &jsonTeller{w: h.stdout, host: h}
+		return &jsonTeller{w: w, host: h}
 	}
-	return &textTeller{w: h.stdout, live: h.terminal, paint: h.paint(), width: h.columns(), plan: p}
+	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), plan: p}
 }
 
 // plural writes a count with its noun.

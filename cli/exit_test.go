@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,7 +68,11 @@ func TestRefusals(t *testing.T) {
 		{"doctor --hlep", 2, "unknown flag --hlep"},
 		{"cleanup all", 2, `unexpected argument "all"`},
 		{"version -o yaml", 2, `--output "yaml" is neither text nor json`},
-		{"completion tcsh", 2, "for which shell?"},
+		{"completion tcsh", 2, `unknown shell "tcsh"`},
+		{"--bogus", 2, "faultctl: unknown flag --bogus"},
+		{"inject reset --new-only=maybe", 2, "reset: --new-only=maybe: it is true or false"},
+		{"inject reset --every=", 2, "--every is empty"},
+		{"inject reset --at=", 2, "--at is empty"},
 		{"completion", 2, "for which shell?"},
 		{"help injet", 2, `did you mean "inject"?`},
 		{"help inject rset", 2, `did you mean "reset"?`},
@@ -115,6 +120,29 @@ func TestRequireTarget(t *testing.T) {
 		if got := w.faultctl(line + " --duration 1s"); got != want {
 			t.Errorf("%s: exit %d, want %d\n%s", line, got, want, &w.err)
 		}
+	}
+}
+
+// Whatever does not clearly say no turns the safety rail on.
+func TestRequireTargetSpelt(t *testing.T) {
+	for value, want := range map[string]int{
+		"": exitOK, "0": exitOK, "false": exitOK, "no": exitOK, "off": exitOK,
+		"1": exitRefused, "true": exitRefused, "yes": exitRefused, "on": exitRefused, "2": exitRefused,
+	} {
+		w := newWorld(t)
+		t.Setenv("FAULTCTL_REQUIRE_TARGET", value)
+		if got := w.faultctl("inject reset --duration 1s"); got != want {
+			t.Errorf("%q: exit %d, want %d", value, got, want)
+		}
+	}
+}
+
+// A toggle's variable with a value that is none is named.
+func TestNotBool(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("FAULTCTL_NEW_ONLY", "maybe")
+	if code := w.faultctl("inject reset"); code != exitUsage || !strings.Contains(w.err.String(), "FAULTCTL_NEW_ONLY=maybe: it is true or false") {
+		t.Errorf("exit %d\n%s", code, &w.err)
 	}
 }
 
@@ -239,5 +267,44 @@ func TestSignalWhileWaiting(t *testing.T) {
 	w.session.played = func() { t.Error("the rules went in") }
 	if code := w.faultctl("inject reset --to :80 --start-after 1h"); code != 130 || !strings.Contains(w.out.String(), "nothing was touched") {
 		t.Errorf("exit %d\n%s", code, &w.out)
+	}
+}
+
+// brokenPipe is a reader who goes after some writes.
+type brokenPipe struct {
+	left int
+	err  error
+}
+
+func (b *brokenPipe) Write(p []byte) (int, error) {
+	if b.left--; b.left < 0 {
+		return 0, b.err
+	}
+	return len(p), nil
+}
+
+// A run that can tell nobody ends, cleanly, and says so where anybody is left.
+func TestBrokenOutput(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{&os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}, 141, ""},
+		{&os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}, exitFailure, "write standard output: no space left on device"},
+	} {
+		for _, format := range []string{"text", "json"} {
+			for _, left := range []int{0, 1} { // from the start, or later
+				w := newWorld(t)
+				w.stdout = &brokenPipe{left, c.err}
+				w.timers = map[time.Duration]func(){}
+				if code := w.faultctl("inject reset --to :80 -o " + format); code != c.code {
+					t.Errorf("%v, %s: exit %d, want %d", c.err, format, code, c.code)
+				}
+				if got := w.err.String(); c.says == "" && got != "" || !strings.Contains(got, c.says) {
+					t.Errorf("%v: %q", c.err, got)
+				}
+			}
+		}
 	}
 }

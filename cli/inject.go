@@ -52,6 +52,7 @@ type plan struct {
 	cfg        injector.Config
 	netns      string // name of the namespace; "" is the caller's own
 	duration   time.Duration
+	durationIs bool // given, not the default of a run without a target
 	startAfter time.Duration
 	json       bool
 	expect     bool   // a fault that never fires is an error
@@ -81,7 +82,10 @@ func (h *host) inject(c *cli.Context, first string) error {
 // The network namespace comes last, so that an error leaves nothing open.
 func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle")}
-	var err error
+	err := noneEmpty(c)
+	if err != nil {
+		return nil, err
+	}
 	if p.json, err = wantsJSON(c); err != nil {
 		return nil, err
 	}
@@ -93,8 +97,8 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	if p.target, err = h.target(c); err != nil {
 		return nil, err
 	}
-	if p.target.none && h.getenv("FAULTCTL_REQUIRE_TARGET") == "1" {
-		return nil, refused("no target, and FAULTCTL_REQUIRE_TARGET=1 demands one").
+	if v := h.getenv("FAULTCTL_REQUIRE_TARGET"); p.target.none && demanded(v) {
+		return nil, refused("no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
 			hint("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
 	}
 	if err := p.times(c); err != nil {
@@ -119,12 +123,32 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	return p, err
 }
 
+// demanded reads an environment variable that turns a safety rail on: whatever
+// does not clearly say no means yes.
+func demanded(v string) bool {
+	no, err := strconv.ParseBool(v)
+	return v != "" && (err != nil || no) && !strings.EqualFold(v, "no") && !strings.EqualFold(v, "off")
+}
+
+// noneEmpty refuses a flag that was given without a value, as "$N" of a shell is
+// where it is not set.
+func noneEmpty(c *cli.Context) error {
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if _, is := f.(*cli.StringFlag); is && c.IsSet(name) && c.String(name) == "" {
+			return usageError("--%s is empty", name).hint(fmt.Sprintf("Leave it out if it is not meant, or unset %s, which says the same.", envVar(name)))
+		}
+	}
+	return nil
+}
+
 // times reads --duration and --start-after.
 func (p *plan) times(c *cli.Context) (err error) {
 	if p.duration, err = duration(c, "duration"); err != nil {
 		return err
 	}
-	if !c.IsSet("duration") && p.target.none {
+	p.durationIs = c.IsSet("duration")
+	if !p.durationIs && p.target.none {
 		p.duration = untargetedFor
 	}
 	p.startAfter, err = duration(c, "start-after")
@@ -219,6 +243,9 @@ func (p *plan) scope() string {
 	s := "every TCP connection"
 	if len(parts) > 0 {
 		s = "connections " + strings.Join(parts, ", ")
+		if len(p.target.match.To) == 0 && len(p.target.match.From) == 0 {
+			s = "every TCP connection " + strings.Join(parts, ", ")
+		}
 	}
 	if p.target.owner != "" {
 		s += " of " + p.target.owner

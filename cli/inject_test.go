@@ -98,6 +98,7 @@ func TestTargets(t *testing.T) {
 		"--to !:22":                        {Except: ends(end("", 22, 22))},
 		"--to :1-65535 --to !10.0.0.9:80":  {To: ends(end("", 1, 65535)), Except: ends(end("10.0.0.9/32", 80, 80))},
 		"--to [::ffff:10.0.0.5]:80":        {To: ends(end("10.0.0.5/32", 80, 80))},
+		"--to [::ffff:10.0.0.0/104]:80":    {To: ends(end("10.0.0.0/8", 80, 80))},
 		"--from 10.0.0.7":                  {From: []netip.Prefix{prefix("10.0.0.7/32")}},
 		"--from 10.0.0.7/24 --from fd00::": {From: []netip.Prefix{prefix("10.0.0.0/24"), prefix("fd00::/128")}},
 		"--from db.internal":               {From: []netip.Prefix{prefix("10.0.0.5/32"), prefix("fd00::5/128")}},

@@ -35,20 +35,24 @@ type outcome struct {
 	took  time.Duration // since it was ready
 }
 
-// strike carries out a plan in the foreground: until its time is up or a
-// signal arrives, which ends it cleanly. A second signal ends the process at
-// once.
+// strike carries out a plan in the foreground: until its time is up, nobody
+// reads what it tells, or a signal arrives, which all end it cleanly. A second
+// signal ends the process at once.
 func (h *host) strike(ctx context.Context, p *plan) error {
 	ctx, release := h.untilSignal(ctx)
 	defer release()
-	o, err := h.conduct(ctx, p, h.teller(p), nil)
+	ctx, out := h.untilBroken(ctx)
+	o, err := h.conduct(ctx, p, h.teller(p, out), nil)
 	if err != nil {
 		return err
 	}
 	var sig signalled
-	switch {
-	case errors.As(context.Cause(ctx), &sig):
+	var broken outletEnd
+	switch cause := context.Cause(ctx); {
+	case errors.As(cause, &sig):
 		return quietExit(128 + int(sig))
+	case errors.As(cause, &broken):
+		return broken.exit()
 	case p.expect && idle(o.stats):
 		return quietExit(exitNotFired)
 	}

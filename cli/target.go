@@ -225,6 +225,9 @@ const lookupPatience = 5 * time.Second
 func (h *host) parseHost(ctx context.Context, text string) ([]netip.Prefix, error) {
 	bare := strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
 	if p, err := netip.ParsePrefix(bare); err == nil {
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // as packets carry it
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		return []netip.Prefix{p.Masked()}, nil
 	}
 	if a, err := netip.ParseAddr(bare); err == nil {

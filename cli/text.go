@@ -50,11 +50,11 @@ func (t *textTeller) started(p *plan) {
 		names = append(names, s.String())
 	}
 	if p.target.none {
-		end := "it ends after " + faults.ShortDuration(p.duration) + " (--duration says otherwise)"
-		if p.duration == 0 {
-			end = "until Ctrl-C"
+		end := endsAfter(p.duration)
+		if !p.durationIs {
+			end = "it ends after " + faults.ShortDuration(p.duration) + ", unless --duration says otherwise"
 		}
-		fmt.Fprintf(&b, "no target: %s except the protected ones; %s\n", p.scope(), end)
+		fmt.Fprintf(&b, "no target: %s, except the protected ones; %s\n", p.scope(), end)
 	}
 	fmt.Fprintf(&b, "inject %s", t.paint.bold(strings.Join(names, " and ")))
 	if !p.target.none {
