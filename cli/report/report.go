@@ -7,38 +7,38 @@ import "time"
 
 // Report is one command that ran: inject, run, verify or scenario run.
 type Report struct {
-	Command string        // one line that repeats it
-	Tool    string        // name and version of what wrote this
-	Kernel  string        // release of the kernel it ran on
-	Seed    uint64        // effective seed
-	Start   time.Time     // when the command began
-	Took    time.Duration // until it had ended
-	Code    int           // its exit code
-	Cases   []Case        // in the order in which they ran
+	Command string        `json:"command"` // one line that repeats it
+	Tool    string        `json:"tool"`    // name and version of what wrote this
+	Kernel  string        `json:"kernel"`  // release of the kernel it ran on
+	Seed    uint64        `json:"seed"`    // effective seed
+	Start   time.Time     `json:"start"`   // when the command began
+	Took    time.Duration `json:"-"`       // until it had ended
+	Code    int           `json:"code"`    // its exit code
+	Cases   []Case        `json:"cases"`   // in the order in which they ran
 }
 
 // Case is one thing that was tried: a command under one fault, a fault on its
 // own, a probe of a scenario.
 type Case struct {
-	Name   string // unique within the report: a SPEC, "no fault", a probe's name
-	Fault  string // name in the catalogue; empty where no fault was at work
-	Target string // the connections it was about, in words; empty where that says nothing
+	Name   string `json:"name"`             // unique within the report: a SPEC, "no fault", a probe's name
+	Fault  string `json:"fault,omitempty"`  // name in the catalogue; empty where no fault was at work
+	Target string `json:"target,omitempty"` // the connections it was about, in words; empty where that says nothing
 
-	Verdict Verdict
-	Reason  string // why, in one sentence; empty for what Survived says alone
-	Remedy  string // of the catalogue, where the case failed
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason,omitempty"` // why, in one sentence; empty for what Survived says alone
+	Remedy  string  `json:"remedy,omitempty"` // of the catalogue, where the case failed
 
-	Start time.Time
-	Took  time.Duration
+	Start time.Time     `json:"start"`
+	Took  time.Duration `json:"-"`
 
-	Exit   string // how the command ended, in words: "exit 1", "killed by SIGSEGV"; empty where there was none
-	Output string // its last lines
+	Exit   string `json:"exit,omitempty"`   // how the command ended, in words: "exit 1", "killed by SIGSEGV"; empty where there was none
+	Output string `json:"output,omitempty"` // its last lines
 
-	Faults  []FaultStats // what each fault did
-	Events  []Event      // what happened, in order; may be cut, see EventsCut
-	Packets []Packet     // around each thing a fault did; may be empty
+	Faults  []FaultStats `json:"faults"`  // what each fault did
+	Events  []Event      `json:"events"`  // what happened, in order; may be cut, see EventsCut
+	Packets []Packet     `json:"packets"` // around each thing a fault did; may be empty
 
-	EventsCut int // how many events were left out
+	EventsCut int `json:"events_cut,omitempty"` // how many events were left out
 }
 
 // Verdict is what a case showed.
@@ -56,37 +56,37 @@ const (
 
 // FaultStats counts what one fault did.
 type FaultStats struct {
-	Fault    string
-	Flows    uint64 // connections that matched
-	Chosen   uint64 // of those, chosen
-	Fired    uint64 // of those, the fault acted on
-	Acted    uint64 // times it acted
-	Diverted uint64 // packets it was asked about
-	Dropped  uint64
-	Forged   uint64
+	Fault    string `json:"fault"`
+	Flows    uint64 `json:"flows"`    // connections that matched
+	Chosen   uint64 `json:"chosen"`   // of those, chosen
+	Fired    uint64 `json:"fired"`    // of those, the fault acted on
+	Acted    uint64 `json:"acted"`    // times it acted
+	Diverted uint64 `json:"diverted"` // packets it was asked about
+	Dropped  uint64 `json:"dropped"`
+	Forged   uint64 `json:"forged"`
 }
 
 // Event is something that happened to a connection.
 type Event struct {
-	At     time.Time
-	Kind   string // ready, flow, fired, probe, phase, error
-	Fault  string // fired only
-	Client string // the connection's ends, where it is about one
-	Server string
-	Action string // fired only: drop, rst, fin, icmp, delay, rewrite, duplicate, hold
-	To     string // fired only: client, server, both
-	Reason string
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind"`             // ready, flow, fired, probe, phase, error
+	Fault  string    `json:"fault,omitempty"`  // fired only
+	Client string    `json:"client,omitempty"` // the connection's ends, where it is about one
+	Server string    `json:"server,omitempty"`
+	Action string    `json:"action,omitempty"` // fired only: drop, rst, fin, icmp, delay, rewrite, duplicate, hold
+	To     string    `json:"to,omitempty"`     // fired only: client, server, both
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Packet is a segment near something that a fault did.
 type Packet struct {
-	At      time.Time
-	Client  string // the connection's ends
-	Server  string
-	From    string // client or server
-	Text    string // flags, relative numbers, length, in tcpdump's words
-	Comment string // what was done to it and why; empty if it passed
-	Forged  bool   // of our own making
+	At      time.Time `json:"at"`
+	Client  string    `json:"client"` // the connection's ends
+	Server  string    `json:"server"`
+	From    string    `json:"from"`              // client or server
+	Text    string    `json:"text"`              // flags, relative numbers, length, in tcpdump's words
+	Comment string    `json:"comment,omitempty"` // what was done to it and why; empty if it passed
+	Fate    string    `json:"fate"`              // passed, dropped, delayed, rewritten; replacement, late and forged are put on their way
 }
 
 // Passed reports whether nothing in r speaks against the service: no case

@@ -1,0 +1,123 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// The elements of the form that CI systems read: Jenkins' junit plugin, GitLab
+// and others take these, and ignore what they do not know.
+type (
+	junitSuites struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Name    string   `xml:"name,attr"`
+		junitCounts
+		Suite junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name string `xml:"name,attr"`
+		junitCounts
+		Timestamp  string          `xml:"timestamp,attr"` // ISO 8601 without a zone, in UTC
+		Properties []junitProperty `xml:"properties>property"`
+		Cases      []junitCase     `xml:"testcase"`
+	}
+	junitCounts struct {
+		Tests    int    `xml:"tests,attr"`
+		Failures int    `xml:"failures,attr"`
+		Errors   int    `xml:"errors,attr"`
+		Skipped  int    `xml:"skipped,attr"`
+		Time     string `xml:"time,attr"` // seconds
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	junitCase struct {
+		Class   string       `xml:"classname,attr"`
+		Name    string       `xml:"name,attr"`
+		Time    string       `xml:"time,attr"`
+		Failure *junitResult `xml:"failure"`
+		Error   *junitResult `xml:"error"`
+		Skipped *junitResult `xml:"skipped"`
+		Out     string       `xml:"system-out,omitempty"`
+	}
+	junitResult struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr,omitempty"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit writes r as JUnit's XML. A fault that never fired is a failure: nothing
+// was tried, and a green build must not hide that.
+func JUnit(w io.Writer, r *Report) error {
+	counts := junitCounts{
+		Tests: len(r.Cases), Failures: r.count(Failed, NeverFired), Errors: r.count(Broken),
+		Skipped: r.count(Skipped), Time: seconds(r.Took),
+	}
+	suite := junitSuite{
+		Name: "faultctl", junitCounts: counts, Timestamp: r.Start.UTC().Format("2006-01-02T15:04:05"),
+		Properties: []junitProperty{
+			{"command", r.Command}, {"tool", r.Tool}, {"kernel", r.Kernel},
+			{"seed", fmt.Sprint(r.Seed)}, {"exit code", fmt.Sprint(r.Code)},
+		},
+	}
+	for i := range r.Cases {
+		suite.Cases = append(suite.Cases, junitOf(&r.Cases[i]))
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(junitSuites{Name: "faultctl", junitCounts: counts, Suite: suite}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func junitOf(c *Case) junitCase {
+	j := junitCase{Class: "faultctl", Name: c.Name, Time: seconds(c.Took), Out: junitText(c)}
+	if c.Fault != "" {
+		j.Class += "." + c.Fault
+	}
+	text := c.why()
+	if c.Remedy != "" {
+		text += "\nremedy: " + c.Remedy
+	}
+	if c.Output != "" {
+		text += "\n\n" + c.Output
+	}
+	result := &junitResult{Message: c.why(), Type: string(c.Verdict), Text: text}
+	switch c.Verdict {
+	case Failed, NeverFired:
+		j.Failure = result
+	case Broken:
+		j.Error = result
+	case Skipped:
+		j.Skipped = &junitResult{Message: c.why()}
+	}
+	return j
+}
+
+// junitText says what the faults did, and what the command printed.
+func junitText(c *Case) string {
+	var b strings.Builder
+	for _, f := range c.Faults {
+		fmt.Fprintf(&b, "%s: %d connections matched, %d chosen, %d fired; %d packets judged, %d dropped, %d forged\n",
+			f.Fault, f.Flows, f.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+	}
+	if c.Exit != "" {
+		fmt.Fprintf(&b, "%s\n", c.Exit)
+	}
+	if c.Output != "" && (c.Verdict == Survived || c.Verdict == Done) {
+		b.WriteString(c.Output)
+	}
+	return b.String()
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

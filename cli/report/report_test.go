@@ -1,0 +1,246 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
+
+func at(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
+
+// sample is a report with all that a page must find room for.
+func sample() *Report {
+	const client, server = "[fd00:1234:5678:9abc:def0:1234:5678:9abc]:43210", "[fd00::5]:5432"
+	return &Report{
+		Command: "faultctl verify --to :5432 --seed 42 -- go test -count=1 ./storage/... -run 'TestPool|TestCheckout'",
+		Tool:    "faultctl v0.3.0", Kernel: "6.18.44", Seed: 42, Start: noon, Took: 95*time.Second + 20*time.Millisecond, Code: 3,
+		Cases: []Case{
+			{Name: "no fault", Verdict: Survived, Start: noon, Took: 900 * time.Millisecond, Exit: "exit 0", Output: "ok\n"},
+			{
+				Name: "idle-expire:after=2s,then=rst-next,refresh=data", Fault: "idle-expire", Target: "connections to :5432 of go test",
+				Verdict: Failed, Reason: "the command ended with exit 1", Exit: "exit 1",
+				Remedy: "Test a connection before it is handed out, or keep it alive more often than every 350 s.",
+				Start:  at(1000), Took: 4200 * time.Millisecond,
+				Output: "--- FAIL: TestPool (3.01s)\n    pool_test.go:31: read tcp " + client + "->" + server + ": read: connection reset by peer <&>\n\nFAIL\n",
+				Faults: []FaultStats{{Fault: "idle-expire", Flows: 3, Chosen: 3, Fired: 1, Acted: 2, Diverted: 9, Dropped: 1, Forged: 1}},
+				Events: []Event{
+					{At: at(1000), Kind: "ready"},
+					{At: at(1100), Kind: "flow", Client: client, Server: server},
+					{At: at(1120), Kind: "flow", Client: "10.0.0.1:40002", Server: "10.0.0.5:5432"},
+					{At: at(4100), Kind: "fired", Fault: "idle-expire", Client: client, Server: server, Action: "rst", To: "client", Reason: "segment after the entry expired"},
+				},
+				Packets: []Packet{
+					{At: at(1100), Client: client, Server: server, From: "client", Text: "[S] seq 0 win 64240", Fate: "passed"},
+					{At: at(1101), Client: client, Server: server, From: "server", Text: "[S.] seq 0 ack 1 win 65160", Fate: "passed"},
+					{At: at(1102), Client: client, Server: server, From: "client", Text: "[.] ack 1 win 502", Fate: "passed"},
+					{At: at(4100), Client: client, Server: server, From: "client", Text: "[P.] seq 1:46 ack 1 win 502 length 45", Fate: "dropped", Comment: "dropped by idle-expire: rst to client, segment after the entry expired (rule 0, connection 0)"},
+					{At: at(4100), Client: client, Server: server, From: "server", Text: "[R] seq 1 win 0", Fate: "forged", Comment: "forged by idle-expire: rst to client, segment after the entry expired (rule 0, connection 0)"},
+				},
+			},
+			{
+				Name: "half-open:peer=rebooted", Fault: "half-open", Verdict: NeverFired, Target: "connections to :5432 of go test",
+				Reason: "half-open never fired: no packet belonged to connections to :5432", Start: at(6000), Took: time.Second, Exit: "exit 0",
+				Faults: []FaultStats{{Fault: "half-open"}},
+			},
+			{Name: "syn-drop:attempts=1", Fault: "syn-drop", Verdict: Survived, Start: at(8000), Took: 2 * time.Second, Exit: "exit 0",
+				Faults: []FaultStats{{Fault: "syn-drop", Flows: 4, Chosen: 4, Fired: 4, Acted: 4, Diverted: 8, Dropped: 4}}},
+			{Name: "refuse", Fault: "refuse", Verdict: Broken, Reason: "bind netfilter queue: no queue is free", Start: at(11000)},
+			{Name: "unreachable", Fault: "unreachable", Verdict: Skipped, Reason: "--faults left it out", Start: at(11000)},
+			{Name: "delay:by=50ms|jitter `x`", Fault: "delay", Verdict: Done, Start: at(12000), Took: time.Minute,
+				Faults: []FaultStats{{Fault: "delay", Flows: 1, Chosen: 1, Fired: 1, Acted: 400, Diverted: 400}},
+				Events: []Event{{At: at(12000), Kind: "flow", Client: "10.0.0.1:40001", Server: "10.0.0.5:443"}}, EventsCut: 12,
+				Packets: []Packet{
+					{At: at(12000), Client: "10.0.0.1:40001", Server: "10.0.0.5:443", From: "client", Text: "[.] ack 1 win 502", Fate: "delayed", Comment: "delayed for 50ms by delay: delay to server, as on a longer path (rule 0, connection 0)"},
+					{At: at(12050), Client: "10.0.0.1:40001", Server: "10.0.0.5:443", From: "client", Text: "[.] ack 1 win 502", Fate: "late", Comment: "went on 50ms after it came, delayed by delay: delay to server, as on a longer path (rule 0, connection 0)"},
+				}},
+		},
+	}
+}
+
+// TestForms holds each form of a report byte for byte, and that each names what
+// failed, its remedy and the fault that never fired.
+func TestForms(t *testing.T) {
+	for _, ext := range Extensions() {
+		var b bytes.Buffer
+		if err := forms[ext](&b, sample()); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"idle-expire:after=2s,then=rst-next", "exit 1", "connection reset by peer", "keep it alive more often",
+			"half-open never fired: no packet belonged to", "no queue is free", "42", "6.18.44", "go test -count=1 ./storage/..."} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%s does not say %q", ext, want)
+			}
+		}
+		if ext != ".html" {
+			golden(t, "report"+ext, b.String())
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// TestJUnitStructure reads the XML as CI systems do: by element and attribute,
+// and adding up.
+func TestJUnitStructure(t *testing.T) {
+	var b bytes.Buffer
+	r := sample()
+	r.Cases[1].Output += "\x00\x1b[31mred\x1b[0m" // no XML may hold these
+	if err := JUnit(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	may := map[string]string{ // element -> where it may stand
+		"testsuites": "", "testsuite": "testsuites", "properties": "testsuite", "property": "properties", "testcase": "testsuite",
+		"failure": "testcase", "error": "testcase", "skipped": "testcase", "system-out": "testcase",
+	}
+	must := map[string][]string{
+		"testsuite": {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}, "testcase": {"name", "classname", "time"},
+		"failure": {"message", "type"}, "error": {"message", "type"}, "property": {"name", "value"},
+	}
+	count := map[string]int{}
+	said := map[string]string{}
+	var open []string
+	dec := xml.NewDecoder(&b)
+	for {
+		tok, err := dec.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch el := tok.(type) {
+		case xml.StartElement:
+			name, parent := el.Name.Local, ""
+			if len(open) > 0 {
+				parent = open[len(open)-1]
+			}
+			if where, known := may[name]; !known || where != parent {
+				t.Errorf("element %s in %q", name, parent)
+			}
+			attrs := map[string]string{}
+			for _, a := range el.Attr {
+				attrs[a.Name.Local] = a.Value
+			}
+			for _, a := range must[name] {
+				if _, has := attrs[a]; !has {
+					t.Errorf("%s has no %s", name, a)
+				}
+			}
+			if _, err := strconv.ParseFloat(attrs["time"], 64); err != nil && attrs["time"] != "" {
+				t.Errorf("time %q", attrs["time"])
+			}
+			if name == "testsuite" {
+				said = attrs
+			}
+			count[name]++
+			open = append(open, name)
+		case xml.EndElement:
+			open = open[:len(open)-1]
+		}
+	}
+	for element, attr := range map[string]string{"testcase": "tests", "failure": "failures", "error": "errors", "skipped": "skipped"} {
+		if strconv.Itoa(count[element]) != said[attr] {
+			t.Errorf("%d elements %s, and %s=%s", count[element], element, attr, said[attr])
+		}
+	}
+	if count["failure"] != 2 || count["error"] != 1 || count["skipped"] != 1 {
+		t.Errorf("counted %v", count)
+	}
+}
+
+func TestJSONReadsBack(t *testing.T) {
+	var b bytes.Buffer
+	if err := JSON(&b, &Report{Cases: []Case{{Name: "a", Took: time.Second}}}); err != nil {
+		t.Fatal(err)
+	}
+	var r struct {
+		Passed bool
+		Cases  []struct {
+			Name string
+			Took float64 `json:"took_seconds"`
+			Fs   []any   `json:"faults"`
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &r); err != nil || len(r.Cases) != 1 || r.Cases[0].Took != 1 || r.Cases[0].Fs == nil || !r.Passed {
+		t.Errorf("%v: %s", err, &b)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	os.Mkdir(filepath.Join(dir, "dir.xml"), 0o755)
+	for name, want := range map[string]error{
+		"r.xml": nil, "r.HTML": nil, "r.json": nil, "r.md": nil, "r.pdf": ErrExtension, "r": ErrExtension,
+		"none/r.xml": os.ErrNotExist, "dir.xml": ErrNoFile,
+	} {
+		if err := Check(filepath.Join(dir, name)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("Check left %v", left)
+	}
+}
+
+// TestWriteAtOnce holds that a report replaces an older one in one step and
+// leaves nothing beside it.
+func TestWriteAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "r.json")
+	for seed := range uint64(2) {
+		r := sample()
+		r.Seed = seed
+		if err := Write(path, r); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(got, []byte(`"seed": `+strconv.Itoa(int(seed)))) {
+			t.Errorf("%v: %.80s", err, got)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left beside it: %v", left)
+	}
+	if err := Write(filepath.Join(dir, "none", "r.json"), sample()); err == nil {
+		t.Error("no error for a directory that is not there")
+	}
+}
+
+func TestSummary(t *testing.T) {
+	if got := (&Report{}).Summary(); got != "nothing was tried" {
+		t.Error(got)
+	}
+	if got, want := sample().Summary(), "1 failed, 1 never fired, 1 could not be tried, 2 survived, 1 done, 1 skipped"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

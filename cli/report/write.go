@@ -1,0 +1,130 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// forms are the writers by the extension of a file's name.
+var forms = map[string]func(io.Writer, *Report) error{
+	".xml": JUnit, ".html": HTML, ".json": JSON, ".md": Markdown,
+}
+
+// Extensions lists the extensions that a report's name may have.
+func Extensions() []string { return []string{".xml", ".html", ".json", ".md"} }
+
+// The errors of Check, beside those of the operating system.
+var (
+	ErrExtension = errors.New("the extension of a report's name says its form: .xml (JUnit), .html, .json or .md")
+	ErrNoFile    = errors.New("it is no regular file")
+)
+
+// Check reports whether a report can be written to path: its name has an
+// extension that says the form, and a file can be made in its directory. It
+// touches nothing.
+func Check(path string) error {
+	if forms[ext(path)] == nil {
+		return ErrExtension
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return ErrNoFile
+	}
+	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
+		return &os.PathError{Op: "write to", Path: filepath.Dir(path), Err: err}
+	}
+	return nil
+}
+
+func ext(path string) string { return strings.ToLower(filepath.Ext(path)) }
+
+// Write writes r to path in the form that its extension says. The file is there
+// whole or not at all: one of that name is replaced in one step.
+func Write(path string, r *Report) error {
+	form := forms[ext(path)]
+	if form == nil {
+		return ErrExtension
+	}
+	var b bytes.Buffer
+	if err := form(&b, r); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	_, err = tmp.Write(b.Bytes())
+	if err == nil {
+		err = tmp.Chmod(0o644)
+	}
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// count returns how many cases have one of the verdicts.
+func (r *Report) count(vs ...Verdict) int {
+	n := 0
+	for i := range r.Cases {
+		if slices.Contains(vs, r.Cases[i].Verdict) {
+			n++
+		}
+	}
+	return n
+}
+
+// Summary says in one line how it went.
+func (r *Report) Summary() string {
+	var parts []string
+	for _, v := range []struct {
+		Verdict
+		word string
+	}{{Failed, "failed"}, {NeverFired, "never fired"}, {Broken, "could not be tried"}, {Survived, "survived"}, {Done, "done"}, {Skipped, "skipped"}} {
+		if n := r.count(v.Verdict); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, v.word))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing was tried"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// why says in one line why a case has its verdict.
+func (c *Case) why() string {
+	switch {
+	case c.Reason != "":
+		return c.Reason
+	case c.Verdict == NeverFired:
+		return "the fault never fired: nothing was tried"
+	case c.Exit != "":
+		return c.Exit
+	}
+	return ""
+}
+
+// total sums up what the faults of a case did. Several faults of one rule share
+// its connections.
+func (c *Case) total() (t FaultStats) {
+	for _, f := range c.Faults {
+		t.Flows, t.Chosen, t.Fired = max(t.Flows, f.Flows), max(t.Chosen, f.Chosen), t.Fired+f.Fired
+		t.Acted, t.Diverted = t.Acted+f.Acted, t.Diverted+f.Diverted
+		t.Dropped, t.Forged = t.Dropped+f.Dropped, t.Forged+f.Forged
+	}
+	return t
+}
