@@ -63,6 +63,8 @@ func runFlags() []cli.Flag {
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired"),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 		outputFlag(runHeading),
+		text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
+		text(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json"),
 		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
 	}
 }

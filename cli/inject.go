@@ -55,13 +55,14 @@ type plan struct {
 	durationIs bool // given, not the default of a run without a target
 	startAfter time.Duration
 	json       bool
-	expect     bool   // a fault that never fires is an error
-	repeat     string // one command line that repeats the run
+	expect     bool      // a fault that never fires is an error
+	repeat     string    // one command line that repeats the run
+	evidence   *evidence // what it leaves; nil leaves nothing
 }
 
 // inject runs faults in the foreground. first is the FAULT whose settings are
 // flags of c; there may be none.
-func (h *host) inject(c *cli.Context, first string) error {
+func (h *host) inject(c *cli.Context, first string) (err error) {
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -75,6 +76,10 @@ func (h *host) inject(c *cli.Context, first string) error {
 	if c.Bool("dry-run") {
 		return h.dryRun(c, p)
 	}
+	if p.evidence, err = h.evidence(c); err != nil {
+		return err
+	}
+	defer func() { err = p.evidence.close(err) }()
 	return h.strike(c.Context, p)
 }
 
@@ -208,7 +213,8 @@ func (p *plan) commandLine(c *cli.Context) string {
 		name := f.Names()[0]
 		switch {
 		case !c.IsSet(name):
-		case name == "to" || name == "from" || name == "fault" || name == "seed" || name == "output" || name == "log-level" || name == "dry-run":
+		case name == "to" || name == "from" || name == "fault" || name == "seed" || name == "output" || name == "log-level" || name == "dry-run" ||
+			name == "pcap" || name == "report":
 		case takesValue(f):
 			line = append(line, "--"+name, quote(c.String(name)))
 		case c.Bool(name):

@@ -31,8 +31,9 @@ func (s signalled) Error() string { return syscall.Signal(s).String() }
 
 // outcome is what became of a run that got as far as being ready.
 type outcome struct {
-	stats injector.Snapshot
-	took  time.Duration // since it was ready
+	stats  injector.Snapshot
+	took   time.Duration // since it was ready
+	record *record       // what was taken down; nil if the plan has no evidence
 }
 
 // strike carries out a plan in the foreground: until its time is up, nobody
@@ -43,6 +44,7 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 	defer release()
 	ctx, out := h.untilBroken(ctx)
 	o, err := h.conduct(ctx, p, h.teller(p, out), nil)
+	p.evidence.add(p.struck(o, err), o.record)
 	if err != nil {
 		return err
 	}
@@ -66,6 +68,7 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 // during's.
 func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
 	ready := &moment{c: make(chan struct{})}
+	tell, rec := p.evidence.attend(p, tell)
 	p.cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
 			ready.set(ev.Time)
@@ -74,7 +77,7 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 	}
 	run, err := h.session(p, tell.target)
 	if err != nil {
-		return outcome{}, err
+		return outcome{record: rec}, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -107,9 +110,10 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 	cancel(nil)
 	watchers.Wait()
 	if err != nil && !ready.isSet() {
-		return outcome{}, err // nothing has happened: there is nothing to sum up
+		return outcome{record: rec}, err // nothing has happened: there is nothing to sum up
 	}
-	o := outcome{stats: run.Stats(), took: ready.since(h.now())}
+	o := outcome{stats: run.Stats(), took: ready.since(h.now()), record: rec}
+	p.evidence.ended(o.stats)
 	tell.ended(o.stats, o.took)
 	if err == nil {
 		err = failed

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/pcap"
+	"github.com/urfave/cli/v2"
+)
+
+// evidence is what a command leaves besides what it prints: the report and the
+// capture that its flags name. A command that runs faults makes one before
+// anything is touched, gives it to each of its plans, adds a case to its report
+// for each thing that it tried, and closes it.
+type evidence struct {
+	host   *host
+	path   string // of the report; empty: none is wanted
+	report report.Report
+	pcap   *pcap.File
+	unseen uint64 // packets that came too fast for the capture
+}
+
+// evidence reads --report and --pcap and refuses what could not be written. The
+// capture's file is made now, the report's at the end.
+func (h *host) evidence(c *cli.Context) (*evidence, error) {
+	e := &evidence{host: h, path: c.String("report")}
+	e.report = report.Report{
+		Command: "faultctl " + c.Command.Name, Tool: "faultctl " + version(), Kernel: h.kernel(), Start: h.now(),
+	}
+	if e.path != "" {
+		if err := report.Check(e.path); err != nil {
+			return nil, usageError("--report %s: %w", e.path, errnoFree(err))
+		}
+	}
+	if path := c.String("pcap"); path != "" {
+		var err error
+		if e.pcap, err = pcap.Create(path, "faultctl "+version()); err != nil {
+			return nil, usageError("--pcap %s: %w", path, errnoFree(err))
+		}
+	}
+	return e, nil
+}
+
+// kernel is the release of the running kernel.
+func (h *host) kernel() string {
+	b, err := os.ReadFile(filepath.Join(h.proc, "sys", "kernel", "osrelease"))
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// attend has what happens in a run of the plan taken down, beside telling it.
+// It is called before the run starts; nil evidence attends nothing.
+func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
+	if e == nil {
+		return tell, nil
+	}
+	e.report.Command, e.report.Seed = p.repeat, p.cfg.Seed
+	rec := &record{teller: tell}
+	var see []func(injector.Packet)
+	if e.pcap != nil {
+		see = append(see, e.pcap.Write)
+	}
+	if e.path != "" {
+		see = append(see, rec.packet)
+	}
+	if len(see) > 0 {
+		p.cfg.OnPacket = func(pkt injector.Packet) {
+			for _, f := range see {
+				f(pkt)
+			}
+		}
+	}
+	return rec, rec
+}
+
+// add adds a case to the report. rec is what was taken down of its run, nil if
+// it did not come to one.
+func (e *evidence) add(c report.Case, rec *record) {
+	if e == nil {
+		return
+	}
+	rec.fill(&c)
+	e.report.Cases = append(e.report.Cases, c)
+}
+
+// ended notes what a run says of itself when it is over.
+func (e *evidence) ended(s injector.Snapshot) {
+	if e != nil {
+		e.unseen += s.Unseen
+	}
+}
+
+// close writes the report and ends the capture, whatever became of the command:
+// err is its error. It returns err, or else what kept the evidence from being
+// written.
+func (e *evidence) close(err error) error {
+	var lost []error
+	if e.pcap != nil {
+		lost = append(lost, e.pcap.Close(e.unseen))
+		if e.unseen > 0 {
+			fmt.Fprintf(e.host.stderr, "faultctl: the capture lacks %s that came too fast\n", plural(e.unseen, "packet"))
+		}
+	}
+	if e.path != "" {
+		lost = append(lost, e.write(err))
+	}
+	for _, l := range lost {
+		switch {
+		case l == nil:
+		case err == nil:
+			err = errnoFree(l)
+		default:
+			fmt.Fprintf(e.host.stderr, "faultctl: %v\n", l)
+		}
+	}
+	return err
+}
+
+// write writes the report of a command that ended with err.
+func (e *evidence) write(err error) error {
+	r := &e.report
+	r.Took = e.host.now().Sub(r.Start)
+	if err != nil {
+		r.Code = exitCode(err)
+	}
+	if len(r.Cases) == 0 && err != nil {
+		r.Cases = []report.Case{{Name: r.Command, Verdict: report.Broken, Reason: err.Error(), Start: r.Start, Took: r.Took}}
+	}
+	return report.Write(e.path, r)
+}
+
+// struck is the case of a run in the foreground.
+func (p *plan) struck(o outcome, err error) report.Case {
+	var names []string
+	for _, s := range p.specs {
+		names = append(names, s.String())
+	}
+	c := report.Case{Name: strings.Join(names, " and "), Fault: p.specs[0].Name, Target: p.scope(), Verdict: report.Done, Took: o.took}
+	var idle []string
+	for _, r := range o.stats.Rules {
+		for _, f := range r.Faults {
+			if f.Fired == 0 {
+				idle = append(idle, f.Name+" never fired: "+whyNot(p, r, f.Name))
+			}
+		}
+	}
+	switch {
+	case err != nil:
+		c.Verdict, c.Reason = report.Broken, err.Error()
+	case len(idle) > 0:
+		c.Verdict, c.Reason = report.NeverFired, strings.Join(idle, " ")
+	}
+	return c
+}

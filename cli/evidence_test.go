@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// readReport reads a report in JSON.
+func readReport(t *testing.T, path string) (r report.Report) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestReportOfARun(t *testing.T) {
+	w := newWorld(t)
+	oneFired(w, "idle-expire")
+	path := filepath.Join(t.TempDir(), "r.json")
+	if code := w.faultctl("inject idle-expire --after 300s --to :5432 --duration 60s --report " + path); code != exitOK {
+		t.Fatalf("exit %d: %s", code, &w.err)
+	}
+	r := readReport(t, path)
+	if len(r.Cases) != 1 || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl inject idle-expire") || strings.Contains(r.Command, path) {
+		t.Fatalf("%+v", r)
+	}
+	c := r.Cases[0]
+	if c.Name != "idle-expire:after=300s" || c.Fault != "idle-expire" || c.Verdict != report.Done || len(c.Faults) != 1 || c.Faults[0].Fired != 1 {
+		t.Errorf("%+v", c)
+	}
+	if len(c.Events) != 3 || c.Events[2].Kind != "fired" || c.Events[2].Reason != "it was idle" || c.Events[2].Client != dbFlow.Client {
+		t.Errorf("%+v", c.Events)
+	}
+}
+
+// TestReportSaysSo holds that a fault which never fired, a run that failed and
+// one that was interrupted are in the report, in every form, with the exit code
+// that they had without.
+func TestReportSaysSo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*world)
+		code    int
+		want    string
+	}{
+		"never fired": {func(*world) {}, exitNotFired, "reset never fired: no packet belonged to connections to :5432"},
+		"failed":      {func(w *world) { w.session.err = errors.New("the queue broke") }, exitFailure, "the queue broke"},
+		"interrupted": {func(w *world) {
+			w.timers = map[time.Duration]func(){}
+			w.signal <- syscall.SIGTERM
+		}, 128 + int(syscall.SIGTERM), "never fired"},
+	} {
+		for _, ext := range report.Extensions() {
+			t.Run(name+ext, func(t *testing.T) {
+				w := newWorld(t)
+				tc.prepare(w)
+				path := filepath.Join(t.TempDir(), "r"+ext)
+				if code := w.faultctl("inject reset --to :5432 --duration 60s --expect-fired --report " + path); code != tc.code {
+					t.Errorf("exit %d, want %d: %s", code, tc.code, &w.err)
+				}
+				if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte(tc.want)) {
+					t.Errorf("%v: the report does not say %q:\n%s", err, tc.want, b)
+				}
+			})
+		}
+	}
+}
+
+// TestEvidenceRefused holds that what cannot be written is refused before
+// anything is touched.
+func TestEvidenceRefused(t *testing.T) {
+	dir := t.TempDir()
+	for flags, want := range map[string]string{
+		"--report " + dir + "/r.pdf":       ".xml (JUnit), .html, .json or .md",
+		"--report " + dir + "/none/r.xml":  "no such file or directory",
+		"--pcap " + dir + "/none/r.pcapng": "no such file or directory",
+		"--pcap " + dir:                    "is a directory",
+	} {
+		w := newWorld(t)
+		if code := w.faultctl("inject reset --to :80 --duration 1s " + flags); code != exitUsage || !strings.Contains(w.err.String(), want) {
+			t.Errorf("%s: exit %d, %s", flags, code, &w.err)
+		}
+		if w.cfg.Rules != nil {
+			t.Errorf("%s: the run had started", flags)
+		}
+	}
+	w := newWorld(t)
+	w.faultctl("inject reset --to :80 --dry-run --pcap " + dir + "/r.pcapng --report " + dir + "/r.xml")
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left by a refused and a dry run: %v", left)
+	}
+}
+
+func TestCaptureOfARun(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "r.pcapng")
+	w.session.played = func() {
+		w.cfg.OnPacket(injector.Packet{Time: noon, Bytes: []byte{0x45, 0}, Length: 2, Fate: injector.Dropped, Fault: "reset", Ordinal: 5, Flow: dbFlow,
+			Notes: []faults.Note{{Action: faults.SentRST, To: faults.Client, Reason: "reset"}}})
+	}
+	w.session.stats.Unseen = 3
+	w.session.stats.Rules = []injector.RuleStats{{}}
+	if code := w.faultctl("inject reset --to :80 --duration 1s --pcap " + path); code != exitOK {
+		t.Fatalf("exit %d: %s", code, &w.err)
+	}
+	b, err := os.ReadFile(path)
+	if want := "dropped by reset: rst to client, reset (rule 0, connection 5)"; err != nil || !bytes.Contains(b, []byte(want)) {
+		t.Errorf("%v: the capture does not hold %q", err, want)
+	}
+	if !strings.Contains(w.err.String(), "3 packets that came too fast") {
+		t.Errorf("what was lost is not said: %s", &w.err)
+	}
+}
+
+// TestPacketsAroundAFault holds that of a long connection those packets are
+// kept that stand near what a fault did, in order, and not too many.
+func TestPacketsAroundAFault(t *testing.T) {
+	r := &record{}
+	send := func(n int, fate injector.Fate) {
+		r.packet(injector.Packet{Time: noon.Add(time.Duration(n)), Fate: fate, Flow: dbFlow, Bytes: []byte{0}})
+	}
+	for n := range 1000 {
+		fate := injector.Passed
+		if n == 500 {
+			fate = injector.Dropped
+		}
+		send(n, fate)
+	}
+	var c report.Case
+	r.fill(&c)
+	if len(c.Packets) != 2*keptAround+1 || c.Packets[keptAround].Fate != "dropped" || !c.Packets[0].At.Equal(noon.Add(500-keptAround)) {
+		t.Errorf("%d packets kept: %+v", len(c.Packets), c.Packets)
+	}
+	for n := range 1000 {
+		send(n, injector.Forged)
+	}
+	if len(r.packets) > keptOfFlow+keptAround {
+		t.Errorf("%d packets of one connection kept", len(r.packets))
+	}
+}
