@@ -168,7 +168,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if err = k.nft.apply(k.rules); err != nil {
 		return k, err
 	}
-	k.ask.table, k.ask.sets = k.nft.table, k.nft.sets
+	k.ask.reads(k.nft)
 	return k, nil
 }
 

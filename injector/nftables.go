@@ -3,6 +3,7 @@ package injector
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -108,6 +109,7 @@ func (a *applier) update(from, to *ruleset) error {
 	if a.table == nil {
 		return nil
 	}
+	a.sets = maps.Clone(a.sets) // a reader beside has the one there was, see reads
 	for _, s := range to.sets {
 		if a.sets[s.name] != nil {
 			continue
@@ -140,6 +142,16 @@ func (a *applier) update(from, to *ruleset) error {
 		return fmt.Errorf("change table %s: %w", a.table.Name, explain(err))
 	}
 	return nil
+}
+
+// reads makes a read the table that b keeps, beside it.
+func (a *applier) reads(b *applier) {
+	b.mu.Lock()
+	table, sets := b.table, b.sets
+	b.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.table, a.sets = table, sets
 }
 
 // empty takes every flow out of the named sets that are there.

@@ -61,6 +61,7 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 		return err
 	}
 	k.rules = rs
+	k.ask.reads(k.nft)
 	i.settle() // a verdict on its way might still let a connection go for good
 	r := compiled{n: rule}
 	return k.nft.empty(r.name("released", false), r.name("released", true))

@@ -122,7 +122,7 @@ func TestRetarget(t *testing.T) {
 		}
 		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{
 			{Match: Matcher{To: []Endpoint{{LowPort: 1, HiPort: 1}}}, Faults: fake(faults.Diversion{All: true})},
-			{Match: to("127.0.0.1/32"), Faults: fake(faults.Diversion{All: true})},
+			{Match: to("127.0.0.1/32"), Faults: fake(faults.Diversion{All: true, Idle: time.Hour})},
 		}})
 		first, second, third := connect(t, "127.0.0.1:5432"), connect(t, "127.0.0.2:5432"), connect(t, "[::1]:5432")
 		if !judged(i, first) || judged(i, second) || judged(i, third) {
@@ -135,6 +135,10 @@ func TestRetarget(t *testing.T) {
 			if !judged(i, c) {
 				t.Errorf("%s connection is not judged", name)
 			}
+		}
+		sets := &tableSets{write: i.kernel.nft, read: i.kernel.ask, rules: i.cfg.Rules}
+		if i.kernel.ask.sets["live1_ip6"] == nil || sets.idle(flowKey{netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:5432")}) == 0 {
+			t.Error("the idle time of a flow of the other family cannot be read")
 		}
 		if judged(i, connect(t, "127.0.0.1:5432")) {
 			t.Error("a new connection to the old target is judged")
