@@ -58,6 +58,7 @@ func runFlags() []cli.Flag {
 		list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable"),
 		text(runHeading, "duration", "`D` end by itself after D, such as 60s; 0: no end"),
 		text(runHeading, "start-after", "`D` wait before the rules go in"),
+		text(runHeading, "resolve-every", "`D` look host names up again so often (default 30s; 0: never)"),
 		text(runHeading, "seed", "`N` repeat a run: same seed, same choices"),
 		toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"),
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired"),

@@ -54,6 +54,7 @@ type plan struct {
 	duration   time.Duration
 	durationIs bool // given, not the default of a run without a target
 	startAfter time.Duration
+	lookEvery  time.Duration // how often host names are looked up anew; 0: never
 	json       bool
 	expect     bool      // a fault that never fires is an error
 	repeat     string    // one command line that repeats the run
@@ -155,6 +156,12 @@ func (p *plan) times(c *cli.Context) (err error) {
 	p.durationIs = c.IsSet("duration")
 	if !p.durationIs && p.target.none {
 		p.duration = untargetedFor
+	}
+	p.lookEvery = lookEvery
+	if c.IsSet("resolve-every") {
+		if p.lookEvery, err = duration(c, "resolve-every"); err != nil {
+			return err
+		}
 	}
 	p.startAfter, err = duration(c, "start-after")
 	return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/faultctl/faultctl/cli/scenario"
@@ -71,7 +72,7 @@ func (h *host) scenarioCommand() *cli.Command {
 
 // scenarioLanguage is what scenario files may say: of a target, what the target
 // flags say.
-func scenarioLanguage() *scenario.Language {
+var scenarioLanguage = sync.OnceValue(func() *scenario.Language {
 	var words []scenario.Word
 	for _, f := range targetFlags() {
 		w := scenario.Word{Name: f.Names()[0]}
@@ -89,7 +90,7 @@ func scenarioLanguage() *scenario.Language {
 		words = append(words, w)
 	}
 	return scenario.NewLanguage(words)
-}
+})
 
 // readScenario reads a file and checks all of it that can be checked without
 // asking anybody. Problems are an error of the kind scenario.Problems.

@@ -29,6 +29,7 @@ type theatre struct {
 	mu    sync.Mutex
 	log   []string // what was done to sessions, and when
 	fires uint64   // on how many connections each session's faults act
+	deaf  error    // what Retarget returns
 	fails func(probe string, at time.Duration) error
 	run   func(ctx context.Context) error // what a session does, if not nothing
 }
@@ -119,8 +120,16 @@ func (a *actor) SetShare(_ int, share float64) error {
 	return nil
 }
 
-func (a *actor) Retarget(int, injector.Matcher) error { return nil }
-func (a *actor) Ruleset() string                      { return "table inet faultctl_1 {\n}\n" }
+func (a *actor) Retarget(_ int, m injector.Matcher) error {
+	var ends []string
+	for _, e := range m.To {
+		ends = append(ends, fmt.Sprintf("%v:%d", e.Prefix.Addr(), e.LowPort))
+	}
+	a.th.note("retarget %s", strings.Join(ends, " "))
+	return a.th.deaf
+}
+
+func (a *actor) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
 
 func (a *actor) Stats() injector.Snapshot {
 	s := statsOf(a.cfg)

@@ -21,6 +21,7 @@ type target struct {
 	to    []string // --to as typed, --from as typed
 	from  []string
 	owner string // --cgroup and --uid in words; empty without
+	names *names // nil if no host name is among them
 
 	// none says that the flags leave every connection of the namespace that
 	// faultctl is run in: neither an address, a port nor a namespace is named.
@@ -34,27 +35,12 @@ func (h *host) target(c *cli.Context) (*target, error) {
 		// "$TARGET" of a shell where it is not set must not mean everything
 		return nil, usageError("--to or --from is empty").hint("Leave it out if every connection is meant.")
 	}
-	for _, text := range t.to {
-		rest, except := strings.CutPrefix(text, "!")
-		es, err := h.parseTo(c.Context, rest)
-		if err != nil {
-			return nil, usageError("--to %s: %w", text, err).hint(toForms)
-		}
-		if except {
-			t.match.Except = append(t.match.Except, es...)
-		} else {
-			t.match.To = append(t.match.To, es...)
-		}
+	names := newNames(h)
+	if err := t.read(c.Context, names.host()); err != nil {
+		return nil, err
 	}
-	for _, text := range t.from {
-		if strings.HasPrefix(text, "!") {
-			return nil, usageError("--from %s: ! excludes service ends only, with --to", text)
-		}
-		ps, err := h.parseHost(c.Context, text)
-		if err != nil {
-			return nil, usageError("--from %s: %w", text, err).hint("Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal.")
-		}
-		t.match.From = append(t.match.From, ps...)
+	if names.any() {
+		t.names = names
 	}
 	err := h.owner(c, t)
 	if err != nil {
@@ -63,6 +49,35 @@ func (h *host) target(c *cli.Context) (*target, error) {
 	t.none = len(t.match.To) == 0 && len(t.match.From) == 0 && t.match.Owner.Any() && !c.IsSet("netns") && !c.IsSet("pid")
 	t.pick, err = readPick(c)
 	return t, err
+}
+
+// read makes the matcher of --to and --from. Host names are looked up.
+func (t *target) read(ctx context.Context, h *host) error {
+	m := injector.Matcher{Owner: t.match.Owner}
+	for _, text := range t.to {
+		rest, except := strings.CutPrefix(text, "!")
+		es, err := h.parseTo(ctx, rest)
+		if err != nil {
+			return usageError("--to %s: %w", text, err).hint(toForms)
+		}
+		if except {
+			m.Except = append(m.Except, es...)
+		} else {
+			m.To = append(m.To, es...)
+		}
+	}
+	for _, text := range t.from {
+		if strings.HasPrefix(text, "!") {
+			return usageError("--from %s: ! excludes service ends only, with --to", text)
+		}
+		ps, err := h.parseHost(ctx, text)
+		if err != nil {
+			return usageError("--from %s: %w", text, err).hint("Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal.")
+		}
+		m.From = append(m.From, ps...)
+	}
+	t.match = m
+	return nil
 }
 
 const toForms = "Write --to [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 10.0.0.0/8:5432, [fd00::5]:8000-8100 or db.internal:5432; " +

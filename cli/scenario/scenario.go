@@ -257,6 +257,27 @@ func (s *Scenario) longest() Duration {
 // mostPulses bounds the timeline.
 const mostPulses = 10_000
 
+// mostAtOnce is how many faults may be at work at the same moment: the kernel's
+// hooks have room for so many runs of the injector, and some for others.
+const mostAtOnce = 20
+
+// crowded reports a moment at which too many faults are at work.
+func (s *Scenario) crowded() (ps Problems) {
+	at := 0
+	for _, step := range s.Timeline() {
+		switch step.Do {
+		case Start:
+			at++
+		case Stop:
+			at--
+		}
+		if at > mostAtOnce {
+			return Problems{s.Problem([]string{"faults", strconv.Itoa(step.Fault)}, "more than %d faults would be at work at the same time", mostAtOnce)}
+		}
+	}
+	return nil
+}
+
 // contradictions reports what a schema cannot see.
 func (s *Scenario) contradictions() (ps Problems) {
 	bad := func(format string, args []any, path ...string) {
@@ -299,6 +320,9 @@ func (s *Scenario) contradictions() (ps Problems) {
 	ps = append(ps, s.noughts()...)
 	if least := s.Duration; s.Deadline < least {
 		bad("it comes before the timeline is over, which takes %s", []any{faults.ShortDuration(time.Duration(least))}, "deadline")
+	}
+	if ps == nil {
+		ps = s.crowded()
 	}
 	return ps
 }
