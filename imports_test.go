@@ -25,7 +25,8 @@ func TestImports(t *testing.T) {
 		"injector/pcap":    {"injector"},
 		"cli/report":       {},
 		"cli/scenario":     {"faults"},
-		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/scenario", "integration/lab", "integration/demo"},
+		"cli/cage":         {"injector"},
+		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/scenario", "cli/cage", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}

@@ -44,6 +44,9 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 		if _, err := faults.Find(words[1]); err == nil {
 			return nil, e.hint("More faults on the same connections are given with --fault " + words[1] + ".")
 		}
+		if takesCommand(args) {
+			return nil, e.hint("The command to run stands behind --.")
+		}
 		return nil, e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
 	}
 	return append(append(out, flags...), tail...), nil
@@ -143,9 +146,10 @@ func promote(flags []string) (rest, words []string) {
 // wantsEvents reports whether the command line asks for a stream of events,
 // even if it cannot be parsed.
 func wantsEvents(args []string, getenv func(string) string) bool {
-	if len(args) < 2 || args[1] != "inject" && args[1] != "scenario" {
+	if len(args) < 2 || !slices.Contains([]string{"inject", "run", "verify", "scenario"}, args[1]) {
 		return false
 	}
+	args, _ = cutCommand(args)
 	for i, a := range args {
 		name, value, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
 		if a[:min(1, len(a))] != "-" || name != "o" && name != "output" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -17,11 +18,15 @@ func (h *host) cleanupCommand() *cli.Command {
 			for _, t := range removed {
 				fmt.Fprintf(h.stdout, "removed table %s\n", t)
 			}
-			if err != nil {
+			cages, err2 := h.cleanupCages()
+			for _, path := range cages {
+				fmt.Fprintf(h.stdout, "removed cgroup %s\n", path)
+			}
+			if err = errors.Join(err, err2); err != nil {
 				return fmt.Errorf("cleanup: %w", err)
 			}
-			if len(removed) == 0 {
-				fmt.Fprintln(h.stdout, "nothing to clean up: no table of an instance that is gone")
+			if len(removed)+len(cages) == 0 {
+				fmt.Fprintln(h.stdout, "nothing to clean up: no table or cgroup of an instance that is gone")
 			}
 			return nil
 		},

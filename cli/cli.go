@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -41,14 +42,26 @@ type host struct {
 	start   func(injector.Config) (session, error)
 	probe   func() []injector.Feature
 	cleanup func() ([]string, error)
-	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
-	local   func() []netip.Addr // addresses of this network namespace
-	cgroup  func(name string) (*injector.Cgroup, error)
+
+	cleanupCages func() ([]string, error)
+	lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
+	local        func() []netip.Addr // addresses of this network namespace
+	cgroup       func(name string) (*injector.Cgroup, error)
 
 	ask       func(context.Context, *scenario.Probe) error // tries a probe once
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
+
+	command  []string // behind --, for run and verify
+	inside   bool     // in namespaces that cage.Enter made
+	relay    func() (c <-chan os.Signal, stop func())
+	makeCage func(netns *os.File) (cage.Cage, error)
+
+	mustIsolate func() bool // a command needs namespaces of its own
+	enterCage   func(signals <-chan os.Signal) (code int, err error)
+
+	childIn, childOut, childErr *os.File // of commands
 
 	proc      string   // where /proc is
 	netnsDirs []string // where named network namespaces are
@@ -66,7 +79,45 @@ type session interface {
 
 // Main runs faultctl with the given arguments, the program's name first, and
 // returns its exit code. It returns only when everything is as before.
-func Main(args []string) int { return thisHost().run(args) }
+func Main(args []string) int {
+	if cage.Guard(args) {
+		return exitOK
+	}
+	h := thisHost()
+	if signals, inside := cage.Inside(); inside {
+		h.goInside(signals)
+	}
+	return h.run(args)
+}
+
+// goInside makes h the world in namespaces of its own.
+func (h *host) goInside(signals <-chan os.Signal) {
+	h.inside = true
+	h.relay = func() (<-chan os.Signal, func()) { return signals, func() {} }
+	h.signals = func() (<-chan os.Signal, func()) { return endings(signals) }
+	h.makeCage = func(*os.File) (cage.Cage, error) { return cage.NewNetns() }
+}
+
+// endings are those of the relayed signals that end a run.
+func endings(relayed <-chan os.Signal) (<-chan os.Signal, func()) {
+	c, done := make(chan os.Signal, 2), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-relayed:
+				if t, ok := s.(cage.FromTerminal); ok {
+					s = syscall.Signal(t)
+				}
+				if s == syscall.SIGINT || s == syscall.SIGTERM || s == syscall.SIGHUP {
+					c <- s
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return c, func() { close(done) }
+}
 
 // thisHost is the world as it is.
 func thisHost() *host {
@@ -83,12 +134,15 @@ func thisHost() *host {
 		seed:    func() uint64 { return uint64(rand.Uint32()) },
 		start:   func(cfg injector.Config) (session, error) { return injector.New(cfg) },
 		probe:   injector.Probe,
-		cleanup: injector.Cleanup,
+		cleanup: injector.Cleanup, cleanupCages: cage.Cleanup,
 		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
 		local: localAddrs, cgroup: injector.FindCgroup,
-		ask:  newProber().try,
+		ask:   newProber().try,
+		relay: cage.Relay, makeCage: cage.NewCgroup, enterCage: cage.Enter,
+		mustIsolate: func() bool { return os.Geteuid() != 0 },
+		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},
@@ -105,7 +159,9 @@ func notify() (<-chan os.Signal, func()) {
 // run is Main on any host.
 func (h *host) run(args []string) int {
 	app := h.app()
-	tidy, err := faultFirst(app, args)
+	rest, command := cutCommand(args)
+	h.command = command
+	tidy, err := faultFirst(app, rest)
 	if err == nil {
 		cli.HelpPrinter = h.printHelp
 		err = app.RunContext(context.Background(), tidy)
@@ -127,7 +183,7 @@ func (h *host) app() *cli.App {
 		OnUsageError:              onUsageError,
 		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
-			h.injectCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
+			h.injectCommand(), h.runCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
 			h.helpCommand(),
 		},

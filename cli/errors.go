@@ -21,7 +21,7 @@ const (
 	exitOK        = 0
 	exitFailure   = 1 // runtime failure
 	exitUsage     = 2 // usage, or bad configuration
-	exitProbe     = 3 // a probe failed
+	exitProbe     = 3 // an assertion, a probe or a verified command failed
 	exitNotFired  = 4 // the fault never fired
 	exitPreflight = 5 // permission or kernel feature missing
 	exitRefused   = 6 // refused by a safety rail
@@ -68,6 +68,10 @@ func (h *host) report(args []string, err error) int {
 	if errors.As(err, &e) && e.quiet {
 		return code
 	}
+	outcome := code
+	if len(args) > 1 && args[1] == "run" && code <= exitRefused {
+		outcome = exitRunFailed
+	}
 	if wantsEvents(args, h.getenv) {
 		line, _ := json.Marshal(errorEvent{head: h.head("error"), Code: code, Message: err.Error(), Advice: advice})
 		fmt.Fprintf(h.stdout, "%s\n", line)
@@ -76,7 +80,7 @@ func (h *host) report(args []string, err error) int {
 	if advice != "" {
 		fmt.Fprintf(h.stderr, "%s\n", wrap(advice, "  ", h.columns()))
 	}
-	return code
+	return outcome
 }
 
 // exitCode is the contract's code for err.

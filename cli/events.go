@@ -93,9 +93,12 @@ type errorEvent struct {
 	Advice  string `json:"advice,omitempty"`
 }
 
+// eventLines is held while an event is written: several goroutines of a process
+// do, and each line is one of them.
+var eventLines sync.Mutex
+
 // jsonTeller writes one JSON object a line.
 type jsonTeller struct {
-	mu   sync.Mutex
 	w    io.Writer
 	host *host
 }
@@ -108,8 +111,8 @@ func (j *jsonTeller) line(event any) {
 	if err := enc.Encode(event); err != nil {
 		panic(err) // unreachable: events are strings and numbers
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	eventLines.Lock()
+	defer eventLines.Unlock()
 	j.w.Write(b.Bytes())
 }
 
@@ -185,6 +188,9 @@ func (j *jsonTeller) target(c targetChange) {
 func (h *host) teller(p *plan, w io.Writer) teller {
 	if p.json {
 		return &jsonTeller{w: w, host: h}
+	}
+	if p.command != nil {
+		return &textTeller{w: w, paint: h.paint(), width: h.columns(), plan: p} // a live line would mix with the command's output
 	}
 	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), plan: p}
 }

@@ -7,11 +7,13 @@ import (
 	"flag"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -29,6 +31,8 @@ type world struct {
 	out, err bytes.Buffer
 	signal   chan os.Signal
 	session  *fakeSession
+	cage     *openCage                // the last one made
+	child    string                   // what the last command wrote
 	cfg      injector.Config          // what the last session was started with
 	afters   []time.Duration          // what was waited for
 	timers   map[time.Duration]func() // run when that is waited for; none: it never comes
@@ -41,12 +45,16 @@ type fakeSession struct {
 	events []injector.Event
 	stats  injector.Snapshot
 	err    error  // of Run, at once
+	begun  func() // before the events
 	played func() // after the events
 }
 
 func (s *fakeSession) Run(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
+	}
+	if s.begun != nil {
+		s.begun()
 	}
 	for _, ev := range s.events {
 		s.w.cfg.OnEvent(ev)
@@ -65,6 +73,28 @@ func (s *fakeSession) SetShare(rule int, share float64) error { return nil }
 func (s *fakeSession) Retarget(rule int, m injector.Matcher) error { return nil }
 
 func (s *fakeSession) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
+
+// openCage is a cage that holds nothing.
+type openCage struct {
+	ns      *os.File
+	started int
+	emptied int
+	given   bool
+}
+
+func (c *openCage) Owner() injector.Owner {
+	return injector.Owner{Cgroup: &injector.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
+}
+func (c *openCage) NetNS() *os.File { return c.ns }
+func (c *openCage) Start(cmd *exec.Cmd) error {
+	err := cmd.Start()
+	if err == nil {
+		c.started++
+	}
+	return err
+}
+func (c *openCage) Empty() error { c.emptied++; return nil }
+func (c *openCage) Close() error { c.given = true; return nil }
 
 // newWorld returns a host on which a run is ready at once and lasts until its
 // duration is over, which it is at once.
@@ -110,6 +140,13 @@ func newWorld(t *testing.T) *world {
 		ask:  func(context.Context, *scenario.Probe) error { return nil },
 		proc: t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}
+	w.relay = func() (<-chan os.Signal, func()) { return w.signal, func() {} }
+	w.makeCage = func(ns *os.File) (cage.Cage, error) {
+		w.cage = &openCage{ns: ns}
+		return w.cage, nil
+	}
+	w.mustIsolate = func() bool { return false }
+	w.cleanupCages = func() ([]string, error) { return nil, nil }
 	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
 		t.Setenv(v, "")
 	}

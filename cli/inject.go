@@ -59,6 +59,10 @@ type plan struct {
 	expect     bool      // a fault that never fires is an error
 	repeat     string    // one command line that repeats the run
 	evidence   *evidence // what it leaves; nil leaves nothing
+
+	verb    string   // inject, run or verify
+	command []string // what run and verify start in a cage; nil: nothing
+	note    string   // what a person must know about where that is
 }
 
 // inject runs faults in the foreground. first is the FAULT whose settings are
@@ -87,7 +91,15 @@ func (h *host) inject(c *cli.Context, first string) (err error) {
 // plan reads and checks everything on the command line, and touches nothing.
 // The network namespace comes last, so that an error leaves nothing open.
 func (h *host) plan(c *cli.Context, first string) (*plan, error) {
-	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle")}
+	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle"), verb: "inject"}
+	if w := strings.Fields(c.Command.HelpName); takesCommand(w) {
+		p.verb = w[1]
+		if p.command = h.command; len(p.command) == 0 {
+			return nil, usageError("%s: which command? Write it behind --, such as: faultctl %s %s -- go test ./...", p.verb, p.verb, c.Command.Name).
+				hint("All flags stand before the --.")
+		}
+		p.expect = !c.Bool("allow-idle") && (!c.IsSet("expect-fired") || c.Bool("expect-fired"))
+	}
 	err := noneEmpty(c)
 	if err != nil {
 		return nil, err
@@ -102,6 +114,12 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	p.specs = specs
 	if p.target, err = h.target(c); err != nil {
 		return nil, err
+	}
+	if p.command != nil { // nobody else's connections are touched
+		p.target.none, p.target.owner = false, "the command"
+		if h.inside {
+			p.note = "not as root, or with --isolate: the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself"
+		}
 	}
 	if v := h.getenv("FAULTCTL_REQUIRE_TARGET"); p.target.none && demanded(v) {
 		return nil, refused("no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
@@ -196,7 +214,7 @@ func (h *host) logger(c *cli.Context) (*slog.Logger, error) {
 // commandLine is one line that repeats the run, whether its flags came from
 // the command line or from the environment.
 func (p *plan) commandLine(c *cli.Context) string {
-	line := []string{"faultctl", "inject", p.specs[0].Name}
+	line := []string{"faultctl", p.verb, p.specs[0].Name}
 	for _, k := range p.specs[0].Knobs {
 		switch k[1] {
 		case "true":
@@ -216,7 +234,11 @@ func (p *plan) commandLine(c *cli.Context) string {
 	for _, v := range p.target.from {
 		line = append(line, "--from", quote(v))
 	}
-	for _, f := range append(targetFlags(), runFlags()...) {
+	flags := append(targetFlags(), runFlags()...)
+	if p.command != nil {
+		flags = caged()
+	}
+	for _, f := range flags {
 		name := f.Names()[0]
 		switch {
 		case !c.IsSet(name):
@@ -228,7 +250,14 @@ func (p *plan) commandLine(c *cli.Context) string {
 			line = append(line, "--"+name)
 		}
 	}
-	return strings.Join(append(line, "--seed", fmt.Sprint(p.cfg.Seed)), " ")
+	line = append(line, "--seed", fmt.Sprint(p.cfg.Seed))
+	if p.command != nil {
+		line = append(line, "--")
+		for _, w := range p.command {
+			line = append(line, quote(w))
+		}
+	}
+	return strings.Join(line, " ")
 }
 
 // quote makes a word safe to paste into a shell.

@@ -168,7 +168,7 @@ func TestCleanup(t *testing.T) {
 	w.faultctl("cleanup")
 	w.cleanup = func() ([]string, error) { return []string{"faultctl_7"}, nil }
 	w.faultctl("cleanup")
-	const want = "nothing to clean up: no table of an instance that is gone\nremoved table faultctl_7\n"
+	const want = "nothing to clean up: no table or cgroup of an instance that is gone\nremoved table faultctl_7\n"
 	if got := w.out.String(); got != want {
 		t.Errorf("got %q", got)
 	}

@@ -98,9 +98,11 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 			watchers.Go(func() {
 				select {
 				case <-ready.c:
+				case <-done:
+				}
+				if ready.isSet() { // however soon the run ended after that
 					failed = during(ctx)
 					cancel(nil)
-				case <-done:
 				}
 			})
 		}

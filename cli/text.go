@@ -56,8 +56,14 @@ func (t *textTeller) started(p *plan) {
 		}
 		fmt.Fprintf(&b, "no target: %s, except the protected ones; %s\n", p.scope(), end)
 	}
-	fmt.Fprintf(&b, "inject %s", t.paint.bold(strings.Join(names, " and ")))
-	if !p.target.none {
+	if p.note != "" {
+		fmt.Fprintln(&b, wrap(p.note, "", t.width))
+	}
+	fmt.Fprintf(&b, "%s %s", p.verb, t.paint.bold(strings.Join(names, " and ")))
+	switch {
+	case p.command != nil && p.duration == 0:
+		fmt.Fprintf(&b, ": %s, while it runs", p.scope())
+	case !p.target.none:
 		fmt.Fprintf(&b, ": %s, %s", p.scope(), endsAfter(p.duration))
 	}
 	fmt.Fprintln(&b)
@@ -75,7 +81,11 @@ func (t *textTeller) event(ev injector.Event) {
 	at, flow := ev.Time.Format(clockTime), ev.Flow.Client+" -> "+ev.Flow.Server
 	switch ev.Kind {
 	case injector.Ready:
-		t.print("%s  ready: the next matching packet is judged; Ctrl-C ends it\n", at)
+		next := "; Ctrl-C ends it"
+		if t.plan.command != nil {
+			next = ""
+		}
+		t.print("%s  ready: the next matching packet is judged%s\n", at, next)
 	case injector.Chosen:
 		note := ""
 		if ev.Midstream {
@@ -186,6 +196,8 @@ func whyNot(p *plan, r injector.RuleStats, fault string) string {
 	switch {
 	case r.Flows == 0 && p.target.none:
 		return "no TCP packet crossed this network namespace."
+	case r.Flows == 0 && p.command != nil:
+		return "there was not one of the " + strings.Replace(p.scope(), "every TCP connection", "TCP connections", 1) + "."
 	case r.Flows == 0:
 		return "no packet belonged to " + p.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
 			"port it is the container's own), and does the traffic pass this network namespace? --dry-run shows what matches now."

@@ -1,0 +1,251 @@
+package cage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/faultctl/faultctl/injector"
+	"golang.org/x/sys/unix"
+)
+
+// prefix begins the name of every cgroup of ours; the process follows.
+const prefix = "faultctl-"
+
+// made counts the cgroups of this process, for their names.
+var made atomic.Uint32
+
+// group is a cage that is a cgroup v2.
+type group struct {
+	cgroup *injector.Cgroup
+	dir    *os.File
+	netns  *os.File // borrowed
+	guard  *guardian
+}
+
+// Foreseen is the owner that the next cage made by NewCgroup will have, but for
+// the id, which only the kernel knows. It serves to show rules.
+func Foreseen() injector.Owner {
+	g := &injector.Cgroup{Path: fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Load()+1), Level: 1}
+	own, err1 := injector.OwnCgroup()
+	mount, root, err2 := injector.CgroupMount()
+	if err1 == nil && err2 == nil {
+		g.Path = strings.Trim(filepath.Join(root, strings.TrimPrefix(own, mount), g.Path), "/")
+		g.Level = uint32(strings.Count(g.Path, "/") + 1)
+	}
+	return injector.Owner{Cgroup: g}
+}
+
+// NewCgroup makes a cage that is a cgroup v2 below this process's own, so that
+// whatever limits this process limits the command. Its processes live in netns,
+// which must stay open until Close; nil is the caller's own. The error is an
+// injector.ErrPermission or injector.ErrNotSupported where there is no way to
+// have one.
+func NewCgroup(netns *os.File) (Cage, error) {
+	own, err := injector.OwnCgroup()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(own, fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Add(1)))
+	g := &group{netns: netns}
+	// What the command's processes leave when they die is ours to bury: not every
+	// container has a first process that does.
+	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if g.guard, err = watchOver(path); err != nil {
+		return nil, err
+	}
+	if err = g.open(path); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *group) open(path string) error {
+	err := os.Mkdir(path, 0o755)
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("make the cgroup %s: %w", path, injector.ErrPermission)
+	case err != nil:
+		return fmt.Errorf("make the cgroup %s: %w", path, bare(err))
+	}
+	if g.cgroup, err = injector.FindCgroup(path); err != nil {
+		return err
+	}
+	if g.dir, err = os.Open(path); err != nil {
+		return fmt.Errorf("open the cgroup %s: %w", path, bare(err))
+	}
+	return nil
+}
+
+func (g *group) Owner() injector.Owner { return injector.Owner{Cgroup: g.cgroup} }
+func (g *group) NetNS() *os.File       { return g.netns }
+
+// Start has the process born in the cgroup: it makes no connection outside.
+func (g *group) Start(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(g.dir.Fd())
+	return inNetns(g.netns, cmd.Start)
+}
+
+func (g *group) Empty() error {
+	err := kill(g.cgroup.Dir)
+	g.bury()
+	return err
+}
+
+// bury takes notice of the end of processes that lost their parents.
+func (g *group) bury() {
+	for {
+		var info siginfo
+		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+		if errno != 0 || info.pid == 0 || int(info.pid) == g.guard.cmd.Process.Pid {
+			return // the guardian's end is waited for elsewhere
+		}
+		unix.Wait4(int(info.pid), nil, unix.WNOHANG, nil)
+	}
+}
+
+// siginfo is siginfo_t as waitid(2) fills it, on 64-bit Linux.
+type siginfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	_                     [108]byte
+}
+
+func (g *group) Close() error {
+	var err error
+	if g.dir != nil {
+		g.dir.Close()
+	}
+	if g.cgroup != nil {
+		err = remove(g.cgroup.Dir)
+	}
+	return errors.Join(err, g.guard.dismiss())
+}
+
+// patience is how long processes may take to die that were sent SIGKILL.
+const patience = 20 * time.Second
+
+// kill ends every process in the cgroup at path and below, and returns when
+// none is left. A cgroup that is not there has none.
+func kill(path string) error {
+	err := write(filepath.Join(path, "cgroup.kill"), "1")
+	byHand := errors.Is(err, fs.ErrNotExist) // before Linux 5.14
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if byHand {
+			killEach(path)
+		}
+		events, err := os.ReadFile(filepath.Join(path, "cgroup.events"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV):
+			return nil
+		case err != nil:
+			return fmt.Errorf("look into the cgroup %s: %w", path, bare(err))
+		case bytes.Contains(events, []byte("populated 0")):
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("processes in the cgroup %s do not die of SIGKILL: they wait for a device", path)
+		}
+	}
+}
+
+func write(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+func killEach(path string) {
+	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return nil
+		}
+		procs, _ := os.ReadFile(p)
+		for _, pid := range strings.Fields(string(procs)) {
+			if n, err := strconv.Atoi(pid); err == nil && n > 0 {
+				unix.Kill(n, unix.SIGKILL)
+			}
+		}
+		return nil
+	})
+}
+
+// remove takes away an empty cgroup and those below it.
+func remove(path string) error {
+	entries, _ := os.ReadDir(path)
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := remove(filepath.Join(path, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	// A process that is gone may be counted a moment longer.
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		err := unix.Rmdir(path)
+		switch {
+		case err == nil, errors.Is(err, unix.ENOENT):
+			return nil
+		case !errors.Is(err, unix.EBUSY) || time.Now().After(end):
+			return fmt.Errorf("remove the cgroup %s: %w", path, err)
+		}
+	}
+}
+
+// Cleanup ends the processes in cgroups that instances which are no longer
+// alive left below this process's own, removes them, and returns their paths.
+// There are some only where faultctl and its guardian were both killed.
+func Cleanup() ([]string, error) {
+	own, err := injector.OwnCgroup()
+	if err != nil {
+		return nil, nil // no cgroup v2, so none of ours
+	}
+	entries, err := os.ReadDir(own)
+	if err != nil {
+		return nil, fmt.Errorf("look into the cgroup %s: %w", own, bare(err))
+	}
+	var removed []string
+	for _, e := range entries {
+		rest, ours := strings.CutPrefix(e.Name(), prefix)
+		pid, _, numbered := strings.Cut(rest, "-")
+		if n, err := strconv.Atoi(pid); !ours || !numbered || err != nil || n <= 0 || alive(n) || !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(own, e.Name())
+		if err := errors.Join(kill(path), remove(path)); err != nil {
+			return removed, err
+		}
+		removed = append(removed, path)
+	}
+	return removed, nil
+}
+
+func alive(pid int) bool {
+	err := unix.Kill(pid, 0)
+	return err == nil || errors.Is(err, unix.EPERM)
+}
+
+// bare leaves out what os puts before an error: the path is said already.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,109 @@
+package cage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+	"golang.org/x/sys/unix"
+)
+
+// island is a cage that is a network namespace with nothing but loopback. It
+// has the process namespace for its own that Enter made.
+type island struct {
+	ns *os.File
+	id *identity
+}
+
+// NewNetns makes a cage that is a network namespace of its own. It works only
+// where Enter led.
+func NewNetns() (Cage, error) {
+	if inside == nil || os.Getpid() != 1 {
+		return nil, errors.New("a network namespace for the command needs the namespaces of Enter around it")
+	}
+	i := &island{id: inside}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- i.open()
+	}()
+	if err := <-done; err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+func (i *island) open() (err error) {
+	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	if err = loopbackUp(); err != nil {
+		return fmt.Errorf("bring up loopback: %w", err)
+	}
+	i.ns, err = os.Open("/proc/thread-self/ns/net")
+	return err
+}
+
+// loopbackUp brings lo up in the calling thread's network namespace.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, req); err != nil {
+		return err
+	}
+	req.SetUint16(req.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+}
+
+func setns(ns *os.File) error {
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter the network namespace: %w", err)
+	}
+	return nil
+}
+
+func (i *island) Owner() injector.Owner { return injector.Owner{} }
+func (i *island) NetNS() *os.File       { return i.ns }
+
+// Start starts a command as the user who started faultctl: root is only who
+// makes the namespaces.
+func (i *island) Start(cmd *exec.Cmd) error {
+	if i.id.uid != 0 {
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.uid, HostID: 0, Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.gid, HostID: 0, Size: 1}}
+	}
+	return inNetns(i.ns, cmd.Start)
+}
+
+// Empty ends every process but this one, which is the first of its process
+// namespace.
+func (i *island) Empty() error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		unix.Kill(-1, unix.SIGKILL)
+		_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, unix.ECHILD):
+			return nil
+		case time.Now().After(end):
+			return errors.New("processes of the command do not die of SIGKILL: they wait for a device")
+		}
+	}
+}
+
+func (i *island) Close() error { return i.ns.Close() }

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/cli/cage"
+	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
+)
+
+// The exit codes of run besides CMD's own, as timeout(1) and env(1) have them.
+const (
+	exitRunNotFired = 124
+	exitRunFailed   = 125 // any of 1, 2, 5, 6; the error event says which
+	exitNotExec     = 126
+	exitNotFound    = 127
+)
+
+// grace is how long a command has between SIGTERM and SIGKILL.
+const grace = 5 * time.Second
+
+// job is a command in a cage.
+type job struct {
+	cmd   *exec.Cmd
+	cage  cage.Cage
+	begun time.Time
+	ended chan struct{} // closed when the command is gone
+}
+
+// jobEnd says how a command ended.
+type jobEnd struct {
+	status   int    // as a shell has it: 128 more than the signal's number
+	how      string // in words: exit 1, killed by SIGSEGV, stopped after 30s
+	timedOut bool
+	took     time.Duration
+}
+
+// findCommand returns where the program is, or an error with run's exit code.
+func findCommand(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil, errors.Is(err, exec.ErrDot):
+		return path, nil
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
+		return "", &exitError{code: exitNotExec, err: fmt.Errorf("%s cannot be executed", name), advice: "Its file must be a program, and you must have the right to execute it (chmod +x)."}
+	}
+	return "", &exitError{code: exitNotFound, err: fmt.Errorf("%s: command not found", name)}
+}
+
+// startJob starts the command in the cage.
+func (h *host) startJob(in cage.Cage, argv []string, path string, stdin, stdout, stderr *os.File) (*job, error) {
+	j := &job{cage: in, ended: make(chan struct{}), begun: h.now()}
+	j.cmd = &exec.Cmd{Path: path, Args: argv, Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	err := in.Start(j.cmd)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &exitError{code: exitNotFound, err: fmt.Errorf("%s: not found, or its interpreter is not", argv[0])}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
+		return nil, &exitError{code: exitNotExec, err: fmt.Errorf("%s cannot be executed: %w", argv[0], errnoFree(err))}
+	default:
+		return nil, fmt.Errorf("start %s: %w", argv[0], errnoFree(err))
+	}
+	go func() {
+		j.cmd.Wait()
+		close(j.ended)
+	}()
+	return j, nil
+}
+
+// wait passes signals on until the command has ended, and ends whatever it left
+// running. It is ended before that when ctx is done, or when limit is over;
+// zero means no limit.
+func (h *host) wait(ctx context.Context, j *job, signals <-chan os.Signal, limit time.Duration) (jobEnd, error) {
+	var over, kill <-chan time.Time
+	if limit > 0 {
+		over = h.after(limit)
+	}
+	stop := ctx.Done()
+	end := jobEnd{}
+	for running := true; running; {
+		select {
+		case <-j.ended:
+			running = false
+		case s := <-signals:
+			if _, has := s.(cage.FromTerminal); !has {
+				j.cmd.Process.Signal(s)
+			}
+		case <-stop:
+			stop = nil
+			j.cmd.Process.Signal(syscall.SIGTERM)
+			kill = time.After(grace)
+		case <-over:
+			end.timedOut = true
+			j.cmd.Process.Signal(syscall.SIGTERM)
+			kill = time.After(grace)
+		case <-kill:
+			j.cmd.Process.Kill()
+		}
+	}
+	end.took = h.now().Sub(j.begun)
+	end.status, end.how = statusOf(j.cmd.ProcessState)
+	if end.timedOut {
+		end.how = "stopped after " + faults.ShortDuration(limit)
+		if end.status == 0 {
+			end.status = 128 + int(syscall.SIGTERM)
+		}
+	}
+	return end, j.cage.Empty()
+}
+
+// statusOf says how a process ended, as a number and in words.
+func statusOf(s *os.ProcessState) (status int, how string) {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), "killed by " + unix.SignalName(ws.Signal())
+	}
+	return s.ExitCode(), fmt.Sprintf("exit %d", s.ExitCode())
+}

@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/faultctl/faultctl/cli/cage"
+	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/urfave/cli/v2"
+)
+
+// runCommand is faultctl run FAULT [flags] -- CMD [ARG…].
+func (h *host) runCommand() *cli.Command {
+	cmd := &cli.Command{
+		Name:      "run",
+		Usage:     "run a command under a fault that strikes its connections only",
+		ArgsUsage: "FAULT [flags] -- CMD [ARG…]",
+		Description: "faultctl run reset --at request -- curl -sS http://127.0.0.1:8080/\n" +
+			"faultctl run idle-expire --after 2s --to :5432 -- go test ./storage/...\n" +
+			"faultctl run syn-drop:attempts=1 --fault delay:by=50ms --every 2 -- ./integration-tests",
+		Flags: caged(),
+		Action: func(c *cli.Context) error {
+			if len(c.StringSlice("fault")) == 0 {
+				return usageError("run: which FAULT? For example: faultctl run reset --at request -- CMD").
+					hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
+			}
+			return h.runUnder(c, "")
+		},
+	}
+	for _, kind := range faults.Catalog {
+		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
+			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags] -- CMD [ARG…]",
+			Description: "faultctl run " + strings.TrimPrefix(kind.Example, "faultctl inject ") + " -- CMD",
+			Flags:       append(knobFlags(kind), caged()...),
+			Action:      func(c *cli.Context) error { return h.runUnder(c, kind.Name) },
+		})
+	}
+	return cmd
+}
+
+// caged are the flags of a command that starts one in a cage: whose the
+// connections are is settled.
+func caged() []cli.Flag {
+	fs := slices.DeleteFunc(targetFlags(), func(f cli.Flag) bool {
+		return slices.Contains([]string{"cgroup", "uid"}, f.Names()[0])
+	})
+	return append(append(fs, runFlags()...),
+		text(runHeading, "timeout", "`D` end CMD after D: SIGTERM, and SIGKILL "+faults.ShortDuration(grace)+" later"),
+		toggle(runHeading, "isolate", "run CMD in a network namespace of its own that has loopback only; always so without root"),
+	)
+}
+
+// takesCommand reports whether what stands behind -- is a command to run.
+func takesCommand(args []string) bool {
+	return len(args) > 1 && (args[1] == "run" || args[1] == "verify")
+}
+
+// cutCommand parts the arguments from the command behind --.
+func cutCommand(args []string) (rest, command []string) {
+	i := slices.Index(args, "--")
+	if !takesCommand(args) || i < 0 {
+		return args, nil
+	}
+	return args[:i:i], args[i+1:]
+}
+
+// enterFor leads into namespaces of its own if that is where a command must
+// run, and reports false if this is a place where it may.
+func (h *host) enterFor(c *cli.Context) (error, bool) {
+	if h.inside || !h.mustIsolate() && !c.Bool("isolate") {
+		return nil, false
+	}
+	for _, f := range []string{"netns", "pid"} {
+		if c.IsSet(f) {
+			return usageError("%s: --%s needs root: without it, and with --isolate, the command runs in a network namespace of its own", c.Command.Name, f), true
+		}
+	}
+	signals, stop := h.relay()
+	defer stop()
+	code, err := h.enterCage(signals)
+	if err != nil {
+		return &exitError{code: exitPreflight, err: err}, true
+	}
+	return quietExit(code), true
+}
+
+// newCage makes the cage of one command.
+func (h *host) newCage(netns *os.File) (cage.Cage, error) {
+	in, err := h.makeCage(netns)
+	if errors.Is(err, injector.ErrPermission) || errors.Is(err, injector.ErrNotSupported) {
+		return nil, &exitError{code: exitPreflight, err: err, advice: "As root the command runs in a cgroup v2 of its own, so that its connections can be told apart. " +
+			"Where there can be none, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself."}
+	}
+	return in, err
+}
+
+// runUnder runs a command under faults. first is the FAULT whose settings are
+// flags of c; there may be none.
+func (h *host) runUnder(c *cli.Context, first string) (err error) {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	if err, done := h.enterFor(c); done {
+		return err
+	}
+	p, err := h.plan(c, first)
+	if err != nil {
+		return err
+	}
+	if p.cfg.NetNS != nil {
+		defer p.cfg.NetNS.Close()
+	}
+	limit, err := duration(c, "timeout")
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		if !h.inside {
+			p.cfg.Rules[0].Match.Owner = cage.Foreseen()
+		}
+		return h.dryRun(c, p)
+	}
+	if p.evidence, err = h.evidence(c); err != nil {
+		return err
+	}
+	defer func() { err = p.evidence.close(err) }()
+	path, err := findCommand(p.command[0])
+	if err != nil {
+		return err
+	}
+	in, err := h.newCage(p.cfg.NetNS)
+	if err != nil {
+		return err
+	}
+	end, o, err := h.runIn(c.Context, in, p, path, limit)
+	err = errors.Join(err, in.Close())
+	p.evidence.add(p.survival(end, o, err), o.record)
+	switch {
+	case err != nil:
+		return err
+	case end.status != 0:
+		return quietExit(end.status)
+	case p.expect && idle(o.stats):
+		return quietExit(exitRunNotFired)
+	}
+	return nil
+}
+
+// survival is the case of a command that ran under the faults of the plan.
+func (p *plan) survival(end jobEnd, o outcome, err error) report.Case {
+	c := p.struck(o, err)
+	c.Exit, c.Took = end.how, end.took
+	switch {
+	case err != nil:
+	case end.status != 0:
+		c.Verdict, c.Remedy = report.Failed, remedies(p.specs)
+		c.Reason = "The command failed: " + end.how + "."
+		if idle(o.stats) {
+			c.Reason, c.Remedy = "The command failed, but not of this: "+end.how+", and the fault never fired.", ""
+		}
+	case c.Verdict == report.Done:
+		c.Verdict = report.Survived
+	}
+	return c
+}
+
+// remedies is what the catalogue says against the faults.
+func remedies(specs []spec) string {
+	var all []string
+	for _, s := range specs {
+		if k, err := faults.Find(s.Name); err == nil {
+			all = append(all, k.Remedy)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// runIn runs the command of a plan in a cage, under its faults, and passes
+// signals on to it.
+func (h *host) runIn(ctx context.Context, in cage.Cage, p *plan, path string, limit time.Duration) (end jobEnd, o outcome, err error) {
+	p.cfg.Rules[0].Match.Owner, p.cfg.NetNS = in.Owner(), in.NetNS()
+	signals, stop := h.relay()
+	defer stop()
+	jobCtx, endJob := context.WithCancel(ctx)
+	defer endJob()
+	runCtx, endRun := context.WithCancel(ctx)
+	defer endRun()
+	stdout, told := h.childOut, h.stderr // stdout is the command's
+	if p.json {
+		stdout, told = h.childErr, h.stdout // or that of the events
+	}
+	var ended chan error // of the command, once it was started
+	launch := func() error {
+		j, err := h.startJob(in, p.command, path, h.childIn, stdout, h.childErr)
+		if err != nil {
+			return err
+		}
+		ended = make(chan error, 1)
+		h.commandStarted(p)
+		go func() {
+			var err error
+			end, err = h.wait(jobCtx, j, signals, limit)
+			h.commandEnded(p, end)
+			ended <- err
+			endRun()
+		}()
+		return nil
+	}
+	if p.startAfter > 0 { // the command goes first, healthy
+		if err := launch(); err != nil {
+			return end, o, err
+		}
+	}
+	o, err = h.conduct(runCtx, p, h.teller(p, told), func(ctx context.Context) error {
+		if ended == nil {
+			if err := launch(); err != nil {
+				return err
+			}
+		}
+		<-ctx.Done() // the command has ended, or the faults' time is up, or they broke
+		return nil
+	})
+	if err != nil {
+		endJob()
+	}
+	if ended != nil {
+		err = errors.Join(err, <-ended)
+	}
+	if end.timedOut {
+		fmt.Fprintf(h.stderr, "faultctl: the command was %s (--timeout)\n", end.how)
+	}
+	return end, o, err
+}
+
+// commandStarted tells of the command where events are what was asked for.
+func (h *host) commandStarted(p *plan) {
+	if p.json {
+		(&jsonTeller{w: h.stdout, host: h}).line(struct {
+			head
+			Command []string `json:"command"`
+		}{h.head("command"), p.command})
+	}
+}
+
+// commandEnded tells how the command ended.
+func (h *host) commandEnded(p *plan, end jobEnd) {
+	if p.json {
+		(&jsonTeller{w: h.stdout, host: h}).line(struct {
+			head
+			Status int    `json:"status"`
+			How    string `json:"how"`
+		}{h.head("exited"), end.status, end.how})
+	}
+}

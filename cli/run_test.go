@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+)
+
+// runs runs faultctl with a command behind --, in a cage that holds nothing.
+func (w *world) runs(t *testing.T, flags string, command ...string) int {
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	w.childOut, w.childErr = out, out
+	args := append(append([]string{"faultctl"}, strings.Fields(flags)...), "--")
+	code := w.run(append(args, command...))
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.child = string(text)
+	if w.cage != nil && (w.cage.emptied != w.cage.started || !w.cage.given) {
+		t.Errorf("%s -- %q: the cage was left: %+v", flags, command, *w.cage)
+	}
+	return code
+}
+
+// never is a timer that does not come.
+var never = map[time.Duration]func(){-1: nil}
+
+// TestRunStatus holds run's exit codes: CMD's whenever it is not 0, else 0, or
+// 124 where the fault never fired, and 125 to 127 for what kept CMD from running.
+func TestRunStatus(t *testing.T) {
+	for _, tc := range []struct {
+		flags   string
+		fired   bool
+		command []string
+		want    int
+	}{
+		{"run reset", true, []string{"true"}, 0},
+		{"run reset", false, []string{"true"}, 124},
+		{"run reset --allow-idle", false, []string{"true"}, 0},
+		{"run reset --expect-fired=false", false, []string{"true"}, 0},
+		{"run reset", false, []string{"sh", "-c", "exit 4"}, 4},
+		{"run reset", true, []string{"sh", "-c", "exit 5"}, 5},
+		{"run reset", true, []string{"sh", "-c", "kill -TERM $$"}, 143},
+		{"run reset", true, []string{"sh", "-c", "kill -KILL $$"}, 137},
+		{"run reset", true, []string{"no-such-command"}, 127},
+		{"run reset", true, []string{"/etc/passwd"}, 126},
+		{"run reset", true, []string{"/tmp"}, 126},
+		{"run --fault reset", true, []string{"true"}, 0},
+		{"run --to :80 reset:at=request", true, []string{"true"}, 0},
+		{"run", true, []string{"true"}, 125},
+		{"run rset", true, []string{"true"}, 125},
+		{"run reset --to :0", true, []string{"true"}, 125},
+		{"run reset true", true, []string{"true"}, 125},
+		{"run reset", true, nil, 125},
+		{"run reset --cgroup /app", true, []string{"true"}, 125},
+		{"run reset --timeout 5", true, []string{"true"}, 125},
+	} {
+		w := newWorld(t)
+		w.timers = never
+		if tc.fired {
+			oneFired(w, "reset")
+		}
+		if got := w.runs(t, tc.flags, tc.command...); got != tc.want {
+			t.Errorf("%s -- %q, fired %v: exit %d, want %d\n%s", tc.flags, tc.command, tc.fired, got, tc.want, &w.err)
+		}
+	}
+}
+
+// TestRunErrorEvent holds that 125 to 127 are explained on stdout where events
+// are asked for.
+func TestRunErrorEvent(t *testing.T) {
+	for flags, want := range map[string]struct{ outcome, code int }{
+		"run reset -o json --to :0": {125, 2},
+		"run reset -o json":         {127, 127},
+	} {
+		w := newWorld(t)
+		outcome := w.runs(t, flags, "no-such-command")
+		lines := strings.Split(strings.TrimSpace(w.out.String()), "\n")
+		var ev struct {
+			Event string
+			Code  int
+		}
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &ev); err != nil || ev.Event != "error" || ev.Code != want.code || outcome != want.outcome {
+			t.Errorf("%s: exit %d, %+v, %v; want %+v\n%s", flags, outcome, ev, err, want, &w.out)
+		}
+	}
+	w := newWorld(t)
+	w.session.err = injector.ErrPermission
+	if code := w.runs(t, "run reset -o json", "true"); code != 125 || !strings.Contains(w.out.String(), `"code":5`) {
+		t.Errorf("exit %d\n%s", code, &w.out)
+	}
+}
+
+// TestRunOutput holds that CMD's output is its own: what faultctl says goes to
+// stderr, and with events on stdout CMD's output goes to stderr too.
+func TestRunOutput(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	oneFired(w, "reset")
+	if code := w.runs(t, "run reset --to :5432", "echo", "hello"); code != 0 || w.child != "hello\n" || w.out.Len() > 0 {
+		t.Errorf("exit %d, CMD's output %q, stdout %q", code, w.child, &w.out)
+	}
+	golden(t, "run.txt", w.err.String())
+
+	w = newWorld(t)
+	w.timers = never
+	oneFired(w, "reset")
+	struck := w.session.events[1:]
+	w.session.events = w.session.events[:1]
+	w.session.played = func() { // nothing is struck before the command runs
+		for told := false; !told; time.Sleep(time.Millisecond) {
+			eventLines.Lock()
+			told = strings.Contains(w.out.String(), `"command"`)
+			eventLines.Unlock()
+		}
+		for _, ev := range struck {
+			w.cfg.OnEvent(ev)
+		}
+	}
+	if code := w.runs(t, "run reset --to :5432 -o json", "sh", "-c", "sleep 0.3; echo hello"); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	golden(t, "run.ndjson", theVersion(w.out.String()))
+	if w.err.Len() > 0 {
+		t.Errorf("stderr: %s", &w.err)
+	}
+	for i, line := range bytes.Split(bytes.TrimSpace(w.out.Bytes()), []byte("\n")) {
+		if !json.Valid(line) {
+			t.Errorf("line %d: %s", i+1, line)
+		}
+	}
+}
+
+// TestRunOwner holds that the rules are about the cage's processes only, and
+// that CMD starts only once they are in.
+func TestRunOwner(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	file := filepath.Join(t.TempDir(), "started")
+	w.session.events = nil
+	w.session.begun = func() {
+		if _, err := os.Stat(file); err == nil {
+			t.Error("the command ran before the rules were in")
+		}
+		w.cfg.OnEvent(injector.Event{Kind: injector.Ready})
+	}
+	w.runs(t, "run reset --allow-idle", "touch", file)
+	if _, err := os.Stat(file); err != nil {
+		t.Error("the command did not run")
+	}
+	if c := w.cfg.Rules[0].Match.Owner.Cgroup; c == nil || c.ID != 9 {
+		t.Errorf("rules about %+v", c)
+	}
+	if strings.Contains(w.err.String(), "no target") {
+		t.Errorf("a run with a cage says that it has no target:\n%s", &w.err)
+	}
+}
+
+// TestRunTimeout holds that --timeout ends CMD, and --duration only the fault.
+func TestRunTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.timers = map[time.Duration]func(){time.Second: nil}
+	oneFired(w, "reset")
+	if code := w.runs(t, "run reset --timeout 1s", "sleep", "60"); code != 143 || !strings.Contains(w.err.String(), "stopped after 1s") {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	w = newWorld(t)
+	w.timers = map[time.Duration]func(){time.Second: nil}
+	oneFired(w, "reset")
+	if code := w.runs(t, "run reset --duration 1s", "sh", "-c", "sleep 0.2; exit 9"); code != 9 {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	w = newWorld(t)
+	w.timers = map[time.Duration]func(){time.Minute: nil} // never comes: CMD is faster
+	w.host.after = func(time.Duration) <-chan time.Time { return nil }
+	if code := w.runs(t, "run reset --start-after 1m", "sh", "-c", "exit 9"); code != 9 || !strings.Contains(w.err.String(), "before the rules went in") {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+}
+
+// TestRunSignals holds that signals go to CMD, whose status then counts.
+func TestRunSignals(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	oneFired(w, "reset")
+	ready := filepath.Join(t.TempDir(), "ready")
+	go func() {
+		for {
+			if _, err := os.Stat(ready); err == nil {
+				w.signal <- syscall.SIGTERM
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	script := `trap 'exit 42' TERM; : > ` + ready + `; while :; do sleep 0.01; done`
+	if code := w.runs(t, "run reset", "sh", "-c", script); code != 42 {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+}
+
+// TestRunIsolated holds that a command which must not run here runs elsewhere,
+// and its status comes back.
+func TestRunIsolated(t *testing.T) {
+	for _, flags := range []string{"run reset", "run reset --isolate"} {
+		w := newWorld(t)
+		w.mustIsolate = func() bool { return flags == "run reset" }
+		w.enterCage = func(<-chan os.Signal) (int, error) { return 77, nil }
+		if code := w.runs(t, flags, "true"); code != 77 {
+			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
+		}
+		w = newWorld(t)
+		w.inside = true
+		oneFired(w, "reset")
+		w.timers = never
+		if code := w.runs(t, flags, "true"); code != 0 || !strings.Contains(strings.Join(strings.Fields(w.err.String()), " "), "a network namespace of its own") {
+			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
+		}
+	}
+	w := newWorld(t)
+	w.mustIsolate = func() bool { return true }
+	if code := w.runs(t, "run reset --netns blue", "true"); code != 125 || !strings.Contains(w.err.String(), "--netns needs root") {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+}
