@@ -37,7 +37,7 @@ func NewChain(models []Model) *Chain {
 // It returns the verdict and the ordinal of the fault that gave it, or of the
 // last one that left a note; -1 if none did.
 func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
-	who, captured := -1, false
+	who, splitter, captured := -1, -1, false
 	for i := range c.links {
 		l := &c.links[i]
 		if l.released {
@@ -49,14 +49,31 @@ func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
 		if len(out.Notes) > notes {
 			who = i
 		}
+		if out.split && splitter < 0 {
+			splitter = i
+		}
+		if v == Drop {
+			out.unsplit()
+		}
 		if v != Pass {
 			who = i
 			c.settle(out, captured)
-			return v, who
+			return c.whole(v, out), who
 		}
 	}
 	c.settle(out, captured)
-	return Accept, who
+	if out.split {
+		who = splitter
+	}
+	return c.whole(Accept, out), who
+}
+
+// whole is the verdict on a segment that may have been split.
+func (c *Chain) whole(v Verdict, out *Effects) Verdict {
+	if out.split {
+		return Drop
+	}
+	return v
 }
 
 // OnWake runs the alarm that is due at ev.At, if any, and returns the ordinal

@@ -3,8 +3,6 @@ package faults
 import (
 	"errors"
 	"time"
-
-	"github.com/faultctl/faultctl/faults/packet"
 )
 
 // Duplicate is the fault duplicate: a segment arrives twice.
@@ -28,7 +26,7 @@ func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
 	if !d.m.Dir.Includes(ev.Dir.From()) || ev.Rand.Float64() >= float64(d.m.Rate) || !ev.Seg.Complete() {
 		return Pass
 	}
-	out.Inject(0, packet.Fields{Src: ev.Seg.SrcAddrPort(), Dst: ev.Seg.DstAddrPort()}, ev.Seg.Bytes())
+	out.Duplicate(ev.Seg)
 	out.Note(Duplicated, ev.Dir.To(), "arrives twice")
 	return Pass
 }

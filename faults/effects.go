@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -24,6 +25,7 @@ type Effects struct {
 
 	capture, release, admit bool
 	overtake                bool
+	split                   bool
 	wake                    time.Duration
 	waking                  bool
 }
@@ -33,6 +35,7 @@ type Forged struct {
 	Fields  packet.Fields
 	After   time.Duration // not sooner than this after the event
 	Answer  bool          // and not sooner than the path allows an answer
+	Along   bool          // it travels with the segment: what delays that delays it too
 	Raw     bool          // the payload is the whole packet, headers included; Fields only says where to
 	off, to int
 }
@@ -100,9 +103,38 @@ func (o *Effects) Answer(f packet.Fields) {
 }
 
 // Inject sends a whole packet, headers included, to the given address after d.
-// The bytes are copied. It serves ICMP errors and duplicates.
+// The bytes are copied. It serves ICMP errors.
 func (o *Effects) Inject(d time.Duration, f packet.Fields, whole []byte) {
 	o.forge(Forged{Fields: f, After: d, Raw: true}, whole)
+}
+
+// Duplicate sends the segment once more, as it is or as a fault earlier in the
+// chain replaced it.
+func (o *Effects) Duplicate(s packet.Segment) {
+	if o.changed {
+		s = o.replaced
+	}
+	o.forge(Forged{Fields: packet.Fields{Src: s.SrcAddrPort(), Dst: s.DstAddrPort()}, Raw: true, Along: true}, s.Bytes())
+}
+
+// Piece sends f after d in place of the segment, which does not go on itself.
+// What faults later in the chain decide about the segment holds for its pieces:
+// a delay, a drop, and another segment in its place.
+func (o *Effects) Piece(d time.Duration, f packet.Fields, payload []byte) {
+	o.split = true
+	o.forge(Forged{Fields: f, After: d, Along: true}, payload)
+}
+
+// Split reports whether pieces go on in place of the segment. The chain's verdict
+// on it is Drop then.
+func (o *Effects) Split() bool { return o.split }
+
+// unsplit takes the pieces back.
+func (o *Effects) unsplit() {
+	if o.split {
+		o.split = false
+		o.Forged = slices.DeleteFunc(o.Forged, func(f Forged) bool { return f.Along && !f.Raw })
+	}
 }
 
 func (o *Effects) forge(f Forged, payload []byte) {
@@ -132,6 +164,7 @@ func (o *Effects) Copy(s packet.Segment) packet.Segment {
 // Replace lets the segment go on as s, which must come from Copy and have its
 // checksums in order.
 func (o *Effects) Replace(s packet.Segment) {
+	o.unsplit()
 	o.replaced, o.changed = s, true
 }
 

@@ -130,6 +130,9 @@ type slice struct {
 
 func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 	seg := ev.Seg
+	if r, ok := out.Replaced(); ok {
+		seg = r
+	}
 	if !s.m.Dir.Includes(ev.Dir.From()) {
 		return Pass
 	}
@@ -145,7 +148,7 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 		if n < len(payload) {
 			f.Flags &^= packet.PSH | packet.FIN
 		}
-		out.ForgeAfter(after, f, payload[:n])
+		out.Piece(after, f, payload[:n])
 		f.Seq, f.ID = f.Seq.Add(uint32(n)), f.ID+1
 		payload = payload[n:]
 		after += s.m.Gap
@@ -155,5 +158,5 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 		s.told = true
 		out.Note(Rewritten, ev.Dir.To(), "arrives in pieces")
 	}
-	return Drop
+	return Pass
 }

@@ -78,9 +78,10 @@ func finish(pkt []byte) {
 	}
 }
 
-// runDue does what is due.
+// runDue does what is due, in its order: a verdict that is kept back for the next
+// system call goes before what is sent behind it.
 func (w *worker) runDue(now time.Duration) {
-	for {
+	for kept := false; ; {
 		at, ok := w.holder.next()
 		if !ok || at > now {
 			return
@@ -89,8 +90,13 @@ func (w *worker) runDue(now time.Duration) {
 		case wakeFlow:
 			w.wakeFlow(l.flow, now)
 		case sendPacket:
+			if kept {
+				kept = false
+				w.flush()
+			}
 			w.send(l.pkt, l.mark, l.iface)
 		case releasePacket:
+			kept = true
 			dir := faults.Original
 			if l.reply {
 				dir = faults.Reply
@@ -131,11 +137,11 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 func (w *worker) commitWake(f *entry, now time.Duration) {
 	sig := w.signals(f) &^ sigAdmit
 	if sig == 0 {
-		w.sendForged(f, now, nil)
+		w.sendForged(f, faults.Original, 0, now, nil)
 		return
 	}
 	var pkts []later
-	w.sendForged(f, now, &pkts)
+	w.sendForged(f, faults.Original, 0, now, &pkts)
 	w.change(f, sig, func() {
 		for _, l := range pkts {
 			w.send(l.pkt, l.mark, l.iface)

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -49,6 +50,73 @@ func TestDelayKeepsOrder(t *testing.T) {
 			if len(order) != n || (overtaken > 0) != (reorder == "true") {
 				t.Errorf("%s, reorder %s: %d of %d left, %d times one was overtaken", name, reorder, len(order), n, overtaken)
 			}
+		}
+	}
+}
+
+// wire is a queue and a sender that record what leaves, in its order. Verdicts
+// leave with the flush.
+type wire struct {
+	fakeQueue
+	fakeSender
+	kept, left []string
+}
+
+func (w *wire) verdict(v verdictOut) {
+	if !v.drop {
+		w.kept = append(w.kept, "let go")
+	}
+}
+
+func (w *wire) flush() error {
+	w.left = append(w.left, w.kept...)
+	w.kept = nil
+	return nil
+}
+
+func (w *wire) send(pkt []byte, _, _ uint32) error {
+	seg, err := packet.Parse(pkt)
+	if err == nil {
+		w.left = append(w.left, seg.Flags().String()+" "+string(seg.Payload()))
+	}
+	return err
+}
+
+func (w *wire) close() error { return nil }
+
+// TestForgedKeepsItsPlace holds that what is forged leaves behind what it
+// follows, be that held or only kept back until the next system call, and that
+// pieces are delayed like the segment that they stand for.
+func TestForgedKeepsItsPlace(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		chain []NamedModel
+		want  []string
+	}{
+		{"answer and RST", []NamedModel{model(t, "unread-close")},
+			[]string{"let go", "R ", "let go", "R. "}},
+		{"delayed answer and RST", []NamedModel{model(t, "delay", "by", "20ms", "dir", "server"), model(t, "unread-close")},
+			[]string{"let go", "R ", "20ms", "let go", "R. "}},
+		{"pieces of a delayed answer", []NamedModel{model(t, "delay", "by", "20ms", "dir", "server"), model(t, "slice", "size", "2")},
+			[]string{". as", "P. k", "20ms", ". he", ". ll", "P. o"}},
+	} {
+		r := ruleOf(c.chain[0])
+		r.Faults = c.chain
+		b := newBench(t, r)
+		w := &wire{}
+		b.queue, b.sender = w, w
+		b.now = time.Second
+		b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.PSH|packet.ACK, 1, 1, "ask")})
+		b.handle(&packetIn{id: 2, hook: forward, bytes: segment(faults.Reply, packet.PSH|packet.ACK, 1, 4, "hello")})
+		b.flush()
+		b.runDue(b.now + time.Millisecond)
+		if now := len(w.left); now < len(c.want) {
+			w.left = append(w.left, "20ms")
+		}
+		b.runDue(b.now + 21*time.Millisecond)
+		b.flush()
+		if !slices.Equal(w.left, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, w.left, c.want)
 		}
 	}
 }

@@ -56,9 +56,7 @@ func (w *worker) run() error {
 		w.dead.feed(now)
 		w.runPosted()
 		w.runDue(now)
-		if err := w.queue.flush(); err != nil {
-			w.log.Warn("verdict lost", "error", err)
-		}
+		w.flush()
 		n, err := w.queue.receive(w.pkts[:], w.patience())
 		if err != nil {
 			return err
@@ -67,11 +65,16 @@ func (w *worker) run() error {
 		for i := range n {
 			w.handle(&w.pkts[i])
 		}
-		if err := w.queue.flush(); err != nil {
-			w.log.Warn("verdict lost", "error", err)
-		}
+		w.flush()
 	}
 	return w.drain()
+}
+
+// flush sends the verdicts that the queue has kept back.
+func (w *worker) flush() {
+	if err := w.queue.flush(); err != nil {
+		w.log.Warn("verdict lost", "error", err)
+	}
 }
 
 // patience is how long the worker may wait for packets.
@@ -215,13 +218,17 @@ func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Se
 // commit carries out what the faults decided. It is the only place where a
 // segment has side effects: first what was forged leaves, then the verdict.
 func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
-	w.sendForged(f, now, nil)
+	var delay time.Duration
+	if v != faults.Drop || w.out.Split() {
+		delay, _ = w.delay(f, dir, now)
+	}
+	w.sendForged(f, dir, delay, now, nil)
 	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f)}
 	passing := seg
 	if r, ok := w.out.Replaced(); ok && !out.drop && r.Complete() { // of a head alone nothing can be made
 		out.bytes, passing = r.Bytes(), r
 	}
-	if !out.drop && !passing.Flags().Has(packet.RST) {
+	if (!out.drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
 	}
 	if out.bytes != nil && p.gso { // the kernel would lose what is cut off a super-packet in place
@@ -282,15 +289,14 @@ func (w *worker) answer(v verdictOut, f *entry, dir faults.Direction) {
 	w.queue.verdict(v)
 }
 
-// sendForged sends what the faults forged, at once or when its time has come.
+// sendForged sends what the faults forged, at once or when its time has come, and
+// never before what is held of its direction. dir and delay are those of the
+// segment that caused it: what leaves behind that, or in its place, waits for it.
 // If collect is not nil it gets what should leave at once instead.
-func (w *worker) sendForged(f *entry, now time.Duration, collect *[]later) {
+func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]later) {
 	for i := range w.out.Forged {
 		forged := &w.out.Forged[i]
-		after := forged.After
-		if forged.Answer {
-			after = max(after, f.RTT)
-		}
+		after := w.forgedAfter(f, forged, dir, delay, now)
 		w.buf = w.buf[:0]
 		if forged.Raw {
 			w.buf = append(w.buf, w.out.Payload(forged)...)
@@ -302,6 +308,7 @@ func (w *worker) sendForged(f *entry, now time.Duration, collect *[]later) {
 		}
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && collect == nil {
+			w.flush() // what was let go before leaves before
 			w.send(w.buf, mark, f.iface)
 			continue
 		}
@@ -312,6 +319,28 @@ func (w *worker) sendForged(f *entry, now time.Duration, collect *[]later) {
 			*collect = append(*collect, l)
 		}
 	}
+}
+
+// forgedAfter is how long a forged packet waits.
+func (w *worker) forgedAfter(f *entry, forged *faults.Forged, dir faults.Direction, delay, now time.Duration) time.Duration {
+	after, to := forged.After, faults.Original
+	if forged.Answer {
+		after = max(after, f.RTT)
+	}
+	if forged.Fields.Dst == f.Client {
+		to = faults.Reply
+	}
+	switch {
+	case to == dir && forged.Along && w.out.Overtakes():
+		return after + delay
+	case to == dir && forged.Along && delay > 0:
+		after += delay
+		f.due[dir] = max(f.due[dir], now+after)
+		return after
+	case to == dir && after > 0:
+		after += delay
+	}
+	return max(after, f.due[to]-now)
 }
 
 func (w *worker) send(pkt []byte, mark, iface uint32) {

@@ -222,7 +222,7 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 	if r, ok := p.eff.Replaced(); ok && v != faults.Drop {
 		passing = r
 	}
-	if v != faults.Drop {
+	if v != faults.Drop || p.eff.Split() {
 		if !passing.Flags().Has(packet.RST) {
 			p.flow.Pass(dir, passing)
 		}
@@ -286,7 +286,11 @@ func (p *player) effects(cause *packet.Segment) error {
 			dir = faults.Reply
 		}
 		when := ""
-		switch after := f.After; {
+		after := f.After
+		if f.Along {
+			after += p.eff.Hold
+		}
+		switch {
 		case f.Answer && p.flow.RTT > after:
 			when = " after a round trip, " + p.flow.RTT.String()
 		case after > 1:
