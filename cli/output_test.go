@@ -98,9 +98,10 @@ func TestLiveLine(t *testing.T) {
 	w.session.played = func() { <-end; w.signal <- os.Interrupt }
 	t.Setenv("NO_COLOR", "1")
 	w.faultctl("inject reset --to :80 --duration 1m")
-	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 59s left"
-	if want := live + "\r\x1b[K" + live + "\r\x1b[K\nended"; !strings.Contains(w.out.String(), want) {
-		t.Errorf("no live line %q in\n%q", want, w.out.String())
+	// Events may come between two ticks; then the line is drawn once more below them.
+	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 59s left\r\x1b[K"
+	if out := w.out.String(); strings.Count(out, live) < 2 || !strings.Contains(out, live+"\nended") {
+		t.Errorf("no live line %q in\n%q", live, out)
 	}
 }
 
