@@ -58,7 +58,6 @@ func TestDelayKeepsOrder(t *testing.T) {
 // leave with the flush.
 type wire struct {
 	fakeQueue
-	fakeSender
 	kept, left []string
 }
 
