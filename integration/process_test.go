@@ -24,6 +24,10 @@ const playEnv = "FAULTCTL_TEST_PLAY"
 
 // play is called before any test.
 func play() {
+	if hosts, ok := strings.CutPrefix(os.Getenv(playEnv), hostsPlay); ok {
+		fmt.Fprintln(os.Stderr, withHosts(hosts)) // it returns only if it fails
+		os.Exit(1)
+	}
 	switch os.Getenv(playEnv) {
 	case "faultctl":
 		os.Exit(cli.Main(os.Args))
