@@ -47,7 +47,7 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 			events = append(events, w.report)
 		}
 		if i.cfg.OnPacket != nil {
-			w.tap = newTap(packetBell, &i.totals.unseen)
+			w.tap = newTap(start, packetBell, &i.totals.unseen)
 			packets = append(packets, w.tap)
 		}
 		c.workers = append(c.workers, w)

@@ -25,6 +25,9 @@ type tap struct {
 	bell  chan struct{}
 	lost  *atomic.Uint64
 
+	start  time.Time    // the moment that the worker's clock counts from
+	before map[why]told // the reader's own
+
 	// What the worker's decision is about while it is carried out.
 	who   *counters
 	notes []faults.Note
@@ -44,6 +47,7 @@ type tapped struct {
 	fate           Fate
 	hook           uint8
 	delay          time.Duration
+	behind         bool // it is delayed for no reason of its own
 	client, server netip.AddrPort
 	rule           int
 	nth            uint64
@@ -52,8 +56,26 @@ type tapped struct {
 	noted          int
 }
 
-func newTap(bell chan struct{}, lost *atomic.Uint64) *tap {
-	return &tap{bytes: make([]byte, tapBytes), bell: bell, lost: lost}
+// why is what a fault decided for a connection, and told what it said of it.
+// Faults give their reason once a connection; the reader remembers it for the
+// packets that follow.
+type (
+	why struct {
+		flowKey
+		fate Fate
+	}
+	told struct {
+		fault *counters
+		notes [tapNotes]faults.Note
+		noted int
+	}
+)
+
+// tapTold bounds how many reasons the reader remembers.
+const tapTold = 1 << 14
+
+func newTap(start time.Time, bell chan struct{}, lost *atomic.Uint64) *tap {
+	return &tap{bytes: make([]byte, tapBytes), bell: bell, lost: lost, start: start, before: map[why]told{}}
 }
 
 // about says what the following packets are about: what a fault decided.
@@ -65,29 +87,32 @@ func (t *tap) about(f *entry, who int, notes []faults.Note) {
 }
 
 // judged takes down a packet as it came, and what it goes on as.
-func (t *tap) judged(p *packetIn, f *entry, v faults.Verdict, out *faults.Effects, delay time.Duration) {
+func (t *tap) judged(p *packetIn, f *entry, now time.Duration, v faults.Verdict, out *faults.Effects, delay time.Duration) {
 	r, rewritten := out.Replaced()
+	rec := tapped{at: t.start.Add(now), hook: p.hook, delay: delay, behind: out.Hold == 0}
 	switch {
 	case v == faults.Drop:
-		t.put(f, Dropped, p.hook, 0, p.bytes)
+		rec.delay = 0
+		t.put(f, &rec, Dropped, p.bytes)
 	case rewritten:
-		t.put(f, Rewritten, p.hook, delay, p.bytes)
-		t.put(f, Replacement, p.hook, delay, r.Bytes())
+		t.put(f, &rec, Rewritten, p.bytes)
+		t.put(f, &rec, Replacement, r.Bytes())
 	case delay > 0:
-		t.put(f, Delayed, p.hook, delay, p.bytes)
-		t.put(f, Late, p.hook, delay, p.bytes)
+		t.put(f, &rec, Delayed, p.bytes)
+		t.put(f, &rec, Late, p.bytes)
 	default:
-		t.put(f, Passed, p.hook, 0, p.bytes)
+		t.put(f, &rec, Passed, p.bytes)
 	}
 }
 
 // forged takes down a packet of our own making that leaves after a while.
-func (t *tap) forged(f *entry, after time.Duration, pkt []byte) {
-	t.put(f, Forged, unix.NF_INET_LOCAL_OUT, after, pkt)
+func (t *tap) forged(f *entry, now, after time.Duration, pkt []byte) {
+	rec := tapped{at: t.start.Add(now), hook: unix.NF_INET_LOCAL_OUT, delay: after}
+	t.put(f, &rec, Forged, pkt)
 }
 
-// put copies a packet. Only the worker may call it.
-func (t *tap) put(f *entry, fate Fate, hook uint8, delay time.Duration, pkt []byte) {
+// put copies a packet and what is known of it. Only the worker may call it.
+func (t *tap) put(f *entry, about *tapped, fate Fate, pkt []byte) {
 	w, from, start := t.write.Load(), int(t.head%tapBytes), t.head
 	if from+len(pkt) > tapBytes { // no packet is torn: leave a gap
 		start += uint64(tapBytes - from)
@@ -99,8 +124,8 @@ func (t *tap) put(f *entry, fate Fate, hook uint8, delay time.Duration, pkt []by
 	}
 	t.head = start + uint64(copy(t.bytes[from:], pkt))
 	rec := &t.recs[w%tapPackets]
-	rec.at, rec.from, rec.length, rec.end = time.Now(), from, len(pkt), t.head
-	rec.fate, rec.hook, rec.delay = fate, hook, delay
+	*rec = *about
+	rec.from, rec.length, rec.end, rec.fate = from, len(pkt), t.head, fate
 	rec.client, rec.server, rec.rule, rec.nth = f.Client, f.Server, f.rule, f.nth
 	rec.fault = t.who
 	rec.noted = copy(rec.notes[:], t.notes)
@@ -124,16 +149,35 @@ func (t *tap) oldest() (time.Time, bool) {
 func (t *tap) take(tell func(Packet)) {
 	n := t.read.Load()
 	rec := &t.recs[n%tapPackets]
+	t.recall(rec)
 	tell(rec.packet(t.bytes))
 	t.freed.Store(rec.end)
 	t.read.Store(n + 1)
+}
+
+// recall gives a packet the reason that its fault gave for an earlier one of
+// the connection, if it has none of its own.
+func (t *tap) recall(rec *tapped) {
+	key := why{flowKey{rec.client, rec.server}, rec.fate}
+	switch {
+	case rec.fate == Passed || rec.fate == Forged || rec.behind && (rec.fate == Delayed || rec.fate == Late):
+	case rec.noted > 0:
+		if len(t.before) >= tapTold {
+			clear(t.before)
+		}
+		t.before[key] = told{rec.fault, rec.notes, rec.noted}
+	default:
+		if b, known := t.before[key]; known && (rec.fault == nil || rec.fault == b.fault) {
+			rec.fault, rec.notes, rec.noted = b.fault, b.notes, b.noted
+		}
+	}
 }
 
 func (rec *tapped) packet(ring []byte) Packet {
 	p := Packet{
 		Time: rec.at, Bytes: ring[rec.from : rec.from+rec.length], Length: rec.length, Fate: rec.fate, Delay: rec.delay,
 		Flow: Flow{Client: rec.client.String(), Server: rec.server.String()},
-		Rule: rec.rule, Ordinal: rec.nth, Notes: rec.notes[:rec.noted],
+		Rule: rec.rule, Ordinal: rec.nth, Notes: rec.notes[:rec.noted], Behind: rec.behind && rec.delay > 0,
 	}
 	switch rec.hook {
 	case unix.NF_INET_LOCAL_IN:

@@ -21,7 +21,7 @@ type seen struct {
 func tapBench(t testing.TB, rules ...Rule) (b *bench, look func() []seen) {
 	t.Helper()
 	b = newBench(t, rules...)
-	b.tap = newTap(make(chan struct{}, 1), &b.totals.unseen)
+	b.tap = newTap(time.Now(), make(chan struct{}, 1), &b.totals.unseen)
 	return b, func() (all []seen) {
 		drain([]ring[Packet]{b.tap}, func(p Packet) {
 			p.Bytes, p.Notes = bytes.Clone(p.Bytes), append([]faults.Note(nil), p.Notes...)
@@ -84,6 +84,30 @@ func TestTapFates(t *testing.T) {
 	}
 }
 
+// TestTapRemembersWhy holds that a packet which is delayed like one before it
+// carries that one's reason, and that one which only waits behind another says
+// so.
+func TestTapRemembersWhy(t *testing.T) {
+	b, look := tapBench(t, ruleOf(model(t, "delay", "by", "30ms", "dir", "client")))
+	for i := range 3 {
+		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
+	}
+	for i, p := range look() {
+		if want := "by delay: delay to server, "; !strings.Contains(p.comment, want) {
+			t.Errorf("packet %d: %q, want %q", i, p.comment, want)
+		}
+	}
+	b, look = tapBench(t, ruleOf(NamedModel{"slow", delayModel{50 * time.Millisecond}}))
+	b.now = time.Second - time.Millisecond
+	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
+	b.now = time.Second + time.Millisecond // the fault has ended
+	b.handle(&packetIn{id: 2, hook: forward, bytes: segment(faults.Original, packet.ACK, 2, 1, "x")})
+	all := look()
+	if got, want := all[len(all)-1].comment, "went on 48ms after it came, delayed: an older packet of its direction is still held"; !strings.HasPrefix(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestTapShowsChosenOnly holds that others' packets are not shown.
 func TestTapShowsChosenOnly(t *testing.T) {
 	r := ruleOf(model(t, "reset"))
@@ -99,12 +123,12 @@ func TestTapShowsChosenOnly(t *testing.T) {
 // each is whole and that what finds no room is counted.
 func TestTapNeverTears(t *testing.T) {
 	var lost atomic.Uint64
-	tp, f := newTap(make(chan struct{}, 1), &lost), &entry{}
+	tp, f, rec := newTap(time.Now(), make(chan struct{}, 1), &lost), &entry{}, &tapped{}
 	f.Client, f.Server = client, server
 	sent, got := uint64(0), uint64(0)
 	for round := range 40 {
 		for i := range 200 {
-			tp.put(f, Passed, forward, 0, bytes.Repeat([]byte{byte(sent)}, 1+(i*7919+round)%65535))
+			tp.put(f, rec, Passed, bytes.Repeat([]byte{byte(sent)}, 1+(i*7919+round)%65535))
 			sent++
 		}
 		drain([]ring[Packet]{tp}, func(p Packet) {
@@ -118,10 +142,10 @@ func TestTapNeverTears(t *testing.T) {
 		t.Errorf("%d seen and %d lost of %d", got, lost.Load(), sent)
 	}
 	for range tapPackets + 5 {
-		tp.put(f, Passed, forward, 0, []byte{1})
+		tp.put(f, rec, Passed, []byte{1})
 	}
 	before := lost.Load()
-	if tp.put(f, Passed, forward, 0, []byte{1}); lost.Load() != before+1 {
+	if tp.put(f, rec, Passed, []byte{1}); lost.Load() != before+1 {
 		t.Error("a packet that finds no room is not counted")
 	}
 }

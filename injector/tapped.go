@@ -19,6 +19,7 @@ type Packet struct {
 	Hook   Hook      // where it was judged; Output for what is put on its way
 	Fate   Fate
 	Delay  time.Duration // from coming to leaving; 0 at once
+	Behind bool          // it is delayed only because an older one of its direction is held
 
 	Flow       Flow
 	FromServer bool   // the server sent it, or is said to have
@@ -68,7 +69,7 @@ func (f Fate) Came() bool { return f <= Rewritten }
 func (p *Packet) Comment() string {
 	var b strings.Builder
 	by := ""
-	if p.Fault != "" {
+	if p.Fault != "" && !(p.Behind && (p.Fate == Delayed || p.Fate == Late)) {
 		by = " by " + p.Fault
 	}
 	switch p.Fate {
@@ -97,7 +98,7 @@ func (p *Packet) Comment() string {
 		}
 		fmt.Fprintf(&b, "%s%s to %s, %s", sep, n.Action, n.To, n.Reason)
 	}
-	if len(p.Notes) == 0 && p.Fault == "" && p.Delay > 0 {
+	if p.Behind && (p.Fate == Delayed || p.Fate == Late) {
 		b.WriteString(": an older packet of its direction is still held")
 	}
 	fmt.Fprintf(&b, " (rule %d, connection %d)", p.Rule, p.Ordinal)

@@ -111,7 +111,7 @@ func (w *worker) handle(p *packetIn) {
 	w.note(f, who, v == faults.Drop)
 	if w.tap != nil {
 		delay, _ := w.delay(f, dir, now)
-		w.tap.judged(p, f, v, &w.out, delay)
+		w.tap.judged(p, f, now, v, &w.out, delay)
 	}
 	w.commit(p, f, dir, seg, v, now)
 	w.schedule(f)
@@ -304,7 +304,7 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 			w.buf = forged.Fields.Append(w.buf, w.out.Payload(forged))
 		}
 		if w.tap != nil {
-			w.tap.forged(f, after, w.buf)
+			w.tap.forged(f, now, after, w.buf)
 		}
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && collect == nil {

@@ -36,6 +36,7 @@ type File struct {
 	file  *os.File
 	w     *pcapgo.NgWriter
 	ahead queue // packets that have yet to leave
+	order int
 	err   error // the first that happened; nothing is written after it
 }
 
@@ -80,6 +81,8 @@ func (f *File) Write(p injector.Packet) {
 	f.due(time.Now())
 	if p.Delay > 0 && e.face == put {
 		e.data = append([]byte(nil), p.Bytes...)
+		f.order++
+		e.order = f.order
 		heap.Push(&f.ahead, e)
 		return
 	}
@@ -175,15 +178,18 @@ type record struct {
 	length  int
 	data    []byte
 	comment string
+	order   int // of being written, where the times are the same
 }
 
 // queue is a heap of records by time.
 type queue []*record
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)        { *q = append(*q, x.(*record)) }
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].order < q[j].order
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(*record)) }
 func (q *queue) Pop() any {
 	last := len(*q) - 1
 	e := (*q)[last]
