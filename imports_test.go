@@ -24,9 +24,10 @@ func TestImports(t *testing.T) {
 		"injector":         {"faults", "faults/packet"},
 		"injector/pcap":    {"injector"},
 		"cli/report":       {},
+		"cli/metrics":      {"injector"},
 		"cli/scenario":     {"faults"},
 		"cli/cage":         {"injector"},
-		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/scenario", "cli/cage", "integration/lab", "integration/demo"},
+		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/cage", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}

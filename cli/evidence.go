@@ -1,11 +1,17 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
+	"github.com/faultctl/faultctl/cli/metrics"
 	"github.com/faultctl/faultctl/cli/report"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/pcap"
@@ -22,6 +28,8 @@ type evidence struct {
 	report report.Report
 	pcap   *pcap.File
 	unseen uint64 // packets that came too fast for the capture
+
+	metrics *metrics.Server
 }
 
 // evidence reads --report and --pcap and refuses what could not be written. The
@@ -42,6 +50,14 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 			return nil, usageError("--pcap %s: %w", path, errnoFree(err))
 		}
 	}
+	if addr := c.String("metrics"); addr != "" {
+		var err error
+		if e.metrics, err = metrics.Serve(addr, version()); err != nil {
+			return nil, e.close(usageError("--metrics %s: %w", addr, listenError(err)).
+				hint("ADDR is an address of this host and a free port, such as 127.0.0.1:9187; :9187 is every address."))
+		}
+		fmt.Fprintf(h.stderr, "faultctl: metrics on http://%s/metrics\n", e.metrics.Addr())
+	}
 	return e, nil
 }
 
@@ -61,6 +77,12 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 		return tell, nil
 	}
 	e.report.Command, e.report.Seed = p.repeat, p.cfg.Seed
+	if e.metrics != nil && p.target != nil && p.target.none {
+		for i := range p.cfg.Rules {
+			m := &p.cfg.Rules[i].Match
+			m.Except = append(slices.Clone(m.Except), scrapes(e.metrics.Addr())...)
+		}
+	}
 	rec := &record{teller: tell}
 	var see []func(injector.Packet)
 	if e.pcap != nil {
@@ -79,6 +101,20 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	return rec, rec
 }
 
+// scrapes is the service end of the connections to the metrics: a run without a
+// target leaves them alone.
+func scrapes(addr string) []injector.Endpoint {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil
+	}
+	e := injector.Endpoint{LowPort: ap.Port(), HiPort: ap.Port()}
+	if !ap.Addr().IsUnspecified() {
+		e.Prefix = netip.PrefixFrom(ap.Addr(), ap.Addr().BitLen())
+	}
+	return []injector.Endpoint{e}
+}
+
 // add adds a case to the report. rec is what was taken down of its run, nil if
 // it did not come to one.
 func (e *evidence) add(c report.Case, rec *record) {
@@ -87,6 +123,13 @@ func (e *evidence) add(c report.Case, rec *record) {
 	}
 	rec.fill(&c)
 	e.report.Cases = append(e.report.Cases, c)
+}
+
+// watch serves the counters of a run that begins.
+func (e *evidence) watch(run session) {
+	if e != nil && e.metrics != nil {
+		e.metrics.Watch(run.Stats)
+	}
 }
 
 // ended notes what a run says of itself when it is over.
@@ -101,6 +144,9 @@ func (e *evidence) ended(s injector.Snapshot) {
 // written.
 func (e *evidence) close(err error) error {
 	var lost []error
+	if e.metrics != nil {
+		lost = append(lost, e.metrics.Close())
+	}
 	if e.pcap != nil {
 		lost = append(lost, e.pcap.Close(e.unseen))
 		if e.unseen > 0 {
@@ -157,4 +203,19 @@ func (p *plan) struck(o outcome, err error) report.Case {
 		c.Verdict, c.Reason = report.NeverFired, strings.Join(idle, " ")
 	}
 	return c
+}
+
+// listenError says in words why an address cannot be listened on.
+func listenError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return errors.New("another program listens there")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return errors.New("it is no address of this host")
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return errnoFree(op.Err)
+	}
+	return err
 }

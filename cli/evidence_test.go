@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,5 +154,40 @@ func TestPacketsAroundAFault(t *testing.T) {
 	}
 	if len(r.packets) > keptOfFlow+keptAround {
 		t.Errorf("%d packets of one connection kept", len(r.packets))
+	}
+}
+
+// TestMetricsOfARun scrapes while a run goes on, and holds that a run without a
+// target would leave the scrape alone.
+func TestMetricsOfARun(t *testing.T) {
+	w := newWorld(t)
+	oneFired(w, "reset")
+	var got string
+	w.session.played = func() {
+		url, _, _ := strings.Cut(strings.TrimPrefix(w.err.String(), "faultctl: metrics on "), "\n")
+		res, err := http.Get(url)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		got = string(b)
+		ap, _ := netip.ParseAddrPort(strings.Split(url, "/")[2])
+		if m := w.cfg.Rules[0].Match; m.Matches(netip.MustParseAddrPort("127.0.0.1:1"), ap) || !m.Matches(netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:80")) {
+			t.Errorf("the scrape would be struck: %+v", m)
+		}
+	}
+	if code := w.faultctl("inject reset --duration 1s --metrics 127.0.0.1:0"); code != exitOK {
+		t.Fatalf("exit %d: %s", code, &w.err)
+	}
+	for _, want := range []string{`faultctl_connections_chosen_total{rule="0"} 1`, `faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 1`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	w = newWorld(t)
+	if code := w.faultctl("inject reset --to :80 --duration 1s --metrics 192.0.2.1:9"); code != exitUsage || !strings.Contains(w.err.String(), "no address of this host") {
+		t.Errorf("exit %d: %s", code, &w.err)
 	}
 }

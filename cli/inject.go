@@ -243,7 +243,7 @@ func (p *plan) commandLine(c *cli.Context) string {
 		switch {
 		case !c.IsSet(name):
 		case name == "to" || name == "from" || name == "fault" || name == "seed" || name == "output" || name == "log-level" || name == "dry-run" ||
-			name == "pcap" || name == "report":
+			name == "pcap" || name == "report" || name == "metrics":
 		case takesValue(f):
 			line = append(line, "--"+name, quote(c.String(name)))
 		case c.Bool(name):

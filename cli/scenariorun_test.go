@@ -393,6 +393,8 @@ func setAll(t *testing.T, v any, n uint64) {
 			}
 		case reflect.Uint64:
 			v.SetUint(n)
+		case reflect.Int64: // the sum of a histogram
+			v.SetInt(int64(n))
 		case reflect.String:
 		default:
 			t.Fatalf("a counter of the kind %v: say here and in added what to do with it", v.Kind())

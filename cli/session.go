@@ -79,6 +79,7 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 	if err != nil {
 		return outcome{record: rec}, err
 	}
+	p.evidence.watch(run)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})

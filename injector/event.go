@@ -39,12 +39,20 @@ type Flow struct{ Client, Server string }
 // Snapshot is the state of a run's counters at one moment.
 type Snapshot struct {
 	Rules    []RuleStats
-	Diverted uint64 // packets that entered user space
-	Overruns uint64 // packets the kernel let pass because the queue was full
-	Lost     uint64 // events that OnEvent was too slow for
-	Unseen   uint64 // packets that OnPacket was too slow for
-	Foreign  uint64 // diverted packets that were no whole TCP segment: let pass
-	SetFull  uint64 // packets of flows that found no room in the kernel's idle set
+	Diverted uint64    // packets that entered user space
+	Overruns uint64    // packets the kernel let pass because the queue was full
+	Lost     uint64    // events that OnEvent was too slow for
+	Unseen   uint64    // packets that OnPacket was too slow for
+	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
+	Latency  Histogram // from receiving a packet to its verdict, but for packets that a fault holds back
+	SetFull  uint64    // packets of flows that found no room in the kernel's idle set
+}
+
+// Histogram counts durations in buckets.
+type Histogram struct {
+	Bounds []time.Duration // the upper end of each bucket, itself included; do not change
+	Counts []uint64        // one more: the last one is beyond all bounds
+	Sum    time.Duration
 }
 
 // RuleStats counts what one rule did.

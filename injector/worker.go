@@ -62,10 +62,12 @@ func (w *worker) run() error {
 			return err
 		}
 		w.totals.diverted.Add(uint64(n))
+		received := w.clock()
 		for i := range n {
 			w.handle(&w.pkts[i])
 		}
 		w.flush()
+		w.totals.latency.observe(w.clock()-received, n)
 	}
 	return w.drain()
 }

@@ -1,0 +1,145 @@
+// Package metrics serves the counters of runs to Prometheus.
+package metrics
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Server answers scrapes until it is closed. Its counters are those of one run
+// at a time; they begin anew with the next, as after a restart.
+type Server struct {
+	listener net.Listener
+	http     http.Server
+	served   sync.WaitGroup
+
+	mu    sync.Mutex
+	stats func() injector.Snapshot // nil: there has been no run yet
+}
+
+// Serve listens on addr, host:port as net.Listen takes it, and answers scrapes
+// of /metrics. version is that of the program.
+func Serve(addr, version string) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{listener: l}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(s, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "faultctl_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 }))
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.served.Go(func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			l.Close()
+		}
+	})
+	return s, nil
+}
+
+// Addr is where it listens.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Watch serves the counters of another run from now on. stats may be called
+// after the run as well.
+func (s *Server) Watch(stats func() injector.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats = stats
+}
+
+// Close ends the server, scrapes that are under way included.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.served.Wait()
+	return err
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("faultctl_"+name, help, labels, nil)
+}
+
+// The metrics. A rule is its number from 0; so is a fault's place among those of
+// its rule, since one fault may stand there twice.
+var (
+	matched  = desc("connections_matched_total", "Connections that matched a rule.", "rule")
+	chosen   = desc("connections_chosen_total", "Connections that a rule chose.", "rule")
+	fired    = desc("connections_fired_total", "Connections on which a fault acted.", "rule", "place", "fault")
+	acted    = desc("fault_actions_total", "Times that a fault acted.", "rule", "place", "fault")
+	asked    = desc("fault_packets_total", "Packets that a fault was asked about.", "rule", "place", "fault")
+	dropped  = desc("packets_dropped_total", "Packets that a fault dropped.", "rule", "place", "fault")
+	forged   = desc("packets_forged_total", "Packets that a fault forged.", "rule", "place", "fault")
+	diverted = desc("packets_diverted_total", "Packets that entered user space.")
+	foreign  = desc("packets_foreign_total", "Diverted packets that were no whole TCP segment, and passed.")
+	overruns = desc("queue_overruns_total", "Packets that the kernel let pass because the queue was full; known when a run has ended.")
+	setFull  = desc("set_full_total", "Packets of connections that found no room in the kernel's idle set; known when a run has ended.")
+	lost     = desc("events_lost_total", "Events that came too fast to be told.")
+	unseen   = desc("capture_packets_lost_total", "Packets that came too fast for the capture.")
+	verdict  = desc("verdict_latency_seconds", "From receiving a packet to its verdict, but for packets that a fault holds back.")
+
+	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, lost, unseen, verdict}
+)
+
+// Describe implements prometheus.Collector.
+func (s *Server) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range all {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *Server) Collect(to chan<- prometheus.Metric) {
+	s.mu.Lock()
+	stats := s.stats
+	s.mu.Unlock()
+	if stats == nil {
+		return
+	}
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	snap := stats()
+	for n, r := range snap.Rules {
+		rule := strconv.Itoa(n)
+		count(matched, r.Flows, rule)
+		count(chosen, r.Chosen, rule)
+		for place, f := range r.Faults {
+			labels := []string{rule, strconv.Itoa(place), f.Name}
+			count(fired, f.Fired, labels...)
+			count(acted, f.Acted, labels...)
+			count(asked, f.Diverted, labels...)
+			count(dropped, f.Dropped, labels...)
+			count(forged, f.Forged, labels...)
+		}
+	}
+	count(diverted, snap.Diverted)
+	count(foreign, snap.Foreign)
+	count(overruns, snap.Overruns)
+	count(setFull, snap.SetFull)
+	count(lost, snap.Lost)
+	count(unseen, snap.Unseen)
+	to <- histogram(snap.Latency)
+}
+
+// histogram counts cumulatively, as Prometheus does.
+func histogram(h injector.Histogram) prometheus.Metric {
+	buckets, n := map[float64]uint64{}, uint64(0)
+	for i, c := range h.Counts {
+		n += c
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i].Seconds()] = n
+		}
+	}
+	return prometheus.MustNewConstHistogram(verdict, n, h.Sum.Seconds(), buckets)
+}

@@ -1,0 +1,81 @@
+package metrics
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/injector"
+)
+
+func scrape(t *testing.T, s *Server) string {
+	t.Helper()
+	res, err := http.Get("http://" + s.Addr() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%v, %s\n%s", err, res.Status, b)
+	}
+	return string(b)
+}
+
+func TestScrape(t *testing.T) {
+	s, err := Serve("127.0.0.1:0", "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := scrape(t, s); !strings.Contains(got, `faultctl_build_info{version="v1"} 1`) || strings.Contains(got, "_total") {
+		t.Errorf("before a run:\n%s", got)
+	}
+	s.Watch(func() injector.Snapshot {
+		return injector.Snapshot{
+			Rules: []injector.RuleStats{{Flows: 5, Chosen: 4, Faults: []injector.FaultStats{
+				{Name: "reset", Fired: 3, Acted: 6, Diverted: 9, Dropped: 2, Forged: 7}, {Name: "reset", Fired: 1},
+			}}, {Flows: 1}},
+			Diverted: 20, Overruns: 1, Lost: 2, Unseen: 8, Foreign: 3, SetFull: 4,
+			Latency: injector.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{10, 5, 1}, Sum: 4 * time.Second},
+		}
+	})
+	got := scrape(t, s)
+	for _, want := range []string{
+		`faultctl_connections_matched_total{rule="0"} 5`, `faultctl_connections_matched_total{rule="1"} 1`,
+		`faultctl_connections_chosen_total{rule="0"} 4`,
+		`faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 3`,
+		`faultctl_connections_fired_total{fault="reset",place="1",rule="0"} 1`,
+		`faultctl_fault_actions_total{fault="reset",place="0",rule="0"} 6`,
+		`faultctl_fault_packets_total{fault="reset",place="0",rule="0"} 9`,
+		`faultctl_packets_dropped_total{fault="reset",place="0",rule="0"} 2`,
+		`faultctl_packets_forged_total{fault="reset",place="0",rule="0"} 7`,
+		`faultctl_packets_diverted_total 20`, `faultctl_queue_overruns_total 1`, `faultctl_events_lost_total 2`,
+		`faultctl_capture_packets_lost_total 8`, `faultctl_packets_foreign_total 3`, `faultctl_set_full_total 4`,
+		`faultctl_verdict_latency_seconds_bucket{le="0.001"} 10`, `faultctl_verdict_latency_seconds_bucket{le="1"} 15`,
+		`faultctl_verdict_latency_seconds_bucket{le="+Inf"} 16`, `faultctl_verdict_latency_seconds_sum 4`, `faultctl_verdict_latency_seconds_count 16`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("no line %s in\n%s", want, got)
+		}
+	}
+}
+
+func TestServeTwice(t *testing.T) {
+	s, err := Serve("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Serve(s.Addr(), ""); err == nil {
+		t.Error("two servers on one address")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if s, err = Serve(s.Addr(), ""); err != nil {
+		t.Fatalf("the address is not free after Close: %v", err)
+	}
+	s.Close()
+}
