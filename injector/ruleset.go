@@ -15,7 +15,7 @@ import (
 //
 //  1. One table, ours alone, owned by a netlink connection that is kept open:
 //     it dies with the process.
-//  2. The first rule accepts our own packets (ownSign).
+//  2. The first rule accepts our own packets (OwnSign).
 //  3. Every queue rule has bypass.
 //  4. Ports and addresses are matched here: unrelated traffic never reaches
 //     user space.
@@ -26,11 +26,11 @@ import (
 // priority (see signal): the packet itself changes the sets, so there is no
 // window between the verdict and the rule that knows of it.
 
-// ownSign is the priority (SO_PRIORITY) of every packet that faultctl sends:
+// OwnSign is the priority (SO_PRIORITY) of every packet that faultctl sends:
 // forged, duplicated or re-injected. It has none of the signal bits. Not a
 // mark: a mark would route our packets by the host's fwmark rules, another way
 // than the flow's own.
-const ownSign uint32 = 0x0fa0_17c1
+const OwnSign uint32 = 0x0fa0_17c1
 
 // signal is what a verdict tells the later chain, as bits of the packet's
 // priority, which gets its own value back there. SO_PRIORITY and tc class
@@ -97,7 +97,7 @@ func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	rs := &ruleset{table: table, queue: queue, to: enqueue{queue, cfg.queues()}}
 	judge, later := chain{name: "judge"}, chain{name: "later"}
 	for _, c := range []*chain{&judge, &later} {
-		c.add(priorityIs(ownSign), verdict("accept"))
+		c.add(priorityIs(OwnSign), verdict("accept"))
 		for _, p := range cfg.Protect {
 			for _, ends := range [][2]faultEnd{{{p.A}, {p.B}}, {{p.B}, {p.A}}} {
 				c.add(addrIs{false, ends[0].endpoint().Prefix}, portIn{false, ends[0].Port(), ends[0].Port()},

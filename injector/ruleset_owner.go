@@ -20,7 +20,7 @@ func (rs *ruleset) learn(cfg *Config) {
 	var sub []chain
 	for _, hook := range []string{"input", "output"} {
 		c := chain{name: "learn_" + hook}
-		c.add(priorityIs(ownSign), verdict("return"))
+		c.add(priorityIs(OwnSign), verdict("return"))
 		asked := false
 		for i := range cfg.Rules {
 			r := compiled{cfg: &cfg.Rules[i], n: i}

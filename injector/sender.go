@@ -47,7 +47,7 @@ func rawSocket(family int) (int, error) {
 	// A raw socket of this protocol sends only, but a large queue of packets
 	// may leave in one go.
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<20)
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(ownSign)); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(OwnSign)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
