@@ -151,6 +151,7 @@ func (t Trigger) diverts() Diversion {
 type trigger struct {
 	fired    bool
 	started  bool
+	begun    time.Duration // age: when it counts from
 	admitted time.Duration // idle: when the flow last counted as busy
 	segments uint64
 	last     [2]packet.Seq // segment: the highest number counted so far
@@ -198,8 +199,11 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		return bytes.Contains(seg.Payload(), []byte(t.text))
 	case atAge:
 		if first {
-			out.Wake(t.d)
-			out.Release() // until its time has come
+			s.begun = ev.At
+		}
+		out.Wake(max(0, s.begun+t.d-ev.At))
+		if f.Midstream || f.Half[Reply].Seen {
+			out.Release() // both ends were seen: until its time has come
 		}
 		return false
 	case atIdle:
