@@ -49,12 +49,16 @@ type Half struct {
 	TSEcr   uint32
 	At      time.Duration // when TSVal was seen
 	Window  uint16        // raw, as in the header
-	Scale   int8          // from its SYN; -1 if it offered none; meaningless unless SYN
-	ID      uint16
-	TTL     uint8
-	TOS     uint8
-	DF      bool
-	Label   uint32
+
+	// Unscaled says that Window is that of a SYN.
+	Unscaled bool
+
+	Scale int8 // from its SYN; -1 if it offered none; meaningless unless SYN
+	ID    uint16
+	TTL   uint8
+	TOS   uint8
+	DF    bool
+	Label uint32
 }
 
 // Observe takes a segment into account, before any fault is asked about it.
@@ -104,6 +108,7 @@ func (h *Half) observe(at time.Duration, s packet.Segment) (fresh bool) {
 		h.Stamped = true
 	}
 	h.Seen = true
+	h.Unscaled = s.Flags().Has(packet.SYN)
 	h.Window, h.ID, h.TTL, h.TOS, h.DF, h.Label = s.Window(), s.ID(), s.TTL(), s.TOS(), s.DF(), s.FlowLabel()
 	return fresh
 }
@@ -144,11 +149,16 @@ func (f *Flow) Like(dir Direction, at time.Duration, flags packet.Flags) (packet
 	out := packet.Fields{
 		TTL: h.TTL, TOS: h.TOS, ID: h.ID + 1, DF: h.DF, FlowLabel: h.Label, Flags: flags, Window: h.Window,
 	}
+	if h.Unscaled && h.Scale > 0 && (!peer.SYN || peer.Scale >= 0) {
+		// The window of a SYN is never scaled, the next one is, and is rounded
+		// up (RFC 7323 section 2.2, __tcp_select_window).
+		out.Window = uint16((uint32(h.Window) + 1<<h.Scale - 1) >> h.Scale)
+	}
 	out.Src, out.Dst = f.ends(dir)
 	if h.Stamped {
 		ecr := h.TSEcr
-		if peer.Stamped {
-			ecr = peer.TSVal
+		if peer.Stamped && int32(peer.TSVal-ecr) > 0 {
+			ecr = peer.TSVal // unless it was let pass unseen what was echoed since
 		}
 		out.SetTimestamps(h.TSVal+uint32((at-h.At)/time.Millisecond), ecr)
 	}

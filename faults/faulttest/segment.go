@@ -44,6 +44,9 @@ func (p *player) build(words []string) (packet.Segment, faults.Direction, error)
 		Src: p.addr(dir), Dst: p.addr(dir.Flip()), TTL: 64, ID: from.id, DF: true, FlowLabel: 0x11111 * uint32(1+dir),
 		Flags: flags, Seq: from.isn + from.next, Window: 502,
 	}
+	if flags.Has(packet.SYN) {
+		f.Window = 64240 // never scaled; 502 of the later ones are as much
+	}
 	if flags.Has(packet.ACK) {
 		f.Ack = to.isn + from.acked
 	}
