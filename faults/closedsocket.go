@@ -81,6 +81,9 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 		if ev.Seg.Flags().Has(packet.FIN) || c.moment.probed() {
 			v = Drop
 		}
+		if c.moment.probed() {
+			fin.ID = ev.Seg.ID() // nobody else gets to see the answer's
+		}
 	} else {
 		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()
 	}
@@ -109,8 +112,12 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 		return Drop
 	case ev.Seg.PayloadLen() > 1 || c.gone || ev.At-c.at >= c.m.FINTimeout,
 		ev.Seg.PayloadLen() == 1 && ev.Fresh:
+		g := ghost{dead: Server, rtt: c.m.RTT}
+		if !c.gone && ev.At-c.at < c.m.FINTimeout {
+			g.label = c.wait.FlowLabel
+		}
 		c.gone = true
-		return ghost{dead: Server, rtt: c.m.RTT}.onSegment(ev, out, "the server has closed")
+		return g.onSegment(ev, out, "the server has closed")
 	case ev.Seg.Flags().Has(packet.FIN):
 		c.acknowledge(ev, out)
 	case ev.Seg.Seq().Less(ev.Flow.Half[Original].Next): // a keepalive probe: one before what it sends next

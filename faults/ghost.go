@@ -8,8 +8,11 @@ import "github.com/faultctl/faultctl/faults/packet"
 // limit (RFC 9293 section 3.10.7.1, tcp_v4_send_reset); silence earns nothing.
 type ghost struct {
 	dead Side // Both: each side finds the other one gone
-	ttl  uint8
 	rtt  RTT
+
+	// label is the IPv6 flow label of the dead end, where its socket is still
+	// there without a program; 0: nothing is.
+	label uint32
 }
 
 // onSegment judges a segment after the endpoint died. note is given to the
@@ -18,7 +21,11 @@ func (g ghost) onSegment(ev *Event, out *Effects, note string) Verdict {
 	if !g.dead.Includes(ev.Dir.To()) {
 		return Drop // the real process behind the ghost goes on talking: unheard
 	}
-	if f, ok := packet.Answer(ev.Seg, g.ttl); ok {
+	// Its answers come as far as its other segments did.
+	if f, ok := packet.Answer(ev.Seg, ev.Flow.Half[ev.Dir.Flip()].TTL); ok {
+		if g.label != 0 {
+			f.FlowLabel = g.label
+		}
 		g.rtt.answer(out, f)
 		out.Note(SentRST, ev.Dir.From(), note)
 	}
@@ -48,7 +55,7 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 	if ev.Dir.From() == s {
 		// The deciding segment is s's own: what it acknowledges is what s
 		// expects, and a SYN is answered like one to a closed port.
-		b, ok := packet.Answer(ev.Seg, 0)
+		b, ok := packet.Answer(ev.Seg, ev.Flow.Half[toward].TTL)
 		if shape != "a" || !ev.Seg.Flags().Has(packet.ACK) {
 			return b, ok
 		}

@@ -47,6 +47,8 @@ type halfOpen struct {
 	router  router
 	died    time.Duration
 	dead    bool
+
+	answered bool
 }
 
 func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
@@ -70,7 +72,12 @@ func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
 	if h.m.Peer == "closed" && late(ev) {
 		return Drop
 	}
-	return ghost{dead: h.m.Side, rtt: h.m.RTT}.onSegment(ev, out, "the peer knows nothing of the connection")
+	g := ghost{dead: h.m.Side, rtt: h.m.RTT}
+	if h.m.Peer == "closed" && !h.answered {
+		// What is left of its socket answers the first time, and is gone then.
+		h.answered, g.label = true, ev.Flow.Half[ev.Dir.Flip()].Label
+	}
+	return g.onSegment(ev, out, "the peer knows nothing of the connection")
 }
 
 // late reports whether the segment is a bare ACK for what the peer sent before
