@@ -30,7 +30,10 @@ type setWriter interface {
 //
 // A packet of a local sender is not held in the queue: its TCP would take it
 // for still being in the host, and neither retransmit it nor send on beyond
-// the small-queue limit. It is copied, dropped, and sent again later.
+// the small-queue limit. It is copied, dropped, and sent again later. So is a
+// SYN-ACK on its way in: the kernel has bound it to the socket that waits for it
+// (tcp_v4_early_demux), and if that is closed meanwhile it would be dropped
+// without the RST that it earns.
 func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
 	delay, held := w.delay(f, dir, now)
 	if !held {
@@ -41,7 +44,8 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 		f.due[dir] = due
 	}
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
-	if p.hook == unix.NF_INET_LOCAL_OUT && seg.Complete() && !p.gso {
+	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN)
+	if again && seg.Complete() && !p.gso {
 		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)
 		if p.partial && v.bytes == nil {
 			finish(l.pkt)
