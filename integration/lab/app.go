@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -92,6 +93,9 @@ func (n *Node) socket(name string, family netip.Addr) (*App, error) {
 	)
 }
 
+// Nonblock makes calls return at once: connect() = EINPROGRESS.
+func (a *App) Nonblock() error { return unix.SetNonblock(a.fd, true) }
+
 // Timeout changes how long a call may block.
 func (a *App) Timeout(d time.Duration) {
 	tv := unix.NsecToTimeval(int64(d))
@@ -154,6 +158,15 @@ func (a *App) Close() {
 	}
 }
 
+// File returns another descriptor of the socket, for another process.
+func (a *App) File() (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(a.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the socket: %w", err)
+	}
+	return os.NewFile(uintptr(fd), a.name), nil
+}
+
 func (a *App) call(text string, f func() (string, error)) string {
 	c := Call{App: a.name, Text: text, Start: time.Now()}
 	result, err := f()
@@ -186,7 +199,8 @@ func (a *App) Local() netip.AddrPort {
 	return addrPort(sa)
 }
 
-// Info is what the kernel knows of the connection (tcp_info).
+// Info is what the kernel knows of the connection (tcp_info). Of a listener
+// Unacked is the length of its accept queue.
 type Info struct {
 	State        uint8
 	Retransmits  uint8 // of the segment under way

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,11 +23,13 @@ type Capture struct {
 	segments []Captured
 }
 
-// Captured is a segment as it crossed the interface.
+// Captured is a segment as it crossed the interface. Of an ICMP error it is the
+// segment that the error quotes.
 type Captured struct {
 	At  time.Time
 	Out bool // the host sent it
 	packet.Segment
+	ICMP []byte // the whole packet of an ICMP error, else nil
 }
 
 // Capture starts to record on an interface: eth0 of an end, c0 or s0 of the
@@ -74,14 +77,39 @@ func (c *Capture) record(loopback bool) {
 		if loopback && out {
 			continue
 		}
-		s, err := packet.Parse(append([]byte(nil), buf[:n]...))
-		if err != nil {
-			continue
-		}
-		c.mu.Lock()
-		c.segments = append(c.segments, Captured{stamp(oob[:oobn]), out, s})
-		c.mu.Unlock()
+		c.add(stamp(oob[:oobn]), out, buf[:n])
 	}
+}
+
+// add records a packet, if it is a TCP segment or an error about one.
+func (c *Capture) add(at time.Time, out bool, b []byte) {
+	b = append([]byte(nil), b...)
+	rec := Captured{At: at, Out: out}
+	var err error
+	if rec.Segment, err = packet.Parse(b); err != nil {
+		quoted, ok := quote(b)
+		if !ok {
+			return
+		}
+		if rec.Segment, err = packet.Parse(quoted); err != nil {
+			return
+		}
+		rec.ICMP = b
+	}
+	c.mu.Lock()
+	c.segments = append(c.segments, rec)
+	c.mu.Unlock()
+}
+
+// quote returns the packet that an ICMP error is about.
+func quote(b []byte) ([]byte, bool) {
+	switch {
+	case len(b) > 28 && b[0] == 0x45 && b[9] == unix.IPPROTO_ICMP && b[20] == 3:
+		return b[28:], true
+	case len(b) > 48 && b[0]>>4 == 6 && b[6] == unix.IPPROTO_ICMPV6 && b[40] == 1:
+		return b[48:], true
+	}
+	return nil, false
 }
 
 // stamp returns when the kernel met a packet.
@@ -100,6 +128,12 @@ func (c *Capture) Close() { close(c.done) }
 // Segments returns what was recorded so far of the connections with that port
 // at one end.
 func (c *Capture) Segments(port uint16) []Captured {
+	return slices.DeleteFunc(c.Packets(port), func(s Captured) bool { return s.ICMP != nil })
+}
+
+// Packets returns what Segments does, and the ICMP errors about these
+// connections.
+func (c *Capture) Packets(port uint16) []Captured {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []Captured

@@ -1,0 +1,153 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	nl "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Door records what the TCP of a host itself sends and receives: behind every
+// rule on the way in, before every rule on the way out. An interface shows the
+// same, unless something on the host itself drops, rewrites or makes packets.
+// Packets that carry the priority skip on their way out are somebody else's.
+//
+// A segment between two programs of the host is recorded twice: as it is sent
+// (Out) and as it is received.
+func (n *Node) Door(skip uint32) (*Capture, error) {
+	c := &Capture{done: make(chan struct{})}
+	conn, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{NetNS: int(n.NS.Fd())})
+	if err == nil {
+		err = errors.Join(conn.SetReadBuffer(8<<20), bindLog(conn))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bind to the packet log of %s (CONFIG_NETFILTER_NETLINK_LOG): %w", n.Name, err)
+	}
+	if err := n.logTCP(skip); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go c.readLog(conn)
+	return c, nil
+}
+
+// doorGroup is the log's group; nobody else logs in these namespaces.
+const doorGroup = 77
+
+// The messages and attributes of the packet log (linux/netfilter/nfnetlink_log.h).
+const (
+	ulogPacket, ulogConfig                     = unix.NFNL_SUBSYS_ULOG << 8, unix.NFNL_SUBSYS_ULOG<<8 | 1
+	cfgCommand, cfgMode, cfgTimeout, cfgThresh = 1, 2, 4, 5
+	cmdBind, copyPacket                        = 1, 2
+	logHeader, logPayload                      = 1, 9
+)
+
+// bindLog asks for every logged packet, whole and at once.
+func bindLog(conn *nl.Conn) error {
+	group := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, doorGroup)
+	for _, a := range [][]nl.Attribute{
+		{{Type: cfgCommand, Data: []byte{cmdBind}}},
+		{
+			{Type: cfgMode, Data: []byte{0, 0, 0xff, 0xff, copyPacket, 0}},
+			{Type: cfgTimeout, Data: binaryutil.BigEndian.PutUint32(1)},
+			{Type: cfgThresh, Data: binaryutil.BigEndian.PutUint32(1)},
+		},
+	} {
+		attrs, err := nl.MarshalAttributes(a)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Execute(nl.Message{
+			Header: nl.Header{Type: ulogConfig, Flags: nl.Request | nl.Acknowledge},
+			Data:   append(group[:len(group):len(group)], attrs...),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logTCP makes the kernel log what TCP sends and receives. The rules stay: they
+// go with the host.
+func (n *Node) logTCP(skip uint32) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
+	if err != nil {
+		return fmt.Errorf("nftables on %s: %w", n.Name, err)
+	}
+	t := c.AddTable(&nftables.Table{Name: "door", Family: nftables.TableFamilyINet})
+	for _, h := range []struct {
+		name string
+		hook *nftables.ChainHook
+		at   nftables.ChainPriority
+	}{{"in", nftables.ChainHookInput, 300}, {"out", nftables.ChainHookOutput, -350}} {
+		chain := c.AddChain(&nftables.Chain{
+			Name: h.name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: h.hook, Priority: nftables.ChainPriorityRef(h.at),
+		})
+		for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6} {
+			es := []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+			}
+			if h.name == "out" && skip != 0 {
+				es = append(es, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: 1},
+					&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(skip)})
+			}
+			es = append(es, &expr.Log{
+				Key:   1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_QTHRESHOLD,
+				Group: doorGroup, QThreshold: 1,
+			})
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: es})
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("log packets of %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+func (c *Capture) readLog(conn *nl.Conn) {
+	defer conn.Close()
+	for {
+		select {
+		case <-c.done:
+			return
+		default:
+		}
+		conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		msgs, err := conn.Receive()
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		for _, m := range msgs {
+			if m.Header.Type == ulogPacket && len(m.Data) > 4 {
+				c.logged(m.Data[4:])
+			}
+		}
+	}
+}
+
+func (c *Capture) logged(attrs []byte) {
+	ad, err := nl.NewAttributeDecoder(attrs)
+	if err != nil {
+		return
+	}
+	var out bool
+	var payload []byte
+	for ad.Next() {
+		switch ad.Type() {
+		case logHeader:
+			b := ad.Bytes()
+			out = len(b) > 2 && b[2] == unix.NF_INET_LOCAL_OUT
+		case logPayload:
+			payload = ad.Bytes()
+		}
+	}
+	c.add(time.Now(), out, payload)
+}
