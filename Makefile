@@ -6,7 +6,7 @@ GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
 
-.PHONY: build demo deps test lint fuzz bench docs cover clean
+.PHONY: build demo deps test fidelity lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -19,6 +19,9 @@ deps: ## what the tests use beyond that; as root it installs, else it says what 
 
 test: ## every test, race detector on
 	$(GO) test -race -count=1 -timeout 20m $(PKGS)
+
+fidelity: ## every fault beside its genuine cause, from everywhere; writes docs/FIDELITY.md
+	$(GO) test -race -count=1 -timeout 20m ./integration/fidelity -update
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }

@@ -1,0 +1,68 @@
+package fidelity
+
+import (
+	"strings"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// allowance is a difference between the lanes that is known, and allowed for a
+// reason. This table is the only place for them: whatever it does not name
+// makes a cell unequal.
+type allowance struct {
+	what string // what differs
+	why  string
+	is   func(c *cell, d difference) bool
+}
+
+var allowances = []allowance{
+	{
+		what: "the TTL of a device's own segments is lower by one",
+		why:  "the device that faultctl plays stands on the server's host, behind the router; in the genuine lane it is the router itself",
+		is: func(c *cell, d difference) bool {
+			far := c.at == atServer && d.side == faults.Client || c.at == atClient && d.side == faults.Server
+			return d.what == "TTL" && c.cause.device && far && d.injected.TTL+1 == d.genuine.TTL &&
+				(d.injected.ICMP != "" || d.injected.Flags[0] == 'R')
+		},
+	},
+	{
+		what: "the RST of a closed port has the TTL of a host next door",
+		why:  "how far away a host is shows in what it sends; one that has not sent anything yet on this connection is taken to be near",
+		is: func(c *cell, d difference) bool {
+			return d.what == "TTL" && c.cause.fault == "refuse" && d.injected.TTL == d.genuine.TTL+1
+		},
+	},
+	{
+		what: "the ICMP error comes from the address that cannot be reached",
+		why:  "the genuine one comes from the router's own address, which stands nowhere in the packets",
+		is: func(c *cell, d difference) bool {
+			injected := strings.Replace(d.injected.ICMP, "the address itself", "a router", 1)
+			if c.at == atClient {
+				injected = strings.Replace(injected, "TTL 64", "TTL 63", 1) // it was not forwarded yet
+			}
+			return d.what == "ICMP" && injected == d.genuine.ICMP
+		},
+	},
+	{
+		what: "the server's output shows a RST of the firewall",
+		why:  "on loopback the genuine device is the host's own firewall: what it sends leaves by the host's output, like what the server sends",
+		is: func(c *cell, d difference) bool {
+			return d.what == "only genuine" && c.cause.device && c.at == loopback && d.side == faults.Server &&
+				d.genuine.Flags == "R" && d.genuine.Way == "S>C"
+		},
+	},
+}
+
+// allowed returns the number of the allowance, from 1, or 0.
+func (c *cell) allowed(d difference) int {
+	for n, a := range allowances {
+		if a.is(c, d) {
+			return n + 1
+		}
+	}
+	return 0
+}
+
+// unfaithful are the cells that are known not to be equal, and why. They are
+// printed as such. One that has become equal must leave this table.
+var unfaithful = map[string]string{}

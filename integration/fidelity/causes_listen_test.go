@@ -1,0 +1,173 @@
+package fidelity
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// listenCauses are connections that are never made.
+var listenCauses = []cause{
+	{
+		name: "refuse", fault: "refuse", watch: faults.Client,
+		genuine: "nobody listens on the port",
+		prepare: func(p *play) { p.ln.Close() },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
+		says:    []string{`connect() = ECONNREFUSED`},
+	},
+	{
+		name: "syn-drop", fault: "syn-drop", watch: faults.Client,
+		genuine: "the listener's accept queue is full: listen(0), and one connection waits in it",
+		prepare: func(p *play) { p.crowd(1) },
+		script: func(p *play) {
+			p.dial().Timeout(2500 * time.Millisecond)
+			p.connect()
+		},
+		shows: []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
+		says:  []string{`connect() = EINPROGRESS`},
+	},
+	{
+		name: "accept-overflow", fault: "accept-overflow", watch: faults.Client,
+		genuine: "the accept queue fills up between the SYN and the handshake's last ACK",
+		prepare: func(p *play) { p.crowdBehindSYN() },
+		script: func(p *play) {
+			p.connect()
+			p.client.Send("hello")
+			p.client.Timeout(1300 * time.Millisecond)
+			p.client.Recv()
+		},
+		shows: []string{
+			"S>C [S.] seq=0 ack=1", "C>S [.] seq=1 ack=1", "C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)",
+			"S>C [S.] seq=0 ack=1 (again)", "C>S [.] seq=6 ack=1",
+		},
+		says: []string{`connect() = ok`, `send("hello") = 5`, `recv() = EAGAIN`},
+	},
+	{
+		name: "accept-overflow, abort", fault: "accept-overflow:abort=true", watch: faults.Client,
+		genuine: "the accept queue fills up between the SYN and the handshake's last ACK, with tcp_abort_on_overflow=1",
+		prepare: func(p *play) {
+			p.must(p.to.Sysctl("net/ipv4/tcp_abort_on_overflow", "1"))
+			p.crowdBehindSYN()
+		},
+		script: func(p *play) {
+			p.must(p.dial().Nonblock())
+			p.connect()
+			p.await(isRST)
+			p.client.Recv()
+			p.client.Recv()
+		},
+		shows: []string{"S>C [S.] seq=0 ack=1", "C>S [.] seq=1 ack=1", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF"},
+		says:  []string{`connect() = EINPROGRESS`, `recv() = ECONNRESET`, `recv() = EOF`},
+	},
+	{
+		name: "connect-stall", fault: "connect-stall:for=700ms", watch: faults.Both,
+		genuine: "a slow hop keeps the SYN-ACK; the client gives up and closes before it comes",
+		prepare: func(p *play) { p.slow = p.hold(match(fromService(), flags(syn|ack, syn|ack))) },
+		script: func(p *play) {
+			p.dial().Timeout(300 * time.Millisecond)
+			p.connect()
+			p.client.Close()
+			p.do()
+			p.await(isRST)
+		},
+		act:   func(p *play) { p.slow.wait(); p.slow.release() },
+		shows: []string{"C>S [S] seq=0", "S>C [S.] seq=0 ack=1", "C>S [R] seq=1 len=0 win=0 !TS id=0 DF"},
+	},
+	{
+		name: "unreachable, host", fault: "unreachable:code=host", watch: faults.Client, device: true,
+		genuine: "a router's rule says host unreachable (3/1; IPv6: address unreachable, 1/3)",
+		prepare: func(p *play) { p.rejectSYN(1, 3) },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0"},
+		says:    []string{`connect() = EHOSTUNREACH`},
+	},
+	{
+		name: "unreachable, port", fault: "unreachable:code=port", watch: faults.Client, device: true,
+		genuine: "a router's rule says port unreachable (3/3; IPv6: 1/4)",
+		prepare: func(p *play) { p.rejectSYN(3, 4) },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0"},
+		says:    []string{`connect() = ECONNREFUSED`},
+	},
+	{
+		name: "unreachable, net", fault: "unreachable:code=net", watch: faults.Client, device: true,
+		genuine: "a router's rule says net unreachable (3/0; IPv6: no route, 1/0)",
+		prepare: func(p *play) { p.rejectSYN(0, 0) },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0"},
+		says:    []string{`connect() = ENETUNREACH`},
+	},
+	{
+		name: "unreachable, forbidden", fault: "unreachable:code=admin", watch: faults.Client, device: true,
+		genuine: "a router's rule says administratively prohibited (3/13; IPv6: 1/1)",
+		prepare: func(p *play) { p.rejectSYN(13, 1) },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0"},
+	},
+}
+
+// crowd makes the listener's accept queue as short as it can be, one connection
+// long, and puts so many connections in it.
+func (p *play) crowd(n int) {
+	p.t.Helper()
+	p.ln.Close()
+	p.ln = p.listen(0)
+	for range n {
+		p.fill()
+	}
+}
+
+// fill takes a place in the accept queue, from the server's own host.
+func (p *play) fill() {
+	p.t.Helper()
+	c, err := p.to.Client(p.service.Addr())
+	p.must(err)
+	p.t.Cleanup(c.Close)
+	if got := c.Connect(p.service); got != "ok" {
+		p.t.Errorf("take a place in the accept queue: %s", got)
+	}
+	p.waiting(1)
+}
+
+// waiting waits until so many connections wait to be accepted.
+func (p *play) waiting(n uint32) {
+	p.t.Helper()
+	if !lab.Eventually(func() bool { i, err := p.ln.Info(); return err == nil && i.Unacked == n }) {
+		p.t.Errorf("%d connections do not come to wait in the accept queue", n)
+	}
+}
+
+// crowdBehindSYN fills the accept queue while the handshake's last ACK is on its
+// way.
+func (p *play) crowdBehindSYN() {
+	p.t.Helper()
+	p.crowd(0)
+	h := p.hold(match(toService(), flags(syn|rst|ack, ack)))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.wait()
+		h.only()
+		p.fill()
+		h.release()
+	}()
+	p.t.Cleanup(func() { <-done })
+}
+
+// rejectSYN makes the device answer SYNs with an ICMP error, after a moment, as
+// on any wire that has a length.
+func (p *play) rejectSYN(v4, v6 uint8) {
+	p.t.Helper()
+	p.filter(match(toService(), flags(syn|ack, syn), p.unreachable(v4, v6)))
+	h := p.hold(match(toService(), flags(syn|ack, syn)))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.wait()
+		time.Sleep(20 * time.Millisecond) // connect has let go of the socket by now
+		h.release()
+	}()
+	p.t.Cleanup(func() { <-done })
+}

@@ -1,0 +1,111 @@
+package fidelity
+
+import (
+	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
+)
+
+// peerCauses are peers that are gone and do not say so.
+var peerCauses = []cause{
+	{
+		name: "half-open, state lost", fault: "half-open:peer=rebooted", watch: faults.Client,
+		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the service is back",
+		script:  speaksFirst,
+		act:     func(p *play) { p.forget() },
+		shows:   []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF label=other"},
+		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
+	},
+	{
+		name: "reset, at the request", fault: "reset:at=request,hit=client", watch: faults.Client,
+		genuine: "the server's host knows nothing of the connection when the request comes (TCP_REPAIR)",
+		script:  speaksFirst,
+		act:     func(p *play) { p.forget() },
+		shows:   []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF label=other"},
+		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
+	},
+	{
+		name: "half-open, keepalive", fault: "half-open:peer=rebooted,at=age=400ms", watch: faults.Client,
+		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the client only listens, with keepalive",
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.keepalive(p.client)
+			p.do()
+			p.client.Recv()
+			p.client.Recv()
+		},
+		act: func(p *play) { p.forget() },
+		shows: []string{
+			"C>S [.] seq=4 ack=5 len=0", "S>C [R] seq=5 len=0 win=0 !TS id=0 DF label=other",
+		},
+		says: []string{`recv() = ECONNRESET`, `recv() = EOF`},
+	},
+	{
+		name: "half-open, crashed", fault: "half-open:peer=crashed", watch: faults.Client,
+		genuine: "the server's host loses its link; on loopback the kernel drops everything",
+		script: func(p *play) {
+			p.open()
+			p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1500))
+			p.do()
+			p.client.Send("hello")
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		act:   func(p *play) { p.unplug() },
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
+		says:  []string{`send("hello") = 5`, `recv() = ETIMEDOUT`, `send("world") = EPIPE`},
+	},
+	{
+		name: "half-open, closed", fault: "half-open:peer=closed,at=fin", watch: faults.Client,
+		genuine: "the server calls close, and a router on the way loses every FIN of it",
+		prepare: func(p *play) { p.filter(match(fromService(), flags(fin, fin), drop())) },
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.do()
+			p.client.Send("hello")
+			p.await(isRST)
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		act:     func(p *play) { p.server.Close() },
+		healthy: func(p *play) { p.server.Close() },
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS id=0 DF"},
+		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
+	},
+}
+
+// speaksFirst is a client that finds out by sending.
+func speaksFirst(p *play) {
+	p.open()
+	p.do()
+	p.client.Send("hello")
+	p.await(isRST)
+	p.client.Recv()
+	p.client.Send("world")
+	p.client.Recv()
+}
+
+// keepalive makes an end probe after a second of silence, each second, and give
+// up after two probes.
+func (p *play) keepalive(a interface {
+	SetInt(level, option, value int) error
+}) {
+	p.t.Helper()
+	p.must(
+		a.SetInt(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1), a.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1),
+		a.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1), a.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 2),
+	)
+}
+
+// unplug takes the server's host off the wire.
+func (p *play) unplug() {
+	p.t.Helper()
+	if p.at == loopback {
+		p.filter(match(drop()))
+		return
+	}
+	link, err := p.to.Netlink().LinkByName("eth0")
+	p.must(err)
+	p.must(p.to.Netlink().LinkSetDown(link))
+}

@@ -1,0 +1,207 @@
+package fidelity
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/florianl/go-nfqueue/v2"
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
+)
+
+// The device of a genuine lane is the kernel of the router, or on loopback the
+// firewall of the host itself, told by nftables what to do. Nothing here knows
+// of faultctl.
+
+// rule is one rule of the device: what it matches, and what it does.
+type rule []expr.Any
+
+func match(parts ...rule) rule {
+	r := rule{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}}}
+	for _, p := range parts {
+		r = append(r, p...)
+	}
+	return r
+}
+
+func toService() rule   { return port(2) }
+func fromService() rule { return port(0) }
+
+func port(offset uint32) rule {
+	return rule{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(5432)},
+	}
+}
+
+const (
+	fin = 1
+	syn = 2
+	rst = 4
+	ack = 16
+)
+
+// flags matches segments that have, of the flags in the mask, exactly these.
+func flags(mask, want byte) rule {
+	return rule{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{mask}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{want}},
+	}
+}
+
+// bare matches segments without payload whose only option is a timestamp.
+func (p *play) bare() rule {
+	return append(flags(0xff, ack), &expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(pick[uint32](p.v6, 72, 52))})
+}
+
+// unknown matches packets of connections that the device does not know.
+func unknown() rule {
+	const invalid = 1 // NF_CT_STATE_INVALID_BIT
+	return rule{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(invalid), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
+func drop() rule { return rule{&expr.Verdict{Kind: expr.VerdictDrop}} }
+
+// reject answers with a RST.
+func reject() rule { return rule{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}} }
+
+// unreachable answers with that ICMP code.
+func (p *play) unreachable(v4, v6 uint8) rule {
+	return rule{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: pick(p.v6, v6, v4)}}
+}
+
+// filter makes the device follow the rules, in this order.
+func (p *play) filter(rules ...rule) {
+	p.t.Helper()
+	p.chain("filter", 0, rules)
+}
+
+func (p *play) chain(name string, priority nftables.ChainPriority, rules []rule) {
+	p.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(int(p.path.NS.Fd())))
+	p.must(err)
+	t := c.AddTable(&nftables.Table{Name: "device_" + name, Family: pick(p.v6, nftables.TableFamilyIPv6, nftables.TableFamilyIPv4)})
+	ch := c.AddChain(&nftables.Chain{
+		Name: name, Table: t, Type: nftables.ChainTypeFilter, Priority: nftables.ChainPriorityRef(priority),
+		Hooknum: pick(p.at == loopback, nftables.ChainHookInput, nftables.ChainHookForward),
+	})
+	for _, r := range rules {
+		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
+	}
+	if err := c.Flush(); err != nil {
+		p.t.Fatalf("rules of the device: %v", err)
+	}
+}
+
+// track makes the device stateful: it forgets a connection that was idle for
+// that many seconds, and what it does not know is unknown to it.
+func (p *play) track(seconds int) {
+	p.t.Helper()
+	p.must(
+		p.path.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"),
+		p.path.Sysctl("net/netfilter/nf_conntrack_tcp_timeout_established", fmt.Sprint(seconds)),
+	)
+}
+
+// canTrack reports whether this kernel tracks connections in the device.
+func canTrack(p *play) error {
+	if err := p.path.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"); err != nil {
+		return fmt.Errorf("this kernel tracks no connections (CONFIG_NF_CONNTRACK): %w", err)
+	}
+	return nil
+}
+
+// holdup is a device that keeps back packets until it is told to let them go:
+// a slow hop.
+type holdup struct {
+	p     *play
+	queue *nfqueue.Nfqueue
+
+	mu    sync.Mutex
+	held  []uint32
+	from  []byte // the port that the first of them came from
+	open  bool
+	alone bool // only packets from that port are held
+}
+
+const holdupQueue = 7 // faultctl's are far above
+
+// hold makes the device keep back what the rule matches.
+func (p *play) hold(r rule) *holdup {
+	p.t.Helper()
+	h := &holdup{p: p}
+	var err error
+	h.queue, err = nfqueue.Open(&nfqueue.Config{
+		NetNS: int(p.path.NS.Fd()), NfQueue: holdupQueue, MaxPacketLen: 128, MaxQueueLen: 64,
+		Copymode: nfqueue.NfQnlCopyPacket, WriteTimeout: time.Second,
+	})
+	p.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(func() {
+		h.release()
+		cancel()
+		h.queue.Close()
+	})
+	p.must(h.queue.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		from := (*a.Payload)[pick(p.v6, 40, 20):][:2]
+		if h.open || h.alone && !bytes.Equal(from, h.from) {
+			h.queue.SetVerdict(*a.PacketID, nfqueue.NfAccept)
+		} else {
+			h.held, h.from = append(h.held, *a.PacketID), bytes.Clone(from)
+		}
+		return 0
+	}, func(error) int { return pick(ctx.Err() != nil, 1, 0) }))
+	// CONFIG_NFT_QUEUE is missing on some kernels; xt's target does the same.
+	info := xt.Unknown{}
+	for _, v := range []uint16{holdupQueue, 1, 0, 0} {
+		info = append(info, binaryutil.NativeEndian.PutUint16(v)...)
+	}
+	p.chain("holdup", -10, []rule{append(r, &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info})})
+	return h
+}
+
+// wait waits until something is held.
+func (h *holdup) wait() {
+	h.p.t.Helper()
+	if !lab.Eventually(func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.held) > 0 }) {
+		h.p.t.Error("nothing came to be held up")
+	}
+}
+
+// only keeps back nothing but the connection that is held already.
+func (h *holdup) only() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.alone = true
+}
+
+// release lets everything go, and what comes later as well.
+func (h *holdup) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = true
+	var errs []error
+	for _, id := range h.held {
+		errs = append(errs, h.queue.SetVerdict(id, nfqueue.NfAccept))
+	}
+	h.held = nil
+	if err := errors.Join(errs...); err != nil {
+		h.p.t.Errorf("let go: %v", err)
+	}
+}

@@ -1,0 +1,245 @@
+package fidelity
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+var (
+	full   = flag.Bool("full", false, "every cause from every vantage, not only from the router and one other")
+	update = flag.Bool("update", false, "write docs/FIDELITY.md; implies -full")
+)
+
+// bystandEnv makes the test binary a process that does nothing, with whatever
+// connection it was handed.
+const bystandEnv = "FAULTCTL_TEST_BYSTAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(bystandEnv) != "" {
+		time.Sleep(time.Minute)
+		return
+	}
+	flag.Parse()
+	*full = *full || *update
+	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
+		f.Value.Set("12") // the causes wait for time to pass, not for a processor
+	}
+	os.Exit(lab.Main(m.Run))
+}
+
+// causes are all causes, in the order of the page.
+var causes = slices.Concat(closeCauses, peerCauses, listenCauses, pathCauses)
+
+// cell is one cause over one family from one vantage.
+type cell struct {
+	cause *cause
+	v6    bool
+	at    vantage
+
+	genuine, injected []record // of the ends watched
+	differences       []string // those that are not allowed
+	notes             []int    // allowances that applied
+	tells             []tell
+	missing           string // why there is nothing to compare
+
+	// noise says that the lanes differ in what a timer of TCP did, or in how
+	// long a call took: on a busy machine that may be the machine. Such a cell is
+	// played again, twice at most.
+	noise bool
+}
+
+func family(v6 bool) string { return pick(v6, "IPv6", "IPv4") }
+
+func (c *cell) name() string { return c.cause.name + "/" + family(c.v6) + "/" + string(c.at) }
+
+// TestFidelity plays every cause in both lanes and compares them.
+func TestFidelity(t *testing.T) {
+	var mu sync.Mutex
+	var cells []*cell
+	t.Run("causes", func(t *testing.T) {
+		for n := range causes {
+			c := &causes[n]
+			for _, v6 := range []bool{false, true} {
+				t.Run(strings.ReplaceAll(c.name, " ", "-")+"/"+family(v6), func(t *testing.T) {
+					t.Parallel()
+					lanes := &genuineLanes{}
+					for _, at := range vantages {
+						if !*full && at != atRouter && at != vantages[:len(vantages)-1][n%3] && at != loopback {
+							continue
+						}
+						if !*full && at == loopback && n%3 != 2 {
+							continue
+						}
+						cl := &cell{cause: c, v6: v6, at: at}
+						t.Run(strings.ReplaceAll(string(at), " ", "-"), func(t *testing.T) { cl.play(t, lanes) })
+						mu.Lock()
+						cells = append(cells, cl)
+						mu.Unlock()
+					}
+				})
+			}
+		}
+	})
+	if *update && !t.Failed() {
+		if err := os.WriteFile("../../docs/FIDELITY.md", []byte(page(cells)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// genuineLanes are the genuine lanes of a cause over one family: one over the
+// wire, whatever the vantage, and one over loopback.
+type genuineLanes struct{ wire, loop []record }
+
+// play plays what is to be compared and compares it.
+func (c *cell) play(t *testing.T, lanes *genuineLanes) {
+	if c.missing = c.cause.notOn[c.at]; c.missing != "" {
+		t.Log(c.missing)
+		return
+	}
+	kept := pick(c.at == loopback, &lanes.loop, &lanes.wire)
+	for try := range 3 {
+		c.compare(t, kept)
+		if t.Skipped() || t.Failed() || !c.noise || try == 2 {
+			break
+		}
+		t.Logf("played again: %s", strings.Join(c.differences, "; "))
+		*kept = nil
+	}
+	c.judge(t)
+}
+
+// compare plays the lanes, the genuine one unless that was done, and lists where
+// they differ.
+func (c *cell) compare(t *testing.T, kept *[]record) {
+	t.Helper()
+	if *kept == nil {
+		p := begin(t, c.cause, genuine, pick(c.at == loopback, loopback, atRouter), c.v6)
+		if n := c.cause.needs; n != nil {
+			if err := n(p); err != nil {
+				c.missing = err.Error()
+				if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+		}
+		*kept = p.perform(nil)
+		p.checkGenuine(*kept)
+	}
+	c.genuine = *kept
+	c.injected = begin(t, c.cause, injected, c.at, c.v6).perform(c.genuine)
+	c.differences, c.notes, c.tells, c.noise = nil, nil, nil, false
+	for n, g := range c.genuine {
+		i := c.injected[n]
+		for _, d := range compare(g, i) {
+			if a := c.allowed(d); a != 0 {
+				c.notes = append(c.notes, a)
+				continue
+			}
+			c.differences = append(c.differences, d.String())
+			c.noise = c.noise || d.what == "time" || d.genuine.Again || d.injected.Again
+		}
+		if i.own {
+			c.tells = append(c.tells, tellsOf(i)...)
+		}
+	}
+	c.notes, c.tells = sorted(c.notes), sorted(c.tells)
+}
+
+// perform plays the script and returns what was recorded, once no more comes.
+// Where the other lane is known, as much as it had is waited for.
+func (p *play) perform(other []record) []record {
+	p.t.Helper()
+	p.cause.script(p)
+	p.settle(other)
+	var out []record
+	for _, e := range p.watched {
+		r := record{side: e.side, own: p.own(e), door: p.lines(e, p.door(e)), wire: p.lines(e, p.wire(e)), from: p.acted[e.side]}
+		if a := p.app(e.side); a != nil {
+			r.calls = a.Calls()
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// calm is how long nothing must arrive until a conversation counts as over. It
+// is only about segments too many: those that must come are waited for.
+const calm = 60 * time.Millisecond
+
+func (p *play) settle(other []record) {
+	lab.Eventually(func() bool {
+		for n, e := range p.watched {
+			lines := p.lines(e, p.door(e))
+			if other == nil && n == 0 && holds(lines, p.cause.shows, p.v6) != "" || other != nil && len(lines) < len(other[n].door) {
+				return false
+			}
+		}
+		return true
+	})
+	last, since := -1, time.Now()
+	lab.Eventually(func() bool {
+		n := 0
+		for _, e := range p.watched {
+			n += len(p.door(e)) + len(p.wire(e))
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > calm
+	})
+}
+
+// checkGenuine holds the genuine lane to what was measured.
+func (p *play) checkGenuine(records []record) {
+	p.t.Helper()
+	r := records[0]
+	if miss := holds(r.door, p.cause.shows, p.v6); miss != "" {
+		p.t.Errorf("the genuine lane lacks %q:\n%s", miss, text(r.door))
+	}
+	if len(p.cause.says) == 0 {
+		return
+	}
+	var got []string
+	for _, c := range r.calls[r.from:] {
+		got = append(got, c.String())
+	}
+	if strings.Join(got, "; ") != strings.Join(p.cause.says, "; ") {
+		p.t.Errorf("in the genuine lane the %s's calls are %q, measured was %q", r.side, got, p.cause.says)
+	}
+}
+
+// judge says whether the cell is what it is known to be.
+func (c *cell) judge(t *testing.T) {
+	t.Helper()
+	why, known := unfaithful[c.name()]
+	switch {
+	case len(c.differences) > 0 && !known:
+		t.Errorf("not the real thing:\n  %s\n%s", strings.Join(c.differences, "\n  "), c.traces())
+	case len(c.differences) == 0 && known:
+		t.Errorf("equal by now: take it out of the table (%s)", why)
+	}
+}
+
+// traces writes what both lanes recorded.
+func (c *cell) traces() string {
+	var b strings.Builder
+	for n, g := range c.genuine {
+		i := c.injected[n]
+		fmt.Fprintf(&b, "%s, genuine: %v\n%s%s, injected: %v\n%s", g.side, g.calls, text(g.door), i.side, i.calls, text(i.door))
+		if !i.own {
+			fmt.Fprintf(&b, "wire, genuine:\n%swire, injected:\n%s", text(g.wire), text(i.wire))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,293 @@
+package fidelity
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// line is a segment reduced to what two runs have in common: numbers relative
+// to where each side began, identifications and flow labels as rules.
+type line struct {
+	Way      string // C>S or S>C
+	Flags    string // in tcpdump's letters
+	Seq, Ack uint32
+	Len      int
+	Window   uint16
+	Stamps   string // TS, "TS old" if it echoes an older timestamp than the last, or nothing
+	Options  string // the others, in their order
+	TTL, TOS uint8
+	ID       string // IPv4: 0, +n since this side's last, or "any" for a beginning
+	DF       bool
+	Label    string // IPv6: own, as this side's last; 0; or another one
+	ICMP     string // an error about such a segment, and who sends it
+	Again    bool   // sent before: a retransmission or a probe
+	Times    int    // how often in a row; not compared
+}
+
+// door returns what the end's TCP sent and received.
+func (p *play) door(e *end) []lab.Captured {
+	var out []lab.Captured
+	for _, s := range e.door.Packets(p.port) {
+		mine := s.SrcPort() == p.port // by the client
+		switch {
+		case s.ICMP != nil && !s.Out && mine == (e.side == faults.Client):
+			out = append(out, s) // it quotes what the end sent
+		case s.ICMP == nil && (mine == (e.side == faults.Client)) == s.Out:
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// wire returns what the end's interfaces showed. On loopback that is both ends'
+// at once.
+func (p *play) wire(e *end) []lab.Captured {
+	var out []lab.Captured
+	for _, c := range e.wire {
+		out = append(out, c.Packets(p.port)...)
+	}
+	slices.SortStableFunc(out, func(a, b lab.Captured) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// lines reduces segments. Retransmissions in a row become one line.
+func (p *play) lines(e *end, segs []lab.Captured) []line {
+	r := reducer{p: p, e: e, sides: map[string]*sideState{}}
+	var out []line
+	for _, s := range segs {
+		l := r.reduce(s)
+		if n := len(out); n > 0 && l.Again && out[n-1].Again && out[n-1].key() == l.key() {
+			out[n-1].Times++
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// reducer remembers what numbers are relative to.
+type reducer struct {
+	p     *play
+	e     *end
+	sides map[string]*sideState
+}
+
+type sideState struct {
+	based bool
+	base  packet.Seq
+	next  packet.Seq
+	sent  map[string]bool
+	id    uint16
+	label uint32
+	seen  bool
+
+	// What the side must echo (TS.Recent, RFC 7323 section 4.3): the timestamp of
+	// the last segment that began no later than what it had acknowledged.
+	recent   uint32
+	acked    packet.Seq
+	hasAcked bool
+}
+
+func (r *reducer) side(way string) *sideState {
+	if r.sides[way] == nil {
+		r.sides[way] = &sideState{sent: map[string]bool{}}
+	}
+	return r.sides[way]
+}
+
+func (r *reducer) reduce(s lab.Captured) line {
+	way, back := "C>S", "S>C"
+	if s.SrcPort() != r.p.port {
+		way, back = back, way
+	}
+	from, peer := r.side(way), r.side(back)
+	flags := s.Flags()
+	l := line{Way: way, Flags: flags.String(), Len: s.PayloadLen(), Window: s.Window(), TTL: s.TTL(), TOS: s.TOS(), DF: s.DF(), Times: 1}
+	if s.ICMP != nil {
+		return r.icmp(s, l)
+	}
+	literal := flags.Has(packet.RST) && s.Seq() == 0 // shape C
+	if !from.based && !literal {
+		from.based, from.base, from.next = true, s.Seq(), s.Seq()
+		if !flags.Has(packet.SYN) {
+			from.base = s.Seq() - 1
+		}
+	}
+	if !literal {
+		l.Seq = uint32(s.Seq() - from.base)
+	}
+	if flags.Has(packet.ACK) {
+		if !peer.based {
+			peer.based, peer.base = true, s.Ack()-1
+		}
+		l.Ack = uint32(s.Ack() - peer.base)
+	} else if s.Ack() != 0 && flags.Has(packet.RST) {
+		l.Ack = uint32(s.Ack()) // must be zero: show it if it is not
+	}
+	r.repeats(s, &l, from)
+	r.options(s, &l, from, peer)
+	r.stream(s, &l, from)
+	return l
+}
+
+// repeats recognises what was sent before.
+func (r *reducer) repeats(s lab.Captured, l *line, from *sideState) {
+	if s.Flags().Has(packet.RST) {
+		return
+	}
+	what := fmt.Sprint(s.Seq(), s.PayloadLen(), s.Flags()&^packet.PSH)
+	switch {
+	case s.SeqLen() > 0:
+		l.Again = from.sent[what]
+		from.sent[what] = true
+	case from.based && s.Seq().Less(from.next):
+		l.Again = from.sent[what] // a probe, again
+		from.sent[what] = true
+	}
+	from.next = packet.Max(from.next, s.End())
+}
+
+func (r *reducer) options(s lab.Captured, l *line, from, peer *sideState) {
+	if val, ecr, ok := s.Timestamps(); ok {
+		l.Stamps = pick(ecr == from.recent, "TS", "TS old")
+		if !peer.hasAcked || s.Seq().LessEq(peer.acked) && peer.acked.LessEq(s.End()) {
+			peer.recent = val
+		}
+	}
+	if s.Flags().Has(packet.ACK) {
+		from.acked, from.hasAcked = s.Ack(), true
+	}
+	var names []string
+	for o := s.Options(); len(o) > 0; {
+		kind, n := o[0], 1
+		if kind > 1 && len(o) > 1 {
+			n = max(2, int(o[1]))
+		}
+		switch kind {
+		case 2:
+			names = append(names, "mss")
+		case 3:
+			names = append(names, "wscale")
+		case 4:
+			names = append(names, "sackOK")
+		case 5:
+			names = append(names, "sack")
+		}
+		o = o[min(n, len(o)):]
+	}
+	l.Options = strings.Join(names, ",")
+}
+
+// stream says how what belongs to the sender's stream goes on.
+func (r *reducer) stream(s lab.Captured, l *line, from *sideState) {
+	if s.Version() == 4 {
+		switch d := s.ID() - from.id; {
+		case s.ID() == 0:
+			l.ID = "0"
+		case from.id == 0:
+			l.ID = "any"
+		case d < 1<<12:
+			l.ID = fmt.Sprintf("+%d", d)
+		default:
+			l.ID = "other"
+		}
+		if s.ID() != 0 {
+			from.id = s.ID()
+		}
+		return
+	}
+	switch {
+	case s.FlowLabel() == 0:
+		l.Label = "0"
+	case !from.seen || s.FlowLabel() == from.label:
+		l.Label = "own"
+	default:
+		l.Label = "other"
+	}
+	if !s.Flags().Has(packet.RST) {
+		from.label, from.seen = s.FlowLabel(), true
+	}
+}
+
+// icmp describes an error. Its outer header counts, and what it quotes.
+func (r *reducer) icmp(s lab.Captured, l line) line {
+	b := s.ICMP
+	out := line{Way: map[string]string{"C>S": "S>C", "S>C": "C>S"}[l.Way], Flags: l.Flags, Len: l.Len, Times: 1}
+	who := "a router"
+	from := r.side(l.Way)
+	out.Seq = uint32(s.Seq() - from.base)
+	if b[0]>>4 == 4 {
+		out.TTL, out.TOS, out.DF = b[8], b[1], b[6]&0x40 != 0
+		out.ID = pick(b[4]|b[5] == 0, "0", "any")
+		if s.Dst().Is4() && [4]byte(b[12:16]) == s.Dst().As4() {
+			who = "the address itself"
+		}
+		out.ICMP = fmt.Sprintf("unreachable %d/%d, quoting %d bytes with TTL %d, from %s", b[20], b[21], len(s.Bytes()), s.TTL(), who)
+		return out
+	}
+	out.TTL, out.TOS = b[7], b[0]<<4|b[1]>>4
+	out.Label = pick(b[1]&0xf|b[2]|b[3] == 0, "0", "other")
+	if [16]byte(b[8:24]) == s.Dst().As16() {
+		who = "the address itself"
+	}
+	out.ICMP = fmt.Sprintf("unreachable %d/%d, quoting %d bytes with TTL %d, from %s", b[40], b[41], len(s.Bytes()), s.TTL(), who)
+	return out
+}
+
+// key is what makes two lines the same segment; all else is its look.
+func (l line) key() string {
+	icmp, _, _ := strings.Cut(l.ICMP, ",")
+	return fmt.Sprint(l.Way, l.Flags, " ", l.Seq, " ", l.Ack, " ", l.Len, icmp, l.Again)
+}
+
+func (l line) String() string {
+	var b strings.Builder
+	if l.ICMP != "" {
+		fmt.Fprintf(&b, "%s ICMP %s ttl=%d tos=%#x", l.Way, l.ICMP, l.TTL, l.TOS)
+	} else {
+		fmt.Fprintf(&b, "%s [%s] seq=%d", l.Way, l.Flags, l.Seq)
+		if strings.Contains(l.Flags, ".") || l.Ack != 0 {
+			fmt.Fprintf(&b, " ack=%d", l.Ack)
+		}
+		fmt.Fprintf(&b, " len=%d win=%d", l.Len, l.Window)
+		for _, o := range []string{l.Options, l.Stamps} {
+			if o != "" {
+				b.WriteString(" " + o)
+			}
+		}
+		fmt.Fprintf(&b, " ttl=%d", l.TTL)
+		if l.TOS != 0 {
+			fmt.Fprintf(&b, " tos=%#x", l.TOS)
+		}
+	}
+	if l.ID != "" {
+		b.WriteString(" id=" + l.ID + pick(l.DF, " DF", ""))
+	}
+	if l.Label != "" {
+		b.WriteString(" label=" + l.Label)
+	}
+	if l.Again {
+		b.WriteString(" (again)")
+	}
+	return b.String()
+}
+
+func text(lines []line) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString("  " + l.String() + "\n")
+	}
+	return b.String()
+}
+
+// sorted orders differences for print.
+func sorted[T cmp.Ordered](list []T) []T {
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -1,0 +1,161 @@
+package fidelity
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+	"golang.org/x/sys/unix"
+)
+
+const pageHead = `# Fidelity
+
+<!-- Made by make fidelity from what it recorded. Do not edit. -->
+
+Each fault runs beside its genuine cause, on the same kernel in the same run. In the genuine lane a real program, kernel or
+router does it; in the injected lane faultctl does, and both programs are healthy. Compared are, at the ends that suffer:
+
+- the **calls** of the application, with results, errno and coarse time;
+- what the end's own **TCP sends and receives**: direction, flags, relative sequence and acknowledgment numbers, payload
+  length, window, timestamps and whether they echo the right one, other options, TTL, ToS, DF, the rule of the IP
+  identification or of the IPv6 flow label;
+- what the end's **interface** shows, wherever faultctl is not on the same host.
+
+`
+
+// page writes docs/FIDELITY.md.
+func page(cells []*cell) string {
+	var b strings.Builder
+	b.WriteString(pageHead)
+	var u unix.Utsname
+	unix.Uname(&u)
+	fmt.Fprintf(&b, "Recorded on Linux %s. Retransmissions in a row count as one. An equals sign is a cell in which nothing differs; numbers and\nletters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
+	matrix(&b, cells)
+	notes(&b, cells)
+	for n := range causes {
+		traces(&b, &causes[n], cells)
+	}
+	return b.String()
+}
+
+func matrix(b *strings.Builder, cells []*cell) {
+	b.WriteString("| cause |")
+	for _, v6 := range []bool{false, true} {
+		for _, at := range vantages {
+			fmt.Fprintf(b, " %s, %s |", family(v6), at)
+		}
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", 2*len(vantages)) + "\n")
+	for n := range causes {
+		fmt.Fprintf(b, "| %s |", causes[n].name)
+		for _, v6 := range []bool{false, true} {
+			for _, at := range vantages {
+				fmt.Fprintf(b, " %s |", mark(find(cells, &causes[n], v6, at)))
+			}
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n")
+}
+
+func find(cells []*cell, c *cause, v6 bool, at vantage) *cell {
+	i := slices.IndexFunc(cells, func(o *cell) bool { return o.cause == c && o.v6 == v6 && o.at == at })
+	if i < 0 {
+		return nil
+	}
+	return cells[i]
+}
+
+// mark is what a cell says in the matrix.
+func mark(c *cell) string {
+	switch {
+	case c == nil || c.injected == nil && c.missing == "":
+		return "not played"
+	case c.missing != "":
+		return "–"
+	case len(c.differences) > 0:
+		return "**differs**"
+	}
+	m := "="
+	for _, n := range c.notes {
+		m += fmt.Sprintf(" %d", n)
+	}
+	for _, t := range c.tells {
+		m += " " + string(t)
+	}
+	return m
+}
+
+// notes explains what stands in the matrix.
+func notes(b *strings.Builder, cells []*cell) {
+	b.WriteString("## Allowed differences\n\n")
+	for n, a := range allowances {
+		fmt.Fprintf(b, "%d. %s: %s.\n", n+1, upper(a.what), a.why)
+	}
+	b.WriteString("\nOn faultctl's own host the application's TCP sends and receives just what it would; a capture there shows more:\n\n")
+	for _, t := range sorted([]tell{swallowedOut, swallowedIn, rewrittenIn, sentForOther}) {
+		fmt.Fprintf(b, "- **%s**: %s\n", t, tells[t])
+	}
+	head := "\n## Cells without a genuine cause\n\n"
+	for n := range causes {
+		for _, at := range vantages {
+			if c := find(cells, &causes[n], false, at); c != nil && c.missing != "" {
+				fmt.Fprintf(b, "%s- %s, %s: %s\n", head, causes[n].name, at, c.missing)
+				head = ""
+			}
+		}
+	}
+	head = "\n## Cells that are not equal\n\n"
+	for _, c := range cells {
+		if len(c.differences) > 0 {
+			fmt.Fprintf(b, "%s- %s: %s\n", head, c.name(), unfaithful[c.name()])
+			head = ""
+			for _, d := range c.differences {
+				fmt.Fprintf(b, "  - %s\n", d)
+			}
+		}
+	}
+	b.WriteString("\n")
+}
+
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// traces writes both lanes of a cause side by side, IPv4 at the router.
+func traces(b *strings.Builder, c *cause, cells []*cell) {
+	fmt.Fprintf(b, "## %s\n\n**Genuine:** %s.\n**Injected:** `%s`.\n\n", c.name, c.genuine, c.fault)
+	cell := find(cells, c, false, atRouter)
+	if cell == nil || cell.injected == nil {
+		return
+	}
+	for n, g := range cell.genuine {
+		i := cell.injected[n]
+		fmt.Fprintf(b, "| at the %s, genuine | injected |\n|---|---|\n", g.side)
+		for k := range max(len(g.calls), len(i.calls)) {
+			fmt.Fprintf(b, "| %s | %s |\n", called(g.calls, k), called(i.calls, k))
+		}
+		align(g.door, i.door, func(x, y *line) {
+			fmt.Fprintf(b, "| %s | %s |\n", shown(x), shown(y))
+		})
+		b.WriteString("\n")
+	}
+}
+
+func called(calls []lab.Call, n int) string {
+	if n >= len(calls) {
+		return ""
+	}
+	after := ""
+	if s := calls[n].Took.Round(500 * time.Millisecond); s > 0 {
+		after = fmt.Sprintf(", after %v", s)
+	}
+	return fmt.Sprintf("**%s**%s", strings.NewReplacer("|", "\\|").Replace(calls[n].String()), after)
+}
+
+func shown(l *line) string {
+	if l == nil {
+		return ""
+	}
+	return "`" + l.String() + "`"
+}

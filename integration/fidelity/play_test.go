@@ -1,0 +1,379 @@
+package fidelity
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// cause is one way in which a connection fails.
+type cause struct {
+	name    string // unique; the fault's name first
+	fault   string // as people type it
+	genuine string // what happens in the genuine lane, and who does it
+
+	// watch says at which ends calls and segments are compared: those that
+	// suffer. The other end differs by nature, dead in one lane and healthy in
+	// the other.
+	watch faults.Side
+
+	// lazy lets the client acknowledge late, as it does when it has just sent:
+	// so that what the server sends in one go arrives in one go, however short
+	// the way is.
+	lazy bool
+
+	prepare func(*play) // what the genuine lane sets up before anybody connects
+	script  func(*play) // what the programs do, in both lanes
+	act     func(*play) // what the genuine lane does when the script says so
+	healthy func(*play) // what a healthy program does instead; nil: nothing
+
+	// device says that the genuine author of what the end receives is the device
+	// on the path.
+	device bool
+
+	// shows holds the genuine lane to what was measured: these lines cross the
+	// wire at the first end watched, in this order, others between them. A line
+	// stands here by its start.
+	shows []string
+
+	// says does the same for the calls: what the first end watched is told
+	// after the script's act. Empty: nothing is expected.
+	says []string
+
+	// needs names what the genuine lane cannot do without, and tries it.
+	needs func(*play) error
+
+	// notOn says why there is no genuine cause at a vantage.
+	notOn map[vantage]string
+}
+
+// lane says who does it.
+type lane string
+
+const (
+	genuine  lane = "genuine"
+	injected lane = "injected"
+)
+
+// vantage is where faultctl runs.
+type vantage string
+
+const (
+	atClient vantage = "client host"
+	atServer vantage = "server host"
+	atRouter vantage = "router"
+	loopback vantage = "loopback"
+)
+
+var vantages = []vantage{atClient, atServer, atRouter, loopback}
+
+// play is one lane of a cause under way.
+type play struct {
+	*lab.Lab
+	t     *testing.T
+	cause *cause
+	lane  lane
+	at    vantage
+	v6    bool
+
+	from, to *lab.Node // the hosts of client and server
+	path     *lab.Node // where a device on the path would stand: the router, or the host itself
+	service  netip.AddrPort
+	ln       *lab.App
+
+	client, server *lab.App
+	port           uint16       // the client's: what is recorded is recorded of it
+	acted          map[side]int // how many calls had been made at the act
+	watched        []*end
+
+	slow *holdup // a slow hop of the genuine lane
+}
+
+type side = faults.Side
+
+// end is one end of the connection and what is recorded there.
+type end struct {
+	side side
+	node *lab.Node
+	door *lab.Capture   // what its TCP sends and receives
+	wire []*lab.Capture // what its interfaces show
+}
+
+// begin builds the hosts and starts to record. In the injected lane faultctl
+// runs from here on.
+func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
+	t.Helper()
+	hosts, err := lab.New()
+	if err != nil {
+		t.Fatalf("build the lab: %v", err)
+	}
+	t.Cleanup(hosts.Close)
+	p := &play{
+		Lab: hosts, t: t, cause: c, lane: l, at: at, v6: v6,
+		from: hosts.Client, to: hosts.Server, path: hosts.Router, acted: map[side]int{},
+	}
+	addr := pick(v6, hosts.Server.V6, hosts.Server.V4)
+	if at == loopback {
+		p.from, p.path = hosts.Server, hosts.Server
+		addr = pick(v6, netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1"))
+	}
+	p.service = netip.AddrPortFrom(addr, 5432)
+	p.prompt()
+	doors := map[*lab.Node]*lab.Capture{}
+	for _, e := range []*end{{side: faults.Client, node: p.from}, {side: faults.Server, node: p.to}} {
+		if doors[e.node] == nil {
+			doors[e.node] = p.capture(e.node.Door(injector.OwnSign))
+		}
+		e.door = doors[e.node]
+		if at != loopback {
+			e.wire = append(e.wire, p.capture(e.node.Capture("eth0")))
+		}
+		if at == loopback || p.own(e) {
+			e.wire = append(e.wire, p.capture(e.node.Capture("lo")))
+		}
+		if c.watch.Includes(e.side) {
+			p.watched = append(p.watched, e)
+		}
+	}
+	p.ln = p.listen(16)
+	if l == injected {
+		p.inject()
+	} else if c.prepare != nil {
+		c.prepare(p)
+	}
+	return p
+}
+
+func pick[T any](yes bool, a, b T) T {
+	if yes {
+		return a
+	}
+	return b
+}
+
+// own reports whether faultctl would run on the end's own host.
+func (p *play) own(e *end) bool {
+	return p.at == loopback || p.at == atClient && e.side == faults.Client || p.at == atServer && e.side == faults.Server
+}
+
+// prompt makes both hosts acknowledge at once (RTAX_QUICKACK), so that which
+// segment carries an acknowledgment does not depend on how busy the machine is.
+func (p *play) prompt() {
+	for _, n := range []*lab.Node{p.Client, p.Server} {
+		if p.cause.lazy && n == p.from {
+			continue
+		}
+		routes, err := n.Netlink().RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		p.must(err)
+		for _, r := range routes {
+			if r.Gw != nil || p.at == loopback && r.Type == unix.RTN_LOCAL {
+				// A local IPv6 route has a metric that no new one can have, and
+				// would win over it.
+				if r.Type == unix.RTN_LOCAL && r.Dst != nil && r.Dst.IP.To4() == nil {
+					p.must(n.Netlink().RouteDel(&r))
+				}
+				r.QuickACK = 1
+				if err := n.Netlink().RouteReplace(&r); err != nil {
+					p.t.Fatalf("acknowledge at once by %v: %v", r, err)
+				}
+			}
+		}
+	}
+}
+
+func (p *play) capture(c *lab.Capture, err error) *lab.Capture {
+	p.t.Helper()
+	p.must(err)
+	p.t.Cleanup(c.Close)
+	return c
+}
+
+func (p *play) must(errs ...error) {
+	p.t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// listen starts a listener on the service's address.
+func (p *play) listen(backlog int) *lab.App {
+	p.t.Helper()
+	ln, _, err := p.to.Listen(p.service, backlog)
+	p.must(err)
+	p.t.Cleanup(ln.Close)
+	return ln
+}
+
+// inject runs faultctl where it is to run. It returns once the rules are in.
+func (p *play) inject() {
+	p.t.Helper()
+	name, knobs, _ := strings.Cut(p.cause.fault, ":")
+	kind, err := faults.Find(name)
+	p.must(err)
+	model := kind.New()
+	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
+		knob, value, _ := strings.Cut(k, "=")
+		p.must(faults.Set(model, knob, value))
+	}
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	inj, err := injector.New(injector.Config{
+		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
+		Seed:  1,
+		Rules: []injector.Rule{{
+			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: p.service.Port(), HiPort: p.service.Port()}}},
+			Faults: []injector.NamedModel{{Name: name, Model: model}},
+		}},
+		OnEvent: func(ev injector.Event) {
+			if ev.Kind == injector.Ready {
+				close(ready)
+			}
+		},
+	})
+	p.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- inj.Run(ctx) }()
+	var once sync.Once
+	p.t.Cleanup(func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				p.t.Errorf("faultctl: %v", err)
+			}
+		})
+	})
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- err
+		p.t.Fatalf("faultctl ended: %v", err)
+	}
+}
+
+// The steps that scripts are made of.
+
+// dial makes the client's program. It is not connected yet.
+func (p *play) dial() *lab.App {
+	p.t.Helper()
+	c, err := p.from.Client(p.service.Addr())
+	p.must(err)
+	p.t.Cleanup(c.Close)
+	p.client = c
+	return c
+}
+
+// connect calls connect and learns the client's port.
+func (p *play) connect() string {
+	p.t.Helper()
+	if p.client == nil {
+		p.dial()
+	}
+	got := p.client.Connect(p.service)
+	if p.cause.lazy {
+		p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0))
+	}
+	p.port = p.client.Local().Port()
+	return got
+}
+
+// open opens the connection.
+func (p *play) open() {
+	p.t.Helper()
+	if got := p.connect(); got != "ok" {
+		p.t.Fatalf("%s lane: connect: %s", p.lane, got)
+	}
+	p.accept()
+}
+
+func (p *play) accept() {
+	p.t.Helper()
+	var err error
+	p.server, err = p.ln.Accept()
+	p.must(err)
+	p.t.Cleanup(p.server.Close)
+}
+
+// request sends a request, which the server reads.
+func (p *play) request() {
+	p.client.Send("ping")
+	p.server.Recv()
+	p.quiet()
+}
+
+// response answers it, and the client reads that.
+func (p *play) response() {
+	p.server.Send("pong")
+	p.client.Recv()
+	p.quiet()
+}
+
+// exchange is a request and its response.
+func (p *play) exchange() {
+	p.request()
+	p.response()
+}
+
+// quiet waits until both ends know that the other one has everything.
+func (p *play) quiet() {
+	p.t.Helper()
+	for _, a := range []*lab.App{p.client, p.server} {
+		if !lab.Eventually(func() bool { i, err := a.Info(); return err != nil || i.Unacked == 0 }) {
+			p.t.Fatalf("%s lane: data stays unacknowledged", p.lane)
+		}
+	}
+}
+
+// acknowledge makes a lazy client send the acknowledgment that it owes.
+func (p *play) acknowledge() {
+	p.t.Helper()
+	p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1))
+}
+
+// do lets happen what the cause is about: in the genuine lane the cause itself,
+// in the injected one what a healthy program does at that moment.
+func (p *play) do() {
+	p.t.Helper()
+	for s, a := range map[side]*lab.App{faults.Client: p.client, faults.Server: p.server} {
+		if a != nil {
+			p.acted[s] = len(a.Calls())
+		}
+	}
+	act := p.cause.act
+	if p.lane == injected {
+		act = p.cause.healthy
+	}
+	if act != nil {
+		act(p)
+	}
+}
+
+// app is the program at an end, nil before there is one.
+func (p *play) app(s side) *lab.App { return pick(s == faults.Client, p.client, p.server) }
+
+// await waits until such a segment has crossed at the first end watched: what
+// the script does next is to find it arrived.
+func (p *play) await(what func(line) bool) {
+	p.t.Helper()
+	if !lab.Eventually(func() bool {
+		for _, l := range p.lines(p.watched[0], p.door(p.watched[0])) {
+			if what(l) {
+				return true
+			}
+		}
+		return false
+	}) {
+		p.t.Errorf("%s lane: waited in vain; the %s saw\n%s", p.lane, p.watched[0].side, text(p.lines(p.watched[0], p.door(p.watched[0]))))
+	}
+}
+
+// idle lets the connection be idle: the time is what the cause is about.
+func (p *play) idle(d time.Duration) { time.Sleep(d) }
