@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -75,7 +76,25 @@ func New() (l *Lab, err error) {
 	if err = l.Router.wire(l.Server, "s0", "10.77.2.254", "fd77:2::fe"); err != nil {
 		return l, fmt.Errorf("wire server: %w", err)
 	}
+	for _, to := range []netip.Addr{l.Server.V4, l.Server.V6} {
+		if !Eventually(func() bool { return l.Client.reaches(to) }) {
+			return l, fmt.Errorf("the client does not reach %s", to)
+		}
+	}
 	return l, nil
+}
+
+// reaches reports whether a host answers: nobody listens on the port, and it
+// says so. Until then routes and neighbours of a new namespace are still being
+// set up, and what is sent may be lost.
+func (n *Node) reaches(to netip.Addr) bool {
+	a, err := n.Client(to)
+	if err != nil {
+		return false
+	}
+	defer a.Close()
+	a.Timeout(50 * time.Millisecond)
+	return a.Connect(netip.AddrPortFrom(to, 1)) == "ECONNREFUSED"
 }
 
 // Close gives the hosts back. Sockets in them end on their own.
