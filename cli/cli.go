@@ -183,7 +183,7 @@ func (h *host) app() *cli.App {
 		OnUsageError:              onUsageError,
 		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
-			h.injectCommand(), h.runCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
+			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
 			h.helpCommand(),
 		},

@@ -132,6 +132,14 @@ func (e *evidence) watch(run session) {
 	}
 }
 
+// named gives the report the line that repeats the command as a whole, where
+// that is more than one run.
+func (e *evidence) named(line string, seed uint64) {
+	if e != nil {
+		e.report.Command, e.report.Seed = line, seed
+	}
+}
+
 // ended notes what a run says of itself when it is over.
 func (e *evidence) ended(s injector.Snapshot) {
 	if e != nil {

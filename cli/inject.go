@@ -62,6 +62,7 @@ type plan struct {
 
 	verb    string   // inject, run or verify
 	command []string // what run and verify start in a cage; nil: nothing
+	extra   []string // flags of the line that repeats it that nobody typed
 	note    string   // what a person must know about where that is
 }
 
@@ -118,7 +119,11 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	if p.command != nil { // nobody else's connections are touched
 		p.target.none, p.target.owner = false, "the command"
 		if h.inside {
-			p.note = "not as root, or with --isolate: the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself"
+			why := "without root"
+			if c.Bool("isolate") {
+				why = "--isolate"
+			}
+			p.note = why + ": the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself"
 		}
 	}
 	if v := h.getenv("FAULTCTL_REQUIRE_TARGET"); p.target.none && demanded(v) {
@@ -250,7 +255,7 @@ func (p *plan) commandLine(c *cli.Context) string {
 			line = append(line, "--"+name)
 		}
 	}
-	line = append(line, "--seed", fmt.Sprint(p.cfg.Seed))
+	line = append(append(line, p.extra...), "--seed", fmt.Sprint(p.cfg.Seed))
 	if p.command != nil {
 		line = append(line, "--")
 		for _, w := range p.command {

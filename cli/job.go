@@ -54,11 +54,21 @@ func findCommand(name string) (string, error) {
 	return "", &exitError{code: exitNotFound, err: fmt.Errorf("%s: command not found", name)}
 }
 
-// startJob starts the command in the cage.
-func (h *host) startJob(in cage.Cage, argv []string, path string, stdin, stdout, stderr *os.File) (*job, error) {
-	j := &job{cage: in, ended: make(chan struct{}), begun: h.now()}
-	j.cmd = &exec.Cmd{Path: path, Args: argv, Stdin: stdin, Stdout: stdout, Stderr: stderr}
-	err := in.Start(j.cmd)
+// startJob starts the command where it belongs.
+func (h *host) startJob(st place, argv []string) (*job, error) {
+	j := &job{cage: st.in, ended: make(chan struct{}), begun: h.now()}
+	j.cmd = &exec.Cmd{Path: st.path, Args: argv}
+	// A nil file must not become an interface that is not nil.
+	if st.stdin != nil {
+		j.cmd.Stdin = st.stdin
+	}
+	if st.stdout != nil {
+		j.cmd.Stdout = st.stdout
+	}
+	if st.stderr != nil {
+		j.cmd.Stderr = st.stderr
+	}
+	err := st.in.Start(j.cmd)
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):

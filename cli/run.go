@@ -139,7 +139,17 @@ func (h *host) runUnder(c *cli.Context, first string) (err error) {
 	if err != nil {
 		return err
 	}
-	end, o, err := h.runIn(c.Context, in, p, path, limit)
+	signals, stop := h.relay()
+	defer stop()
+	st := place{in: in, path: path, stdin: h.childIn, stdout: h.childOut, stderr: h.childErr, signals: signals, limit: limit}
+	told := h.stderr // stdout is the command's
+	if p.json {
+		st.stdout, told = h.childErr, h.stdout // or that of the events
+	}
+	end, o, err := h.runIn(c.Context, st, p, h.teller(p, told))
+	if end.timedOut {
+		fmt.Fprintf(h.stderr, "faultctl: the command was %s (--timeout)\n", end.how)
+	}
 	err = errors.Join(err, in.Close())
 	p.evidence.add(p.survival(end, o, err), o.record)
 	switch {
@@ -182,23 +192,26 @@ func remedies(specs []spec) string {
 	return strings.Join(all, " ")
 }
 
-// runIn runs the command of a plan in a cage, under its faults, and passes
-// signals on to it.
-func (h *host) runIn(ctx context.Context, in cage.Cage, p *plan, path string, limit time.Duration) (end jobEnd, o outcome, err error) {
-	p.cfg.Rules[0].Match.Owner, p.cfg.NetNS = in.Owner(), in.NetNS()
-	signals, stop := h.relay()
-	defer stop()
+// place is where a command runs.
+type place struct {
+	in                    cage.Cage
+	path                  string // of the program
+	stdin, stdout, stderr *os.File
+	signals               <-chan os.Signal // passed on to it
+	limit                 time.Duration    // it is ended after that; 0: never
+}
+
+// runIn runs the command of a plan under its faults. It ends the command when
+// ctx is done.
+func (h *host) runIn(ctx context.Context, st place, p *plan, tell teller) (end jobEnd, o outcome, err error) {
+	p.cfg.Rules[0].Match.Owner, p.cfg.NetNS = st.in.Owner(), st.in.NetNS()
 	jobCtx, endJob := context.WithCancel(ctx)
 	defer endJob()
 	runCtx, endRun := context.WithCancel(ctx)
 	defer endRun()
-	stdout, told := h.childOut, h.stderr // stdout is the command's
-	if p.json {
-		stdout, told = h.childErr, h.stdout // or that of the events
-	}
 	var ended chan error // of the command, once it was started
 	launch := func() error {
-		j, err := h.startJob(in, p.command, path, h.childIn, stdout, h.childErr)
+		j, err := h.startJob(st, p.command)
 		if err != nil {
 			return err
 		}
@@ -206,7 +219,7 @@ func (h *host) runIn(ctx context.Context, in cage.Cage, p *plan, path string, li
 		h.commandStarted(p)
 		go func() {
 			var err error
-			end, err = h.wait(jobCtx, j, signals, limit)
+			end, err = h.wait(jobCtx, j, st.signals, st.limit)
 			h.commandEnded(p, end)
 			ended <- err
 			endRun()
@@ -218,7 +231,7 @@ func (h *host) runIn(ctx context.Context, in cage.Cage, p *plan, path string, li
 			return end, o, err
 		}
 	}
-	o, err = h.conduct(runCtx, p, h.teller(p, told), func(ctx context.Context) error {
+	o, err = h.conduct(runCtx, p, tell, func(ctx context.Context) error {
 		if ended == nil {
 			if err := launch(); err != nil {
 				return err
@@ -232,9 +245,6 @@ func (h *host) runIn(ctx context.Context, in cage.Cage, p *plan, path string, li
 	}
 	if ended != nil {
 		err = errors.Join(err, <-ended)
-	}
-	if end.timedOut {
-		fmt.Fprintf(h.stderr, "faultctl: the command was %s (--timeout)\n", end.how)
 	}
 	return end, o, err
 }
