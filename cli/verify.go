@@ -146,7 +146,7 @@ func (s *survey) commandLine() string {
 	line := []string{"faultctl", "verify"}
 	for _, f := range verifyFlags() {
 		switch name := f.Names()[0]; {
-		case !s.c.IsSet(name) || slices.Contains([]string{"seed", "output", "log-level", "pcap", "report"}, name):
+		case !s.c.IsSet(name) || slices.Contains([]string{"seed", "output", "log-level", "pcap", "report", "metrics"}, name):
 		case slices.Contains([]string{"to", "from", "faults"}, name):
 			for _, v := range s.c.StringSlice(name) {
 				line = append(line, "--"+name, quote(v))
