@@ -52,8 +52,13 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 	return append(append(out, flags...), tail...), nil
 }
 
-// flagsFirst puts the flags of a command's subcommand before its other words.
+// flagsFirst puts the flags of replay, or of a command's subcommand, before its
+// other words.
 func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
+	if cmd != nil && cmd.Name == "replay" {
+		flags, words, tail, err := sortArgs(cmd, args[2:])
+		return slices.Concat(args[:2], flags, words, tail), err
+	}
 	if cmd == nil || len(args) < 3 || cmd.Command(args[2]) == nil {
 		return args, nil
 	}
@@ -146,7 +151,7 @@ func promote(flags []string) (rest, words []string) {
 // wantsEvents reports whether the command line asks for a stream of events,
 // even if it cannot be parsed.
 func wantsEvents(args []string, getenv func(string) string) bool {
-	if len(args) < 2 || !slices.Contains([]string{"inject", "run", "verify", "scenario"}, args[1]) {
+	if len(args) < 2 || !slices.Contains([]string{"inject", "run", "verify", "scenario", "replay"}, args[1]) {
 		return false
 	}
 	args, _ = cutCommand(args)

@@ -28,6 +28,7 @@ import (
 // host is everything a command needs of the world, so that a test can give it
 // another one.
 type host struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool // stdout is one: live line and colours
 	width          int  // of the terminal, or of what is printed to none
@@ -52,6 +53,8 @@ type host struct {
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
+
+	replays *recording // what a run makes the decisions of again; nil: its own
 
 	command  []string // behind --, for run and verify
 	inside   bool     // in namespaces that cage.Enter made
@@ -126,7 +129,7 @@ func thisHost() *host {
 		width = defaultWidth
 	}
 	return &host{
-		stdout: os.Stdout, stderr: os.Stderr,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		width:    width,
 		getenv:   os.Getenv,
@@ -183,7 +186,7 @@ func (h *host) app() *cli.App {
 		OnUsageError:              onUsageError,
 		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
-			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
+			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.replayCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
 			h.helpCommand(),
 		},

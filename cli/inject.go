@@ -143,6 +143,7 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 		return nil, err
 	}
 	p.cfg.Rules = []injector.Rule{{Match: p.target.match, Pick: p.target.pick, Faults: models}}
+	h.replays.choose(&p.cfg)
 	p.cfg.Protect = h.protected(p.target.none)
 	if err := refuseProtected(p.target.match, p.cfg.Protect); err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 // during's.
 func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
 	ready := &moment{c: make(chan struct{})}
-	tell, rec := p.evidence.attend(p, tell)
+	tell, rec := p.evidence.attend(p, h.replays.attend(tell))
 	p.cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
 			ready.set(ev.Time)

@@ -114,6 +114,10 @@ type Pick struct {
 	Every uint64 // of those, every Every-th is chosen; 0 means each one
 	Max   uint64 // stop choosing after Max chosen connections; 0 means no end
 
+	// Only chooses the connections of these ordinals instead, whatever the
+	// fields above say. Nil means that those say it.
+	Only *Ordinals
+
 	// NewOnly leaves alone the connections that were open before.
 	NewOnly bool
 }

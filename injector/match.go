@@ -85,6 +85,12 @@ func (r *ruleState) choose(seed uint64, midstream bool) (nth uint64, chosen bool
 func (r *ruleState) strikes(seed, nth uint64) bool {
 	p, share := &r.Pick, math.Float64frombits(r.share.Load())
 	switch {
+	case p.Only != nil:
+		if nth == noOrdinal || !p.Only.Contains(nth) {
+			return false
+		}
+		r.chosen.Add(1)
+		return true
 	case nth == noOrdinal,
 		nth < p.Skip,
 		p.First > 0 && nth-p.Skip >= p.First,
