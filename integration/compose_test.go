@@ -1,0 +1,88 @@
+package integration
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// TestTwoFaultsOnOneFlow holds that each of two faults does to a flow what it
+// does alone, when its time has come.
+func TestTwoFaultsOnOneFlow(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.inject("syn-drop:attempts=1", "delay:by=100ms", "reset:at=match=kill")
+		start := time.Now()
+		client, server := w.open()
+		if took := time.Since(start); took < 1200*time.Millisecond { // a second for the SYN, and a delayed round trip
+			t.Errorf("connect took %v", took)
+		}
+		start = time.Now()
+		says(t, "delayed", client.Send("ping"), server.Recv(), server.Send("pong"), client.Recv())("4", "ping", "4", "pong")
+		if took := time.Since(start); took < 200*time.Millisecond {
+			t.Errorf("a round trip took %v", took)
+		}
+		says(t, "reset", client.Send("kill"), client.Recv(), client.Send("more"))("4", "ECONNRESET", "EPIPE")
+		if !lab.Eventually(func() bool {
+			return w.fired(faults.Dropped, faults.Server) && w.fired(faults.Delayed, faults.Server) && w.fired(faults.SentRST, faults.Client)
+		}) {
+			t.Error("not all three say that they have fired")
+		}
+	})
+}
+
+// TestDelayedAnswerAndReset holds that a RST stays behind the answer that a
+// delay holds back: the client reads it, then the error, at the first RST.
+func TestDelayedAnswerAndReset(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		w.inject("delay:by=50ms,jitter=20ms", "unread-close")
+		client, server := w.open()
+		before := w.counters("TcpExtTCPChallengeACK")["TcpExtTCPChallengeACK"]
+		says(t, "request", client.Send("ask"), server.Recv(), server.Send("answer"))("3", "ask", "6")
+		says(t, "answer", client.Recv(), client.Recv(), client.Send("more"))("answer", "ECONNRESET", "EPIPE")
+		if n := w.counters("TcpExtTCPChallengeACK")["TcpExtTCPChallengeACK"] - before; n != 0 {
+			t.Errorf("%d RSTs were doubted", n)
+		}
+	})
+}
+
+// TestTwoRules holds that two faults on different targets know nothing of each
+// other, and a third target nothing of either.
+func TestTwoRules(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		other, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5434))
+		after := w.bystander()
+		to := func(port uint16, specs ...string) injector.Rule {
+			r := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}}}
+			for _, s := range specs {
+				r.Faults = append(r.Faults, parseSpec(t, s))
+			}
+			return r
+		}
+		run := w.run(injector.Config{Rules: []injector.Rule{to(5432, "idle-expire:after=500ms"), to(5434, "half-open:peer=rebooted,at=match=kill", "delay:by=20ms")}})
+		client, server := w.open()
+		healthy(t, "before its time", client, server)
+		otherClient, otherServer := w.openTo(other, at)
+		healthy(t, "the other before its time", otherClient, otherServer)
+
+		says(t, "half-open", otherClient.Send("kill"), otherClient.Recv())("4", "ECONNRESET")
+		time.Sleep(600 * time.Millisecond) // the pause that the fault waits for; a longer one is one too
+		says(t, "idle", client.Send("ping"), client.Recv())("4", "ECONNRESET")
+		after()
+		s := run.Stats()
+		if !lab.Eventually(func() bool {
+			s = run.Stats()
+			return s.Rules[0].Faults[0].Fired == 1 && s.Rules[1].Faults[0].Fired == 1
+		}) {
+			t.Errorf("%+v", s)
+		}
+		for i, r := range s.Rules {
+			if r.Flows != 1 || r.Chosen != 1 {
+				t.Errorf("rule %d: %+v", i, r)
+			}
+		}
+	})
+}
