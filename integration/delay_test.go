@@ -203,6 +203,10 @@ func (w *world) underWay(ss []stream, size int) (n uint64) {
 	}
 	drain(w.t, ss, size)
 	run.stop()
+	for _, s := range ss { // the next run's netlink needs a descriptor below 1024
+		s.client.Close()
+		s.server.Close()
+	}
 	if s := run.Stats(); s.Overruns != 0 || s.Lost != 0 {
 		w.t.Errorf("%+v", s)
 	}

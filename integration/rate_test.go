@@ -11,6 +11,7 @@ import (
 // TestThrottle holds that a narrow link carries its rate, IP headers included,
 // over ten seconds of a stream that would take more.
 func TestThrottle(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, w *world) {
 		w.narrowLoopback()
 		run := w.inject("throttle:rate=1mbit")
@@ -79,7 +80,7 @@ func TestLoss(t *testing.T) {
 			least = 100_000
 		}
 		w.narrowLoopback()
-		ss := w.streams(40, 0)
+		ss := w.streams(30, 0)
 		run := w.inject("loss:rate=10%")
 		names := []string{"TcpRetransSegs", "TcpExtTCPWinProbe", "TcpExtTCPSpuriousRtxHostQueues"}
 		before := w.counters(names...)
