@@ -27,8 +27,9 @@ func TestImports(t *testing.T) {
 		"cli/report":       {},
 		"cli/metrics":      {"injector"},
 		"cli/scenario":     {"faults"},
+		"cli/containers":   {},
 		"cli/cage":         {"injector"},
-		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/cage", "integration/lab", "integration/demo"},
+		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/containers", "cli/cage", "integration/lab", "integration/demo"},
 		".":                {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli/cage"
+	"github.com/faultctl/faultctl/cli/containers"
 	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -48,6 +49,12 @@ type host struct {
 	lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
 	local        func() []netip.Addr // addresses of this network namespace
 	cgroup       func(name string) (*injector.Cgroup, error)
+
+	container      func(ctx context.Context, name string) (*containers.Container, error)
+	containerNames func() []string // of those that run
+	// watchContainer calls happened when the engine tells of a container of that
+	// name, until ctx is done or the engine is gone.
+	watchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
 
 	ask       func(context.Context, *scenario.Probe) error // tries a probe once
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
@@ -142,6 +149,11 @@ func thisHost() *host {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
 		local: localAddrs, cgroup: injector.FindCgroup,
+		container:      new(containers.Engines).Find,
+		containerNames: func() []string { return new(containers.Engines).Names(context.Background()) },
+		watchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {
+			_ = c.Watch(ctx, name, happened) // without an engine the container is looked at now and then
+		},
 		ask:   newProber().try,
 		relay: cage.Relay, makeCage: cage.NewCgroup, enterCage: cage.Enter,
 		mustIsolate: func() bool { return os.Geteuid() != 0 },

@@ -179,6 +179,8 @@ func (h *host) valueCandidates(fault, flag string) []candidate {
 		return list([]string{"debug", "info", "warn", "error"})
 	case "netns":
 		return list(h.netnsNames())
+	case "container":
+		return list(h.containerNames())
 	case "fault":
 		return faultCandidates()
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli/cage"
+	"github.com/faultctl/faultctl/cli/containers"
 	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -137,8 +138,13 @@ func newWorld(t *testing.T) *world {
 			}
 			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 		},
-		ask:  func(context.Context, *scenario.Probe) error { return nil },
-		proc: t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
+		container: func(_ context.Context, name string) (*containers.Container, error) {
+			return nil, &containers.NotFound{Name: name, Names: []string{"web", "db"}}
+		},
+		containerNames: func() []string { return []string{"web", "db"} },
+		watchContainer: func(ctx context.Context, _ *containers.Container, _ string, _ func()) { <-ctx.Done() },
+		ask:            func(context.Context, *scenario.Probe) error { return nil },
+		proc:           t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}
 	w.relay = func() (<-chan os.Signal, func()) { return w.signal, func() {} }
 	w.makeCage = func(ns *os.File) (cage.Cage, error) {

@@ -41,6 +41,7 @@ func targetFlags() []cli.Flag {
 		list(targetHeading, "from", "`HOST|CIDR` the client end; repeatable"),
 		text(targetHeading, "netns", "`NAME|PATH` work in that network namespace"),
 		text(targetHeading, "pid", "`PID` work in that process's network namespace"),
+		text(targetHeading, "container", "`NAME|ID` work in that container's network namespace, and follow it when it is restarted (Docker, Podman)"),
 		text(targetHeading, "cgroup", "`PATH` only connections of local processes in that cgroup v2"),
 		text(targetHeading, "uid", "`USER` only connections of local processes of that user"),
 		text(targetHeading, "percent", "`P` this share of the connections, seeded and sticky"),

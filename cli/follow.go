@@ -22,7 +22,12 @@ func (h *host) session(p *plan, say func(targetChange)) (session, error) {
 		cfg.Rules = slices.Clone(cfg.Rules)
 		cfg.Rules[0].Match = p.target.match
 	}
-	run, err := h.start(cfg)
+	start := func() (session, error) { return h.start(cfg) }
+	if p.container != "" {
+		cfg.Rules = slices.Clone(cfg.Rules)
+		start = func() (session, error) { return h.containedSession(p, cfg, say) }
+	}
+	run, err := start()
 	if err != nil || p.target.names == nil || p.lookEvery == 0 {
 		return run, err
 	}

@@ -51,6 +51,7 @@ type plan struct {
 	target     *target
 	cfg        injector.Config
 	netns      string // name of the namespace; "" is the caller's own
+	container  string // the container whose namespace that is, as given; or ""
 	duration   time.Duration
 	durationIs bool // given, not the default of a run without a target
 	startAfter time.Duration
@@ -149,7 +150,8 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 		return nil, err
 	}
 	p.repeat = p.commandLine(c)
-	p.cfg.NetNS, p.netns, err = h.netns(c)
+	p.container = c.String("container")
+	p.cfg.NetNS, p.netns, err = h.netns(c, p.target)
 	return p, err
 }
 
@@ -300,7 +302,7 @@ func (p *plan) scope() string {
 		parts = append(parts, p.target.owner)
 	}
 	if p.netns != "" {
-		return s + " in the network namespace " + p.netns
+		return s + " in the network namespace " + strings.TrimPrefix(p.netns, "that ")
 	}
 	if len(parts) == 0 {
 		return s + " of this network namespace"

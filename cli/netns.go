@@ -18,13 +18,21 @@ import (
 // nsfsMagic is the type of the file system that namespaces live on.
 const nsfsMagic = 0x6e736673
 
-// netns opens the network namespace that --netns or --pid names, and returns
-// nil for the caller's own. name is for people.
-func (h *host) netns(c *cli.Context) (f *os.File, name string, err error) {
-	ns, pid := c.String("netns"), c.String("pid")
+// netns opens the network namespace that --netns, --pid or --container names,
+// and returns nil for the caller's own. name is for people.
+func (h *host) netns(c *cli.Context, t *target) (f *os.File, name string, err error) {
+	ns, pid, box := c.String("netns"), c.String("pid"), c.String("container")
 	switch {
 	case c.IsSet("netns") && c.IsSet("pid"):
 		return nil, "", usageError("--netns %s and --pid %s both name a network namespace: give one", ns, pid)
+	case c.IsSet("container") && (c.IsSet("netns") || c.IsSet("pid")):
+		return nil, "", usageError("--container %s and --netns or --pid both name a network namespace: give one", box)
+	case c.IsSet("container"):
+		f, found, err := h.openContainer(c.Context, box, t.wide())
+		if err != nil {
+			return nil, "", err
+		}
+		return f, where(box, found), nil
 	case c.IsSet("pid"):
 		n, err := strconv.Atoi(pid)
 		if err != nil || n <= 0 {

@@ -38,7 +38,7 @@ func (h *host) owner(c *cli.Context, t *target) error {
 		flags, words = append(flags, "--cgroup"), append(words, "cgroup "+group.Path)
 	}
 	t.owner = strings.Join(words, " in ")
-	if len(flags) > 0 && !c.IsSet("netns") && !c.IsSet("pid") && h.onlyForwarded(&t.match) {
+	if len(flags) > 0 && !c.IsSet("netns") && !c.IsSet("pid") && !c.IsSet("container") && h.onlyForwarded(&t.match) {
 		return usageError("%s: neither end of a connection from %s to %s is on this host", strings.Join(flags, ", "), strings.Join(t.from, ", "), strings.Join(t.to, ", ")).
 			hint("The kernel knows whose a packet is only where there is a local socket, not where it forwards. Name the network namespace that one end lives in, with --netns or --pid.")
 	}

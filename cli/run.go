@@ -77,7 +77,7 @@ func (h *host) enterFor(c *cli.Context) (error, bool) {
 	if h.inside || !h.mustIsolate() && !c.Bool("isolate") {
 		return nil, false
 	}
-	for _, f := range []string{"netns", "pid"} {
+	for _, f := range []string{"netns", "pid", "container"} {
 		if c.IsSet(f) {
 			return usageError("%s: --%s needs root: without it, and with --isolate, the command runs in a network namespace of its own", c.Command.Name, f), true
 		}

@@ -177,7 +177,7 @@ func TestScenarioRefusals(t *testing.T) {
 func TestScenarioWords(t *testing.T) {
 	values := map[string]string{
 		"to": "[':80', '!:81']", "from": "10.0.0.7", "percent": "50", "new-only": "true", "cgroup": "/app", "uid": "0",
-		"netns": "/proc/self/ns/net", "pid": "",
+		"netns": "/proc/self/ns/net", "pid": "", "container": "", // one of them
 	}
 	target := ""
 	for _, f := range targetFlags() {

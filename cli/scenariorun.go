@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -313,7 +312,7 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 	cfg.Rules = slices.Clone(cfg.Rules)
 	pick := &cfg.Rules[0].Pick
 	if step.Percent >= 0 {
-		pick.Share = max(step.Percent/100, math.SmallestNonzeroFloat64)
+		pick.Share = notNought(step.Percent / 100)
 	}
 	if struck := a.struck(); pick.Max > 0 {
 		if struck >= pick.Max {
@@ -359,11 +358,8 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 }
 
 // struck is how many connections were chosen so far.
-func (a *act) struck() (n uint64) {
-	for _, r := range a.sum.Rules {
-		n += r.Chosen
-	}
-	return n
+func (a *act) struck() uint64 {
+	return chosenIn(a.sum)
 }
 
 // end takes a fault out and returns when everything of it is as before.

@@ -93,6 +93,9 @@ func (a *actor) name() string {
 	if r.Pick.Max > 0 {
 		s += fmt.Sprintf(" max %d", r.Pick.Max)
 	}
+	if r.Pick.Skip == ^uint64(0) {
+		s += " skip all"
+	}
 	if a.cfg.Seed != 42 {
 		s += fmt.Sprintf(" seed %d", a.cfg.Seed)
 	}

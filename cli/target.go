@@ -46,7 +46,7 @@ func (h *host) target(c *cli.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.none = len(t.match.To) == 0 && len(t.match.From) == 0 && t.match.Owner.Any() && !c.IsSet("netns") && !c.IsSet("pid")
+	t.none = t.wide() && !c.IsSet("netns") && !c.IsSet("pid") && !c.IsSet("container")
 	t.pick, err = readPick(c)
 	return t, err
 }
@@ -78,6 +78,11 @@ func (t *target) read(ctx context.Context, h *host) error {
 	}
 	t.match = m
 	return nil
+}
+
+// wide reports whether neither an address, a port nor an owner is named.
+func (t *target) wide() bool {
+	return len(t.match.To) == 0 && len(t.match.From) == 0 && t.match.Owner.Any()
 }
 
 const toForms = "Write --to [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 10.0.0.0/8:5432, [fd00::5]:8000-8100 or db.internal:5432; " +
