@@ -105,7 +105,7 @@ func advice(err error) string {
 		return e.advice
 	case errors.Is(err, injector.ErrPermission):
 		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
-			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Without root it works in namespaces of your own: faultctl demo, " +
+			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +
 			"or unshare -Urn bash and everything inside."
 	case errors.Is(err, injector.ErrNotSupported):
 		return "faultctl doctor says what this kernel lacks and what to do about it."

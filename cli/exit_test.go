@@ -59,6 +59,7 @@ func TestRefusals(t *testing.T) {
 		{"inject reset --to :80 -o jsno", 2, `did you mean "json"?`},
 		{"inject reset --netns nope", 2, "no such network namespace"},
 		{"inject reset --netns /etc/passwd", 2, "not a network namespace"},
+		{"inject reset --netns /proc/self/ns/mnt", 2, "not a network namespace"},
 		{"inject reset --pid 0", 2, "not the number of a process"},
 		{"inject reset --pid 77", 2, "there is no such process"},
 		{"inject reset --pid 77 --netns x", 2, "give one"},

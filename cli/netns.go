@@ -13,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 )
 
 // nsfsMagic is the type of the file system that namespaces live on.
@@ -73,11 +74,17 @@ func openNetns(path string) (*os.File, error) {
 		return nil, err
 	}
 	var st syscall.Statfs_t
-	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != nsfsMagic {
+	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != nsfsMagic || !ofNetwork(f) {
 		f.Close()
 		return nil, errNotNetns
 	}
 	return f, nil
+}
+
+// ofNetwork reports whether a namespace is one of the network (ioctl_ns(2)).
+func ofNetwork(f *os.File) bool {
+	kind, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), unix.NS_GET_NSTYPE, 0)
+	return errno == 0 && kind == unix.CLONE_NEWNET
 }
 
 var errNotNetns = errors.New("that file is not a network namespace")

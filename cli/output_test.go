@@ -78,6 +78,28 @@ func TestTextUntargeted(t *testing.T) {
 	}
 }
 
+// In another namespace the answer to "why not" names it.
+func TestTextNeverFiredElsewhere(t *testing.T) {
+	w := newWorld(t)
+	w.faultctl("inject reset --netns /proc/self/ns/net --duration 1s")
+	if want := "reset never fired: no TCP packet crossed the network namespace /proc/self/ns/net."; !strings.Contains(w.out.String(), want) {
+		t.Errorf("no %q in\n%s", want, &w.out)
+	}
+}
+
+// A live line that is wider than the terminal would wrap, and could not be
+// cleared.
+func TestLiveLineNarrow(t *testing.T) {
+	for width, want := range map[int]string{1: "", 20: "0 connections match"} {
+		var b strings.Builder
+		tell := textTeller{w: &b, live: true, width: 60, screen: width}
+		tell.tick(injector.Snapshot{}, 0)
+		if b.String() != want {
+			t.Errorf("on %d columns: %q, want %q", width, b.String(), want)
+		}
+	}
+}
+
 // On a terminal the counters stand in a live line below the events, which the
 // summary replaces.
 func TestLiveLine(t *testing.T) {

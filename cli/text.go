@@ -19,7 +19,8 @@ type textTeller struct {
 	w      io.Writer
 	live   bool
 	paint  paint
-	width  int
+	width  int // of text
+	screen int // of the terminal
 	plan   *plan
 	status string // the live line on the screen, if any
 }
@@ -138,8 +139,8 @@ func (t *textTeller) tick(s injector.Snapshot, left time.Duration) {
 	if left > 0 {
 		line += "; " + left.Round(time.Second).String() + " left"
 	}
-	if len(line) >= t.width {
-		line = line[:t.width-1]
+	if n := max(t.screen-1, 0); len(line) > n {
+		line = line[:n] // a line that wraps could not be cleared
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -194,6 +195,8 @@ func (t *textTeller) target(c targetChange) {
 // whyNot says why a fault never fired, and what to look at.
 func whyNot(p *plan, r injector.RuleStats, fault string) string {
 	switch {
+	case r.Flows == 0 && len(p.target.to) == 0 && len(p.target.from) == 0 && p.netns != "" && p.command == nil:
+		return "no TCP packet crossed the network namespace " + strings.TrimPrefix(p.netns, "that ") + "."
 	case r.Flows == 0 && p.target.none:
 		return "no TCP packet crossed this network namespace."
 	case r.Flows == 0 && p.command != nil:

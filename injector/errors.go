@@ -14,6 +14,11 @@ var (
 	ErrNoNamespace  = errors.New("no such network namespace")
 )
 
+// errQueuesTaken says that no number is left. An instance takes one for each of
+// its workers.
+var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many instances in this network namespace "+
+	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", firstQueue, lastQueue)
+
 // explain turns the kernel's errno into one of the errors above where it says
 // one of them, and keeps the original for the curious.
 func explain(err error) error {

@@ -157,7 +157,10 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		}
 		k.senders = append(k.senders, s)
 	}
-	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), copies(&i.cfg)); err != nil {
+	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), copies(&i.cfg)); errors.Is(err, ErrPermission) {
+		// The rights are there, as the probe has seen: others have the numbers.
+		return k, errQueuesTaken
+	} else if err != nil {
 		return k, err
 	}
 	number := k.queues[0].number
