@@ -5,8 +5,10 @@
 GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
+STAMP   := -X github.com/faultctl/faultctl/cli.stamp=$(VERSION)
 
-.PHONY: build demo deps test fidelity lint fuzz bench docs cover clean
+.PHONY: dist package check-package image build demo deps test fidelity lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -42,6 +44,27 @@ docs: ## the pages that are made from the code
 cover: ## coverage of everything by everything
 	$(GO) test -coverpkg=./faults/...,./injector/...,./cli/... -coverprofile=cover.prof $(PKGS)
 	$(GO) tool cover -func=cover.prof | tail -1
+
+dist: ## a static binary, its man pages and completions, in dist/
+	rm -rf dist && mkdir -p dist/man dist/completions
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w $(STAMP)" -o dist/faultctl .
+	dist/faultctl __man dist/man && gzip -9n dist/man/*
+	dist/faultctl completion bash >dist/completions/faultctl.bash
+	dist/faultctl completion zsh >dist/completions/_faultctl
+	dist/faultctl completion fish >dist/completions/faultctl.fish
+	echo "$(VERSION)" >dist/version
+
+package: dist ## the deb and the rpm, in dist/
+	for kind in deb rpm; do \
+		VERSION=$(VERSION) GOARCH=$$($(GO) env GOARCH) $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 \
+			package --config packaging/nfpm.yaml --packager $$kind --target dist/ || exit 1; \
+	done
+
+check-package: ## install the deb in an empty root, run it there, remove it
+	packaging/check.sh
+
+image: dist ## the container image, by docker or podman
+	$$(command -v docker || command -v podman) build -f packaging/Containerfile -t faultctl:$(VERSION) .
 
 clean:
 	rm -rf faultctl bin dist *.prof

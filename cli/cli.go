@@ -199,7 +199,7 @@ func (h *host) app() *cli.App {
 		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
 		Commands: []*cli.Command{
 			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.replayCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
-			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(),
+			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(), h.manCommand(),
 			h.helpCommand(),
 		},
 		Action: h.bare,

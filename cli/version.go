@@ -26,6 +26,10 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
+// stamp is the version that the linker puts into a binary that is packaged:
+// -X github.com/faultctl/faultctl/cli.stamp=v1.2.3.
+var stamp string
+
 func readBuild() build {
 	b := build{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -34,6 +38,9 @@ func readBuild() build {
 	}
 	if info.Main.Version != "" {
 		b.Version = info.Main.Version
+	}
+	if stamp != "" {
+		b.Version = stamp
 	}
 	for _, s := range info.Settings {
 		switch s.Key {

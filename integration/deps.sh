@@ -38,6 +38,10 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages pos
 want tshark tshark
 want chromium chromium
 
+# Packages and man pages.
+want rpm rpm
+want groff groff-base
+
 # Containers.
 want dockerd docker.io
 
