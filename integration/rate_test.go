@@ -107,9 +107,10 @@ func TestLoss(t *testing.T) {
 		if share := float64(f.Dropped) / float64(f.Diverted); f.Diverted < least || share < 0.09 || share > 0.11 {
 			t.Errorf("%.2f %% lost of %d", 100*share, f.Diverted)
 		}
-		// A timer may go off in the moment between the queue and the verdict.
+		// A timer may go off in the moment between the queue and the verdict, which
+		// a busy machine makes longer. Held segments would all be taken for that.
 		again, windows, held := rose[names[0]], rose[names[1]], rose[names[2]]
-		if again < f.Dropped/4 || held > again/100 {
+		if again < f.Dropped/4 || held > again/20 {
 			t.Errorf("of %d lost segments %d were sent again, %d were taken for being in the host", f.Dropped, again, held)
 		}
 		if probes != 0 || windows != 0 {
