@@ -168,6 +168,7 @@ func (w *worker) answerBySet(v verdictOut, f *entry) {
 // and then runs done here.
 func (w *worker) change(f *entry, sig signal, done func()) {
 	key := flowKey{f.Client, f.Server}
+	w.changing++
 	go func() {
 		for _, s := range []struct {
 			sig      signal
@@ -183,7 +184,10 @@ func (w *worker) change(f *entry, sig signal, done func()) {
 				w.log.Warn("kernel set not changed", "error", err)
 			}
 		}
-		w.post(done)
+		w.post(func() {
+			w.changing--
+			done()
+		})
 	}()
 }
 

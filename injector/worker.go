@@ -37,7 +37,8 @@ type worker struct {
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
-	bySet bool
+	bySet    bool
+	changing int // changes of the sets under way
 
 	stopping atomic.Bool
 	posted   atomic.Bool
@@ -395,10 +396,9 @@ func (w *worker) stop() {
 // a packet that met the rules just before they went may still be on its way.
 const drainWait = 3 * time.Millisecond
 
-// drain lets go all that is held and all that is still in the queue. The rules
-// that queue are gone by now.
+// drain lets go all that is held, all that waits for a change of the kernel's
+// sets, and all that is still in the queue. The rules that queue are gone by now.
 func (w *worker) drain() error {
-	w.runPosted()
 	for len(w.holder.heap) > 0 {
 		if l := w.holder.take(); l.kind == releasePacket {
 			w.queue.verdict(verdictOut{id: l.id, bytes: l.pkt})
@@ -407,11 +407,12 @@ func (w *worker) drain() error {
 		}
 	}
 	for {
+		w.runPosted()
 		if err := w.queue.flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
 		n, err := w.queue.receive(w.pkts[:], drainWait)
-		if n == 0 || err != nil {
+		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}
 		w.totals.diverted.Add(uint64(n))

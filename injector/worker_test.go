@@ -261,6 +261,36 @@ func TestDrainLosesNothing(t *testing.T) {
 	}
 }
 
+// slowSets takes its time for each change.
+type slowSets struct {
+	fakeSets
+	ready chan struct{}
+}
+
+func (s *slowSets) setFlow(op, what string, f flowKey) error {
+	<-s.ready
+	return nil
+}
+
+// TestDrainWaitsForSets holds that the end of a run lets go what waits for a
+// change of the kernel's sets, and that it is not decided before the change.
+func TestDrainWaitsForSets(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
+	sets := &slowSets{ready: make(chan struct{})}
+	b.worker.bySet, b.worker.sets = true, sets
+	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+	if len(b.q.verdicts) != 0 {
+		t.Fatal("the verdict did not wait for the sets")
+	}
+	time.AfterFunc(20*time.Millisecond, func() { close(sets.ready) })
+	if err := b.drain(); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop {
+		t.Errorf("verdicts at the end: %v, want one that accepts", b.q.verdicts)
+	}
+}
+
 // TestNoAllocs holds that judging the packets of a known flow allocates
 // nothing, whatever fault watches.
 func TestNoAllocs(t *testing.T) {
