@@ -31,8 +31,9 @@ import (
 type host struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stdout is one: live line and colours
-	width          int  // of the terminal, or of what is printed to none
+	terminal       bool          // stdout is one: live line and colours
+	progress       time.Duration // how often a plain line says how far a run is where there is no terminal; 0 never
+	width          int           // of the terminal, or of what is printed to none
 	getenv         func(string) string
 
 	now     func() time.Time
@@ -139,6 +140,7 @@ func thisHost() *host {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		width:    width,
+		progress: time.Minute,
 		getenv:   os.Getenv,
 		now:      time.Now, after: time.After, signals: notify, exit: os.Exit,
 		seed:    func() uint64 { return uint64(rand.Uint32()) },

@@ -156,7 +156,7 @@ func (j *jsonTeller) event(ev injector.Event) {
 	}
 }
 
-func (j *jsonTeller) tick(injector.Snapshot, time.Duration) {}
+func (j *jsonTeller) tick(injector.Snapshot, time.Duration, time.Duration) {}
 
 func (j *jsonTeller) ended(s injector.Snapshot, took time.Duration) {
 	for _, r := range s.Rules {
@@ -192,7 +192,7 @@ func (h *host) teller(p *plan, w io.Writer) teller {
 	if p.command != nil {
 		return &textTeller{w: w, paint: h.paint(), width: h.columns(), plan: p} // a live line would mix with the command's output
 	}
-	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.width, plan: p}
+	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.width, now: h.now, plan: p}
 }
 
 // plural writes a count with its noun.

@@ -218,7 +218,7 @@ func (m *matrix) teller(p *plan, name string, nth int) teller {
 		return &caseTeller{jsonTeller: m.json, name: name}
 	}
 	t := &lineTeller{m: m, name: name, nth: nth, begun: m.host.now()}
-	t.tick(injector.Snapshot{}, 0)
+	t.tick(injector.Snapshot{}, 0, 0)
 	return t
 }
 
@@ -234,7 +234,7 @@ func (t *lineTeller) started(*plan)                          {}
 func (t *lineTeller) event(injector.Event)                   {}
 func (t *lineTeller) target(targetChange)                    {}
 func (t *lineTeller) ended(injector.Snapshot, time.Duration) {}
-func (t *lineTeller) tick(s injector.Snapshot, _ time.Duration) {
+func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
 	var flows, chosen, fired uint64
 	for _, r := range s.Rules {
 		flows, chosen = flows+r.Flows, chosen+r.Chosen

@@ -93,7 +93,7 @@ func TestLiveLineNarrow(t *testing.T) {
 	for width, want := range map[int]string{1: "", 20: "0 connections match"} {
 		var b strings.Builder
 		tell := textTeller{w: &b, live: true, width: 60, screen: width}
-		tell.tick(injector.Snapshot{}, 0)
+		tell.tick(injector.Snapshot{}, 0, 0)
 		if b.String() != want {
 			t.Errorf("on %d columns: %q, want %q", width, b.String(), want)
 		}
@@ -121,9 +121,33 @@ func TestLiveLine(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	w.faultctl("inject reset --to :80 --duration 1m")
 	// Events may come between two ticks; then the line is drawn once more below them.
-	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 59s left\r\x1b[K"
+	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s gone, 59s left\r\x1b[K"
 	if out := w.out.String(); strings.Count(out, live) < 2 || !strings.Contains(out, live+"\nended") {
 		t.Errorf("no live line %q in\n%q", live, out)
+	}
+}
+
+// Where there is no terminal a plain line says now and then how far it is.
+func TestProgressLines(t *testing.T) {
+	w := newWorld(t)
+	w.progress = 7 * time.Second
+	ticks := 0
+	end := make(chan struct{})
+	w.host.after = func(d time.Duration) <-chan time.Time {
+		c := make(chan time.Time, 1)
+		if d == w.progress && ticks < 2 {
+			ticks++
+			c <- noon
+		} else if d == w.progress {
+			close(end)
+		}
+		return c
+	}
+	w.session.played = func() { <-end; w.signal <- os.Interrupt }
+	w.faultctl("inject reset --to :80 --duration 1m")
+	const line = "\n12:00:01.500  so far: 0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s gone, 59s left\n"
+	if out := w.out.String(); strings.Count(out, line[1:]) != 2 || strings.Contains(out, "\r") {
+		t.Errorf("no two lines %q in\n%q", line, out)
 	}
 }
 

@@ -17,7 +17,7 @@ type teller interface {
 	started(p *plan)
 	event(ev injector.Event)
 	target(c targetChange)
-	tick(s injector.Snapshot, left time.Duration) // for a live line; left is 0 without an end
+	tick(s injector.Snapshot, gone, left time.Duration) // how far it is; left is 0 without an end
 	ended(s injector.Snapshot, took time.Duration)
 }
 
@@ -174,19 +174,24 @@ func (h *host) watchClock(p *plan, run session, tell teller, ready *moment, canc
 	}
 	var tick <-chan time.Time
 	for {
-		if h.terminal && !p.json {
+		switch {
+		case p.json:
+		case h.terminal:
 			tick = h.after(time.Second)
+		case h.progress > 0 && tick == nil:
+			tick = h.after(h.progress)
 		}
 		select {
 		case <-up:
 			cancel(errTimeUp)
 			return
 		case <-tick:
-			left := time.Duration(0)
+			gone, left := ready.since(h.now()), time.Duration(0)
 			if p.duration > 0 {
-				left = max(time.Second, p.duration-ready.since(h.now()))
+				left = max(time.Second, p.duration-gone)
 			}
-			tell.tick(run.Stats(), left)
+			tell.tick(run.Stats(), gone, left)
+			tick = nil
 		case <-done:
 			return
 		}

@@ -21,6 +21,7 @@ type textTeller struct {
 	paint  paint
 	width  int // of text
 	screen int // of the terminal
+	now    func() time.Time
 	plan   *plan
 	status string // the live line on the screen, if any
 }
@@ -124,10 +125,7 @@ func deed(ev injector.Event) string {
 	return ""
 }
 
-func (t *textTeller) tick(s injector.Snapshot, left time.Duration) {
-	if !t.live {
-		return
-	}
+func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 	var flows, chosen, fired uint64
 	for _, r := range s.Rules {
 		flows, chosen = flows+r.Flows, chosen+r.Chosen
@@ -136,8 +134,15 @@ func (t *textTeller) tick(s injector.Snapshot, left time.Duration) {
 		}
 	}
 	line := fmt.Sprintf("%s matched, %d chosen, %d fired; %s judged", plural(flows, "connection"), chosen, fired, plural(s.Diverted, "packet"))
+	if gone > 0 {
+		line += "; " + gone.Round(time.Second).String() + " gone"
+	}
 	if left > 0 {
-		line += "; " + left.Round(time.Second).String() + " left"
+		line += ", " + left.Round(time.Second).String() + " left"
+	}
+	if !t.live {
+		t.print("%s  so far: %s\n", t.now().Format(clockTime), line)
+		return
 	}
 	if n := max(t.screen-1, 0); len(line) > n {
 		line = line[:n] // a line that wraps could not be cleared
