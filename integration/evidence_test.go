@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/faultctl/faultctl/cli/report"
+)
+
+// scraped is where the counters are served, in a namespace of its own.
+const scraped = "127.0.0.1:9187"
+
+// TestEvidence strikes one of two connections and reads back, with the programs
+// that people read them with, what the run left: the capture, the report, the
+// counters and the events. Then the run's decisions are made again.
+func TestEvidence(t *testing.T) {
+	tshark, err := exec.LookPath("tshark")
+	if err != nil && os.Getenv("FAULTCTL_REQUIRE") == "1" {
+		t.Fatal("tshark is missing: make deps installs it")
+	}
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) {
+			t.Parallel()
+			w, dir := newWorld(t, atRouter, v6), t.TempDir()
+			file := func(name string) string { return filepath.Join(dir, name) }
+			args := []string{"inject", "reset:hit=client", "--fault", "delay:by=20ms,dir=server", "--every", "2", "--to", fmt.Sprintf(":%d", w.service.Port()),
+				"--seed", "7", "-o", "json", "--pcap", file("run.pcapng"), "--report", file("run.html")}
+			p := w.start("faultctl", args...)
+			events := p.keep("ready")
+			struck, _ := w.open()
+			says(t, "struck", struck.Send("hello"), struck.Recv())("5", "ECONNRESET")
+			client, server := w.open()
+			healthy(t, "left alone", client, server)
+			p.cmd.Process.Signal(syscall.SIGTERM)
+			events = append(events, p.keep("")...)
+			if code := p.end(); code != 143 {
+				t.Fatalf("exit %d\n%s", code, p.stderr.String())
+			}
+
+			page, err := os.ReadFile(file("run.html"))
+			if want := "rst to client, reset (rule 0, connection 0)"; err != nil || !strings.Contains(string(page), want) {
+				t.Errorf("the report does not say %q: %v", want, err)
+			}
+			if tshark != "" {
+				capture(t, tshark, file("run.pcapng"))
+			}
+
+			again := file("events.ndjson")
+			if err := os.WriteFile(again, []byte(strings.Join(events, "")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			p = w.start("faultctl", "replay", again, "-o", "json", "--report", file("again.json"), "--metrics", scraped)
+			p.wait("ready")
+			struck, _ = w.open()
+			says(t, "struck again", struck.Send("hello"), struck.Recv())("5", "ECONNRESET")
+			if got, want := w.scrape(), `faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 1`; !strings.Contains(got, want) {
+				t.Errorf("no %s in\n%s", want, got)
+			}
+			p.cmd.Process.Signal(syscall.SIGTERM)
+			if ev := p.wait("replayed"); ev["connections"] != 1.0 || ev["same"] != 1.0 {
+				t.Errorf("replayed: %v", ev)
+			}
+			p.end()
+			var r report.Report
+			if b, err := os.ReadFile(file("again.json")); err != nil || json.Unmarshal(b, &r) != nil || len(r.Cases) != 1 {
+				t.Fatalf("%v: %s", err, b)
+			}
+			if c := r.Cases[0]; r.Code != 143 || c.Verdict != report.Done || c.Faults[0].Fired != 1 || len(c.Packets) == 0 {
+				t.Errorf("the report of the replay: code %d, %+v", r.Code, c)
+			}
+		})
+	}
+}
+
+// keep collects the lines of events up to one of that name, or to the end.
+func (p *process) keep(last string) (lines []string) {
+	p.t.Helper()
+	for ev := range p.events {
+		line, err := json.Marshal(ev)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		lines = append(lines, string(line)+"\n")
+		if ev["event"] == last {
+			return lines
+		}
+	}
+	if last != "" {
+		<-p.ended
+		p.t.Fatalf("no event %q; exit %v\n%s", last, p.cmd.ProcessState, p.stderr.String())
+	}
+	return lines
+}
+
+// scrape reads the counters of a run where it serves them.
+func (w *world) scrape() (body string) {
+	w.t.Helper()
+	err := w.node().Do(func() error {
+		conn, err := net.Dial("tcp", scraped)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET /metrics HTTP/1.0\r\n\r\n")
+		b, err := io.ReadAll(conn)
+		body = string(b)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return body
+}
+
+// capture holds what a capture shows: a packet that passed without a comment,
+// the delayed ones twice, and the segment that was answered with an RST.
+func capture(t *testing.T, tshark, path string) {
+	t.Helper()
+	out, err := exec.Command(tshark, "-r", path, "-T", "fields", "-E", "separator=|",
+		"-e", "frame.interface_name", "-e", "tcp.flags.str", "-e", "tcp.len", "-e", "frame.comment").Output()
+	if err != nil {
+		t.Fatalf("tshark: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	for what, ok := range map[string]func(string) bool{
+		"a SYN that passed, without a comment": func(l string) bool { return l == "judged|··········S·|0|" },
+		"a SYN-ACK that was delayed, as it came": func(l string) bool {
+			return strings.HasPrefix(l, "judged|·······A··S·|0|delayed for 20ms by delay: delay to client, ")
+		},
+		"the SYN-ACK as it left": func(l string) bool {
+			return strings.HasPrefix(l, "put|·······A··S·|0|went on 20ms after it came, delayed by delay: delay to client, ")
+		},
+		"the forged RST": func(l string) bool {
+			return strings.Contains(l, "R··|0|") && strings.Contains(l, "by reset") && strings.Contains(l, ": rst to client, ") && strings.HasSuffix(l, "(rule 0, connection 0)")
+		},
+	} {
+		if !slices.ContainsFunc(lines, ok) {
+			t.Errorf("the capture does not show %s:\n%s", what, out)
+		}
+	}
+	for _, l := range lines {
+		if strings.Contains(l, "connection 1)") {
+			t.Errorf("the capture shows a connection that was not chosen: %s", l)
+		}
+	}
+}
