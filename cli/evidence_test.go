@@ -47,6 +47,9 @@ func TestReportOfARun(t *testing.T) {
 	if c.Name != "idle-expire:after=300s" || c.Fault != "idle-expire" || c.Verdict != report.Done || len(c.Faults) != 1 || c.Faults[0].Fired != 1 {
 		t.Errorf("%+v", c)
 	}
+	if len(c.Events) > 0 && (c.Events[0].Client != "" || c.Events[0].Kind != "ready") {
+		t.Errorf("%+v", c.Events[0])
+	}
 	if len(c.Events) != 3 || c.Events[2].Kind != "fired" || c.Events[2].Reason != "it was idle" || c.Events[2].Client != dbFlow.Client {
 		t.Errorf("%+v", c.Events)
 	}

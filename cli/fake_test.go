@@ -102,7 +102,7 @@ func (c *openCage) Close() error { c.given = true; return nil }
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1)}
-	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready}}}
+	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready, Flow: injector.Flow{Client: "invalid AddrPort", Server: "invalid AddrPort"}}}}
 	w.host = &host{
 		stdout: &w.out, stderr: &w.err, width: defaultWidth,
 		getenv:  os.Getenv,

@@ -53,8 +53,8 @@ func (r *record) take(ev injector.Event) {
 	defer r.mu.Unlock()
 	e := report.Event{At: ev.Time, Client: ev.Flow.Client, Server: ev.Flow.Server, Fault: ev.Fault}
 	switch ev.Kind {
-	case injector.Ready:
-		e.Kind, r.start = "ready", ev.Time
+	case injector.Ready: // of no connection
+		e, r.start = report.Event{At: ev.Time, Kind: "ready"}, ev.Time
 	case injector.Chosen:
 		e.Kind = "flow"
 	case injector.Fired:

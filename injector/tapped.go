@@ -88,7 +88,7 @@ func (p *Packet) Comment() string {
 	case Forged:
 		b.WriteString("forged" + by)
 	}
-	if p.Delay > 0 && (p.Fate == Rewritten || p.Fate == Replacement || p.Fate == Forged) {
+	if p.Delay >= time.Microsecond && (p.Fate == Rewritten || p.Fate == Replacement || p.Fate == Forged) {
 		fmt.Fprintf(&b, ", leaves after %s", p.Delay.Round(time.Microsecond))
 	}
 	for i, n := range p.Notes {
