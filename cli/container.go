@@ -72,8 +72,11 @@ func (h *host) isOf(proc string, ns *os.File, c *containers.Container) bool {
 	if err != nil || len(c.ID) < 12 {
 		return false
 	}
-	if sandbox, err := os.Stat(c.Sandbox); c.Sandbox != "" && err == nil {
-		return os.SameFile(mine, sandbox)
+	// An engine with a mount namespace of its own leaves an empty file here.
+	if sandbox, err := openNetns(c.Sandbox); err == nil {
+		defer sandbox.Close()
+		is, err := sandbox.Stat()
+		return err == nil && os.SameFile(mine, is)
 	}
 	for _, file := range []string{"cgroup", "mountinfo"} {
 		if text, err := os.ReadFile(filepath.Join(proc, file)); err == nil && bytes.Contains(text, []byte(c.ID)) {

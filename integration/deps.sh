@@ -44,6 +44,8 @@ want groff groff-base
 
 # Containers.
 want dockerd docker.io
+want runc runc
+want podman podman
 
 # The loop in C that the injector is measured against.
 want pkg-config pkg-config

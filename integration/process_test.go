@@ -69,7 +69,7 @@ func (w *world) start(plays string, args ...string) *process {
 	p := &process{t: w.t, node: w.node(), events: make(chan map[string]any, 1000), ended: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Args[0] = "faultctl"
-	p.cmd.Env = append(os.Environ(), playEnv+"="+plays)
+	p.cmd.Env = append(append(os.Environ(), w.env...), playEnv+"="+plays)
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {

@@ -45,6 +45,7 @@ type world struct {
 	from    *lab.Node // where the client runs
 	service netip.AddrPort
 	ln      *lab.App
+	env     []string // of every faultctl that start starts
 
 	mu     sync.Mutex
 	events []injector.Event
