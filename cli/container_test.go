@@ -153,9 +153,11 @@ func TestContainerRefusals(t *testing.T) {
 		"somebody else's process": {running(1), nil, func(t *testing.T, th *theatre) {
 			write(t, filepath.Join(th.proc, "7", "cgroup"), "0::/system.slice/sshd.service\n")
 		}, "--container web", 6, "is not a process of that container here"},
-		"another namespace than the engine's": {func() containers.Container { c := running(1); c.Sandbox = "/proc/self/ns/pid"; return c }(), nil, nil, "--container web", 6, "is not a process of that container here"},
-		"the host's network":                  {host, nil, nil, "--container web", 6, "it has no network namespace of its own but uses the host's"},
-		"the host's network, but narrow":      {host, nil, nil, "--container web --to :5432", 0, "connections to :5432 in the network namespace of container web, which is the host's"},
+		"the namespace that the engine keeps": {func() containers.Container { c := running(1); c.Sandbox = "/proc/self/ns/net"; return c }(), nil, func(t *testing.T, th *theatre) {
+			write(t, filepath.Join(th.proc, "7", "cgroup"), "0::/\n")
+		}, "--container web", 0, ""},
+		"the host's network":             {host, nil, nil, "--container web", 6, "it has no network namespace of its own but uses the host's"},
+		"the host's network, but narrow": {host, nil, nil, "--container web --to :5432", 0, "connections to :5432 in the network namespace of container web, which is the host's"},
 		"our own namespace": {running(1), nil, func(t *testing.T, th *theatre) {
 			os.Remove(filepath.Join(th.proc, "self", "ns", "net"))
 			os.Symlink("/proc/self/ns/net", filepath.Join(th.proc, "self", "ns", "net"))

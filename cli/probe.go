@@ -51,13 +51,6 @@ func (pr *prober) try(ctx context.Context, p *scenario.Probe) error {
 
 var errNoAnswer = errors.New("no answer in time")
 
-// close gives the connections back that probes kept.
-func (pr *prober) close() {
-	for _, c := range pr.https {
-		c.CloseIdleConnections()
-	}
-}
-
 // client is the HTTP client of a probe.
 func (pr *prober) client(p *scenario.Probe) *http.Client {
 	pr.mu.Lock()
