@@ -30,6 +30,35 @@ func TestFaultsJSON(t *testing.T) {
 	}
 }
 
+// TestFaultsJSONSaysAll holds that programs read of each fault what people do:
+// cause, symptom, remedy, and each knob with its default.
+func TestFaultsJSONSaysAll(t *testing.T) {
+	w := newWorld(t)
+	w.faultctl("faults -o json")
+	var list []struct {
+		Name, Group, Cause, Symptom, Remedy, Example string
+		Knobs                                        []struct{ Name, Type, Default, Help string }
+	}
+	if err := json.Unmarshal(w.out.Bytes(), &list); err != nil || len(list) != len(faults.Catalog) {
+		t.Fatalf("%d faults, %v", len(list), err)
+	}
+	for i, k := range faults.Catalog {
+		got := list[i]
+		if got.Name != k.Name || got.Group != k.Group || got.Cause != k.Cause || got.Symptom != k.Symptom || got.Remedy != k.Remedy || got.Example != k.Example {
+			t.Errorf("%s: %+v", k.Name, got)
+		}
+		knobs := faults.Knobs(k.New())
+		if len(got.Knobs) != len(knobs) {
+			t.Fatalf("%s: %d knobs, want %d", k.Name, len(got.Knobs), len(knobs))
+		}
+		for j, knob := range knobs {
+			if g := got.Knobs[j]; g.Name != knob.Name || g.Default != knob.Default || g.Help != knob.Help || g.Type == "" {
+				t.Errorf("%s: %+v, want %+v", k.Name, g, knob)
+			}
+		}
+	}
+}
+
 // The catalogue teaches everything about each fault, and its example works.
 func TestFaultsTeach(t *testing.T) {
 	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }

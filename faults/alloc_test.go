@@ -1,8 +1,12 @@
 package faults_test
 
 import (
+	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,10 +14,11 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// conversation is a handshake and data both ways, over and over on new numbers.
+// conversation is a connection from its handshake to its end, with what faults
+// look for in between.
 type conversation struct {
-	segs [5]packet.Segment
-	dirs [5]faults.Direction
+	segs []packet.Segment
+	dirs []faults.Direction
 	flow faults.Flow
 }
 
@@ -24,7 +29,7 @@ func newConversation(t testing.TB, v6 bool) *conversation {
 		c, s = netip.MustParseAddrPort("[fd00::1]:40000"), netip.MustParseAddrPort("[fd00::2]:80")
 	}
 	conv := &conversation{flow: faults.Flow{Client: c, Server: s}}
-	for i, x := range []struct {
+	for _, x := range []struct {
 		dir      faults.Direction
 		flags    packet.Flags
 		seq, ack packet.Seq
@@ -35,6 +40,16 @@ func newConversation(t testing.TB, v6 bool) *conversation {
 		{faults.Original, packet.ACK, 2, 10, 0},
 		{faults.Original, packet.ACK | packet.PSH, 2, 10, 1000},
 		{faults.Reply, packet.ACK | packet.PSH, 10, 1002, 1000},
+		{faults.Original, packet.ACK, 1002, 1010, 0},
+		{faults.Original, packet.ACK, 1001, 1010, 0}, // a keepalive probe
+		{faults.Reply, packet.ACK, 1010, 1002, 0},
+		{faults.Original, packet.ACK | packet.PSH, 1002, 1010, 1448},
+		{faults.Original, packet.ACK | packet.PSH, 1002, 1010, 1448}, // once more
+		{faults.Reply, packet.ACK | packet.PSH, 1010, 2450, 5},
+		{faults.Reply, packet.ACK | packet.FIN, 1015, 2450, 0},
+		{faults.Original, packet.ACK | packet.FIN, 2450, 1016, 0},
+		{faults.Reply, packet.ACK, 1016, 2451, 0},
+		{faults.Original, packet.RST, 2451, 0, 0},
 	} {
 		f := packet.Fields{Src: c, Dst: s, TTL: 64, DF: true, Flags: x.flags, Seq: x.seq, Ack: x.ack, Window: 500}
 		if x.dir == faults.Reply {
@@ -45,21 +60,46 @@ func newConversation(t testing.TB, v6 bool) *conversation {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conv.segs[i], conv.dirs[i] = seg, x.dir
+		conv.segs, conv.dirs = append(conv.segs, seg), append(conv.dirs, x.dir)
 	}
 	return conv
 }
 
 // TestNothingAllocates holds that no fault of the catalogue allocates for a
-// segment, whatever it decides.
+// segment or an alarm, whatever it decides: with each setting that a trace has, on
+// connections of its own, from the first segment to the last.
 func TestNothingAllocates(t *testing.T) {
-	for _, k := range faults.Catalog {
+	const warm, runs = 20, 50
+	tried := map[string]bool{}
+	for spec := range tracedSpecs(t) {
+		kind, err := faults.Find(spec[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried[kind.Name] = true
+		m := kind.New()
+		for _, kv := range spec[1:] {
+			knob, value, _ := strings.Cut(kv, "=")
+			if err := faults.Set(m, knob, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Validate(); err != nil {
+			t.Fatal(err)
+		}
 		for _, v6 := range []bool{false, true} {
 			conv := newConversation(t, v6)
-			chain := faults.NewChain([]faults.Model{complete(t, k)})
+			var chains [warm + runs + 1]*faults.Chain
+			for i := range chains {
+				chains[i] = faults.NewChain([]faults.Model{m})
+			}
 			ev := faults.Event{Flow: &conv.flow, Rand: rand.New(rand.NewPCG(1, 1))}
 			var out faults.Effects
+			next := 0
 			play := func() {
+				chain := chains[next]
+				next++
+				conv.flow = faults.Flow{Client: conv.flow.Client, Server: conv.flow.Server}
 				for i, seg := range conv.segs {
 					ev.At += time.Second
 					out.Reset()
@@ -71,11 +111,35 @@ func TestNothingAllocates(t *testing.T) {
 					}
 				}
 			}
-			for range 100 {
+			for range warm {
 				play() // let buffers grow
 			}
-			if n := testing.AllocsPerRun(200, play); n > 0 {
-				t.Errorf("%s: %v allocations for 5 segments", k.Name, n)
+			if n := testing.AllocsPerRun(runs, play); n > 0 {
+				t.Errorf("%s: %v allocations for a connection", strings.Join(spec, " "), n)
+			}
+		}
+	}
+	for _, k := range faults.Catalog {
+		if !tried[k.Name] {
+			t.Errorf("%s was not tried", k.Name)
+		}
+	}
+}
+
+// tracedSpecs yields each fault and its settings as the golden traces have it.
+func tracedSpecs(t testing.TB) iter.Seq[[]string] {
+	t.Helper()
+	files, _ := filepath.Glob("testdata/*.trace")
+	return func(yield func([]string) bool) {
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				if words := strings.Fields(line); len(words) > 1 && words[0] == "fault" && !yield(words[1:]) {
+					return
+				}
 			}
 		}
 	}

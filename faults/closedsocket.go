@@ -13,6 +13,8 @@ import (
 // in FIN_WAIT2, tcp_timewait_state_process).
 type ClosedSocket struct {
 	At           Trigger       `knob:"at" help:"when the server closes"`
+	Dir          Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
+	After        Span          `knob:"after" help:"instead of --at: when the connection has reached that age, or carried so many bytes: 30s, 64k"`
 	PassResponse bool          `knob:"pass-response" help:"not before its next answer has passed"`
 	FINLost      bool          `knob:"fin-lost" help:"the client never gets the FIN"`
 	FINTimeout   time.Duration `knob:"fin-timeout" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
@@ -24,11 +26,19 @@ func (m *ClosedSocket) Validate() error {
 	if m.FINTimeout < 0 {
 		return errors.New("fin-timeout is negative")
 	}
-	return nil
+	return m.trigger().counts(m.Dir)
+}
+
+// trigger is the moment of the close.
+func (m *ClosedSocket) trigger() *Trigger {
+	if m.After.trigger.kind != atNever {
+		return &m.After.trigger
+	}
+	return &m.At
 }
 
 // Diverts implements Model.
-func (m *ClosedSocket) Diverts() Diversion { return m.At.diverts() }
+func (m *ClosedSocket) Diverts() Diversion { return m.trigger().diverts() }
 
 // New implements Model.
 func (m *ClosedSocket) New() Fault { return &closedSocket{m: m} }
@@ -51,7 +61,7 @@ func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
 		return c.afterClose(ev, out)
 	}
 	if !c.due {
-		if !c.moment.onSegment(&c.m.At, ev, out) {
+		if !c.moment.onSegment(c.m.trigger(), ev, out) {
 			return Pass
 		}
 		c.due = true
@@ -143,6 +153,6 @@ func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
 // OnWake implements Waker: the connection has reached its age.
 func (c *closedSocket) OnWake(ev *Event, out *Effects) {
 	if !c.closed && !c.due {
-		c.moment.onWake(&c.m.At, ev, out)
+		c.moment.onWake(c.m.trigger(), ev, out)
 	}
 }

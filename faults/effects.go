@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -102,10 +103,15 @@ func (o *Effects) Answer(f packet.Fields) {
 	o.forge(Forged{Fields: f, Answer: true}, nil)
 }
 
-// Inject sends a whole packet, headers included, to the given address after d.
-// The bytes are copied. It serves ICMP errors.
-func (o *Effects) Inject(d time.Duration, f packet.Fields, whole []byte) {
-	o.forge(Forged{Fields: f, After: d, Raw: true}, whole)
+// Unreachable sends the sender of s an ICMP error with that code and IPv4
+// identification, in the name of the address that s was sent to (see
+// [packet.AppendUnreachable]).
+func (o *Effects) Unreachable(s packet.Segment, code uint8, id uint16) {
+	f := Forged{Raw: true, off: len(o.payload)}
+	f.Fields.Src, f.Fields.Dst = netip.AddrPortFrom(s.Dst(), 0), s.SrcAddrPort()
+	o.payload = packet.AppendUnreachable(o.payload, s.Dst(), code, id, s)
+	f.to = len(o.payload)
+	o.Forged = append(o.Forged, f)
 }
 
 // Duplicate sends the segment once more, as it is or as a fault earlier in the

@@ -13,6 +13,7 @@ import (
 // closed, the FIN was lost.
 type HalfOpen struct {
 	At          Trigger       `knob:"at" help:"when the peer dies"`
+	Dir         Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
 	Peer        string        `knob:"peer" oneof:"crashed|rebooted|closed" help:"what became of it"`
 	Down        time.Duration `knob:"down" help:"how long it is silent before it is back and answers"`
 	Side        Side          `knob:"side" help:"which end dies: server or client"`
@@ -30,7 +31,7 @@ func (m *HalfOpen) Validate() error {
 	case m.Peer == "crashed" && m.Down > 0:
 		return errors.New("a crashed peer does not come back: down is for peer rebooted or closed")
 	}
-	return nil
+	return m.At.counts(m.Dir)
 }
 
 // Diverts implements Model.

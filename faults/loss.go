@@ -1,6 +1,9 @@
 package faults
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Loss is the fault loss: segments vanish on the way, each by itself or in
 // bursts (the Gilbert-Elliott model, as netem has it).
@@ -19,6 +22,8 @@ func (m *Loss) Validate() error {
 		return errors.New("burst lies outside 0 to 1e6")
 	case m.Burst > 1 && m.Rate == 1:
 		return errors.New("burst means nothing where everything is lost")
+	case m.Burst > 1 && float64(m.Rate) > m.Burst/(m.Burst+1): // it would have to begin more often than always
+		return fmt.Errorf("a rate of %.4g%% needs longer bursts: %.3g or more", 100*float64(m.Rate), float64(m.Rate)/(1-float64(m.Rate)))
 	}
 	return nil
 }
@@ -30,8 +35,9 @@ func (m *Loss) Diverts() Diversion { return Diversion{SYN: true, All: true} }
 func (m *Loss) New() Fault { return &loss{m: m} }
 
 type loss struct {
-	m   *Loss
-	bad [2]bool // by direction: in a run of losses
+	m     *Loss
+	bad   [2]bool // by direction: in a run of losses
+	begun [2]bool
 }
 
 func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
@@ -50,10 +56,14 @@ func (l *loss) lost(ev *Event) bool {
 	if l.m.Burst <= 1 {
 		return x < rate
 	}
-	bad := &l.bad[ev.Dir]
-	if *bad {
+	bad, begun := &l.bad[ev.Dir], l.begun[ev.Dir]
+	l.begun[ev.Dir] = true
+	switch {
+	case !begun: // the connection begins at any moment of the link's life
+		*bad = x < rate
+	case *bad:
 		*bad = x >= 1/l.m.Burst
-	} else {
+	default:
 		*bad = x < rate/(l.m.Burst*(1-rate))
 	}
 	return *bad

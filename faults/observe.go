@@ -13,23 +13,60 @@ func (m *Observe) Validate() error { return nil }
 func (m *Observe) Diverts() Diversion { return Diversion{SYN: true, FIN: true, RST: true, Super: true} }
 
 // New implements Model.
-func (m *Observe) New() Fault { return observe{} }
+func (m *Observe) New() Fault { return &observe{} }
 
-type observe struct{}
+type observe struct{ closed [2]bool } // by direction: a FIN was seen
 
-func (observe) OnSegment(ev *Event, out *Effects) Verdict {
+func (o *observe) OnSegment(ev *Event, out *Effects) Verdict {
 	flags := ev.Seg.Flags()
 	switch {
-	case flags.Has(packet.RST | packet.ACK):
-		if ev.Seg.Seq() == 0 && ev.Seg.Window() == 0 {
-			out.Note(SentRST, ev.Dir.To(), "RST+ACK with sequence number 0: the port is closed")
-		} else {
-			out.Note(SentRST, ev.Dir.To(), "RST+ACK that continues its stream: the sender aborted")
-		}
 	case flags.Has(packet.RST):
-		out.Note(SentRST, ev.Dir.To(), "RST without ACK: the sender does not know the connection")
-	case flags.Has(packet.FIN):
+		out.Note(SentRST, ev.Dir.To(), endings[shapeOf(ev.Seg)][o.stage(ev.Dir)])
+	case flags.Has(packet.FIN) && !o.closed[ev.Dir]:
+		o.closed[ev.Dir] = true
 		out.Note(SentFIN, ev.Dir.To(), "FIN: the sender has closed")
 	}
 	return Pass
+}
+
+// stage says what came before a RST in that direction.
+func (o *observe) stage(dir Direction) int {
+	switch {
+	case o.closed[dir]:
+		return 1
+	case o.closed[dir.Flip()]:
+		return 2
+	}
+	return 0
+}
+
+// shapeOf tells the shapes of a RST apart: A, B, C.
+func shapeOf(s packet.Segment) int {
+	switch {
+	case !s.Flags().Has(packet.ACK):
+		return 1
+	case s.Seq() == 0 && s.Window() == 0:
+		return 2
+	}
+	return 0
+}
+
+// endings by shape, and by who had closed before: nobody, the sender of the RST,
+// or the other end.
+var endings = [3][3]string{
+	{
+		"RST+ACK that continues its stream: the sender aborted",
+		"RST+ACK behind its own FIN: the sender had closed, and then aborted",
+		"RST+ACK after the other end's FIN: the sender aborted instead of closing",
+	},
+	{
+		"RST without ACK: the sender does not know the connection",
+		"RST without ACK after its own FIN: the sender had closed, and more data came",
+		"RST without ACK after the other end's FIN: the sender does not know the connection",
+	},
+	{
+		"RST+ACK with sequence number 0: the port is closed",
+		"RST+ACK with sequence number 0: the port is closed",
+		"RST+ACK with sequence number 0: the port is closed",
+	},
 }

@@ -18,6 +18,7 @@ const (
 // first try, and from then on the ghost rule holds.
 type Reset struct {
 	At           Trigger       `knob:"at" help:"when the RST is sent"`
+	Dir          Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
 	Hit          Side          `knob:"hit" help:"who receives it"`
 	Shape        string        `knob:"shape" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
 	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponential with this mean; 0 is off"`
@@ -36,7 +37,7 @@ func (m *Reset) Validate() error {
 	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate > 0):
 		return errors.New("at, mean-lifetime and rate are three ways to choose the moment: give one")
 	}
-	return nil
+	return m.At.counts(m.Dir)
 }
 
 // trigger is the moment, where no other knob chooses it: the client's first

@@ -13,6 +13,7 @@ import (
 type Stall struct {
 	Side Side          `knob:"side" help:"who stops reading"`
 	At   Trigger       `knob:"at" help:"when"`
+	Dir  Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
 	For  time.Duration `knob:"for" help:"how long; 0: for good"`
 }
 
@@ -24,7 +25,7 @@ func (m *Stall) Validate() error {
 	case m.For < 0:
 		return errors.New("for is negative")
 	}
-	return nil
+	return m.At.counts(m.Dir)
 }
 
 // Diverts implements Model.

@@ -2,8 +2,6 @@ package faults_test
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,23 +20,12 @@ func TestTraces(t *testing.T) { faulttest.Run(t, "testdata/*.trace", *update) }
 // have, stands in a trace.
 func TestEveryKnobHasATrace(t *testing.T) {
 	tried := map[string]map[string]bool{} // fault -> "knob=value"
-	files, _ := filepath.Glob("testdata/*.trace")
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for spec := range tracedSpecs(t) {
+		if tried[spec[0]] == nil {
+			tried[spec[0]] = map[string]bool{}
 		}
-		for line := range strings.Lines(string(text)) {
-			words := strings.Fields(line)
-			if len(words) < 2 || words[0] != "fault" {
-				continue
-			}
-			if tried[words[1]] == nil {
-				tried[words[1]] = map[string]bool{}
-			}
-			for _, kv := range words[2:] {
-				tried[words[1]][kv] = true
-			}
+		for _, kv := range spec[1:] {
+			tried[spec[0]][kv] = true
 		}
 	}
 	for _, kind := range faults.Catalog {
@@ -71,4 +58,25 @@ func anyHas(set map[string]bool, prefix string) bool {
 		}
 	}
 	return false
+}
+
+// TestEveryTriggerHasATrace holds that each moment at which a fault can strike is
+// shown by a trace.
+func TestEveryTriggerHasATrace(t *testing.T) {
+	for _, form := range faults.TriggerForms {
+		prefix, _, _ := strings.Cut(form, "=")
+		if strings.HasPrefix(form, "match=/") {
+			prefix = "match=/"
+		}
+		shown := false
+		for spec := range tracedSpecs(t) {
+			for _, kv := range spec[1:] {
+				at, ok := strings.CutPrefix(kv, "at=")
+				shown = shown || ok && strings.HasPrefix(at, prefix)
+			}
+		}
+		if !shown {
+			t.Errorf("no trace with at=%s", form)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -19,6 +20,7 @@ type Trigger struct {
 	d    time.Duration // age, idle
 	text string        // match, as typed
 	re   *regexp.Regexp
+	side Side // bytes: whose payload counts, from the model's --dir
 }
 
 type triggerKind uint8
@@ -189,7 +191,7 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 	case atResponse:
 		return ev.Dir == Reply && seg.PayloadLen() > 0
 	case atBytes:
-		return f.Half[Original].Bytes+f.Half[Reply].Bytes >= t.n
+		return t.carried(f) >= t.n
 	case atSegment:
 		return s.count(ev) >= t.n
 	case atMatch:
@@ -215,6 +217,26 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		return expired
 	}
 	return false
+}
+
+// carried is how many bytes of payload the flow has carried, as far as they count.
+func (t *Trigger) carried(f *Flow) (n uint64) {
+	for d := range f.Half {
+		if t.side.Includes(Direction(d).From()) {
+			n += f.Half[d].Bytes
+		}
+	}
+	return n
+}
+
+// counts has only the payload of one side count towards bytes=N: what --dir says
+// beside --at.
+func (t *Trigger) counts(side Side) error {
+	if side != Both && t.kind != atBytes {
+		return errors.New("dir says whose bytes count, for at bytes=N: give that too")
+	}
+	t.side = side
+	return nil
 }
 
 // count counts the segments with something new in them, of both directions.

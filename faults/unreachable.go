@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -52,7 +51,6 @@ var icmpCodes = map[string][2]uint8{
 type router struct {
 	last time.Duration
 	sent int
-	buf  []byte
 }
 
 const unreachableBurst = 6
@@ -70,7 +68,6 @@ func (r *router) refuse(ev *Event, out *Effects, code string) {
 	if ev.Seg.Version() == 6 {
 		number = icmpCodes[code][1]
 	}
-	r.buf = packet.AppendUnreachable(r.buf[:0], ev.Seg.Dst(), number, uint16(ev.Rand.Uint32())|1, ev.Seg)
-	out.Inject(0, packet.Fields{Src: netip.AddrPortFrom(ev.Seg.Dst(), 0), Dst: ev.Seg.SrcAddrPort()}, r.buf)
+	out.Unreachable(ev.Seg, number, uint16(ev.Rand.Uint32())|1)
 	out.Note(SentICMP, ev.Dir.From(), "unreachable")
 }
