@@ -87,6 +87,9 @@ func TestNothingAllocates(t *testing.T) {
 		if err := m.Validate(); err != nil {
 			t.Fatal(err)
 		}
+		if raceDetector && strings.Contains(strings.Join(spec, " "), "match=/") {
+			continue // it empties the pool of package regexp at random
+		}
 		for _, v6 := range []bool{false, true} {
 			conv := newConversation(t, v6)
 			var chains [warm + runs + 1]*faults.Chain

@@ -103,7 +103,7 @@ func TestEveryCause(t *testing.T) {
 
 // try runs a client under a cause and checks what it reports.
 func try(t *testing.T, cause cause, prog program) {
-	l, err := lab.New()
+	l, err := lab.NewIPv4() // hundreds of them
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)
 	}

@@ -175,8 +175,11 @@ const (
 // An ICMP error wakes a poll before the socket has its errno (ip_icmp_error and
 // sock_queue_err_skb, called by tcp_v4_err). Who asks for SO_ERROR in between
 // takes the socket for connected, and gets the errno from its next call. A RST
-// right behind the handshake may be met by any of the first calls.
+// right behind the handshake may be met by any of the first calls, and one that
+// meets a write under way by a read beside it.
 var rarely = map[errno]*regexp.Regexp{
+	writeReset:  regexp.MustCompile(`(?i)connection reset|ECONNRESET|broken pipe|EPIPE|HTTP 50[23]`),
+	earlyReset:  regexp.MustCompile(`(?i)connection reset|ECONNRESET|broken pipe|EPIPE|HTTP 50[23]|HTTP/1.1 413|HTTP 413`),
 	firstReset:  regexp.MustCompile(`(?i)connection reset|ECONNRESET|broken pipe|EPIPE|HTTP 50[23]`),
 	portUnreach: regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|HTTP 50[23]`),
 	hostUnreach: regexp.MustCompile(`(?i)no route to host|EHOSTUNREACH|HTTP 50[23]`),

@@ -43,7 +43,13 @@ type Node struct {
 }
 
 // New builds a lab. Close ends it.
-func New() (l *Lab, err error) {
+func New() (*Lab, error) { return build(true) }
+
+// NewIPv4 builds a lab whose hosts know nothing of IPv6. It spares what all
+// namespaces of a machine share: a table of 1024 IPv6 neighbours (gc_thresh3).
+func NewIPv4() (*Lab, error) { return build(false) }
+
+func build(v6 bool) (l *Lab, err error) {
 	l = &Lab{}
 	defer func() {
 		if err != nil {
@@ -63,6 +69,15 @@ func New() (l *Lab, err error) {
 		if *n.at, err = newNode(n.name, n.v4, n.v6); err != nil {
 			return l, fmt.Errorf("make host %s: %w", n.name, err)
 		}
+		if !v6 {
+			(*n.at).V6 = netip.Addr{}
+			if err = (*n.at).Sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err == nil {
+				err = (*n.at).Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return l, fmt.Errorf("turn off IPv6 on %s: %w", n.name, err)
+			}
+		}
 	}
 	if err = errors.Join(
 		l.Router.Sysctl("net/ipv4/ip_forward", "1"),
@@ -77,7 +92,7 @@ func New() (l *Lab, err error) {
 		return l, fmt.Errorf("wire server: %w", err)
 	}
 	for _, to := range []netip.Addr{l.Server.V4, l.Server.V6} {
-		if !Eventually(func() bool { return l.Client.reaches(to) }) {
+		if to.IsValid() && !Eventually(func() bool { return l.Client.reaches(to) }) {
 			return l, fmt.Errorf("the client does not reach %s", to)
 		}
 	}
@@ -168,6 +183,9 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 			return err
 		}
 		for _, a := range []string{end.v4 + "/24", end.v6 + "/64"} {
+			if a == end.v6+"/64" && !to.V6.IsValid() {
+				continue
+			}
 			addr, err := netlink.ParseAddr(a)
 			if err != nil {
 				return err
@@ -194,6 +212,9 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 		}
 	}
 	for _, gw := range []string{v4, v6} {
+		if gw == v6 && !to.V6.IsValid() {
+			continue
+		}
 		if err := to.net.RouteAdd(&netlink.Route{Gw: netip.MustParseAddr(gw).AsSlice(), Dst: nil}); err != nil {
 			return fmt.Errorf("default route by %s: %w", gw, err)
 		}
