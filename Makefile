@@ -37,7 +37,7 @@ fuzz: ## the parsers against random bytes
 bench: ## the micro-benchmarks of the packet path
 	$(GO) test -run '^$$' -bench . -benchmem ./faults/... ./injector/...
 
-docs: ## the pages that are made from the code
+docs: fidelity ## the pages that are made from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
 	$(GO) test ./integration/clients -count=1 -update
 
