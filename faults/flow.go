@@ -27,38 +27,35 @@ type Flow struct {
 	Segments uint32 // handed over so far, this one included
 }
 
-// Half is one side of a flow, from the segments that this side sent.
+// Half is one side of a flow, from the segments that this side sent. Its fields
+// are in the order that takes the least memory.
 type Half struct {
-	Seen bool // false: this side has sent nothing yet, all else is zero
-	SYN  bool // its SYN was seen: ISN and Scale are known
-	FIN  bool // its FIN was seen
+	Bytes uint64        // payload it sent, retransmissions not counted
+	At    time.Duration // when TSVal was seen
 
 	ISN    packet.Seq // the sequence number of its SYN
 	Next   packet.Seq // one past the highest sequence number it sent
 	Passed packet.Seq // one past the highest that was let through to its peer
 	Ack    packet.Seq // the highest acknowledgment it sent
 
+	// What the next segment of this side continues.
+	TSVal, TSEcr uint32
+	Label        uint32
+	Window       uint16 // raw, as in the header
+	ID           uint16
+	TTL          uint8
+	TOS          uint8
+	Scale        int8 // from its SYN; -1 if it offered none; meaningless unless SYN
+
+	Seen bool // false: this side has sent nothing yet, all else is zero
+	SYN  bool // its SYN was seen: ISN and Scale are known
+	FIN  bool // its FIN was seen
+
 	HasPassed bool // Passed is known
 	HasAck    bool // Ack is known
-
-	Bytes uint64 // payload it sent, retransmissions not counted
-
-	// What the next segment of this side continues.
-	Stamped bool // it sends timestamps
-	TSVal   uint32
-	TSEcr   uint32
-	At      time.Duration // when TSVal was seen
-	Window  uint16        // raw, as in the header
-
-	// Unscaled says that Window is that of a SYN.
-	Unscaled bool
-
-	Scale int8 // from its SYN; -1 if it offered none; meaningless unless SYN
-	ID    uint16
-	TTL   uint8
-	TOS   uint8
-	DF    bool
-	Label uint32
+	Stamped   bool // it sends timestamps
+	Unscaled  bool // Window is that of a SYN
+	DF        bool
 }
 
 // Observe takes a segment into account, before any fault is asked about it.

@@ -132,7 +132,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 		w.note(f, who, false)
 		w.commitWake(f, now)
 	}
-	w.schedule(f)
+	w.tired(f, now)
 }
 
 // commitWake carries out what a fault wants on its alarm. No packet is at hand

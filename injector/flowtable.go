@@ -28,8 +28,9 @@ type entry struct {
 	chain *faults.Chain // nil: the flow was not chosen, or is none of ours
 	links []*counters   // the counters of the chain's faults, in its order
 	rng   *rand.Rand
-	rule  int    // the first rule that chose it
-	nth   uint64 // its ordinal within that rule
+	pcg   *rand.PCG // behind rng
+	rule  int       // the first rule that chose it
+	nth   uint64    // its ordinal within that rule
 
 	// What the rules said when they were asked, for a flow that none chose: it
 	// is asked again once they have changed.
@@ -51,6 +52,7 @@ type entry struct {
 	newer   *entry           // the list of flows by last seen
 	older   *entry
 	deleted bool
+	resting bool // it may be put away soon
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.
@@ -141,11 +143,16 @@ func (t *flowTable) touch(e *entry, now time.Duration) {
 	t.link(e, now)
 }
 
-// remove forgets e.
-func (t *flowTable) remove(e *entry) {
+// leave takes e out: it is known elsewhere.
+func (t *flowTable) leave(e *entry) {
 	delete(t.flows, flowKey{e.Client, e.Server})
 	t.unlink(e)
 	e.deleted = true
+}
+
+// remove forgets e.
+func (t *flowTable) remove(e *entry) {
+	t.leave(e)
 	if t.forgotten != nil {
 		t.forgotten(e)
 	}

@@ -113,5 +113,9 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 // chance is the random source of one connection of a rule, for one purpose:
 // 0 to choose it, 1 for its faults.
 func chance(seed uint64, rule int, nth, purpose uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(seed^uint64(rule)<<56^purpose<<48, nth))
+	return rand.New(pcg(seed, rule, nth, purpose))
+}
+
+func pcg(seed uint64, rule int, nth, purpose uint64) *rand.PCG {
+	return rand.NewPCG(seed^uint64(rule)<<56^purpose<<48, nth)
 }

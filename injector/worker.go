@@ -3,6 +3,7 @@ package injector
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,12 +29,15 @@ type worker struct {
 	changes *atomic.Uint32 // counts the changes of rules, see Injector.change
 	log     *slog.Logger
 
-	flows  *flowTable
-	holder holder
-	pkts   [batchSize]packetIn
-	ev     faults.Event
-	out    faults.Effects
-	buf    []byte // the packet being built
+	flows   *flowTable
+	asleep  *dormitory // flows put away, see rest
+	resting waiting
+	waits   bool // the kernel lets the flows of every rule pass until something happens
+	holder  holder
+	pkts    [batchSize]packetIn
+	ev      faults.Event
+	out     faults.Effects
+	buf     []byte // the packet being built
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
@@ -57,6 +61,8 @@ func (w *worker) run() error {
 		w.dead.feed(now)
 		w.runPosted()
 		w.runDue(now)
+		w.runAlarms(now)
+		w.rest(now)
 		w.flush()
 		n, err := w.queue.receive(w.pkts[:], w.patience())
 		if err != nil {
@@ -82,11 +88,18 @@ func (w *worker) flush() {
 
 // patience is how long the worker may wait for packets.
 func (w *worker) patience() time.Duration {
-	at, ok := w.holder.next()
-	if !ok {
-		return idleWait
+	wait := idleWait
+	if w.resting.len() > 0 {
+		wait = restAfter
 	}
-	return max(0, min(at-w.clock(), idleWait))
+	now := w.clock()
+	if at, ok := w.holder.next(); ok {
+		wait = min(wait, at-now)
+	}
+	if at, ok := w.asleep.alarms.next(); ok {
+		wait = min(wait, at-now)
+	}
+	return max(0, wait)
 }
 
 // handle judges one packet.
@@ -104,6 +117,7 @@ func (w *worker) handle(p *packetIn) {
 	w.out.Reset()
 	if f.chain == nil {
 		w.pass(p, f, dir, seg)
+		w.tired(f, now)
 		return
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Rand: f.rng}
@@ -117,7 +131,7 @@ func (w *worker) handle(p *packetIn) {
 		w.tap.judged(p, f, now, v, &w.out, delay)
 	}
 	w.commit(p, f, dir, seg, v, now)
-	w.schedule(f)
+	w.tired(f, now)
 }
 
 // flow returns the flow that the segment belongs to, and makes one if it is
@@ -125,7 +139,7 @@ func (w *worker) handle(p *packetIn) {
 // they changed about a flow that none has chosen. What the flow did meanwhile
 // was not seen, so it starts anew then.
 func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
-	e, dir := w.flows.find(seg)
+	e, dir := w.find(seg, now)
 	if e != nil && startsAnew(e, dir, seg) {
 		e.superseded = true
 		w.flows.remove(e)
@@ -187,7 +201,8 @@ func (w *worker) match(e, before *entry) {
 			continue
 		}
 		if e.rng == nil {
-			e.rule, e.nth, e.rng = r.index, nth, chance(w.seed, r.index, nth, 1)
+			e.rule, e.nth, e.pcg = r.index, nth, pcg(w.seed, r.index, nth, 1)
+			e.rng = rand.New(e.pcg)
 		}
 		for i, f := range r.Faults {
 			models = append(models, f.Model)

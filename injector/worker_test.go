@@ -69,7 +69,7 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	dead, _ := newDeadMan(-1, 1)
 	b.worker = &worker{
 		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: portion{deadMan: dead}, totals: &totals{}, changes: new(atomic.Uint32),
-		clock: func() time.Duration { return b.now }, flows: newFlowTable(), log: slog.New(slog.DiscardHandler),
+		clock: func() time.Duration { return b.now }, flows: newFlowTable(), asleep: newDormitory(), waits: waits(rules), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten
 	return b
@@ -188,7 +188,7 @@ func TestNewConnectionOnOldAddresses(t *testing.T) {
 	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.drop || v.signal&sigForget == 0 {
 		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
 	}
-	if n := len(b.flows.flows); n != 1 {
+	if n := len(b.flows.flows) + b.asleep.n; n != 1 {
 		t.Errorf("%d flows known, want 1", n)
 	}
 }

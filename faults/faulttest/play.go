@@ -217,6 +217,7 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 	p.ev.At, p.ev.Dir, p.ev.Seg, p.ev.Idle = p.now, dir, seg, 0
 	p.ev.Fresh = p.flow.Observe(p.now, dir, seg)
 	v, _ := p.chain.OnSegment(&p.ev, &p.eff)
+	p.nap()
 	words := []string{p.verdict(v)}
 	passing := seg
 	if r, ok := p.eff.Replaced(); ok && v != faults.Drop {
@@ -241,6 +242,14 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 		}
 	}
 	return p.effects(&whole)
+}
+
+// nap puts the chain away and takes it up again wherever it may be: that must
+// make no difference.
+func (p *player) nap() {
+	if asleep, ok := p.chain.Sleep(); ok {
+		p.chain = faults.WakeChain(p.models[0], asleep)
+	}
 }
 
 // pass lets the receiver have a segment.
@@ -271,6 +280,7 @@ func (p *player) wake() error {
 	p.eff.Reset()
 	p.ev.At, p.ev.Seg, p.ev.Fresh, p.ev.Idle = p.now, packet.Segment{}, false, p.kernel.idle(p.now)
 	p.chain.OnWake(&p.ev, &p.eff)
+	p.nap()
 	words := append([]string{fmt.Sprintf("%.3f wake", p.now.Seconds())}, p.kernel.learn(p.now, &p.eff)...)
 	p.out.WriteString("    " + strings.Join(words, ", ") + "\n")
 	return p.effects(nil)

@@ -1,0 +1,322 @@
+package injector
+
+import (
+	"hash/maphash"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// dormitory holds the flows that the kernel lets pass, each as a record of fixed
+// size without pointers: a million of them are 240 MB that the garbage collector
+// does not look at. It grows by a chunk of records at a time and its index by a
+// bucket at a time (linear hashing), so no flow waits for the others to be
+// moved. It belongs to one worker.
+type dormitory struct {
+	chunks [][]bunk
+	used   uint32 // records ever taken; 0 is never used
+	free   uint32 // the list of those given back, by next
+	n      int    // records in use
+
+	seed    maphash.Seed
+	heads   [][]uint32 // buckets, each the start of a list by next
+	buckets uint32
+	level   uint32 // a power of two: bucket i < buckets-level is split already
+
+	newest, oldest uint32 // the list by when it was last seen
+	alarms         alarms
+}
+
+const (
+	bunksAChunk   = 512 // of 240 bytes: whole pages, so that none is wasted
+	bucketsAChunk = 1024
+)
+
+// bunk is a flow put away.
+type bunk struct {
+	half       [2]faults.Half
+	state      uint64 // of its fault, see faults.Asleep
+	wakeAt     time.Duration
+	nth        uint64
+	born       time.Duration
+	ends       [36]byte // client, server: address and port, IPv4 as IPv6 has it
+	rtt        uint32   // microseconds
+	segments   uint32
+	askedAt    uint32
+	last       uint32 // when it was last seen, in centiseconds
+	mark       [2]uint32
+	iface      uint32
+	next       uint32 // the list of its bucket, or of free records
+	newer      uint32
+	older      uint32
+	rule       uint16
+	attributes attributes
+}
+
+// attributes are what is either so or not.
+type attributes uint16
+
+const (
+	isChosen attributes = 1 << iota
+	isAsked             // of a flow not chosen: nth counts within rule
+	isV4
+	isMidstream
+	isOpenBefore
+	isReleased
+	isFired
+	isMarked
+	isReplyMarked
+	chainReleased
+)
+
+func (a *attributes) set(bit attributes, on bool) {
+	if on {
+		*a |= bit
+	}
+}
+
+func (a attributes) has(bit attributes) bool { return a&bit != 0 }
+
+func newDormitory() *dormitory {
+	return &dormitory{seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}}
+}
+
+func (d *dormitory) at(i uint32) *bunk { return &d.chunks[i/bunksAChunk][i%bunksAChunk] }
+
+func (d *dormitory) head(b uint32) *uint32 { return &d.heads[b/bucketsAChunk][b%bucketsAChunk] }
+
+func ends(client, server netip.AddrPort) (b [36]byte) {
+	c, s := client.Addr().As16(), server.Addr().As16()
+	copy(b[:], c[:])
+	b[16], b[17] = byte(client.Port()>>8), byte(client.Port())
+	copy(b[18:], s[:])
+	b[34], b[35] = byte(server.Port()>>8), byte(server.Port())
+	return b
+}
+
+func (r *bunk) addrs() (client, server netip.AddrPort) {
+	end := func(b []byte) netip.AddrPort {
+		a := netip.AddrFrom16([16]byte(b))
+		if r.attributes.has(isV4) {
+			a = a.Unmap()
+		}
+		return netip.AddrPortFrom(a, uint16(b[16])<<8|uint16(b[17]))
+	}
+	return end(r.ends[:18]), end(r.ends[18:])
+}
+
+// bucket is where a flow of these ends is listed.
+func (d *dormitory) bucket(ends *[36]byte) uint32 {
+	h := uint32(maphash.Bytes(d.seed, ends[:]))
+	b := h & (d.level - 1)
+	if b < d.buckets-d.level {
+		b = h & (2*d.level - 1)
+	}
+	return b
+}
+
+// find returns the record of a flow, or 0.
+func (d *dormitory) find(client, server netip.AddrPort) uint32 {
+	if d.n == 0 {
+		return 0
+	}
+	key := ends(client, server)
+	for i := *d.head(d.bucket(&key)); i != 0; i = d.at(i).next {
+		if d.at(i).ends == key {
+			return i
+		}
+	}
+	return 0
+}
+
+// take returns a fresh record, listed under its ends and as the newest.
+func (d *dormitory) take(client, server netip.AddrPort) uint32 {
+	i := d.free
+	if i != 0 {
+		d.free = d.at(i).next
+	} else {
+		d.used++
+		i = d.used
+		if int(i/bunksAChunk) == len(d.chunks) {
+			d.chunks = append(d.chunks, make([]bunk, bunksAChunk))
+		}
+	}
+	d.n++
+	if uint32(d.n) > d.buckets {
+		d.split()
+	}
+	r := d.at(i)
+	*r = bunk{ends: ends(client, server), older: d.newest}
+	head := d.head(d.bucket(&r.ends))
+	r.next, *head = *head, i
+	if d.newest != 0 {
+		d.at(d.newest).newer = i
+	} else {
+		d.oldest = i
+	}
+	d.newest = i
+	return i
+}
+
+// split adds a bucket and moves into it what belongs there.
+func (d *dormitory) split() {
+	from := d.buckets - d.level
+	if int(d.buckets/bucketsAChunk) == len(d.heads) {
+		d.heads = append(d.heads, make([]uint32, bucketsAChunk))
+	}
+	d.buckets++
+	list := *d.head(from)
+	*d.head(from) = 0
+	if d.buckets == 2*d.level {
+		d.level *= 2
+	}
+	for list != 0 {
+		r, i := d.at(list), list
+		list = r.next
+		head := d.head(d.bucket(&r.ends))
+		r.next, *head = *head, i
+	}
+}
+
+// give takes a record out.
+func (d *dormitory) give(i uint32) {
+	r := d.at(i)
+	for p := d.head(d.bucket(&r.ends)); *p != 0; p = &d.at(*p).next {
+		if *p == i {
+			*p = r.next
+			break
+		}
+	}
+	if r.newer != 0 {
+		d.at(r.newer).older = r.older
+	} else {
+		d.newest = r.older
+	}
+	if r.older != 0 {
+		d.at(r.older).newer = r.newer
+	} else {
+		d.oldest = r.newer
+	}
+	r.wakeAt, r.next, d.free = faults.Never, d.free, i
+	d.n--
+}
+
+// sleep puts a flow away, whose chain, if it has one, is already.
+func (d *dormitory) sleep(e *entry, asleep faults.Asleep) {
+	i := d.take(e.Client, e.Server)
+	r := d.at(i)
+	r.half, r.born, r.segments = e.Half, e.Born, e.Segments
+	r.rtt = uint32(min((e.RTT+time.Microsecond-1)/time.Microsecond, math.MaxUint32))
+	r.state, r.wakeAt = asleep.State, asleep.WakeAt
+	r.nth, r.rule, r.askedAt = e.nth, uint16(e.rule), e.askedAt
+	if e.chain == nil && len(e.asked) > 0 {
+		r.nth, r.rule = e.asked[0].nth, uint16(e.asked[0].rule)
+	}
+	r.mark, r.iface, r.last = e.mark, e.iface, centiseconds(e.last)
+	a := &r.attributes
+	a.set(isChosen, e.chain != nil)
+	a.set(isAsked, e.chain == nil && len(e.asked) > 0)
+	a.set(isV4, e.Client.Addr().Is4())
+	a.set(isMidstream, e.Midstream)
+	a.set(isOpenBefore, e.openBefore)
+	a.set(isReleased, e.released)
+	a.set(isFired, e.fired != 0)
+	a.set(isMarked, e.marked[faults.Original])
+	a.set(isReplyMarked, e.marked[faults.Reply])
+	a.set(chainReleased, asleep.Released)
+	if e.chain != nil && asleep.WakeAt != faults.Never {
+		d.alarms.put(asleep.WakeAt, i)
+	}
+}
+
+// wake makes a flow of its record and gives that back.
+func (d *dormitory) wake(i uint32, rules []*ruleState, seed uint64) *entry {
+	r := d.at(i)
+	a := r.attributes
+	e := &entry{
+		timer: faults.Never, askedAt: r.askedAt, mark: r.mark, iface: r.iface,
+		openBefore: a.has(isOpenBefore), released: a.has(isReleased),
+		marked: [2]bool{a.has(isMarked), a.has(isReplyMarked)},
+	}
+	e.Client, e.Server = r.addrs()
+	e.Half, e.Born, e.Segments, e.Midstream = r.half, r.born, r.segments, a.has(isMidstream)
+	e.RTT = time.Duration(r.rtt) * time.Microsecond
+	switch {
+	case a.has(isChosen):
+		rule := rules[r.rule]
+		e.rule, e.nth, e.links = int(r.rule), r.nth, rule.faults
+		e.pcg = pcg(seed, e.rule, e.nth, 1)
+		e.rng = rand.New(e.pcg)
+		e.chain = faults.WakeChain(rule.Faults[0].Model, faults.Asleep{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
+		if a.has(isFired) {
+			e.fired = 1
+		}
+	case a.has(isAsked):
+		e.asked = []ordinal{{int(r.rule), r.nth}}
+	}
+	d.give(i)
+	return e
+}
+
+func centiseconds(d time.Duration) uint32 { return uint32(d / (10 * time.Millisecond)) }
+
+// alarms are when records wake: a heap by time, in milliseconds, in chunks so
+// that it never moves as a whole. An alarm whose record has gone or was put off
+// rings for nothing.
+type alarms struct {
+	chunks [][]alarm
+	n      int
+}
+
+type alarm struct{ at, bunk uint32 }
+
+const alarmsAChunk = 4096
+
+func (h *alarms) get(i int) *alarm { return &h.chunks[i/alarmsAChunk][i%alarmsAChunk] }
+
+// put adds an alarm, not before at.
+func (h *alarms) put(at time.Duration, bunk uint32) {
+	if h.n == len(h.chunks)*alarmsAChunk {
+		h.chunks = append(h.chunks, make([]alarm, alarmsAChunk))
+	}
+	i := h.n
+	h.n++
+	*h.get(i) = alarm{uint32(min((at+time.Millisecond-1)/time.Millisecond, math.MaxUint32)), bunk}
+	for i > 0 && h.get(i).at < h.get((i-1)/2).at {
+		*h.get(i), *h.get((i - 1) / 2) = *h.get((i - 1) / 2), *h.get(i)
+		i = (i - 1) / 2
+	}
+}
+
+// next returns when the earliest is due, and false if there is none.
+func (h *alarms) next() (time.Duration, bool) {
+	if h.n == 0 {
+		return 0, false
+	}
+	return time.Duration(h.get(0).at) * time.Millisecond, true
+}
+
+// take removes the earliest and returns its record.
+func (h *alarms) take() uint32 {
+	first := h.get(0).bunk
+	h.n--
+	*h.get(0) = *h.get(h.n)
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= h.n {
+			break
+		}
+		if child+1 < h.n && h.get(child+1).at < h.get(child).at {
+			child++
+		}
+		if h.get(child).at >= h.get(i).at {
+			break
+		}
+		*h.get(i), *h.get(child) = *h.get(child), *h.get(i)
+		i = child
+	}
+	return first
+}

@@ -1,0 +1,157 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+const (
+	// restAfter is how long a flow must be quiet before it is put away: the
+	// packets that were under way when the kernel began to let it pass do not
+	// each wake it again.
+	restAfter = 100 * time.Millisecond
+
+	// restBatch is how many flows are put away, or woken by their alarms, before
+	// the worker looks at its queue again.
+	restBatch = 64
+)
+
+// waiting is the flows that may be put away soon, in the order in which they
+// were put here.
+type waiting struct {
+	flows []tiredFlow
+	first int
+}
+
+type tiredFlow struct {
+	flow *entry
+	at   time.Duration
+}
+
+func (q *waiting) len() int { return len(q.flows) - q.first }
+
+func (q *waiting) put(f *entry, now time.Duration) {
+	f.resting = true
+	q.flows = append(q.flows, tiredFlow{f, now})
+}
+
+// take returns the first flow that has been here for restAfter, or nil.
+func (q *waiting) take(now time.Duration) *entry {
+	if q.len() == 0 || now-q.flows[q.first].at < restAfter {
+		return nil
+	}
+	f := q.flows[q.first].flow
+	q.flows[q.first] = tiredFlow{}
+	q.first++
+	if q.first > 2*restBatch && 2*q.first > len(q.flows) {
+		q.flows = append(q.flows[:0], q.flows[q.first:]...)
+		q.first = 0
+	}
+	f.resting = false
+	return f
+}
+
+// tired notes that the kernel lets the flow pass from here on, and sees to its
+// next alarm: a flow that is put away will have it in its record.
+func (w *worker) tired(f *entry, now time.Duration) {
+	if !f.resting && !f.captured && (f.released || w.waits) {
+		w.resting.put(f, now)
+	}
+	if f.chain != nil && (!f.resting || f.chain.NextWake() <= now+time.Second) {
+		w.schedule(f)
+	}
+}
+
+// rest puts away flows that have been quiet for long enough.
+func (w *worker) rest(now time.Duration) {
+	for range restBatch {
+		f := w.resting.take(now)
+		switch {
+		case f == nil:
+			return
+		case f.deleted:
+		case now-f.last < restAfter:
+			w.resting.put(f, now)
+		case !w.sleep(f, now) && f.chain != nil:
+			w.schedule(f)
+		}
+	}
+}
+
+// sleep puts a flow away, and reports whether it could: what is held of it, an
+// alarm in the heap, chance that was drawn, or a fault that has more to remember
+// than a word keep it awake.
+func (w *worker) sleep(f *entry, now time.Duration) bool {
+	asleep := faults.Asleep{WakeAt: faults.Never}
+	switch {
+	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now:
+		return false
+	case f.chain == nil:
+		if !f.released || len(f.asked) > 1 {
+			return false
+		}
+	default:
+		ok := len(w.rules[f.rule].Faults) == 1 && *f.pcg == *pcg(w.seed, f.rule, f.nth, 1)
+		if ok {
+			asleep, ok = f.chain.Sleep()
+		}
+		if !ok {
+			return false
+		}
+	}
+	w.asleep.sleep(f, asleep)
+	w.flows.leave(f)
+	for w.asleep.n > maxFlows || centiseconds(now)-w.asleep.at(w.asleep.oldest).last > centiseconds(forgetAfter) {
+		w.asleep.give(w.asleep.oldest)
+	}
+	return true
+}
+
+// waits reports whether the kernel lets the flows of all rules pass until
+// something happens. Otherwise a flow that was put away would wake at once.
+func waits(rules []Rule) bool {
+	for i := range rules {
+		if d := diversion(rules[i].Faults); d.All || d.Small || d.Above != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the flow that the segment belongs to, awake, and the direction of
+// the segment; nil if it is not known.
+func (w *worker) find(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
+	if e, dir := w.flows.find(seg); e != nil || w.asleep.n == 0 {
+		return e, dir
+	}
+	src, dst := seg.SrcAddrPort(), seg.DstAddrPort()
+	i, dir := w.asleep.find(src, dst), faults.Original
+	if i == 0 {
+		i, dir = w.asleep.find(dst, src), faults.Reply
+	}
+	if i == 0 {
+		return nil, faults.Original
+	}
+	return w.wake(i, now), dir
+}
+
+func (w *worker) wake(i uint32, now time.Duration) *entry {
+	e := w.asleep.wake(i, w.rules, w.seed)
+	w.flows.add(e, now)
+	return e
+}
+
+// runAlarms wakes the flows whose alarms are due.
+func (w *worker) runAlarms(now time.Duration) {
+	for range restBatch {
+		at, ok := w.asleep.alarms.next()
+		if !ok || at > now {
+			return
+		}
+		if i := w.asleep.alarms.take(); w.asleep.at(i).wakeAt <= now {
+			w.wakeFlow(w.wake(i, now), now)
+		}
+	}
+}
