@@ -31,6 +31,14 @@ func play() {
 	switch os.Getenv(playEnv) {
 	case "faultctl":
 		os.Exit(cli.Main(os.Args))
+	case "pair":
+		playPair(4)
+	case "ask":
+		if err := ask(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	case "stuck":
 		inj, err := injector.New(injector.Config{
 			Rules:   []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
