@@ -84,6 +84,12 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 		}
 	}
 	rec := &record{teller: tell}
+	e.see(&p.cfg, rec)
+	return rec, rec
+}
+
+// see has the packets of a run shown to what wants to see them.
+func (e *evidence) see(cfg *injector.Config, rec *record) {
 	var see []func(injector.Packet)
 	if e.pcap != nil {
 		see = append(see, e.pcap.Write)
@@ -92,13 +98,12 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 		see = append(see, rec.packet)
 	}
 	if len(see) > 0 {
-		p.cfg.OnPacket = func(pkt injector.Packet) {
+		cfg.OnPacket = func(pkt injector.Packet) {
 			for _, f := range see {
 				f(pkt)
 			}
 		}
 	}
-	return rec, rec
 }
 
 // scrapes is the service end of the connections to the metrics: a run without a

@@ -130,12 +130,18 @@ func (r *record) fill(c *report.Case) {
 	if c.Took == 0 {
 		c.Took = r.took
 	}
-	for _, rule := range r.stats.Rules {
+	c.Faults = append(c.Faults, faultStats(r.stats)...)
+}
+
+// faultStats are counters as a report has them.
+func faultStats(s injector.Snapshot) (all []report.FaultStats) {
+	for _, rule := range s.Rules {
 		for _, f := range rule.Faults {
-			c.Faults = append(c.Faults, report.FaultStats{
+			all = append(all, report.FaultStats{
 				Fault: f.Name, Flows: rule.Flows, Chosen: rule.Chosen, Fired: f.Fired, Acted: f.Acted,
 				Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
 			})
 		}
 	}
+	return all
 }

@@ -36,6 +36,8 @@ type staging struct {
 	acts  []*act
 	asked []*asked
 	idle  bool // a fault that never fired is no failure
+	leave *sceneEvidence
+	why   []string // what there is to say of how it ended
 
 	began time.Time // the whole of it
 	start time.Time // the timeline
@@ -102,7 +104,12 @@ func (h *host) scenarioRun(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return h.rehearse(c, st)
 	}
-	return st.play(c.Context)
+	e, err := h.evidence(c)
+	if err != nil {
+		return err
+	}
+	st.leave = newSceneEvidence(e, st)
+	return st.leave.conclude(st, st.play(c.Context))
 }
 
 func (st *staging) repeat() string {
@@ -129,6 +136,7 @@ func (st *staging) play(ctx context.Context) error {
 	st.tell.started()
 	err := st.phases(ctx)
 	code, why := st.verdict(ctx, err)
+	st.why = why
 	st.tell.ended(code, why, err)
 	switch {
 	case code == exitOK:
@@ -274,7 +282,7 @@ func (st *staging) timeline(ctx context.Context, cancel context.CancelCauseFunc)
 			if a.run != nil {
 				st.tell.step(step, a, "")
 			}
-			err = a.end(st.h.now())
+			err = st.end(step.Fault)
 		case scenario.Share:
 			if a.run != nil {
 				st.tell.step(step, a, "")
@@ -330,14 +338,17 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 		if ev.Kind == injector.Ready {
 			once.Do(func() { close(ready) })
 		}
+		st.leave.event(step.Fault, ev)
 		st.tell.event(ev)
 	}
+	st.leave.attend(step.Fault, &cfg)
 	p := *a.plan
 	p.cfg = cfg
 	run, err := st.h.session(&p, st.tell.target)
 	if err != nil {
 		return err
 	}
+	st.leave.begun(step.Fault, run)
 	st.tell.step(step, a, "")
 	runs, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -363,15 +374,18 @@ func (a *act) struck() uint64 {
 }
 
 // end takes a fault out and returns when everything of it is as before.
-func (a *act) end(now time.Time) error {
+func (st *staging) end(fault int) error {
+	a := st.acts[fault]
 	if a.run == nil {
 		return nil
 	}
 	a.stop()
 	err := <-a.ended
-	a.sum = added(a.sum, a.run.Stats())
+	stats := a.run.Stats()
+	a.sum = added(a.sum, stats)
+	st.leave.over(fault, stats)
 	if !a.live.IsZero() {
-		a.ready += now.Sub(a.live)
+		a.ready += st.h.now().Sub(a.live)
 	}
 	a.run, a.live = nil, time.Time{}
 	return err
@@ -380,8 +394,8 @@ func (a *act) end(now time.Time) error {
 // stopAll takes out every fault.
 func (st *staging) stopAll() error {
 	var errs []error
-	for _, a := range st.acts {
-		if err := a.end(st.h.now()); err != nil {
+	for i, a := range st.acts {
+		if err := st.end(i); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.entry.Name, err))
 		}
 	}
@@ -488,21 +502,26 @@ func (a *asked) failures() (why []string) {
 // unfired lists the faults that acted on fewer connections than they must.
 func (st *staging) unfired() (why []string) {
 	for _, a := range st.acts {
-		must := a.entry.MustFire.N
-		if must == 0 {
-			continue
-		}
-		if len(a.sum.Rules) == 0 {
-			why = append(why, a.entry.Name+" never was at work")
-			continue
-		}
-		for _, f := range a.sum.Rules[0].Faults {
-			switch {
-			case f.Fired == 0:
-				why = append(why, fmt.Sprintf("%s never fired: %s", f.Name, whyNot(a.plan, a.sum.Rules[0], f.Name)))
-			case f.Fired < must:
-				why = append(why, fmt.Sprintf("%s fired on %s, and must on %d", f.Name, plural(f.Fired, "connection"), must))
-			}
+		why = append(why, a.unfired()...)
+	}
+	return why
+}
+
+// unfired lists the faults of an entry that did.
+func (a *act) unfired() (why []string) {
+	must := a.entry.MustFire.N
+	if must == 0 {
+		return nil
+	}
+	if len(a.sum.Rules) == 0 {
+		return []string{a.entry.Name + " never was at work"}
+	}
+	for _, f := range a.sum.Rules[0].Faults {
+		switch {
+		case f.Fired == 0:
+			why = append(why, fmt.Sprintf("%s never fired: %s", f.Name, whyNot(a.plan, a.sum.Rules[0], f.Name)))
+		case f.Fired < must:
+			why = append(why, fmt.Sprintf("%s fired on %s, and must on %d", f.Name, plural(f.Fired, "connection"), must))
 		}
 	}
 	return why

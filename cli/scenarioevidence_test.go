@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/injector"
+)
+
+const evidenceDay = `name: evidence
+duration: 20s
+faults:
+  - name: idle
+    fault: "reset"
+    target: {to: ":5432"}
+    start: 2s
+    duration: 10s
+  - name: late
+    fault: "syn-drop:attempts=1"
+    target: {to: ":6379"}
+    start: 5s
+    duration: 5s
+probes:
+  - name: web
+    tcp: 127.0.0.1:80
+    interval: 1s
+`
+
+// TestScenarioReport holds that a scenario leaves a case for each fault and each
+// probe, whatever ends it.
+func TestScenarioReport(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*theatre)
+		code    int
+		want    []report.Verdict
+	}{
+		"fine":        {func(*theatre) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Survived}},
+		"never fired": {func(th *theatre) { th.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Survived}},
+		"probe failed": {func(th *theatre) {
+			th.fails = func(_ string, at time.Duration) error {
+				if at > 3*time.Second {
+					return errTimeUp
+				}
+				return nil
+			}
+		}, exitProbe, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTheatre(t, func(t *testing.T, th *theatre) {
+				tc.prepare(th)
+				code := th.play(t, evidenceDay, "--report", "r.json")
+				synctest.Wait()
+				if code != tc.code {
+					t.Fatalf("exit %d, want %d\n%s%s", code, tc.code, &th.out, &th.err)
+				}
+				r := readReport(t, "r.json")
+				if r.Code != code || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl scenario run day.yaml") {
+					t.Errorf("%+v", r)
+				}
+				for i, v := range tc.want {
+					if i >= len(r.Cases) || r.Cases[i].Verdict != v {
+						t.Fatalf("case %d is not %q: %+v", i, v, r.Cases)
+					}
+				}
+				if len(r.Cases) != 3 || r.Cases[0].Name != "idle" || r.Cases[1].Fault != "syn-drop" || r.Cases[2].Name != "web" {
+					t.Fatalf("%+v", r.Cases)
+				}
+				if tc.code == exitProbe && (r.Cases[2].Verdict != report.Failed || r.Cases[2].Reason == "") {
+					t.Errorf("%+v", r.Cases[2])
+				}
+				if tc.code == exitOK && (len(r.Cases[0].Events) != 3 || r.Cases[0].Faults[0].Fired != 1 || r.Cases[0].Took != 0 && r.Cases[0].Took != 10*time.Second) {
+					t.Errorf("%+v", r.Cases[0])
+				}
+			})
+		})
+	}
+}
+
+// TestSceneCounters holds that the counters of sessions that come and go are
+// served as one rule for each fault, in the file's order.
+func TestSceneCounters(t *testing.T) {
+	stats := func(name string, fired uint64) injector.Snapshot {
+		return injector.Snapshot{Diverted: 2, Rules: []injector.RuleStats{{Flows: fired, Faults: []injector.FaultStats{{Name: name, Fired: fired}}}}}
+	}
+	w := newWorld(t)
+	s := newSceneEvidence(&evidence{host: w.host}, &staging{acts: make([]*act, 2), s: &scenario.Scenario{}})
+	s.begun(1, &fakeSession{stats: stats("reset", 1)})
+	got := s.snapshot()
+	if len(got.Rules) != 2 || len(got.Rules[0].Faults) != 0 || got.Rules[1].Faults[0].Fired != 1 || got.Diverted != 2 {
+		t.Errorf("one goes on: %+v", got)
+	}
+	s.over(1, stats("reset", 3))
+	s.begun(0, &fakeSession{stats: stats("loss", 1)})
+	s.begun(1, &fakeSession{stats: stats("reset", 2)})
+	got = s.snapshot()
+	if len(got.Rules) != 2 || got.Rules[0].Faults[0].Name != "loss" || got.Rules[1].Faults[0].Fired != 5 || got.Diverted != 6 {
+		t.Errorf("again: %+v", got)
+	}
+}
