@@ -44,16 +44,18 @@ func (m *ClosedSocket) Diverts() Diversion { return m.trigger().diverts() }
 func (m *ClosedSocket) New() Fault { return &closedSocket{m: m} }
 
 type closedSocket struct {
-	m       *ClosedSocket
-	moment  moment
-	due     bool          // its time has come; the answer is awaited
-	closed  bool          // the FIN has left, or was lost
-	gone    bool          // nothing is left of the socket
-	at      time.Duration // when it closed
-	acked   time.Duration // when it last answered a segment without data
-	ackedOK bool
-	next    packet.Seq    // SND.NXT of the closed socket, its FIN included
-	wait    packet.Fields // what its ACKs look like
+	m            *ClosedSocket
+	moment       moment
+	due          bool          // its time has come; the answer is awaited
+	closed       bool          // the FIN has left, or was lost
+	gone         bool          // nothing is left of the socket
+	at           time.Duration // when it closed
+	acked        time.Duration // when it last answered a segment without data
+	ackedOK      bool
+	acknowledged bool // its FIN was
+
+	next packet.Seq    // SND.NXT of the closed socket, its FIN included
+	wait packet.Fields // what its ACKs look like
 }
 
 func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
@@ -130,6 +132,14 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 		return g.onSegment(ev, out, "the server has closed")
 	case ev.Seg.Flags().Has(packet.FIN):
 		c.acknowledge(ev, out)
+	case !c.acknowledged && ev.Seg.Ack() == c.next:
+		// What is left of the socket goes on from here (tcp_time_wait).
+		c.acknowledged = true
+		if val, _, ok := c.wait.Timestamps(); ok {
+			if recent, _, stamped := ev.Seg.Timestamps(); stamped {
+				c.wait.SetTimestamps(val, recent)
+			}
+		}
 	case ev.Seg.Seq().Less(ev.Flow.Half[Original].Next): // a keepalive probe: one before what it sends next
 		if !c.ackedOK || ev.At-c.acked >= 500*time.Millisecond {
 			c.acked, c.ackedOK = ev.At, true

@@ -94,6 +94,7 @@ type idleExpire struct {
 	started  bool
 	expired  bool
 	told     bool          // both ends were told
+	gone     [2]bool       // fin-both: nothing is left of the proxy's socket that faces this sender
 	admitted time.Duration // when the flow last counted as busy; a flow that was open before, when the run began
 }
 
@@ -146,10 +147,13 @@ func (i *idleExpire) admit(ev *Event, out *Effects) {
 		return
 	}
 	i.admitted = ev.At
-	out.Admit()
-	if i.m.then == rstBoth || i.m.then == finBoth {
+	if both := i.m.then == rstBoth || i.m.then == finBoth; both {
 		out.Wake(i.m.after)
+		if !ev.Flow.Midstream && !ev.Flow.Half[Reply].Seen {
+			return // whoever is to speak for an end must have heard it: the SYN-ACK is next
+		}
 	}
+	out.Admit()
 }
 
 func (i *idleExpire) tell(out *Effects, f packet.Fields, to Side) {
@@ -208,7 +212,11 @@ func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
 			seq, ack = back, ev.Seg.End()
 		}
 		if i.m.then == finBoth {
-			out.Forge(i.fin(ev, d, seq, ack), nil)
+			fin := i.fin(ev, d, seq, ack)
+			if d == ev.Dir {
+				fin.ID = ev.Seg.ID() // in place of the segment that is swallowed
+			}
+			out.Forge(fin, nil)
 			out.Note(SentFIN, d.To(), "the flow was idle, the proxy closes it")
 			continue
 		}
@@ -234,12 +242,16 @@ func (i *idleExpire) fin(ev *Event, d Direction, seq, ack packet.Seq) packet.Fie
 func (i *idleExpire) afterFIN(ev *Event, out *Effects) {
 	switch {
 	case ev.Seg.PayloadLen() > 0:
-		if f, ok := packet.DeviceAnswer(ev.Seg, i.ttl()); ok {
-			i.tell(out, f, ev.Dir.From())
+		// The proxy is the other end: its host answers, the first time while
+		// something is left of its socket.
+		g := ghost{dead: Both, rtt: i.m.RTT}
+		if !i.gone[ev.Dir] {
+			i.gone[ev.Dir], g.label = true, ev.Flow.Half[ev.Dir.Flip()].Label
 		}
+		g.onSegment(ev, out, "the proxy has closed")
 	case ev.Seg.Flags().Has(packet.FIN):
 		f := i.fin(ev, ev.Dir.Flip(), ev.Seg.Ack(), ev.Seg.End())
-		f.Flags = packet.ACK
+		f.Flags, f.ID, f.DF = packet.ACK, 0, true // of a socket in TIME_WAIT
 		out.Forge(f, nil)
 	}
 }
