@@ -23,6 +23,26 @@ var closeCauses = []cause{
 		says:    []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = EPIPE`, `recv() = EOF`},
 	},
 	{
+		name: "closed-socket, keepalive", fault: "closed-socket:pass-response=true", watch: faults.Client, lazy: true,
+		genuine: "the server answers and calls close; the client keeps the connection, with keepalive",
+		script: func(p *play) {
+			p.open()
+			p.keepalive(p.client)
+			p.request()
+			p.server.Send("pong")
+			p.do()
+			p.client.Recv()
+			p.client.Recv()
+			p.acknowledge()
+			p.await(func(l line) bool { return l.Way == "C>S" && l.Seq == 4 })
+		},
+		act: func(p *play) { p.server.Close() },
+		shows: []string{
+			"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [.] seq=4 ack=6 len=0", "S>C [.] seq=6 ack=5 len=0 TS id=0 DF label=own",
+		},
+		says: []string{`recv() = pong`, `recv() = EOF`},
+	},
+	{
 		name: "closed-socket, process killed", fault: "closed-socket:at=age=1s", watch: faults.Client,
 		genuine: "the server's process is killed (SIGKILL) while the connection is idle; its kernel closes it",
 		script: func(p *play) {
@@ -100,6 +120,42 @@ var closeCauses = []cause{
 		says:    []string{`recv() = pong`, `recv() = ECONNRESET`, `send("hello") = EPIPE`},
 	},
 	{
+		name: "linger-reset, killed with unread data", fault: "linger-reset", watch: faults.Client,
+		genuine: "the server's process is killed (SIGKILL) with a request unread; its kernel aborts the connection",
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.client.Send("more")
+			p.quiet()
+			p.do()
+			p.await(isRST)
+			p.client.Recv()
+			p.client.Recv()
+			p.client.Send("hello")
+		},
+		act:     func(p *play) { p.killServer() },
+		healthy: func(p *play) { p.server.Recv(); p.server.Close() },
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=4", "S>C [R.] seq=5 ack=9 len=0 TS id=+1 DF label=own"},
+		says:    []string{`recv() = ECONNRESET`, `recv() = EOF`, `send("hello") = EPIPE`},
+	},
+	{
+		name: "linger-reset, open before", fault: "linger-reset", watch: faults.Client, late: true,
+		genuine: "the server closes with SO_LINGER on and a time of zero; faultctl came when the connection was open",
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.start()
+			p.do()
+			p.client.Recv()
+			p.client.Recv()
+			p.client.Send("hello")
+		},
+		act:     func(p *play) { p.must(p.server.Linger()); p.server.Close() },
+		healthy: func(p *play) { p.server.Close() },
+		shows:   []string{"S>C [R.] seq=5 ack=5 len=0 TS id=+1 DF label=own"},
+		says:    []string{`recv() = ECONNRESET`, `recv() = EOF`, `send("hello") = EPIPE`},
+	},
+	{
 		name: "linger-reset, by the client", fault: "linger-reset:side=client", watch: faults.Server,
 		genuine: "the client closes with SO_LINGER on and a time of zero",
 		script: func(p *play) {
@@ -170,6 +226,23 @@ var closeCauses = []cause{
 		healthy: func(p *play) { p.server.Send("pong") },
 		shows:   []string{"C>S [P.] seq=1 ack=1 len=4", "S>C [R.] seq=1 ack=5 len=0 TS id=+1 DF label=own"},
 		says:    []string{`recv() = ECONNRESET`, `recv() = EOF`, `send("hello") = EPIPE`},
+	},
+	{
+		name: "reset, by age", fault: "reset:at=age=1s,hit=client,shape=a", watch: faults.Client,
+		genuine: "an administrator destroys the server's socket while the connection is idle (SOCK_DESTROY)",
+		needs:   canDestroy,
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.do()
+			p.idle(1300 * time.Millisecond)
+			p.client.Recv()
+			p.client.Recv()
+			p.client.Send("hello")
+		},
+		act:   func(p *play) { p.must(p.to.Destroy(p.service, p.client.Local())) },
+		shows: []string{"S>C [R.] seq=5 ack=5 len=0 TS id=+1 DF label=own"},
+		says:  []string{`recv() = ECONNRESET`, `recv() = EOF`, `send("hello") = EPIPE`},
 	},
 	{
 		name: "reset, listener closed", fault: "reset:at=established,hit=client,shape=a", watch: faults.Client,

@@ -1,9 +1,11 @@
 package fidelity
 
 import (
+	"strings"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
 )
 
 // pathCauses are devices on the path that forget, or do not carry everything.
@@ -88,6 +90,56 @@ var pathCauses = []cause{
 		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`},
 	},
 	{
+		name: "idle-expire, open before", fault: "idle-expire:after=1s", watch: faults.Client, device: true, late: true,
+		genuine: "the same stateful router; faultctl came when the connection was open",
+		needs:   canTrack,
+		prepare: func(p *play) { p.track(1); p.filter(match(unknown(), flags(rst, 0), reject())) },
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.start()
+			p.idle(forgotten)
+			p.do()
+			p.client.Send("hello")
+			p.await(isRST)
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS ttl=64 id=0 DF label=0"},
+		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
+	},
+	{
+		name: "partition", fault: "partition:at=request", watch: faults.Both, device: true,
+		genuine: "a router drops everything from the request on",
+		script: func(p *play) {
+			p.open()
+			p.do()
+			p.client.Send("hello")
+			p.client.Timeout(700 * time.Millisecond)
+			p.client.Recv()
+			p.server.Timeout(50 * time.Millisecond)
+			p.server.Recv()
+		},
+		act:   func(p *play) { p.filter(match(drop())) },
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
+		says:  []string{`send("hello") = 5`, `recv() = EAGAIN`},
+	},
+	{
+		name: "stall", fault: "stall:at=bytes=2000", watch: faults.Client,
+		genuine: "the server stops reading; its receive buffer has a fixed size",
+		script: func(p *play) {
+			p.must(p.ln.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUF, 16384))
+			p.open()
+			p.exchange()
+			p.do()
+			p.pour()
+			p.client.Timeout(700 * time.Millisecond)
+			p.client.Recv()
+		},
+		healthy: func(p *play) { p.drain() },
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=1024", "S>C [.] win=0"},
+	},
+	{
 		name: "keepalive-drop", fault: "keepalive-drop", watch: faults.Both,
 		genuine: "a router that does not carry segments without data: the probes of a client with keepalive",
 		script:  probes,
@@ -120,4 +172,36 @@ func probes(p *play) {
 	p.do()
 	p.client.Recv()
 	p.server.Recv()
+}
+
+// pour sends kilobytes, each when the one before is acknowledged, until one is
+// not.
+func (p *play) pour() {
+	p.t.Helper()
+	for range 64 {
+		p.client.Send(strings.Repeat("x", 1024))
+		acked := false
+		for end := time.Now().Add(300 * time.Millisecond); !acked && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			i, err := p.client.Info()
+			acked = err == nil && i.Unacked == 0 && i.Notsent == 0
+		}
+		if !acked {
+			return
+		}
+	}
+	p.t.Errorf("%s lane: the window does not close", p.lane)
+}
+
+// drain makes the server read whatever comes, to the end.
+func (p *play) drain() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if got := p.server.Recv(); got == "EOF" || strings.HasPrefix(got, "E") {
+				return
+			}
+		}
+	}()
+	p.t.Cleanup(func() { p.client.Close(); <-done })
 }

@@ -24,6 +24,35 @@ var peerCauses = []cause{
 		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
 	},
 	{
+		name: "half-open, rebooted", fault: "half-open:peer=rebooted", watch: faults.Client,
+		genuine: "the server's host is torn down and another one put in its place, with the same addresses and no service",
+		script:  speaksFirst,
+		act: func(p *play) {
+			p.must(p.Reboot())
+			p.server.Close()
+		},
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF label=other"},
+		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
+		notOn: map[vantage]string{loopback: "a client on the same host does not survive its reboot"},
+	},
+	{
+		name: "half-open, from yesterday", fault: "half-open:peer=rebooted,at=now", watch: faults.Client, late: true,
+		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR), which was open long before",
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.start()
+			p.do()
+			p.client.Send("hello")
+			p.await(isRST)
+			p.client.Send("world")
+			p.client.Send("again")
+		},
+		act:   func(p *play) { p.forget() },
+		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS id=0 DF label=other"},
+		says:  []string{`send("hello") = 5`, `send("world") = ECONNRESET`, `send("again") = EPIPE`},
+	},
+	{
 		name: "half-open, keepalive", fault: "half-open:peer=rebooted,at=age=400ms", watch: faults.Client,
 		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the client only listens, with keepalive",
 		script: func(p *play) {
@@ -54,6 +83,21 @@ var peerCauses = []cause{
 		act:   func(p *play) { p.unplug() },
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
 		says:  []string{`send("hello") = 5`, `recv() = ETIMEDOUT`, `send("world") = EPIPE`},
+	},
+	{
+		name: "half-open, unreachable", fault: "half-open:peer=crashed,unreachable=true", watch: faults.Client, device: true,
+		genuine: "the server's host is gone, and a router on the way says that it is unreachable",
+		script: func(p *play) {
+			p.open()
+			p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000))
+			p.do()
+			p.client.Send("hello")
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		act:   func(p *play) { p.filter(match(toService(), p.unreachable(1, 3))) },
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
+		says:  []string{`send("hello") = 5`, `recv() = EHOSTUNREACH`, `send("world") = EPIPE`},
 	},
 	{
 		name: "half-open, closed", fault: "half-open:peer=closed,at=fin", watch: faults.Client,
@@ -105,7 +149,5 @@ func (p *play) unplug() {
 		p.filter(match(drop()))
 		return
 	}
-	link, err := p.to.Netlink().LinkByName("eth0")
-	p.must(err)
-	p.must(p.to.Netlink().LinkSetDown(link))
+	p.must(p.Unplug())
 }

@@ -27,7 +27,6 @@ type line struct {
 	Label    string // IPv6: own, as this side's last; 0; or another one
 	ICMP     string // an error about such a segment, and who sends it
 	Again    bool   // sent before: a retransmission or a probe
-	Times    int    // how often in a row; not compared
 }
 
 // door returns what the end's TCP sent and received.
@@ -56,16 +55,18 @@ func (p *play) wire(e *end) []lab.Captured {
 	return out
 }
 
-// lines reduces segments. Retransmissions in a row become one line.
+// lines reduces segments. How often something was sent again is a matter of
+// time: that it was is one line.
 func (p *play) lines(e *end, segs []lab.Captured) []line {
 	r := reducer{p: p, e: e, sides: map[string]*sideState{}}
 	var out []line
+	again := map[string]bool{}
 	for _, s := range segs {
 		l := r.reduce(s)
-		if n := len(out); n > 0 && l.Again && out[n-1].Again && out[n-1].key() == l.key() {
-			out[n-1].Times++
+		if l.Again && again[l.key()] {
 			continue
 		}
+		again[l.key()] = l.Again
 		out = append(out, l)
 	}
 	return out
@@ -108,7 +109,7 @@ func (r *reducer) reduce(s lab.Captured) line {
 	}
 	from, peer := r.side(way), r.side(back)
 	flags := s.Flags()
-	l := line{Way: way, Flags: flags.String(), Len: s.PayloadLen(), Window: s.Window(), TTL: s.TTL(), TOS: s.TOS(), DF: s.DF(), Times: 1}
+	l := line{Way: way, Flags: flags.String(), Len: s.PayloadLen(), Window: s.Window(), TTL: s.TTL(), TOS: s.TOS(), DF: s.DF()}
 	if s.ICMP != nil {
 		return r.icmp(s, l)
 	}
@@ -218,10 +219,13 @@ func (r *reducer) stream(s lab.Captured, l *line, from *sideState) {
 // icmp describes an error. Its outer header counts, and what it quotes.
 func (r *reducer) icmp(s lab.Captured, l line) line {
 	b := s.ICMP
-	out := line{Way: map[string]string{"C>S": "S>C", "S>C": "C>S"}[l.Way], Flags: l.Flags, Len: l.Len, Times: 1}
+	out := line{Way: map[string]string{"C>S": "S>C", "S>C": "C>S"}[l.Way], Flags: l.Flags, Len: l.Len}
 	who := "a router"
 	from := r.side(l.Way)
 	out.Seq = uint32(s.Seq() - from.base)
+	what := fmt.Sprint("icmp", s.Seq())
+	out.Again = from.sent[what]
+	from.sent[what] = true
 	if b[0]>>4 == 4 {
 		out.TTL, out.TOS, out.DF = b[8], b[1], b[6]&0x40 != 0
 		out.ID = pick(b[4]|b[5] == 0, "0", "any")

@@ -31,7 +31,7 @@ func page(cells []*cell) string {
 	b.WriteString(pageHead)
 	var u unix.Utsname
 	unix.Uname(&u)
-	fmt.Fprintf(&b, "Recorded on Linux %s. Retransmissions in a row count as one. An equals sign is a cell in which nothing differs; numbers and\nletters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
+	fmt.Fprintf(&b, "Recorded on Linux %s. However often something is sent again, it counts as one line. An equals sign is a cell in which nothing differs; numbers and\nletters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
 	matrix(&b, cells)
 	notes(&b, cells)
 	for n := range causes {
@@ -100,6 +100,11 @@ func notes(b *strings.Builder, cells []*cell) {
 	}
 	head := "\n## Cells without a genuine cause\n\n"
 	for n := range causes {
+		if none := causes[n].none; none != "" {
+			fmt.Fprintf(b, "%s- %s (`%s`): %s\n", head, causes[n].name, causes[n].fault, none)
+			head = ""
+			continue
+		}
 		for _, at := range vantages {
 			if c := find(cells, &causes[n], false, at); c != nil && c.missing != "" {
 				fmt.Fprintf(b, "%s- %s, %s: %s\n", head, causes[n].name, at, c.missing)
@@ -124,6 +129,9 @@ func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // traces writes both lanes of a cause side by side, IPv4 at the router.
 func traces(b *strings.Builder, c *cause, cells []*cell) {
+	if c.none != "" {
+		return
+	}
 	fmt.Fprintf(b, "## %s\n\n**Genuine:** %s.\n**Injected:** `%s`.\n\n", c.name, c.genuine, c.fault)
 	cell := find(cells, c, false, atRouter)
 	if cell == nil || cell.injected == nil {

@@ -37,6 +37,10 @@ type cause struct {
 	act     func(*play) // what the genuine lane does when the script says so
 	healthy func(*play) // what a healthy program does instead; nil: nothing
 
+	// late says that faultctl comes to a connection that is open already: the
+	// script starts it.
+	late bool
+
 	// device says that the genuine author of what the end receives is the device
 	// on the path.
 	device bool
@@ -53,8 +57,10 @@ type cause struct {
 	// needs names what the genuine lane cannot do without, and tries it.
 	needs func(*play) error
 
-	// notOn says why there is no genuine cause at a vantage.
+	// notOn says why there is no genuine cause at a vantage, none why there is
+	// none at all.
 	notOn map[vantage]string
+	none  string
 }
 
 // lane says who does it.
@@ -146,12 +152,22 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 		}
 	}
 	p.ln = p.listen(16)
-	if l == injected {
-		p.inject()
-	} else if c.prepare != nil {
+	if l == genuine && c.prepare != nil {
 		c.prepare(p)
 	}
+	if !c.late {
+		p.start()
+	}
 	return p
+}
+
+// start runs faultctl, in the injected lane. Only the script of a cause that is
+// late calls it.
+func (p *play) start() {
+	p.t.Helper()
+	if p.lane == injected {
+		p.inject()
+	}
 }
 
 func pick[T any](yes bool, a, b T) T {

@@ -199,6 +199,15 @@ func (a *App) Local() netip.AddrPort {
 	return addrPort(sa)
 }
 
+// Peer returns the address of the other end.
+func (a *App) Peer() netip.AddrPort {
+	sa, err := unix.Getpeername(a.fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}
+
 // Info is what the kernel knows of the connection (tcp_info). Of a listener
 // Unacked is the length of its accept queue.
 type Info struct {

@@ -99,6 +99,50 @@ func build(v6 bool) (l *Lab, err error) {
 	return l, nil
 }
 
+// Unplug takes the server off the wire: what is sent to it is lost in silence.
+func (l *Lab) Unplug() error {
+	link, err := l.Server.net.LinkByName("eth0")
+	if err == nil {
+		err = l.Server.net.LinkSetDown(link)
+	}
+	if err != nil {
+		return fmt.Errorf("unplug server: %w", err)
+	}
+	return nil
+}
+
+// Reboot takes the server off the wire and puts another host in its place, with
+// the same addresses and none of its connections. Its sockets end on their own,
+// unheard.
+func (l *Lab) Reboot() error {
+	if err := l.Unplug(); err != nil {
+		return err
+	}
+	link, err := l.Router.net.LinkByName("s0")
+	if err == nil {
+		err = l.Router.net.LinkDel(link)
+	}
+	if err != nil {
+		return fmt.Errorf("take server off the wire: %w", err)
+	}
+	l.Server.net.Close()
+	l.Server.NS.Close()
+	again, err := newNode("server", l.Server.V4.String(), l.Server.V6.String())
+	if err != nil {
+		return fmt.Errorf("make host server again: %w", err)
+	}
+	*l.Server = *again
+	if err := l.Router.wire(l.Server, "s0", "10.77.2.254", "fd77:2::fe"); err != nil {
+		return fmt.Errorf("wire server again: %w", err)
+	}
+	for _, to := range []netip.Addr{l.Server.V4, l.Server.V6} {
+		if !Eventually(func() bool { return l.Client.reaches(to) }) {
+			return fmt.Errorf("the client does not reach %s again", to)
+		}
+	}
+	return nil
+}
+
 // reaches reports whether a host answers: nobody listens on the port, and it
 // says so. Until then routes and neighbours of a new namespace are still being
 // set up, and what is sent may be lost.
@@ -231,6 +275,25 @@ func (n *Node) Do(f func() error) error {
 		}
 		return f()
 	})
+}
+
+// Listens reports whether a program of the host listens there, without bothering
+// it.
+func (n *Node) Listens(at netip.AddrPort) bool {
+	var file []byte
+	if n.Do(func() (err error) {
+		file, err = os.ReadFile("/proc/thread-self/net/tcp" + map[bool]string{true: "6"}[at.Addr().Is6()])
+		return err
+	}) != nil {
+		return false
+	}
+	for line := range strings.Lines(string(file)) {
+		// sl, local_address, rem_address, st: 0A is TCP_LISTEN
+		if f := strings.Fields(line); len(f) > 3 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", at.Port())) {
+			return true
+		}
+	}
+	return false
 }
 
 // onFreshThread runs f on a thread that is thrown away after it.

@@ -1,0 +1,144 @@
+package fidelity
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// haproxyCauses are what a proxy does: in the genuine lane a real HAProxy.
+var haproxyCauses = []cause{
+	{
+		name: "rst-close, HAProxy", fault: "rst-close:side=client", watch: faults.Server,
+		genuine: "HAProxy on the client's host closes towards the server after the response (option http-server-close)",
+		needs:   haveHAProxy,
+		prepare: func(p *play) {
+			p.haproxy(`
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+listen proxy
+  bind 127.0.0.1:8080
+  option http-server-close
+  server service %s
+`, p.service)
+		},
+		script: func(p *play) {
+			p.do()
+			p.server.Recv()
+			p.server.Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+			if p.lane == injected {
+				p.client.Recv()
+				p.client.Close()
+			}
+			p.await(isRST)
+			p.server.Recv()
+			p.server.Send("late")
+		},
+		act: func(p *play) {
+			user := p.user(p.from, netip.MustParseAddrPort("127.0.0.1:8080"))
+			user.Send(httpRequest)
+			p.accept()
+			p.port = p.server.Peer().Port()
+		},
+		healthy: func(p *play) {
+			p.open()
+			p.client.Send(httpPassed)
+		},
+		shows: []string{"C>S [P.] seq=1 ack=1", "S>C [P.] seq=1", "C>S [R.] len=0 TS id=+1 DF label=own"},
+	},
+	{
+		name: "idle-expire, HAProxy", fault: "idle-expire:after=1s,then=fin-both", watch: faults.Client,
+		genuine: "HAProxy on the server's host closes a connection that was idle for a second (timeout client)",
+		needs:   haveHAProxy,
+		prepare: func(p *play) {
+			p.ln.Close()
+			behind := netip.MustParseAddrPort("127.0.0.1:6000")
+			ln, _, err := p.to.Listen(behind, 16)
+			p.must(err)
+			p.t.Cleanup(ln.Close)
+			p.ln = ln
+			p.haproxy(`
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1s
+  timeout server 1s
+listen proxy
+  bind %s
+  server service %s
+`, p.service, behind)
+		},
+		script: func(p *play) {
+			p.open()
+			p.request()
+			p.response()
+			p.idle(forgotten)
+			p.client.Recv()
+			p.client.Send("hello")
+			p.await(isRST)
+			p.client.Send("world")
+		},
+		shows: []string{"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", "S>C [R] seq=6 win=0 !TS id=0 DF"},
+	},
+}
+
+// httpPassed is what HAProxy makes of httpRequest.
+const (
+	httpRequest = "GET / HTTP/1.1\r\nhost: service\r\n\r\n"
+	httpPassed  = "GET / HTTP/1.1\r\nhost: service\r\nconnection: close\r\n\r\n"
+)
+
+func haveHAProxy(*play) error {
+	if _, err := haproxyPath(); err != nil {
+		return errors.New("haproxy is not installed: make deps")
+	}
+	return nil
+}
+
+func haproxyPath() (string, error) {
+	if path, err := exec.LookPath("haproxy"); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/haproxy")
+}
+
+// haproxy starts a HAProxy with that configuration: on the client's host if the
+// service is behind it, else on the server's.
+func (p *play) haproxy(format string, args ...any) {
+	p.t.Helper()
+	path, err := haproxyPath()
+	p.must(err)
+	file := filepath.Join(p.t.TempDir(), "haproxy.cfg")
+	p.must(os.WriteFile(file, fmt.Appendf(nil, format, args...), 0o600))
+	at, ready := p.from, netip.MustParseAddrPort("127.0.0.1:8080")
+	if len(args) > 1 {
+		at, ready = p.to, p.service
+	}
+	cmd := exec.Command(path, "-db", "-f", file)
+	p.must(at.Do(cmd.Start))
+	p.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if !lab.Eventually(func() bool { return at.Listens(ready) }) {
+		p.t.Fatal("haproxy does not listen")
+	}
+}
+
+// user is a program that talks to a proxy.
+func (p *play) user(at *lab.Node, to netip.AddrPort) *lab.App {
+	p.t.Helper()
+	a, err := at.Client(to.Addr())
+	p.must(err)
+	p.t.Cleanup(a.Close)
+	if got := a.Connect(to); got != "ok" {
+		p.t.Fatalf("connect to the proxy: %s", got)
+	}
+	return a
+}

@@ -1,0 +1,81 @@
+package fidelity
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// TestSuiteSees holds that the comparison can fail: beside a genuine cause runs
+// a fault that is nearly, but not quite, that.
+func TestSuiteSees(t *testing.T) {
+	for _, c := range []struct{ cause, fault, sees string }{
+		{"linger-reset", "reset:at=fin,hit=client,shape=b", "too much: S>C [R]"},
+		{"closed-socket", "unread-close", "missing: S>C [F.]"},
+		{"idle-expire", "idle-expire:after=1s,device-ttl=63", "TTL of S>C [R]"},
+		{"refuse", "syn-drop", "connect() = ECONNREFUSED, and injected connect() = EINPROGRESS"},
+		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH, and injected connect() = ECONNREFUSED"},
+	} {
+		t.Run(strings.ReplaceAll(c.cause, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			n := slices.IndexFunc(causes, func(o cause) bool { return o.name == c.cause })
+			other := causes[n]
+			other.fault = c.fault
+			if script := other.script; c.fault == "syn-drop" {
+				other.script = func(p *play) { p.dial().Timeout(300e6); script(p) }
+			}
+			cl := &cell{cause: &other, at: atRouter}
+			var kept []record
+			cl.compare(t, &kept)
+			if !strings.Contains(strings.Join(cl.differences, "\n"), c.sees) {
+				t.Errorf("seen was %q, want %q", cl.differences, c.sees)
+			}
+		})
+	}
+}
+
+// TestExpectations holds that a genuine lane which is not what was measured does
+// not pass.
+func TestExpectations(t *testing.T) {
+	lines := []line{
+		{Way: "C>S", Flags: "P.", Seq: 1, Ack: 1, Len: 5, Window: 64, Stamps: "TS", TTL: 64, ID: "+1", DF: true},
+		{Way: "S>C", Flags: "R", Seq: 1, TTL: 63, ID: "0", DF: true},
+	}
+	for _, c := range []struct {
+		pattern []string
+		holds   bool
+	}{
+		{[]string{"C>S [P.] seq=1 ack=1 len=5 TS", "S>C [R] seq=1 win=0 !TS id=0 DF"}, true},
+		{[]string{"S>C [R] seq=1", "C>S [P.]"}, false}, // the order
+		{[]string{"S>C [R.] seq=1"}, false},
+		{[]string{"S>C [R] seq=2"}, false},
+		{[]string{"S>C [R] TS"}, false},
+		{[]string{"C>S [P.] !TS"}, false},
+		{[]string{"S>C [R] id=+1"}, false},
+	} {
+		if got := holds(lines, c.pattern, false) == ""; got != c.holds {
+			t.Errorf("%q: %v, want %v", c.pattern, got, c.holds)
+		}
+	}
+	for n := range causes {
+		if c := &causes[n]; c.none == "" && (len(c.shows) == 0 || c.genuine == "") {
+			t.Errorf("%s: nothing holds its genuine lane to anything", c.name)
+		}
+		if _, err := faults.Find(strings.SplitN(causes[n].fault, ":", 2)[0]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestEveryResetCause holds that each reset cause of the catalogue is here.
+func TestEveryResetCause(t *testing.T) {
+	for _, k := range faults.Catalog {
+		if k.Group == "reset" && !slices.ContainsFunc(causes, func(c cause) bool {
+			return strings.SplitN(c.fault, ":", 2)[0] == k.Name
+		}) {
+			t.Errorf("%s is compared with nothing", k.Name)
+		}
+	}
+}
