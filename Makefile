@@ -8,7 +8,7 @@ FUZZFOR ?= 20s
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/cli.stamp=$(VERSION)
 
-.PHONY: dist package check-package image build demo deps test fidelity lint fuzz bench docs cover clean
+.PHONY: dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -62,6 +62,9 @@ package: dist ## the deb and the rpm, in dist/
 
 check-package: ## install the deb in an empty root, run it there, remove it
 	packaging/check.sh
+
+check-image: ## build the image in a store of its own and run it
+	packaging/check-image.sh
 
 image: dist ## the container image, by docker or podman
 	$$(command -v docker || command -v podman) build -f packaging/Containerfile -t faultctl:$(VERSION) .
