@@ -12,7 +12,7 @@ import (
 // those around each thing that a fault did.
 const (
 	keptEvents     = 2000
-	keptPackets    = 3000
+	keptPackets    = 1500
 	keptOfFlow     = 60  // packets of one connection
 	keptAround     = 6   // untouched packets before and after one that was touched
 	watchedForKept = 512 // connections whose packets are kept

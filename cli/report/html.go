@@ -71,3 +71,8 @@ func viewCase(i int, c *Case) caseView {
 func since(start, at time.Time) string {
 	return fmt.Sprintf("%+.3f s", at.Sub(start).Seconds())
 }
+
+// exactly is since for what comes one after the other in no time, as packets do.
+func exactly(start, at time.Time) string {
+	return fmt.Sprintf("%+.6f s", at.Sub(start).Seconds())
+}

@@ -61,7 +61,7 @@ func lanes(c *Case) (all []lane, cut int) {
 	}
 	for _, p := range c.Packets {
 		l := at(p.Client, p.Server)
-		l.Packets = append(l.Packets, packetLine{p, since(c.Start, p.At), p.From == "client"})
+		l.Packets = append(l.Packets, packetLine{p, exactly(c.Start, p.At), p.From == "client"})
 	}
 	slices.SortStableFunc(all, func(a, b lane) int { return cmp.Compare(order(a), order(b)) })
 	if len(all) > maxLanes {
