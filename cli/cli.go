@@ -51,6 +51,9 @@ type host struct {
 	local        func() []netip.Addr // addresses of this network namespace
 	cgroup       func(name string) (*injector.Cgroup, error)
 
+	// translations asks where NAT leads connections, see injector.Translations.
+	translations func(netns *os.File, m injector.Matcher) ([]injector.Translation, error)
+
 	container      func(ctx context.Context, name string) (*containers.Container, error)
 	containerNames func() []string // of those that run
 	// watchContainer calls happened when the engine tells of a container of that
@@ -151,6 +154,7 @@ func thisHost() *host {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
 		local: localAddrs, cgroup: injector.FindCgroup,
+		translations:   injector.Translations,
 		container:      new(containers.Engines).Find,
 		containerNames: func() []string { return new(containers.Engines).Names(context.Background()) },
 		watchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {

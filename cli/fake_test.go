@@ -138,6 +138,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 		},
+		translations: func(*os.File, injector.Matcher) ([]injector.Translation, error) { return nil, nil },
 		container: func(_ context.Context, name string) (*containers.Container, error) {
 			return nil, &containers.NotFound{Name: name, Names: []string{"web", "db"}}
 		},

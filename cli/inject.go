@@ -65,6 +65,8 @@ type plan struct {
 	command []string // what run and verify start in a cage; nil: nothing
 	extra   []string // flags of the line that repeats it that nobody typed
 	note    string   // what a person must know about where that is
+
+	nat []injector.Translation // afterwards: where NAT led the connections that it was after
 }
 
 // inject runs faults in the foreground. first is the FAULT whose settings are

@@ -260,6 +260,9 @@ func (st *staging) during(ctx context.Context) error {
 	if stopped := st.stopAll(); err == nil {
 		err = stopped
 	}
+	for _, a := range st.acts {
+		st.h.askNAT(a.plan, a.sum)
+	}
 	probes.Wait()
 	if cause != nil {
 		return cause

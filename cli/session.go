@@ -116,6 +116,7 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 		return outcome{record: rec}, err // nothing has happened: there is nothing to sum up
 	}
 	o := outcome{stats: run.Stats(), took: ready.since(h.now()), record: rec}
+	h.askNAT(p, o.stats)
 	p.evidence.ended(o.stats)
 	tell.ended(o.stats, o.took)
 	if err == nil {

@@ -206,6 +206,8 @@ func whyNot(p *plan, r injector.RuleStats, fault string) string {
 		return "no TCP packet crossed this network namespace."
 	case r.Flows == 0 && p.command != nil:
 		return "there was not one of the " + strings.Replace(p.scope(), "every TCP connection", "TCP connections", 1) + "."
+	case r.Flows == 0 && len(p.nat) > 0:
+		return "no packet belonged to " + p.scope() + ": " + aboutNAT(p.nat)
 	case r.Flows == 0:
 		return "no packet belonged to " + p.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
 			"port it is the container's own), and does the traffic pass this network namespace? --dry-run shows what matches now."

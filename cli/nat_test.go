@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/faultctl/faultctl/injector"
+)
+
+// A port that is published under another is named when nothing matched.
+func TestNAT(t *testing.T) {
+	at := netip.MustParseAddrPort
+	const says = "never fired: no packet belonged to connections to :8080: conntrack knows them, but behind NAT: those to 10.0.0.1:8080 go on to 172.17.0.2:80, " +
+		"which is what packets carry where they are judged. Use --to 172.17.0.2:80."
+	for _, tc := range []struct {
+		line  string
+		fires uint64
+		asked bool
+		says  string
+	}{
+		{"inject reset --to :8080 --duration 1m", 0, true, says},
+		{"scenario run day.yaml", 0, true, says},
+		{"inject reset --to :8080 --duration 1m", 1, false, ""},
+		{"inject reset --from 10.0.0.7 --duration 1m", 0, false, "never fired: no packet belonged to connections from 10.0.0.7. Is that the port"},
+	} {
+		inTheatre(t, func(t *testing.T, th *theatre) {
+			asked := false
+			th.fires = tc.fires
+			th.translations = func(_ *os.File, m injector.Matcher) ([]injector.Translation, error) {
+				asked = len(m.To) == 1 && m.To[0].LowPort == 8080
+				return []injector.Translation{{From: at("10.0.0.1:8080"), To: at("172.17.0.2:80")}}, nil
+			}
+			th.file(t, "faults: [{fault: reset, duration: 1m, target: {to: ':8080'}}]\n")
+			th.faultctl(tc.line)
+			said := strings.Join(strings.Fields(th.out.String()), " ")
+			if asked != tc.asked || !strings.Contains(said, tc.says) {
+				t.Errorf("%s, %d fired: asked %v, says\n%s", tc.line, tc.fires, asked, &th.out)
+			}
+		})
+	}
+	var many []injector.Translation
+	for range 5 {
+		many = append(many, injector.Translation{From: at("10.0.0.1:8080"), To: at("172.17.0.2:80")})
+	}
+	if text := aboutNAT(many); !strings.Contains(text, "and 2 more, which") {
+		t.Error(text)
+	}
+}

@@ -1,0 +1,67 @@
+package injector
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A Translation is a destination that the kernel rewrites (DNAT): connections
+// to From go on to To, which is what their packets carry in the hooks where
+// they are judged.
+type Translation struct{ From, To netip.AddrPort }
+
+// Translations lists the destinations that m names and that connections of the
+// namespace, nil being the caller's own, are led away from, to where m does not
+// match. It asks conntrack for the connections that it knows at this moment,
+// those that have ended for a minute or two included.
+func Translations(ns *os.File, m Matcher) ([]Translation, error) {
+	at := netns.None()
+	if ns != nil {
+		at = netns.NsHandle(ns.Fd())
+	}
+	h, err := netlink.NewHandleAt(at, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("ask conntrack: %w", explain(err))
+	}
+	defer h.Close()
+	var found []Translation
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		flows, err := h.ConntrackTableList(netlink.ConntrackTable, family)
+		if err != nil {
+			return nil, fmt.Errorf("ask conntrack: %w", explain(err))
+		}
+		for _, f := range flows {
+			if t, ok := translated(f, &m); ok && !slices.Contains(found, t) {
+				found = append(found, t)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b Translation) int {
+		return strings.Compare(a.From.String()+a.To.String(), b.From.String()+b.To.String())
+	})
+	return found, nil
+}
+
+// translated reports whether a connection is led to where m does not match.
+func translated(f *netlink.ConntrackFlow, m *Matcher) (Translation, bool) {
+	client, ok1 := addrPort(f.Forward.SrcIP, f.Forward.SrcPort)
+	asked, ok2 := addrPort(f.Forward.DstIP, f.Forward.DstPort)
+	serves, ok3 := addrPort(f.Reverse.SrcIP, f.Reverse.SrcPort)
+	if f.Forward.Protocol != unix.IPPROTO_TCP || !ok1 || !ok2 || !ok3 || asked == serves {
+		return Translation{}, false
+	}
+	return Translation{asked, serves}, m.Matches(client, asked) && !m.Matches(client, serves)
+}
+
+func addrPort(ip net.IP, port uint16) (netip.AddrPort, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port), ok
+}
