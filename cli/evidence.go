@@ -24,7 +24,7 @@ import (
 // for each thing that it tried, and closes it.
 type evidence struct {
 	host   *host
-	path   string // of the report; empty: none is wanted
+	paths  []string // of the report in its several forms; none: none is wanted
 	report report.Report
 	pcap   *pcap.File
 	unseen uint64 // packets that came too fast for the capture
@@ -35,13 +35,13 @@ type evidence struct {
 // evidence reads --report and --pcap and refuses what could not be written. The
 // capture's file is made now, the report's at the end.
 func (h *host) evidence(c *cli.Context) (*evidence, error) {
-	e := &evidence{host: h, path: c.String("report")}
+	e := &evidence{host: h, paths: c.StringSlice("report")}
 	e.report = report.Report{
 		Command: "faultctl " + c.Command.Name, Tool: "faultctl " + version(), Kernel: h.kernel(), Start: h.now(),
 	}
-	if e.path != "" {
-		if err := report.Check(e.path); err != nil {
-			return nil, usageError("--report %s: %w", e.path, errnoFree(err))
+	for _, path := range e.paths {
+		if err := report.Check(path); err != nil {
+			return nil, usageError("--report %s: %w", path, errnoFree(err))
 		}
 	}
 	if path := c.String("pcap"); path != "" {
@@ -94,7 +94,7 @@ func (e *evidence) see(cfg *injector.Config, rec *record) {
 	if e.pcap != nil {
 		see = append(see, e.pcap.Write)
 	}
-	if e.path != "" {
+	if len(e.paths) > 0 {
 		see = append(see, rec.packet)
 	}
 	if len(see) > 0 {
@@ -166,8 +166,8 @@ func (e *evidence) close(err error) error {
 			fmt.Fprintf(e.host.stderr, "faultctl: the capture lacks %s that came too fast\n", plural(e.unseen, "packet"))
 		}
 	}
-	if e.path != "" {
-		lost = append(lost, e.write(err))
+	if len(e.paths) > 0 {
+		lost = append(lost, e.write(err)...)
 	}
 	for _, l := range lost {
 		switch {
@@ -181,8 +181,8 @@ func (e *evidence) close(err error) error {
 	return err
 }
 
-// write writes the report of a command that ended with err.
-func (e *evidence) write(err error) error {
+// write writes the report of a command that ended with err, in each form.
+func (e *evidence) write(err error) (failed []error) {
 	r := &e.report
 	r.Took = e.host.now().Sub(r.Start)
 	if err != nil {
@@ -191,7 +191,10 @@ func (e *evidence) write(err error) error {
 	if len(r.Cases) == 0 && err != nil {
 		r.Cases = []report.Case{{Name: r.Command, Verdict: report.Broken, Reason: err.Error(), Start: r.Start, Took: r.Took}}
 	}
-	return report.Write(e.path, r)
+	for _, path := range e.paths {
+		failed = append(failed, report.Write(path, r))
+	}
+	return failed
 }
 
 // struck is the case of a run in the foreground.

@@ -87,6 +87,20 @@ func TestReportSaysSo(t *testing.T) {
 	}
 }
 
+// TestReportForms holds that one run leaves a report in several forms.
+func TestReportForms(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	oneFired(w, "reset")
+	if code := w.faultctl("inject reset --to :80 --duration 1s --report " + dir + "/a.xml --report " + dir + "/b.html --report=" + dir + "/c.md"); code != exitOK {
+		t.Fatalf("exit %d: %s", code, &w.err)
+	}
+	for _, name := range []string{"a.xml", "b.html", "c.md"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Contains(b, []byte("reset")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestEvidenceRefused holds that what cannot be written is refused before
 // anything is touched.
 func TestEvidenceRefused(t *testing.T) {

@@ -66,7 +66,7 @@ func runFlags() []cli.Flag {
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 		outputFlag(runHeading),
 		text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
-		text(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json"),
+		list(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json; repeatable"),
 		text(runHeading, "metrics", "`ADDR` serve counters to Prometheus, such as 127.0.0.1:9187"),
 		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
 	}

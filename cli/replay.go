@@ -48,6 +48,10 @@ func (h *host) replay(c *cli.Context) error {
 	for _, f := range replayFlags() {
 		switch name := f.Names()[0]; {
 		case !c.IsSet(name):
+		case name == "report":
+			for _, path := range c.StringSlice(name) {
+				own = append(own, "--report", path)
+			}
 		case takesValue(f):
 			own = append(own, "--"+name, c.String(name))
 		default:

@@ -46,7 +46,7 @@ func (h *host) scenarioCommand() *cli.Command {
 					toggle(runHeading, "allow-idle", "a fault that never fired is no failure"),
 					outputFlag(runHeading),
 					text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
-					text(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json"),
+					list(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json; repeatable"),
 					text(runHeading, "metrics", "`ADDR` serve counters to Prometheus, such as 127.0.0.1:9187"),
 					text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
 				},

@@ -62,8 +62,12 @@ func TestEvidence(t *testing.T) {
 			p.wait("ready")
 			struck, _ = w.open()
 			says(t, "struck again", struck.Send("hello"), struck.Recv())("5", "ECONNRESET")
-			if got, want := w.scrape(), `faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 1`; !strings.Contains(got, want) {
+			got := w.scrape()
+			if want := `faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 1`; !strings.Contains(got, want) {
 				t.Errorf("no %s in\n%s", want, got)
+			}
+			if strings.Contains(got, "faultctl_verdict_latency_seconds_count 0\n") || !strings.Contains(got, "faultctl_verdict_latency_seconds_count ") {
+				t.Errorf("no verdict was timed:\n%s", got)
 			}
 			p.cmd.Process.Signal(syscall.SIGTERM)
 			if ev := p.wait("replayed"); ev["connections"] != 1.0 || ev["same"] != 1.0 {
