@@ -119,7 +119,7 @@ func TestKillAnyTime(t *testing.T) {
 	var took []time.Duration
 	for range kills {
 		p := w.start("faultctl", everySegment...)
-		life := time.After(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
+		life := time.After(time.Duration(rng.Int64N(int64(600 * time.Millisecond))))
 	alive:
 		for {
 			select {
@@ -128,17 +128,26 @@ func TestKillAnyTime(t *testing.T) {
 			case <-p.events:
 			}
 		}
+		in := len(tables(t, w.node())) > 0 // else it dies on its way to the rules
+		killed := time.Now()
 		p.cmd.Process.Kill()
+		gone(t, w.node())
+		if in {
+			took = append(took, time.Since(killed))
+		}
 		p.end()
-		took = append(took, gone(t, w.node()))
+		gone(t, w.node())
 		talk.flows()
 	}
 	slices.Sort(took)
-	if median := took[kills/2]; median > 100*time.Millisecond {
+	if len(took) == 0 {
+		t.Fatalf("in none of %d lives were the rules in", kills)
+	}
+	if median := took[len(took)/2]; median > 100*time.Millisecond {
 		t.Errorf("the rules were gone after %v, want 100ms at most", median)
 	}
-	t.Logf("%d times killed: the rules gone after %v, %v at most; nothing left behind, no connection broke",
-		kills, took[kills/2].Round(time.Millisecond), took[kills-1].Round(time.Millisecond))
+	t.Logf("%d times killed, %d of them with its rules in: gone after %v, 99 of 100 within %v, %v at most; nothing left behind, no connection broke",
+		kills, len(took), took[len(took)/2].Round(100*time.Microsecond), took[len(took)*99/100].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 }
 
 // TestSIGSTOP holds that a faultctl which is stopped opens the way: within 4 s
