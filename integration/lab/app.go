@@ -219,6 +219,7 @@ type Info struct {
 	Lost         uint32
 	Cwnd         uint32
 	TotalRetrans uint32
+	Duplicates   uint32 // of what it sent, by the peer's word (D-SACK, RFC 2883): a copy was needless
 	Notsent      uint32
 	Received     uint64 // bytes of the stream
 	SegsIn       uint32
@@ -232,7 +233,7 @@ func (a *App) Info() (Info, error) {
 	}
 	return Info{
 		State: b.State, Retransmits: b.Retransmits, Probes: b.Probes, Backoff: b.Backoff,
-		Unacked: b.Unacked, Lost: b.Lost, Cwnd: b.Snd_cwnd, TotalRetrans: b.Total_retrans, Notsent: b.Notsent_bytes,
+		Unacked: b.Unacked, Lost: b.Lost, Cwnd: b.Snd_cwnd, TotalRetrans: b.Total_retrans, Duplicates: b.Dsack_dups, Notsent: b.Notsent_bytes,
 		Received: b.Bytes_received, SegsIn: b.Segs_in,
 	}, nil
 }

@@ -244,16 +244,17 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 		}
 	}
 	// Until the kernel has seen the carrier the wire swallows what is sent.
-	for _, end := range []struct {
-		at   *Node
-		link string
-	}{{n, name}, {to, "eth0"}} {
+	ends := [2]wireEnd{{n, name, addrs(v4, v6, to.V6.IsValid())}, {to, "eth0", addrs(to.V4.String(), to.V6.String(), to.V6.IsValid())}}
+	for _, end := range ends {
 		if !Eventually(func() bool {
-			link, err := end.at.net.LinkByName(end.link)
+			link, err := end.node.net.LinkByName(end.link)
 			return err == nil && link.Attrs().OperState == netlink.OperUp
 		}) {
-			return fmt.Errorf("%s of %s does not come up", end.link, end.at.Name)
+			return fmt.Errorf("%s of %s does not come up", end.link, end.node.Name)
 		}
+	}
+	if err := acquaint(ends[0], ends[1]); err != nil {
+		return err
 	}
 	for _, gw := range []string{v4, v6} {
 		if gw == v6 && !to.V6.IsValid() {
