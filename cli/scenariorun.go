@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli/scenario"
-	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
 )
 
@@ -41,20 +40,6 @@ type staging struct {
 
 	began time.Time // the whole of it
 	start time.Time // the timeline
-}
-
-// act is an entry of the scenario's faults and what it has done so far.
-type act struct {
-	entry *scenario.Fault
-	plan  *plan
-	sum   injector.Snapshot // of the sessions that are over
-	ready time.Duration     // how long it was at work
-
-	run     session // while one is
-	stop    context.CancelFunc
-	ended   chan error
-	live    time.Time // since when it is at work
-	skipped int       // pulses left out because max-connections were struck before
 }
 
 // asked is a probe and what it has shown so far.
@@ -270,35 +255,6 @@ func (st *staging) during(ctx context.Context) error {
 	return err
 }
 
-// timeline does what the timeline says, when it says so.
-func (st *staging) timeline(ctx context.Context, cancel context.CancelCauseFunc) error {
-	for _, step := range st.s.Timeline() {
-		if err := st.sleep(ctx, step.At); err != nil {
-			return err
-		}
-		a := st.acts[step.Fault]
-		var err error
-		switch step.Do {
-		case scenario.Start:
-			err = st.begin(ctx, step, cancel)
-		case scenario.Stop:
-			if a.run != nil {
-				st.tell.step(step, a, "")
-			}
-			err = st.end(step.Fault)
-		case scenario.Share:
-			if a.run != nil {
-				st.tell.step(step, a, "")
-				err = a.run.SetShare(0, step.Percent/100)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", a.entry.Name, err)
-		}
-	}
-	return nil
-}
-
 // sleep waits for a moment of the timeline.
 func (st *staging) sleep(ctx context.Context, until time.Duration) error {
 	if ctx.Err() != nil {
@@ -314,95 +270,6 @@ func (st *staging) sleep(ctx context.Context, until time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// begin puts a fault to work and returns when it is.
-func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context.CancelCauseFunc) error {
-	a := st.acts[step.Fault]
-	cfg := a.plan.cfg
-	cfg.Rules = slices.Clone(cfg.Rules)
-	pick := &cfg.Rules[0].Pick
-	if step.Percent >= 0 {
-		pick.Share = notNought(step.Percent / 100)
-	}
-	if struck := a.struck(); pick.Max > 0 {
-		if struck >= pick.Max {
-			a.skipped++
-			st.tell.step(step, a, fmt.Sprintf("left out: max-connections %d are struck already", pick.Max))
-			return nil
-		}
-		pick.Max -= struck
-	}
-	cfg.Seed += uint64(step.Pulse)
-	ready := make(chan struct{})
-	var once sync.Once
-	cfg.OnEvent = func(ev injector.Event) {
-		ev.Rule = step.Fault
-		if ev.Kind == injector.Ready {
-			once.Do(func() { close(ready) })
-		}
-		st.leave.event(step.Fault, ev)
-		st.tell.event(ev)
-	}
-	st.leave.attend(step.Fault, &cfg)
-	p := *a.plan
-	p.cfg = cfg
-	run, err := st.h.session(&p, st.tell.target)
-	if err != nil {
-		return err
-	}
-	st.leave.begun(step.Fault, run)
-	st.tell.step(step, a, "")
-	runs, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		err := run.Run(runs)
-		if err != nil {
-			cancel(fmt.Errorf("%s: %w", a.entry.Name, err))
-		}
-		ended <- err
-	}()
-	a.run, a.stop, a.ended = run, stop, ended
-	select {
-	case <-ready:
-		a.live = st.h.now()
-	case <-ctx.Done(): // what ended it is said by whoever asked for it
-	}
-	return nil
-}
-
-// struck is how many connections were chosen so far.
-func (a *act) struck() uint64 {
-	return chosenIn(a.sum)
-}
-
-// end takes a fault out and returns when everything of it is as before.
-func (st *staging) end(fault int) error {
-	a := st.acts[fault]
-	if a.run == nil {
-		return nil
-	}
-	a.stop()
-	err := <-a.ended
-	stats := a.run.Stats()
-	a.sum = added(a.sum, stats)
-	st.leave.over(fault, stats)
-	if !a.live.IsZero() {
-		a.ready += st.h.now().Sub(a.live)
-	}
-	a.run, a.live = nil, time.Time{}
-	return err
-}
-
-// stopAll takes out every fault.
-func (st *staging) stopAll() error {
-	var errs []error
-	for i, a := range st.acts {
-		if err := st.end(i); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", a.entry.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // keepAsking asks a probe again and again until the timeline is over.
@@ -455,103 +322,6 @@ func (st *staging) after(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-}
-
-// verdict is the exit code, and why it is that.
-func (st *staging) verdict(ctx context.Context, err error) (code int, why []string) {
-	var sig signalled
-	var abort aborted
-	switch {
-	case errors.As(err, &sig):
-		return 128 + int(sig), []string{"ended by a signal: " + sig.Error()}
-	case errors.Is(err, errDeadline):
-		return exitFailure, []string{fmt.Sprintf("the deadline of %s came before the end", shortly(st.s.Deadline))}
-	case errors.Is(err, errUnsteady):
-		why = append(why, errUnsteady.Error())
-	case errors.As(err, &abort):
-		why = append(why, "aborted: "+abort.Error())
-	case err != nil:
-		return exitCode(err), []string{err.Error()}
-	}
-	for _, a := range st.asked {
-		why = append(why, a.failures()...)
-	}
-	if len(why) > 0 {
-		return exitProbe, why
-	}
-	if !st.idle {
-		why = st.unfired()
-	}
-	if len(why) > 0 {
-		return exitNotFired, why
-	}
-	return exitOK, nil
-}
-
-// failures says what a probe has shown that must not be.
-func (a *asked) failures() (why []string) {
-	if a.before != nil {
-		why = append(why, fmt.Sprintf("%s failed before: %v", a.probe.Name, a.before))
-	}
-	if !a.watch.Held() {
-		why = append(why, fmt.Sprintf("%s failed %d of %d times during the timeline, and %v is tolerated", a.probe.Name, a.watch.Failed, a.watch.Tried, a.probe.Tolerance))
-	}
-	if a.after != nil {
-		why = append(why, fmt.Sprintf("%s has not recovered within %s: %v", a.probe.Name, shortly(*a.probe.Recovery), a.after))
-	}
-	return why
-}
-
-// unfired lists the faults that acted on fewer connections than they must.
-func (st *staging) unfired() (why []string) {
-	for _, a := range st.acts {
-		why = append(why, a.unfired()...)
-	}
-	return why
-}
-
-// unfired lists the faults of an entry that did.
-func (a *act) unfired() (why []string) {
-	must := a.entry.MustFire.N
-	if must == 0 {
-		return nil
-	}
-	if len(a.sum.Rules) == 0 {
-		return []string{a.entry.Name + " never was at work"}
-	}
-	for _, f := range a.sum.Rules[0].Faults {
-		switch {
-		case f.Fired == 0:
-			why = append(why, fmt.Sprintf("%s never fired: %s", f.Name, whyNot(a.plan, a.sum.Rules[0], f.Name)))
-		case f.Fired < must:
-			why = append(why, fmt.Sprintf("%s fired on %s, and must on %d", f.Name, plural(f.Fired, "connection"), must))
-		}
-	}
-	return why
-}
-
-// added sums up the counters of runs of the same rules.
-func added(a, b injector.Snapshot) injector.Snapshot {
-	if a.Rules == nil {
-		return b
-	}
-	s := injector.Snapshot{
-		Diverted: a.Diverted + b.Diverted, Overruns: a.Overruns + b.Overruns, Lost: a.Lost + b.Lost, Unseen: a.Unseen + b.Unseen,
-		Foreign: a.Foreign + b.Foreign, SetFull: a.SetFull + b.SetFull, Latency: a.Latency.Plus(b.Latency),
-	}
-	for i, r := range a.Rules {
-		o := b.Rules[i]
-		sum := injector.RuleStats{Flows: r.Flows + o.Flows, Chosen: r.Chosen + o.Chosen}
-		for j, f := range r.Faults {
-			g := o.Faults[j]
-			sum.Faults = append(sum.Faults, injector.FaultStats{
-				Name: f.Name, Fired: f.Fired + g.Fired, Acted: f.Acted + g.Acted,
-				Diverted: f.Diverted + g.Diverted, Dropped: f.Dropped + g.Dropped, Forged: f.Forged + g.Forged,
-			})
-		}
-		s.Rules = append(s.Rules, sum)
-	}
-	return s
 }
 
 // rehearse shows what the scenario would do.

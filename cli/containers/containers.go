@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -136,7 +137,7 @@ func (e *Engines) Find(ctx context.Context, name string) (*Container, error) {
 			names = append(names, others...)
 		default:
 			failed.Denied = failed.Denied || errors.Is(err, fs.ErrPermission)
-			failed.Tried = append(failed.Tried, fmt.Sprintf("%s (%v)", address, why(address, err)))
+			failed.Tried = append(failed.Tried, fmt.Sprintf("%s (%v)", address, why(err)))
 		}
 	}
 	switch {
@@ -203,9 +204,11 @@ func (e *Engines) Names(ctx context.Context) (names []string) {
 
 func dial(address string) (*client.Client, error) {
 	if path, ok := strings.CutPrefix(address, "unix://"); ok {
-		if _, err := os.Stat(path); err != nil {
-			return nil, err // clearer than what the client says
+		conn, err := net.DialTimeout("unix", path, patience)
+		if err != nil {
+			return nil, err // the client would say less
 		}
+		conn.Close()
 	}
 	opts := []client.Opt{client.WithHost(address)}
 	if u, err := url.Parse(address); err == nil && u.Scheme == "tcp" {
@@ -247,7 +250,7 @@ func describe(raw []byte) (*Container, error) {
 }
 
 // why says in a word or two what is wrong with a socket.
-func why(address string, err error) error {
+func why(err error) error {
 	var p *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
