@@ -98,6 +98,7 @@ func (e *evidence) see(cfg *injector.Config, rec *record) {
 		see = append(see, rec.packet)
 	}
 	if len(see) > 0 {
+		cfg.HeadersOnly = e.pcap == nil // a report says how long a payload is, not what
 		cfg.OnPacket = func(pkt injector.Packet) {
 			for _, f := range see {
 				f(pkt)

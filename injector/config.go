@@ -55,6 +55,10 @@ type Config struct {
 	// nobody wants to see them, and costs nothing.
 	OnPacket func(Packet)
 
+	// HeadersOnly says that OnPacket does without payloads, which then need not
+	// be copied for its sake.
+	HeadersOnly bool
+
 	// Logger gets what an operator may want to know. Nil means nothing.
 	Logger *slog.Logger
 }

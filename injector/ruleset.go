@@ -161,9 +161,9 @@ func diversion(fs []NamedModel) faults.Diversion {
 }
 
 // copies is how packets must be handed over for the faults of all rules: their
-// queue is one. Who asked to see packets sees them whole.
+// queue is one. Who asked to see packets sees them whole, unless headers will do.
 func copies(cfg *Config) copying {
-	how := copying{super: true, whole: cfg.OnPacket != nil}
+	how := copying{super: true, whole: cfg.OnPacket != nil && !cfg.HeadersOnly}
 	for i := range cfg.Rules {
 		for _, f := range cfg.Rules[i].Faults {
 			d := f.Model.Diverts()

@@ -191,3 +191,28 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoSeesWholePackets holds that payloads are copied for those who want
+// them, and that a packet without its payload is still described with its length.
+func TestWhoSeesWholePackets(t *testing.T) {
+	cfg := Config{Rules: []Rule{ruleOf(model(t, "syn-drop"))}}
+	if copies(&cfg).whole {
+		t.Fatal("syn-drop wants whole packets: this shows nothing")
+	}
+	cfg.OnPacket = func(Packet) {}
+	if !copies(&cfg).whole {
+		t.Error("who sees packets does not see them whole")
+	}
+	cfg.HeadersOnly = true
+	if copies(&cfg).whole {
+		t.Error("payloads are copied for one who does without")
+	}
+	whole := segment(faults.Original, packet.ACK, 1, 1, "hello")
+	b, look := tapBench(t, ruleOf(model(t, "reset", "at", "bytes=1000")))
+	b.handle(&packetIn{id: 1, hook: forward, bytes: whole[:len(whole)-5]})
+	all := look()
+	var d Describer
+	if len(all) != 1 || all[0].Length != len(whole) || !strings.HasSuffix(d.Describe(&all[0].Packet), "length 5") {
+		t.Errorf("seen %+v", all)
+	}
+}
