@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -251,5 +252,23 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	if got := tableNames(t, ns); len(got) != 0 {
 		t.Errorf("tables left: %v", got)
+	}
+}
+
+// TestManyFiles holds that a program with very many open files is told so, where
+// the library below would panic.
+func TestManyFiles(t *testing.T) {
+	if err := roomBelow(fdSetSize); err != nil {
+		t.Error(err)
+	}
+	for range 20 {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+	}
+	if err := roomBelow(20); err == nil || !strings.Contains(err.Error(), "more than 20 files open") {
+		t.Errorf("more than 20 files are open: %v", err)
 	}
 }

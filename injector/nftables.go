@@ -13,6 +13,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // applier puts a ruleset into the kernel and keeps it there. Its netlink
@@ -51,6 +52,25 @@ func openNftables(netns *os.File) (*applier, error) {
 	}
 	a.conn = conn
 	return a, nil
+}
+
+// fdSetSize is how many descriptors select(2) takes (FD_SETSIZE).
+const fdSetSize = 1024
+
+// roomBelow reports an error if the next descriptor of this process is limit or
+// more: google/nftables waits for its socket with select(2) and would panic. It
+// concerns programs that use this package and have a thousand files open; they
+// should open the injector first.
+func roomBelow(limit int) error {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /dev/null: %w", err)
+	}
+	unix.Close(fd)
+	if fd >= limit {
+		return fmt.Errorf("this process has more than %d files open, and one of the first %d must be free", limit, limit)
+	}
+	return nil
 }
 
 // apply installs rs in one batch: either all of it is there afterwards, or

@@ -66,7 +66,7 @@ func (a *App) Accept() (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept: %s", Errno(err))
 	}
-	return &App{node: a.node, name: "server", fd: fd}, nil
+	return &App{node: a.node, name: "server", fd: upwards(fd)}, nil
 }
 
 // Client makes a program with a socket for that family, not yet connected.
@@ -85,6 +85,7 @@ func (n *Node) socket(name string, family netip.Addr) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
+	a.fd = upwards(a.fd)
 	tv := unix.NsecToTimeval(int64(patience))
 	return a, errors.Join(
 		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
@@ -248,6 +249,18 @@ func (a *App) StartAt(seq uint32) error {
 		a.SetInt(unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ, int(int32(seq))),
 		a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 0),
 	)
+}
+
+// upwards moves a descriptor out of the first thousand, which the netlink
+// libraries need for themselves: they wait with select(2). Where the limit of
+// open files forbids it stays where it is.
+func upwards(fd int) int {
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 1024)
+	if err != nil {
+		return fd
+	}
+	unix.Close(fd)
+	return high
 }
 
 // Errno names an error as errno.h does: ECONNRESET.
