@@ -277,7 +277,7 @@ func (h *host) try(ctx context.Context, s *survey, t trial, m *matrix, nth int) 
 	for n := 0; n < s.repeat && c.Verdict != report.Failed && ctx.Err() == nil; n++ {
 		p := s.of(t, false)
 		end, out, o, err := h.under(ctx, s, p, m.teller(p, t.name, nth))
-		if err == nil && end.status == 0 && idle(o.stats) && !s.picked && ctx.Err() == nil {
+		if err == nil && end.status == 0 && idle(o.stats) && !s.picked && o.spared() && ctx.Err() == nil {
 			p = s.of(t, true) // it may be the other half of the connections that meets the moment
 			end, out, o, err = h.under(ctx, s, p, m.teller(p, t.name, nth))
 		}
@@ -312,6 +312,16 @@ func (h *host) try(ctx context.Context, s *survey, t trial, m *matrix, nth int) 
 	s.ev.add(c, last)
 	m.result(c, shown, alone)
 	return c, nil
+}
+
+// spared reports whether there were connections that were not chosen.
+func (o outcome) spared() bool {
+	for _, r := range o.stats.Rules {
+		if r.Flows > r.Chosen {
+			return true
+		}
+	}
+	return false
 }
 
 // neverFired says why faults never fired, and how to make them.

@@ -135,6 +135,7 @@ func TestVerifyPick(t *testing.T) {
 			got = append(got, cfg.Rules[0].Pick)
 			return start(cfg)
 		}
+		w.session.stats = injector.Snapshot{Rules: []injector.RuleStats{{Flows: 2, Chosen: 1, Faults: []injector.FaultStats{{Name: "reset"}}}}}
 		w.runs(t, "verify --faults reset "+flags, "true")
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: picks %+v, want %+v", flags, got, want)
