@@ -27,7 +27,8 @@ type evidence struct {
 	paths  []string // of the report in its several forms; none: none is wanted
 	report report.Report
 	pcap   *pcap.File
-	unseen uint64 // packets that came too fast for the capture
+
+	unseen, overruns, lost uint64 // of all runs
 
 	metrics *metrics.Server
 }
@@ -150,7 +151,26 @@ func (e *evidence) named(line string, seed uint64) {
 func (e *evidence) ended(s injector.Snapshot) {
 	if e != nil {
 		e.unseen += s.Unseen
+		e.overruns += s.Overruns
+		e.lost += s.Lost
 	}
+}
+
+// flaws says what the evidence lacks.
+func (e *evidence) flaws() (all []string) {
+	for _, f := range []struct {
+		n          uint64
+		noun, what string
+	}{
+		{e.overruns, "packet", "went by unjudged: the queue was full."},
+		{e.lost, "event", "came too fast to be told; the counts include them."},
+		{e.unseen, "packet", "came too fast to be shown."},
+	} {
+		if f.n > 0 {
+			all = append(all, plural(f.n, f.noun)+" "+f.what)
+		}
+	}
+	return all
 }
 
 // close writes the report and ends the capture, whatever became of the command:
@@ -185,7 +205,7 @@ func (e *evidence) close(err error) error {
 // write writes the report of a command that ended with err, in each form.
 func (e *evidence) write(err error) (failed []error) {
 	r := &e.report
-	r.Took = e.host.now().Sub(r.Start)
+	r.Took, r.Flaws = e.host.now().Sub(r.Start), e.flaws()
 	if err != nil {
 		r.Code = exitCode(err)
 	}

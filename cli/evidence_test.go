@@ -35,6 +35,7 @@ func readReport(t *testing.T, path string) (r report.Report) {
 func TestReportOfARun(t *testing.T) {
 	w := newWorld(t)
 	oneFired(w, "idle-expire")
+	w.session.stats.Overruns = 2
 	path := filepath.Join(t.TempDir(), "r.json")
 	if code := w.faultctl("inject idle-expire --after 300s --to :5432 --duration 60s --report " + path); code != exitOK {
 		t.Fatalf("exit %d: %s", code, &w.err)
@@ -42,6 +43,9 @@ func TestReportOfARun(t *testing.T) {
 	r := readReport(t, path)
 	if len(r.Cases) != 1 || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl inject idle-expire") || strings.Contains(r.Command, path) {
 		t.Fatalf("%+v", r)
+	}
+	if len(r.Flaws) != 1 || !strings.HasPrefix(r.Flaws[0], "2 packets went by unjudged") {
+		t.Errorf("flaws: %q", r.Flaws)
 	}
 	c := r.Cases[0]
 	if c.Name != "idle-expire:after=300s" || c.Fault != "idle-expire" || c.Verdict != report.Done || len(c.Faults) != 1 || c.Faults[0].Fired != 1 {

@@ -18,11 +18,12 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	type plain Report
 	return json.Marshal(struct {
 		*plain
-		Took    float64 `json:"took_seconds"`
-		Passed  bool    `json:"passed"`
-		Summary string  `json:"summary"`
-		Cases   []Case  `json:"cases"`
-	}{(*plain)(r), r.Took.Seconds(), r.Passed(), r.Summary(), list(r.Cases)})
+		Took    float64  `json:"took_seconds"`
+		Passed  bool     `json:"passed"`
+		Summary string   `json:"summary"`
+		Cases   []Case   `json:"cases"`
+		Flaws   []string `json:"flaws"`
+	}{(*plain)(r), r.Took.Seconds(), r.Passed(), r.Summary(), list(r.Cases), list(r.Flaws)})
 }
 
 // MarshalJSON implements json.Marshaler.

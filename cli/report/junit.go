@@ -23,6 +23,7 @@ type (
 		Timestamp  string          `xml:"timestamp,attr"` // ISO 8601 without a zone, in UTC
 		Properties []junitProperty `xml:"properties>property"`
 		Cases      []junitCase     `xml:"testcase"`
+		Err        string          `xml:"system-err,omitempty"`
 	}
 	junitCounts struct {
 		Tests    int    `xml:"tests,attr"`
@@ -65,6 +66,7 @@ func JUnit(w io.Writer, r *Report) error {
 			{"seed", fmt.Sprint(r.Seed)}, {"exit code", fmt.Sprint(r.Code)},
 		},
 	}
+	suite.Err = strings.Join(r.Flaws, "\n")
 	for i := range r.Cases {
 		suite.Cases = append(suite.Cases, junitOf(&r.Cases[i]))
 	}

@@ -25,6 +25,9 @@ func Markdown(w io.Writer, r *Report) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Verdict.Sign(), cell(code(c.Name)), c.Verdict, chosen, fired,
 			rounded(c.Took), cell(escape(c.why())))
 	}
+	for _, f := range r.Flaws {
+		fmt.Fprintf(&b, "\n> %s\n", escape(f))
+	}
 	for i := range r.Cases {
 		markdownDetail(&b, &r.Cases[i])
 	}

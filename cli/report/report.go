@@ -15,6 +15,7 @@ type Report struct {
 	Took    time.Duration `json:"-"`       // until it had ended
 	Code    int           `json:"code"`    // its exit code
 	Cases   []Case        `json:"cases"`   // in the order in which they ran
+	Flaws   []string      `json:"flaws"`   // what this report lacks, in whole sentences: what came too fast to be judged or told
 }
 
 // Case is one thing that was tried: a command under one fault, a fault on its

@@ -28,6 +28,7 @@ func sample() *Report {
 	const client, server = "[fd00:1234:5678:9abc:def0:1234:5678:9abc]:43210", "[fd00::5]:5432"
 	return &Report{
 		Command: "faultctl verify --to :5432 --seed 42 -- go test -count=1 ./storage/... -run 'TestPool|TestCheckout'",
+		Flaws:   []string{"3 packets went by unjudged: the queue was full."},
 		Tool:    "faultctl v0.3.0", Kernel: "6.18.44", Seed: 42, Start: noon, Took: 95*time.Second + 20*time.Millisecond, Code: 3,
 		Cases: []Case{
 			{Name: "no fault", Verdict: Survived, Start: noon, Took: 900 * time.Millisecond, Exit: "exit 0", Output: "ok\n"},
@@ -81,7 +82,7 @@ func TestForms(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"idle-expire:after=2s,then=rst-next", "exit 1", "connection reset by peer", "keep it alive more often",
-			"half-open never fired: no packet belonged to", "no queue is free", "42", "6.18.44", "go test -count=1 ./storage/..."} {
+			"half-open never fired: no packet belonged to", "3 packets went by unjudged", "no queue is free", "42", "6.18.44", "go test -count=1 ./storage/..."} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("%s does not say %q", ext, want)
 			}
@@ -120,7 +121,7 @@ func TestJUnitStructure(t *testing.T) {
 	}
 	may := map[string]string{ // element -> where it may stand
 		"testsuites": "", "testsuite": "testsuites", "properties": "testsuite", "property": "properties", "testcase": "testsuite",
-		"failure": "testcase", "error": "testcase", "skipped": "testcase", "system-out": "testcase",
+		"failure": "testcase", "error": "testcase", "skipped": "testcase", "system-out": "testcase", "system-err": "testsuite",
 	}
 	must := map[string][]string{
 		"testsuite": {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}, "testcase": {"name", "classname", "time"},
