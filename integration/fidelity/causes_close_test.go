@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -192,6 +193,28 @@ var closeCauses = []cause{
 			"S>C [P.] seq=1 ack=9 len=4", "S>C [R.] seq=5 ack=9 len=0 TS id=+1 DF label=own",
 		},
 		says: []string{`recv() = pong`, `recv() = ECONNRESET`, `recv() = EOF`, `send("hello") = EPIPE`},
+	},
+	{
+		name: "unread-close, upload", fault: "unread-close", watch: faults.Client, lazy: true,
+		genuine: "the server reads nothing of an upload, answers early and calls close; the client goes on sending",
+		script: func(p *play) {
+			p.open()
+			for range 3 {
+				p.client.Send(strings.Repeat("x", 1000))
+				p.quiet()
+			}
+			p.server.Send("no!\n")
+			p.do()
+			p.await(isRST)
+			p.client.Send(strings.Repeat("x", 1000))
+			p.client.Recv()
+			p.client.Recv()
+		},
+		act: func(p *play) { p.server.Close() },
+		shows: []string{
+			"C>S [P.] seq=2001 ack=1 len=1000", "S>C [P.] seq=1 ack=3001 len=4", "S>C [R.] seq=5 ack=3001 len=0 TS id=+1 DF label=own",
+		},
+		says: []string{`send(1000 bytes) = ECONNRESET`, "recv() = no!\n", `recv() = EOF`},
 	},
 	{
 		name: "rst-close", fault: "rst-close", watch: faults.Client,

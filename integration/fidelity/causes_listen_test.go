@@ -5,6 +5,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/integration/lab"
+	"golang.org/x/sys/unix"
 )
 
 // listenCauses are connections that are never made.
@@ -29,6 +30,23 @@ var listenCauses = []cause{
 		says:  []string{`connect() = EINPROGRESS`},
 	},
 	{
+		name: "syn-drop, room again", fault: "syn-drop:attempts=1", watch: faults.Client,
+		genuine: "the listener's accept queue is full, and has room again half a second later",
+		prepare: func(p *play) { p.crowd(1) },
+		script: func(p *play) {
+			p.dial().Timeout(500 * time.Millisecond)
+			p.connect()
+			p.do()
+			p.client.Timeout(5 * time.Second)
+			p.connect()
+			p.accept()
+			p.exchange()
+		},
+		act:   func(p *play) { p.makeRoom() },
+		shows: []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)", "S>C [S.] seq=0 ack=1", "C>S [P.] seq=1 ack=1 len=4", "S>C [P.] seq=1 ack=5"},
+		says:  []string{`connect() = ok`, `send("ping") = 4`, `recv() = pong`},
+	},
+	{
 		name: "accept-overflow", fault: "accept-overflow", watch: faults.Client,
 		genuine: "the accept queue fills up between the SYN and the handshake's last ACK",
 		prepare: func(p *play) { p.crowdBehindSYN() },
@@ -43,6 +61,26 @@ var listenCauses = []cause{
 			"S>C [S.] seq=0 ack=1 (again)", "C>S [.] seq=6 ack=1",
 		},
 		says: []string{`connect() = ok`, `send("hello") = 5`, `recv() = EAGAIN`},
+	},
+	{
+		name: "accept-overflow, room again", fault: "accept-overflow:room-after=600ms", watch: faults.Client,
+		genuine: "the accept queue fills up in the middle of the handshake, and has room again after 600 ms: the data, sent again, completes it",
+		prepare: func(p *play) { p.crowdBehindSYN() },
+		script: func(p *play) {
+			p.connect()
+			p.client.Send("hello")
+			p.idle(600 * time.Millisecond)
+			p.do()
+			p.accept()
+			p.server.Recv()
+			p.quiet()
+			p.response()
+		},
+		act: func(p *play) { p.makeRoom() },
+		shows: []string{
+			"C>S [.] seq=1 ack=1", "C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)", "S>C [.] seq=1 ack=6", "S>C [P.] seq=1 ack=6 len=4",
+		},
+		says: []string{`recv() = pong`},
 	},
 	{
 		name: "accept-overflow, abort", fault: "accept-overflow:abort=true", watch: faults.Client,
@@ -82,6 +120,23 @@ var listenCauses = []cause{
 		script:  func(p *play) { p.connect() },
 		shows:   []string{"C>S [S] seq=0"},
 		says:    []string{`connect() = EHOSTUNREACH`},
+	},
+	{
+		name: "unreachable, established", fault: "unreachable:code=port,established=true", watch: faults.Client, device: true, late: true,
+		genuine: "a router's rule comes to say port unreachable while the connection is open: a soft error, told when TCP gives up",
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000))
+			p.start()
+			p.do()
+			p.client.Send("hello")
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		act:   func(p *play) { p.filter(match(toService(), p.unreachable(3, 4))) },
+		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "C>S [P.] seq=5 ack=5 len=5 (again)"},
+		says:  []string{`send("hello") = 5`, `recv() = ECONNREFUSED`, `send("world") = EPIPE`},
 	},
 	{
 		name: "unreachable, port", fault: "unreachable:code=port", watch: faults.Client, device: true,
@@ -129,6 +184,14 @@ func (p *play) fill() {
 		p.t.Errorf("take a place in the accept queue: %s", got)
 	}
 	p.waiting(1)
+}
+
+// makeRoom accepts the connection that filled the accept queue.
+func (p *play) makeRoom() {
+	p.t.Helper()
+	filler, err := p.ln.Accept()
+	p.must(err)
+	p.t.Cleanup(filler.Close)
 }
 
 // waiting waits until so many connections wait to be accepted.

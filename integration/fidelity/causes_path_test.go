@@ -125,6 +125,21 @@ var pathCauses = []cause{
 		says:  []string{`send("hello") = 5`, `recv() = EAGAIN`},
 	},
 	{
+		name: "mtu-hole", fault: "mtu-hole:above=1200", watch: faults.Both,
+		genuine: "a router loses packets of more than 1200 bytes and says nothing",
+		prepare: func(p *play) { p.filter(match(longerThan(1200), drop())) },
+		script: func(p *play) {
+			p.open()
+			p.exchange()
+			p.do()
+			p.client.Send(strings.Repeat("x", 1300))
+			p.client.Timeout(700 * time.Millisecond)
+			p.client.Recv()
+		},
+		shows: []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [P.] seq=5 ack=5 len=1300", "C>S [P.] seq=5 ack=5 len=1300 (again)"},
+		says:  []string{`send(1300 bytes) = 1300`, `recv() = EAGAIN`},
+	},
+	{
 		name: "stall", fault: "stall:at=bytes=2000", watch: faults.Client,
 		genuine: "the server stops reading; its receive buffer has a fixed size",
 		script: func(p *play) {

@@ -101,6 +101,7 @@ func looks(a, b line) []string {
 		{"window", a.Window == b.Window}, {"timestamps", a.Stamps == b.Stamps}, {"options", a.Options == b.Options},
 		{"TTL", a.TTL == b.TTL}, {"ToS", a.TOS == b.TOS}, {"identification", a.ID == b.ID}, {"DF", a.DF == b.DF},
 		{"flow label", a.Label == b.Label}, {"ICMP", a.ICMP == b.ICMP},
+		{"round trip", a.Soon == b.Soon},
 	} {
 		if !f.same {
 			out = append(out, f.name)

@@ -64,6 +64,15 @@ func (p *play) bare() rule {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(pick[uint32](p.v6, 72, 52))})
 }
 
+// longerThan matches packets of more bytes.
+func longerThan(bytes uint32) rule {
+	return rule{
+		&expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpGt, Register: 1, Data: binaryutil.BigEndian.PutUint32(bytes)},
+	}
+}
+
 // unknown matches packets of connections that the device does not know.
 func unknown() rule {
 	const invalid = 1 // NF_CT_STATE_INVALID_BIT
@@ -125,6 +134,32 @@ func canTrack(p *play) error {
 	return nil
 }
 
+// The queues of the genuine lanes; faultctl's are far above.
+const (
+	holdupQueue = 7
+	farQueue    = 8
+)
+
+// divert hands what the rule matches to f, until ctx is done.
+func (p *play) divert(ctx context.Context, queue uint16, priority nftables.ChainPriority, r rule, f func(nfqueue.Attribute)) *nfqueue.Nfqueue {
+	p.t.Helper()
+	q, err := nfqueue.Open(&nfqueue.Config{
+		NetNS: int(p.path.NS.Fd()), NfQueue: queue, MaxPacketLen: 128, MaxQueueLen: 1024,
+		Copymode: nfqueue.NfQnlCopyPacket, WriteTimeout: time.Second,
+	})
+	p.must(err)
+	p.must(q.RegisterWithErrorFunc(ctx,
+		func(a nfqueue.Attribute) int { f(a); return 0 },
+		func(error) int { return pick(ctx.Err() != nil, 1, 0) }))
+	// CONFIG_NFT_QUEUE is missing on some kernels; xt's target does the same.
+	info := xt.Unknown{}
+	for _, v := range []uint16{queue, 1, 0, 0} {
+		info = append(info, binaryutil.NativeEndian.PutUint16(v)...)
+	}
+	p.chain(fmt.Sprintf("queue%d", queue), priority, []rule{append(r, &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info})})
+	return q
+}
+
 // holdup is a device that keeps back packets until it is told to let them go:
 // a slow hop.
 type holdup struct {
@@ -138,25 +173,13 @@ type holdup struct {
 	alone bool // only packets from that port are held
 }
 
-const holdupQueue = 7 // faultctl's are far above
-
 // hold makes the device keep back what the rule matches.
 func (p *play) hold(r rule) *holdup {
 	p.t.Helper()
 	h := &holdup{p: p}
-	var err error
-	h.queue, err = nfqueue.Open(&nfqueue.Config{
-		NetNS: int(p.path.NS.Fd()), NfQueue: holdupQueue, MaxPacketLen: 128, MaxQueueLen: 64,
-		Copymode: nfqueue.NfQnlCopyPacket, WriteTimeout: time.Second,
-	})
-	p.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	p.t.Cleanup(func() {
-		h.release()
-		cancel()
-		h.queue.Close()
-	})
-	p.must(h.queue.RegisterWithErrorFunc(ctx, func(a nfqueue.Attribute) int {
+	h.mu.Lock() // the queue is not known yet
+	h.queue = p.divert(ctx, holdupQueue, -10, r, func(a nfqueue.Attribute) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		from := (*a.Payload)[pick(p.v6, 40, 20):][:2]
@@ -165,14 +188,13 @@ func (p *play) hold(r rule) *holdup {
 		} else {
 			h.held, h.from = append(h.held, *a.PacketID), bytes.Clone(from)
 		}
-		return 0
-	}, func(error) int { return pick(ctx.Err() != nil, 1, 0) }))
-	// CONFIG_NFT_QUEUE is missing on some kernels; xt's target does the same.
-	info := xt.Unknown{}
-	for _, v := range []uint16{holdupQueue, 1, 0, 0} {
-		info = append(info, binaryutil.NativeEndian.PutUint16(v)...)
-	}
-	p.chain("holdup", -10, []rule{append(r, &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info})})
+	})
+	h.mu.Unlock()
+	p.t.Cleanup(func() {
+		h.release()
+		cancel()
+		h.queue.Close()
+	})
 	return h
 }
 

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 // causes are all causes, in the order of the page.
-var causes = slices.Concat(closeCauses, peerCauses, listenCauses, pathCauses, haproxyCauses, noCauses)
+var causes = slices.Concat(closeCauses, peerCauses, listenCauses, pathCauses, farCauses, haproxyCauses, noCauses)
 
 // cell is one cause over one family from one vantage.
 type cell struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
@@ -27,6 +28,7 @@ type line struct {
 	Label    string // IPv6: own, as this side's last; 0; or another one
 	ICMP     string // an error about such a segment, and who sends it
 	Again    bool   // sent before: a retransmission or a probe
+	Soon     bool   // a RST that comes sooner than a round trip after what it answers; only where the way is long
 }
 
 // door returns what the end's TCP sent and received.
@@ -93,6 +95,29 @@ type sideState struct {
 	recent   uint32
 	acked    packet.Seq
 	hasAcked bool
+
+	unanswered []asked
+}
+
+// asked is a segment that a RST may answer: its acknowledgment is the RST's
+// sequence number.
+type asked struct {
+	ack  packet.Seq
+	data bool
+	at   time.Time
+}
+
+// answers returns when the segment was sent that a RST answers: data first.
+func (f *sideState) answers(rst packet.Seq) (time.Time, bool) {
+	for _, data := range []bool{true, false} {
+		for n, a := range f.unanswered {
+			if a.ack == rst && a.data == data {
+				f.unanswered = slices.Delete(f.unanswered, n, n+1)
+				return a.at, true
+			}
+		}
+	}
+	return time.Time{}, false
 }
 
 func (r *reducer) side(way string) *sideState {
@@ -131,6 +156,12 @@ func (r *reducer) reduce(s lab.Captured) line {
 	} else if s.Ack() != 0 && flags.Has(packet.RST) {
 		l.Ack = uint32(s.Ack()) // must be zero: show it if it is not
 	}
+	if l.Flags == "R" {
+		at, ok := peer.answers(s.Seq())
+		l.Soon = r.p.cause.far && ok && s.At.Sub(at) < 2*wayLength
+	} else if flags.Has(packet.ACK) {
+		from.unanswered = append(from.unanswered, asked{s.Ack(), s.PayloadLen() > 0, s.At})
+	}
 	r.repeats(s, &l, from)
 	r.options(s, &l, from, peer)
 	r.stream(s, &l, from)
@@ -147,8 +178,9 @@ func (r *reducer) repeats(s lab.Captured, l *line, from *sideState) {
 	case s.SeqLen() > 0:
 		l.Again = from.sent[what]
 		from.sent[what] = true
-	case from.based && s.Seq().Less(from.next):
-		l.Again = from.sent[what] // a probe, again
+	default: // a probe, or an acknowledgment
+		what += fmt.Sprint(" ", s.Ack(), s.Window())
+		l.Again = from.sent[what]
 		from.sent[what] = true
 	}
 	from.next = packet.Max(from.next, s.End())
@@ -222,6 +254,9 @@ func (r *reducer) icmp(s lab.Captured, l line) line {
 	out := line{Way: map[string]string{"C>S": "S>C", "S>C": "C>S"}[l.Way], Flags: l.Flags, Len: l.Len}
 	who := "a router"
 	from := r.side(l.Way)
+	if !from.based {
+		from.based, from.base, from.next = true, s.Seq(), s.Seq() // what it quotes was not captured
+	}
 	out.Seq = uint32(s.Seq() - from.base)
 	what := fmt.Sprint("icmp", s.Seq())
 	out.Again = from.sent[what]
@@ -278,6 +313,9 @@ func (l line) String() string {
 	}
 	if l.Again {
 		b.WriteString(" (again)")
+	}
+	if l.Soon {
+		b.WriteString(" (too soon)")
 	}
 	return b.String()
 }

@@ -117,7 +117,11 @@ func notes(b *strings.Builder, cells []*cell) {
 		if len(c.differences) > 0 {
 			fmt.Fprintf(b, "%s- %s: %s\n", head, c.name(), unfaithful[c.name()])
 			head = ""
-			for _, d := range c.differences {
+			for n, d := range c.differences {
+				if n == 3 {
+					fmt.Fprintf(b, "  - and so on, %d differences in all\n", len(c.differences))
+					break
+				}
 				fmt.Fprintf(b, "  - %s\n", d)
 			}
 		}

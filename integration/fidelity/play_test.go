@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -40,6 +39,10 @@ type cause struct {
 	// late says that faultctl comes to a connection that is open already: the
 	// script starts it.
 	late bool
+
+	// far makes the way long: a router passes every packet on after wayLength.
+	// Then a forged answer that beats the light is seen.
+	far bool
 
 	// device says that the genuine author of what the end receives is the device
 	// on the path.
@@ -152,6 +155,9 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 		}
 	}
 	p.ln = p.listen(16)
+	if c.far {
+		p.lengthen()
+	}
 	if l == genuine && c.prepare != nil {
 		c.prepare(p)
 	}
@@ -274,122 +280,3 @@ func (p *play) inject() {
 		p.t.Fatalf("faultctl ended: %v", err)
 	}
 }
-
-// The steps that scripts are made of.
-
-// dial makes the client's program. It is not connected yet.
-func (p *play) dial() *lab.App {
-	p.t.Helper()
-	c, err := p.from.Client(p.service.Addr())
-	p.must(err)
-	p.t.Cleanup(c.Close)
-	p.client = c
-	return c
-}
-
-// connect calls connect and learns the client's port.
-func (p *play) connect() string {
-	p.t.Helper()
-	if p.client == nil {
-		p.dial()
-	}
-	got := p.client.Connect(p.service)
-	if p.cause.lazy {
-		p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0))
-	}
-	p.port = p.client.Local().Port()
-	return got
-}
-
-// open opens the connection.
-func (p *play) open() {
-	p.t.Helper()
-	if got := p.connect(); got != "ok" {
-		p.t.Fatalf("%s lane: connect: %s", p.lane, got)
-	}
-	p.accept()
-}
-
-func (p *play) accept() {
-	p.t.Helper()
-	var err error
-	p.server, err = p.ln.Accept()
-	p.must(err)
-	p.t.Cleanup(p.server.Close)
-}
-
-// request sends a request, which the server reads.
-func (p *play) request() {
-	p.client.Send("ping")
-	p.server.Recv()
-	p.quiet()
-}
-
-// response answers it, and the client reads that.
-func (p *play) response() {
-	p.server.Send("pong")
-	p.client.Recv()
-	p.quiet()
-}
-
-// exchange is a request and its response.
-func (p *play) exchange() {
-	p.request()
-	p.response()
-}
-
-// quiet waits until both ends know that the other one has everything.
-func (p *play) quiet() {
-	p.t.Helper()
-	for _, a := range []*lab.App{p.client, p.server} {
-		if !lab.Eventually(func() bool { i, err := a.Info(); return err != nil || i.Unacked == 0 }) {
-			p.t.Fatalf("%s lane: data stays unacknowledged", p.lane)
-		}
-	}
-}
-
-// acknowledge makes a lazy client send the acknowledgment that it owes.
-func (p *play) acknowledge() {
-	p.t.Helper()
-	p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1))
-}
-
-// do lets happen what the cause is about: in the genuine lane the cause itself,
-// in the injected one what a healthy program does at that moment.
-func (p *play) do() {
-	p.t.Helper()
-	for s, a := range map[side]*lab.App{faults.Client: p.client, faults.Server: p.server} {
-		if a != nil {
-			p.acted[s] = len(a.Calls())
-		}
-	}
-	act := p.cause.act
-	if p.lane == injected {
-		act = p.cause.healthy
-	}
-	if act != nil {
-		act(p)
-	}
-}
-
-// app is the program at an end, nil before there is one.
-func (p *play) app(s side) *lab.App { return pick(s == faults.Client, p.client, p.server) }
-
-// await waits until such a segment has crossed at the first end watched: what
-// the script does next is to find it arrived.
-func (p *play) await(what func(line) bool) {
-	p.t.Helper()
-	if !lab.Eventually(func() bool {
-		for _, l := range p.lines(p.watched[0], p.door(p.watched[0])) {
-			if what(l) {
-				return true
-			}
-		}
-		return false
-	}) {
-		p.t.Errorf("%s lane: waited in vain; the %s saw\n%s", p.lane, p.watched[0].side, text(p.lines(p.watched[0], p.door(p.watched[0]))))
-	}
-}
-
-// idle lets the connection be idle: the time is what the cause is about.
-func (p *play) idle(d time.Duration) { time.Sleep(d) }

@@ -15,6 +15,7 @@ func TestSuiteSees(t *testing.T) {
 		{"linger-reset", "reset:at=fin,hit=client,shape=b", "too much: S>C [R]"},
 		{"closed-socket", "unread-close", "missing: S>C [F.]"},
 		{"idle-expire", "idle-expire:after=1s,device-ttl=63", "TTL of S>C [R]"},
+		{"half-open, writes under way", "half-open:peer=rebooted,rtt=0", "round trip of S>C [R]"},
 		{"refuse", "syn-drop", "connect() = ECONNREFUSED, and injected connect() = EINPROGRESS"},
 		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH, and injected connect() = ECONNREFUSED"},
 	} {

@@ -1,0 +1,110 @@
+package fidelity
+
+import (
+	"context"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/florianl/go-nfqueue/v2"
+)
+
+// wayLength is how long a packet takes one way where a cause is far.
+const wayLength = 50 * time.Millisecond
+
+// lengthen makes the device pass every packet of the service on after wayLength,
+// in order. It comes before faultctl, in either direction.
+func (p *play) lengthen() {
+	p.t.Helper()
+	type passing struct {
+		id  uint32
+		due time.Time
+	}
+	way := make(chan passing, 1024)
+	ctx, cancel := context.WithCancel(context.Background())
+	q := p.divert(ctx, farQueue, -300, match(), func(a nfqueue.Attribute) {
+		way <- passing{*a.PacketID, time.Now().Add(wayLength)}
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case w := <-way:
+				time.Sleep(time.Until(w.due))
+				q.SetVerdict(w.id, nfqueue.NfAccept)
+			}
+		}
+	}()
+	p.t.Cleanup(func() { cancel(); <-ended; q.Close() })
+}
+
+// farCauses are causes over a way that has a length: what is under way when the
+// connection dies is seen to cross.
+var farCauses = []cause{
+	{
+		name: "half-open, writes under way", fault: "half-open:peer=rebooted", watch: faults.Client, far: true,
+		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR), a round trip of 100 ms away; the client sends three times before the first answer is back",
+		script: func(p *play) {
+			p.open()
+			p.do()
+			for range 3 {
+				p.client.Send("hello")
+				// Writes in one breath would leave in one segment while the first
+				// waits for a verdict on this host (tcp_autocorking).
+				p.idle(2 * time.Millisecond)
+			}
+			p.client.Recv()
+			p.client.Send("world")
+		},
+		act: func(p *play) { p.forget() },
+		shows: []string{
+			"C>S [P.] seq=1 len=5", "C>S [P.] seq=6 len=5", "C>S [P.] seq=11 len=5",
+			"S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF",
+		},
+		says: []string{`send("hello") = 5`, `send("hello") = 5`, `send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
+	},
+	{
+		name: "unread-close, far", fault: "unread-close", watch: faults.Client, far: true,
+		genuine: "of two requests the server reads one, answers it and calls close; the client's acknowledgment of the answer crosses the RST",
+		script: func(p *play) {
+			p.open()
+			p.request()
+			p.client.Send("more")
+			p.quiet()
+			p.server.Send("pong")
+			p.do()
+			p.client.Recv()
+			p.client.Recv()
+		},
+		act: func(p *play) { p.server.Close() },
+		shows: []string{
+			"S>C [P.] seq=1 ack=9 len=4", "C>S [.] seq=9 ack=5", "S>C [R.] seq=5 ack=9 len=0 TS id=+1 DF label=own",
+			"S>C [R] seq=5 win=0 !TS id=0 DF",
+		},
+		says: []string{`recv() = pong`, `recv() = ECONNRESET`},
+	},
+	{
+		name: "closed-socket, far", fault: "closed-socket:pass-response=true", watch: faults.Client, far: true,
+		genuine: "the server answers and calls close; the client sends twice before the first answer is back",
+		script: func(p *play) {
+			p.open()
+			p.request()
+			p.server.Send("pong")
+			p.do()
+			p.client.Recv()
+			p.client.Recv()
+			p.client.Send("hello")
+			p.client.Send("world")
+			p.await(isRST)
+			p.client.Send("again")
+		},
+		act: func(p *play) { p.server.Close() },
+		shows: []string{
+			"S>C [P.] seq=1 ack=5 len=4", "S>C [F.] seq=5 ack=5 len=0 TS id=+1", "C>S [P.] seq=5 ack=6 len=5", "C>S [P.] seq=10 ack=6 len=5",
+			"S>C [R] seq=6 win=0 !TS id=0 DF label=own", "S>C [R] seq=6 win=0 !TS id=0 DF label=other",
+		},
+		says: []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = 5`, `send("again") = EPIPE`},
+	},
+}
