@@ -45,21 +45,30 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 			return nil, usageError("--report %s: %w", path, errnoFree(err))
 		}
 	}
-	if path := c.String("pcap"); path != "" {
-		var err error
-		if e.pcap, err = pcap.Create(path, "faultctl "+version()); err != nil {
-			return nil, usageError("--pcap %s: %w", path, errnoFree(err))
-		}
-	}
 	if addr := c.String("metrics"); addr != "" {
 		var err error
 		if e.metrics, err = metrics.Serve(addr, version()); err != nil {
-			return nil, e.close(usageError("--metrics %s: %w", addr, listenError(err)).
+			return nil, e.refuse(usageError("--metrics %s: %w", addr, listenError(err)).
 				hint("ADDR is an address of this host and a free port, such as 127.0.0.1:9187; :9187 is every address."))
 		}
 		fmt.Fprintf(h.stderr, "faultctl: metrics on http://%s/metrics\n", e.metrics.Addr())
 	}
+	if path := c.String("pcap"); path != "" {
+		f, err := pcap.Create(path, "faultctl "+version())
+		if err != nil {
+			return nil, e.refuse(usageError("--pcap %s: %w", path, errnoFree(err)))
+		}
+		e.pcap = f
+	}
 	return e, nil
+}
+
+// refuse gives up what is open so far, and writes nothing.
+func (e *evidence) refuse(err error) error {
+	if e.metrics != nil {
+		e.metrics.Close()
+	}
+	return err
 }
 
 // kernel is the release of the running kernel.
@@ -236,6 +245,8 @@ func (p *plan) struck(o outcome, err error) report.Case {
 	switch {
 	case err != nil:
 		c.Verdict, c.Reason = report.Broken, err.Error()
+	case len(idle) > 0 && p.mayIdle:
+		c.Verdict, c.Reason = report.Skipped, "Nothing was tried, which --allow-idle allows: "+strings.Join(idle, " ")
 	case len(idle) > 0:
 		c.Verdict, c.Reason = report.NeverFired, strings.Join(idle, " ")
 	}

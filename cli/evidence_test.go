@@ -69,6 +69,7 @@ func TestReportSaysSo(t *testing.T) {
 		want    string
 	}{
 		"never fired": {func(*world) {}, exitNotFired, "reset never fired: no packet belonged to connections to :5432"},
+		"allowed":     {func(*world) {}, exitOK, "Nothing was tried, which --allow-idle allows: reset never fired"},
 		"failed":      {func(w *world) { w.session.err = errors.New("the queue broke") }, exitFailure, "the queue broke"},
 		"interrupted": {func(w *world) {
 			w.timers = map[time.Duration]func(){}
@@ -80,7 +81,7 @@ func TestReportSaysSo(t *testing.T) {
 				w := newWorld(t)
 				tc.prepare(w)
 				path := filepath.Join(t.TempDir(), "r"+ext)
-				if code := w.faultctl("inject reset --to :5432 --duration 60s --expect-fired --report " + path); code != tc.code {
+				if code := w.faultctl("inject reset --to :5432 --duration 60s " + map[bool]string{true: "--allow-idle", false: "--expect-fired"}[name == "allowed"] + " --report " + path); code != tc.code {
 					t.Errorf("exit %d, want %d: %s", code, tc.code, &w.err)
 				}
 				if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte(tc.want)) {

@@ -59,6 +59,7 @@ type plan struct {
 	json       bool
 	expect     bool      // a fault that never fires is an error
 	repeat     string    // one command line that repeats the run
+	mayIdle    bool      // it was said that a fault need not fire
 	evidence   *evidence // what it leaves; nil leaves nothing
 
 	verb    string   // inject, run or verify
@@ -95,7 +96,7 @@ func (h *host) inject(c *cli.Context, first string) (err error) {
 // plan reads and checks everything on the command line, and touches nothing.
 // The network namespace comes last, so that an error leaves nothing open.
 func (h *host) plan(c *cli.Context, first string) (*plan, error) {
-	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle"), verb: "inject"}
+	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle"), mayIdle: c.Bool("allow-idle"), verb: "inject"}
 	if w := strings.Fields(c.Command.HelpName); takesCommand(w) {
 		p.verb = w[1]
 		if p.command = h.command; len(p.command) == 0 {
