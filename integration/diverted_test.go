@@ -1,0 +1,125 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+// waiting has, for every fault of the catalogue, settings with which it waits
+// while a connection lives, in as many ways as make a difference to what the
+// kernel hands over. "skip" before one says that the connection is not chosen:
+// the fault strikes a connection that is as soon as it opens.
+var waiting = map[string][]string{
+	"reset":           {"at=fin", "at=age=1h", "at=idle=1h", "at=bytes=1000000000", "at=segment=1000000", "at=match=nowhere"},
+	"syn-drop":        {"queue=1000,rate=1000", "skip"},
+	"idle-expire":     {"after=1h", "after=1h,then=rst-both", "after=1h,refresh=data", "after=1h,keepalives=ignore"},
+	"half-open":       {"at=fin", "at=age=1h"},
+	"closed-socket":   {"at=fin", "at=age=1h"},
+	"linger-reset":    {""},
+	"unread-close":    {"skip"},
+	"rst-close":       {""},
+	"accept-overflow": {"skip"},
+	"refuse":          {"skip"},
+	"unreachable":     {"skip"},
+	"connect-stall":   {"for=1ms"},
+	"paws-reject":     {""},
+	"keepalive-drop":  {""},
+	"bad-seq":         {"skip"},
+	"stall":           {"at=fin"},
+	"observe":         {""},
+	"partition":       {"at=fin", "at=age=1h"},
+	"mtu-hole":        {"above=60000"},
+	"delay":           {"by=1us"},
+	"loss":            {"rate=0.000000001"},
+	"throttle":        {"rate=100gbit"},
+	"duplicate":       {"rate=0.000000001"},
+	"reorder":         {"rate=0.000000001"},
+	"corrupt":         {"rate=0.000000001"},
+	"slice":           {"size=60000"},
+}
+
+// TestDiverted holds what each fault's page promises of what enters user space:
+// while it waits and a connection carries a thousand segments, the kernel hands
+// over those that the fault's Diverts names, and no others. Its own counters say
+// the same, or the run would tell of overruns.
+func TestDiverted(t *testing.T) {
+	for _, kind := range faults.Catalog {
+		if len(waiting[kind.Name]) == 0 {
+			t.Errorf("%s: not tried", kind.Name)
+		}
+		for i, knobs := range waiting[kind.Name] {
+			t.Run(kind.Name+"/"+knobs, func(t *testing.T) {
+				t.Parallel()
+				rule := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: 5432, HiPort: 5432}}}}
+				skip := knobs == "skip"
+				if skip {
+					rule.Pick.Skip, knobs = 1000, ""
+				}
+				model := parseSpec(t, kind.Name+":"+knobs)
+				rule.Faults = []injector.NamedModel{model}
+				w := newWorld(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families among them
+				cap := w.capture()
+				run := w.run(injector.Config{Rules: []injector.Rule{rule}})
+				client, server := w.open()
+				const exchanges = 500
+				for range exchanges {
+					if client.Send("ping") != "4" || server.Recv() != "ping" || server.Send("pong") != "4" || client.Recv() != "pong" {
+						t.Fatal("the connection broke: ", client.Calls()[len(client.Calls())-1])
+					}
+				}
+				quiet := func(a *lab.App) bool { i, err := a.Info(); return err == nil && i.Unacked == 0 }
+				if !lab.Eventually(func() bool { return quiet(client) && quiet(server) }) {
+					t.Fatal("the connection does not come to rest")
+				}
+				run.stop()
+				d := model.Model.Diverts()
+				var segs []lab.Captured
+				if !cap.Wait(5432, func(s []lab.Captured) bool { segs = s; return len(s) >= 3+2*exchanges }) {
+					t.Fatalf("%d segments were captured", len(segs))
+				}
+				want, syns := 0, map[packet.Flags]bool{}
+				for i := range segs {
+					if f := segs[i].Flags(); f.Has(packet.SYN) {
+						if syns[f] {
+							continue // it was held, and sent again by us
+						}
+						syns[f] = true
+					}
+					if promised(d, &segs[i], skip || strings.Contains(knobs, "age=")) {
+						want++
+					}
+				}
+				s := run.Stats()
+				got := int(s.Diverted)
+				if strings.Contains(knobs, "age=") { // the handshake, until its numbers are known
+					want = min(max(want, got), 4)
+				}
+				if got != want || s.Overruns != 0 {
+					t.Errorf("%d of %d segments entered user space, want %d; overruns %d", got, len(segs), want, s.Overruns)
+				}
+			})
+		}
+	}
+}
+
+// promised reports whether a fault that waits gets the segment. released says
+// that it has let the flow go with its SYN.
+func promised(d faults.Diversion, s *lab.Captured, released bool) bool {
+	flags := s.Flags()
+	switch {
+	case flags.Has(packet.SYN) && !flags.Has(packet.ACK):
+		return true
+	case released:
+		return false
+	case d.All, d.SYNACK && flags.Has(packet.SYN), d.FIN && flags.Has(packet.FIN), d.RST && flags.Has(packet.RST):
+		return true
+	case d.Above != 0 && s.HeaderLen()+s.PayloadLen() > d.Above:
+		return true
+	}
+	return d.Small && s.PayloadLen() <= 1 && !flags.Any(packet.SYN|packet.FIN|packet.RST)
+}
