@@ -55,6 +55,8 @@ func TestRefusals(t *testing.T) {
 		{"inject reset --to :80 --duration 60", 2, `"60" has no unit: did you mean 60s?`},
 		{"inject reset --to :80 --start-after 1x", 2, "--start-after"},
 		{"inject reset --to :80 --seed -4", 2, "--seed -4"},
+		{"inject reset --to :80 --queues 0", 2, "--queues 0"},
+		{"inject reset --to :80 --queues 17", 2, "17 queues"},
 		{"inject reset --to :80 --log-level wran", 2, `did you mean "warn"?`},
 		{"inject reset --to :80 -o jsno", 2, `did you mean "json"?`},
 		{"inject reset --netns nope", 2, "no such network namespace"},

@@ -138,6 +138,11 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 		return nil, err
 	}
 	p.cfg.Seed = h.seed()
+	if c.IsSet("queues") {
+		if p.cfg.Queues, err = strconv.Atoi(c.String("queues")); err != nil || p.cfg.Queues < 1 {
+			return nil, usageError("--queues %s: not a whole number from 1 on", c.String("queues"))
+		}
+	}
 	if c.IsSet("seed") {
 		if p.cfg.Seed, err = strconv.ParseUint(c.String("seed"), 10, 64); err != nil {
 			return nil, usageError("--seed %s: not a whole number from 0 on", c.String("seed"))
