@@ -18,19 +18,52 @@ func gcInterval(timeout time.Duration) time.Duration {
 	return min(max(time.Second, timeout/4), 10*time.Second)
 }
 
-// setGCInterval changes it for a set that is there, by a message of its own on
+// setGCIntervals changes it for sets that are there, by a message of our own on
 // the connection that owns the table: google/nftables has no word for it.
 // Kernels before 6.2 do not change a set any more, and say nothing; there the
 // default stays.
-func (a *applier) setGCInterval(s *nftables.Set) error {
+func (a *applier) setGCIntervals(sets []*nftables.Set, interval func(timeout time.Duration) time.Duration) error {
+	if len(sets) == 0 {
+		return nil
+	}
+	batch := []netlink.Message{nftMessage(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)}
+	for i, s := range sets {
+		attrs, err := setAttributes(s, interval(s.Timeout))
+		if err != nil {
+			return fmt.Errorf("change set %s: %w", s.Name, err)
+		}
+		flags := netlink.Create
+		if i == len(sets)-1 {
+			flags |= netlink.Acknowledge
+		}
+		batch = append(batch, nftMessage(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSET, flags, byte(s.Table.Family), 0, attrs))
+	}
+	batch = append(batch, nftMessage(unix.NFNL_MSG_BATCH_END, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil))
+	if _, err := a.netlink.SendMessages(batch); err != nil {
+		return fmt.Errorf("change sets: %w", err)
+	}
+	if _, err := a.netlink.Receive(); err != nil {
+		return fmt.Errorf("change sets: %w", err)
+	}
+	return nil
+}
+
+func nftMessage(kind netlink.HeaderType, flags netlink.HeaderFlags, family, subsystem byte, attrs []byte) netlink.Message {
+	return netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: netlink.Request | flags},
+		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, subsystem}, attrs...),
+	}
+}
+
+// setAttributes describes a set as addSet made it, with an interval.
+func setAttributes(s *nftables.Set, interval time.Duration) ([]byte, error) {
 	size, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: unix.NFTA_SET_DESC_SIZE, Data: binaryutil.BigEndian.PutUint32(s.Size)},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ms := gcInterval(s.Timeout).Milliseconds()
-	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
+	return netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: unix.NFTA_SET_TABLE, Data: []byte(s.Table.Name + "\x00")},
 		{Type: unix.NFTA_SET_NAME, Data: []byte(s.Name + "\x00")},
 		{Type: unix.NFTA_SET_FLAGS, Data: binaryutil.BigEndian.PutUint32(unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL)},
@@ -38,29 +71,7 @@ func (a *applier) setGCInterval(s *nftables.Set) error {
 		{Type: unix.NFTA_SET_KEY_LEN, Data: binaryutil.BigEndian.PutUint32(s.KeyType.Bytes)},
 		{Type: unix.NFTA_SET_ID, Data: binaryutil.BigEndian.PutUint32(s.ID)},
 		{Type: unix.NFTA_SET_TIMEOUT, Data: binaryutil.BigEndian.PutUint64(uint64(s.Timeout.Milliseconds()))},
-		{Type: unix.NFTA_SET_GC_INTERVAL, Data: binaryutil.BigEndian.PutUint32(uint32(ms))},
+		{Type: unix.NFTA_SET_GC_INTERVAL, Data: binaryutil.BigEndian.PutUint32(uint32(interval.Milliseconds()))},
 		{Type: unix.NLA_F_NESTED | unix.NFTA_SET_DESC, Data: size},
 	})
-	if err != nil {
-		return err
-	}
-	head := func(family, subsystem byte) []byte { return []byte{family, unix.NFNETLINK_V0, 0, subsystem} }
-	batch := []netlink.Message{
-		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: head(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)},
-		{
-			Header: netlink.Header{
-				Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSET,
-				Flags: netlink.Request | netlink.Acknowledge | netlink.Create,
-			},
-			Data: append(head(byte(s.Table.Family), 0), attrs...),
-		},
-		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: head(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)},
-	}
-	if _, err := a.netlink.SendMessages(batch); err != nil {
-		return fmt.Errorf("change set %s: %w", s.Name, err)
-	}
-	if _, err := a.netlink.Receive(); err != nil {
-		return fmt.Errorf("change set %s: %w", s.Name, err)
-	}
-	return nil
 }

@@ -1,10 +1,17 @@
 package injector
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -21,7 +28,7 @@ func TestGCInterval(t *testing.T) {
 	}
 	defer a.close()
 	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", firstQueue)
-	if err := a.apply(rs); err != nil {
+	if err := errors.Join(a.apply(rs), a.tuneSets(rs)); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]uint64{"live0_ip4": 2000, "live0_ip6": 2000, "released0_ip4": 10_000, "released0_ip6": 10_000}
@@ -54,4 +61,95 @@ func TestGCInterval(t *testing.T) {
 			t.Errorf("%s is looked through every %d ms, want %d", name, got[name], ms)
 		}
 	}
+}
+
+// BenchmarkIdleSet is what a million flows in the kernel's idle set take: memory
+// an element, and how much of a core the kernel needs to look for expired ones,
+// as often as it would and as often as we ask for.
+func BenchmarkIdleSet(b *testing.B) {
+	for name, every := range map[string]time.Duration{"default": time.Second, "ours": gcInterval(time.Hour)} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				idleSet(b, every)
+			}
+		})
+	}
+}
+
+func idleSet(b *testing.B, every time.Duration) {
+	const elements, step = 1_000_000, 1000
+	a, err := openNftables(inKernel(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer a.close()
+	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", firstQueue)
+	if err := a.apply(rs); err != nil {
+		b.Fatal(err)
+	}
+	live := a.sets["live0_ip4"]
+	if err := a.setGCIntervals([]*nftables.Set{live}, func(time.Duration) time.Duration { return every }); err != nil {
+		b.Fatal(err)
+	}
+	idle := core(b, 10*time.Second) // what else they do
+	before := meminfo(b, "SUnreclaim")
+	for i := 0; i < elements; i += step {
+		var elems []nftables.SetElement
+		for n := i; n < i+step; n++ {
+			key := make([]byte, 16) // address, port, address, port, each padded to 4 bytes
+			binary.BigEndian.PutUint32(key, uint32(n))
+			key[4], key[8], key[12] = 1, 10, 2
+			elems = append(elems, nftables.SetElement{Key: key})
+		}
+		if err := a.conn.SetAddElements(live, elems); err != nil {
+			b.Fatal(err)
+		}
+		if err := a.conn.Flush(); err != nil {
+			b.Fatalf("add elements: %v", err)
+		}
+	}
+	b.ReportMetric(float64(meminfo(b, "SUnreclaim")-before)/elements, "B/element")
+	b.ReportMetric(max(0, core(b, 20*time.Second)-idle), "core-%") // two of our intervals
+}
+
+// core is how much of a core the kernel's work queues take, in percent.
+func core(b *testing.B, watch time.Duration) float64 {
+	start := kernelWorkers(b)
+	time.Sleep(watch)
+	return 100 * (kernelWorkers(b) - start).Seconds() / watch.Seconds()
+}
+
+func meminfo(b *testing.B, name string) int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, name+": %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	b.Fatalf("/proc/meminfo has no %s", name)
+	return 0
+}
+
+// kernelWorkers is the processor time that the kernel's work queues have taken.
+func kernelWorkers(b *testing.B) (total time.Duration) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		head, rest, found := strings.Cut(string(text), ") ")
+		if err != nil || !found || !strings.Contains(head, "(kworker") {
+			continue
+		}
+		var user, system int64
+		words := strings.Fields(rest)
+		fmt.Sscan(words[11]+" "+words[12], &user, &system)
+		total += time.Duration(user+system) * (time.Second / 100) // USER_HZ
+	}
+	return total
 }

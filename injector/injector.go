@@ -91,6 +91,12 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.dismiss()
+	rules := kernel.rules
+	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
+		if err := kernel.nft.tuneSets(rules); err != nil {
+			i.cfg.Logger.Warn("sets are looked through every second", "error", err)
+		}
+	})
 	i.changeable(kernel, c.settle)
 	select {
 	case <-c.gone: // a queue broke

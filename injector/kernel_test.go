@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // inKernel runs the test on a thread of its own in an empty network namespace
 // with loopback up, which ends with the test. A test may need a kernel but
 // never touches the host's rules.
-func inKernel(t *testing.T) *os.File {
+func inKernel(t testing.TB) *os.File {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

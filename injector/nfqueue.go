@@ -180,6 +180,13 @@ func (q *nfqueue) start() error {
 	if q.buffer, err = unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
 		return fmt.Errorf("get SO_RCVBUF: %w", err)
 	}
+	tv := unix.NsecToTimeval(int64(idleWait))
+	if err := unix.SetsockoptTimeval(q.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return fmt.Errorf("set SO_RCVTIMEO: %w", err)
+	}
+	if err := unix.SetNonblock(q.fd, false); err != nil {
+		return fmt.Errorf("make the socket wait: %w", err)
+	}
 	for i := range q.msgs {
 		q.iovs[i].Base = &q.mem[i*q.slot]
 		q.iovs[i].SetLen(q.slot)
@@ -189,9 +196,16 @@ func (q *nfqueue) start() error {
 	return nil
 }
 
+// receive waits in the system call that receives, if it may wait for long: that
+// one is enough then. For a shorter time it asks first, and waits by a timer
+// that is exact to more than a jiffy.
 func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
+	flags := unix.MSG_DONTWAIT
+	if wait >= idleWait {
+		flags, wait = unix.MSG_WAITFORONE, 0
+	}
 	for waited := false; ; waited = true {
-		n, errno := q.recvmmsg(min(len(pkts), batchSize))
+		n, errno := q.recvmmsg(min(len(pkts), batchSize), flags)
 		switch errno {
 		case 0:
 			k := q.decode(pkts, n)
@@ -211,8 +225,8 @@ func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
 	}
 }
 
-func (q *nfqueue) recvmmsg(n int) (int, syscall.Errno) {
-	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+func (q *nfqueue) recvmmsg(n, flags int) (int, syscall.Errno) {
+	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])), uintptr(n), uintptr(flags), 0, 0)
 	return int(r), errno
 }
 
@@ -267,6 +281,7 @@ func (q *nfqueue) flush() error {
 }
 
 func (q *nfqueue) close() error {
+	unix.SetNonblock(q.fd, true) // as go-nfqueue knows it
 	close(q.parked)
 	err := q.nf.Close() // the kernel drops the queue with its socket
 	runtime.KeepAlive(q.mem)

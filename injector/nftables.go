@@ -97,20 +97,24 @@ func (a *applier) apply(rs *ruleset) error {
 	if err := a.conn.Flush(); err != nil {
 		return fmt.Errorf("install table %s: %w", rs.table, explain(err))
 	}
-	return a.tuneSets(rs)
+	return nil
 }
 
-// tuneSets has the kernel look through the sets less often than it would.
+// tuneSets has the kernel look through the sets of what is applied less often
+// than it would. Nothing depends on it: the rules are in force before.
 func (a *applier) tuneSets(rs *ruleset) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table == nil {
+		return nil
+	}
+	var sets []*nftables.Set
 	for _, s := range rs.sets {
-		if s.timeout == 0 {
-			continue
-		}
-		if err := a.setGCInterval(a.sets[s.name]); err != nil {
-			return explain(err)
+		if s.timeout != 0 {
+			sets = append(sets, a.sets[s.name])
 		}
 	}
-	return nil
+	return explain(a.setGCIntervals(sets, gcInterval))
 }
 
 // fill adds the rules of a chain that is there.

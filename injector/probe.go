@@ -28,7 +28,15 @@ var probes atomic.Uint32
 // probeKernel finds out what the kernel can do in the namespace. It reports an
 // error if what it lacks, or denies, makes a run impossible.
 func probeKernel(netns *os.File) (capabilities, error) {
-	var c capabilities
+	c := capabilities{verdictPriority: verdictPriority()}
+	// Each try that succeeds makes the kernel wait for all its processors, so
+	// what most kernels have is tried at once.
+	for _, nft := range []bool{true, false} {
+		if enqueueWith(netns, nftables.TableFlagOwner, nft) == nil {
+			c.tableOwner, c.nftQueue, c.xtQueue = true, nft, !nft
+			return c, nil
+		}
+	}
 	err := tryTable(netns, nftables.TableFlagOwner, nil)
 	c.tableOwner = err == nil
 	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL) {
@@ -37,17 +45,16 @@ func probeKernel(netns *os.File) (capabilities, error) {
 	if err != nil {
 		return c, fmt.Errorf("create an nftables table: %w", explain(err))
 	}
-	nft, err1 := enqueueWith(netns, true)
-	c.nftQueue = nft
+	err1 := enqueueWith(netns, 0, true)
+	c.nftQueue = err1 == nil
 	if !c.nftQueue {
-		xt, err2 := enqueueWith(netns, false)
-		c.xtQueue = xt
-		if !xt {
+		err2 := enqueueWith(netns, 0, false)
+		c.xtQueue = err2 == nil
+		if !c.xtQueue {
 			return c, fmt.Errorf("queue packets to user space: %w: neither nft's queue statement (%v) nor xt's NFQUEUE target (%v)",
 				ErrNotSupported, err1, err2)
 		}
 	}
-	c.verdictPriority = verdictPriority()
 	return c, nil
 }
 
@@ -67,10 +74,9 @@ func unlessDenied(err error, f Feature) Feature {
 	return f
 }
 
-func enqueueWith(netns *os.File, nftQueue bool) (bool, error) {
+func enqueueWith(netns *os.File, flags nftables.TableFlags, nftQueue bool) error {
 	a := &applier{nftQueue: nftQueue}
-	err := tryTable(netns, 0, a.exprs(rule{isTCP{}, enqueue{firstQueue, 1}}))
-	return err == nil, err
+	return tryTable(netns, flags, a.exprs(rule{isTCP{}, enqueue{firstQueue, 1}}))
 }
 
 // cgroupMatch finds out whether rules can ask for the cgroup behind a packet.

@@ -89,9 +89,6 @@ func (w *worker) flush() {
 // patience is how long the worker may wait for packets.
 func (w *worker) patience() time.Duration {
 	wait := idleWait
-	if w.resting.len() > 0 {
-		wait = restAfter
-	}
 	now := w.clock()
 	if at, ok := w.holder.next(); ok {
 		wait = min(wait, at-now)
