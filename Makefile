@@ -34,8 +34,8 @@ fuzz: ## the parsers against random bytes
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzBuild -fuzztime $(FUZZFOR)
 
-bench: ## the micro-benchmarks of the packet path
-	$(GO) test -run '^$$' -bench . -benchmem ./faults/... ./injector/...
+bench: ## what it costs, side by side with other ways: writes docs/PERFORMANCE.md
+	$(GO) run ./integration/bench
 
 docs: fidelity ## the pages that are made from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update

@@ -147,32 +147,3 @@ func tracedSpecs(t testing.TB) iter.Seq[[]string] {
 		}
 	}
 }
-
-func BenchmarkCatalog(b *testing.B) {
-	for _, k := range faults.Catalog {
-		b.Run(k.Name, func(b *testing.B) {
-			conv := newConversation(b, false)
-			m := k.New()
-			switch m := m.(type) {
-			case *faults.IdleExpire:
-				m.After = time.Hour
-			case *faults.Delay:
-				m.By = time.Millisecond
-			case *faults.Throttle:
-				m.Rate = 1e12
-			}
-			m.Validate()
-			chain := faults.NewChain([]faults.Model{m})
-			ev := faults.Event{Flow: &conv.flow, Rand: rand.New(rand.NewPCG(1, 1))}
-			var out faults.Effects
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				out.Reset()
-				ev.At += time.Microsecond
-				ev.Seg, ev.Dir = conv.segs[3+i%2], conv.dirs[3+i%2]
-				ev.Fresh = conv.flow.Observe(ev.At, ev.Dir, ev.Seg)
-				chain.OnSegment(&ev, &out)
-			}
-		})
-	}
-}

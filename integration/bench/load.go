@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+const (
+	bulkPort    = 6400
+	churnPort   = 6401
+	connections = 50 // of redis-benchmark
+	churners    = 8
+)
+
+// turn is what one way did in one round.
+type turn struct {
+	rps, p50, p99 float64 // Redis: requests a second; milliseconds
+	mbps          float64 // bulk: megabytes a second
+	churn         float64 // connections a second
+
+	packets uint64 // Redis: that entered user space
+	cpu     time.Duration
+}
+
+// loads lets all ways take turns under the three workloads.
+func (b *bench) loads() error {
+	redis, err := b.redis()
+	if err != nil {
+		return err
+	}
+	defer redis()
+	closeBulk, err := b.serve(bulkPort, func(c net.Conn) { io.Copy(io.Discard, c) })
+	if err != nil {
+		return err
+	}
+	defer closeBulk()
+	closeChurn, err := b.serve(churnPort, func(c net.Conn) { // it closes first, so the client's ports are free at once
+		buf := make([]byte, 64)
+		if n, err := c.Read(buf); err == nil {
+			c.Write(buf[:n])
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer closeChurn()
+	if err := b.lab.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65000"); err != nil {
+		return err
+	}
+
+	b.result.ways = b.ways()
+	b.result.turns = make([][]turn, len(b.result.ways))
+	for round := range b.rounds {
+		for i := range b.result.ways {
+			i = (i + round*5) % len(b.result.ways) // none is always behind the same one
+			t, err := b.turn(&b.result.ways[i])
+			if err != nil {
+				return fmt.Errorf("%s: %w", b.result.ways[i].name, err)
+			}
+			b.result.turns[i] = append(b.result.turns[i], t)
+		}
+	}
+	return nil
+}
+
+func (b *bench) turn(w *way) (t turn, err error) {
+	if b.missing["redis"] == "" {
+		err = b.with(w, servicePort, func(at netip.AddrPort) error { return b.redisTurn(at, &t) }, &t)
+	}
+	if err != nil || !w.core {
+		return t, err
+	}
+	err = b.with(w, bulkPort, func(at netip.AddrPort) error { return b.bulkTurn(at, &t) }, nil)
+	if err != nil {
+		return t, err
+	}
+	return t, b.with(w, churnPort, func(at netip.AddrPort) error { return b.churnTurn(at, &t) }, nil)
+}
+
+// with runs a load while the way's tool is there.
+func (b *bench) with(w *way, port uint16, load func(netip.AddrPort) error, cost *turn) error {
+	at := netip.AddrPortFrom(b.host.V4, port)
+	var t *tool
+	if w.start != nil {
+		var err error
+		if t, err = w.start(b, port); err != nil {
+			return err
+		}
+		if w.proxy {
+			at = netip.AddrPortFrom(b.host.V4, proxyPort)
+		}
+	}
+	err := load(at)
+	if e := t.stop(); err == nil {
+		err = e
+	}
+	if t != nil && cost != nil {
+		cost.packets, cost.cpu = t.packets, t.cpu
+	}
+	return err
+}
+
+// redis starts a server on the host and returns what ends it.
+func (b *bench) redis() (func(), error) {
+	if b.missing["redis"] != "" {
+		return func() {}, nil
+	}
+	cmd := exec.Command("redis-server", "--bind", b.host.V4.String(), "--port", strconv.Itoa(servicePort),
+		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--daemonize", "no", "--dir", b.dir)
+	if err := b.host.Do(cmd.Start); err != nil {
+		return nil, err
+	}
+	stop := func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	if !lab.Eventually(func() bool {
+		c, err := b.dial(netip.AddrPortFrom(b.host.V4, servicePort))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}) {
+		stop()
+		return nil, fmt.Errorf("redis-server does not answer")
+	}
+	return stop, nil
+}
+
+func (b *bench) redisTurn(at netip.AddrPort, t *turn) error {
+	args := []string{"-h", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "-t", "get", "-c", strconv.Itoa(connections),
+		"-n", strconv.Itoa(b.requests), "--csv"}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "redis-benchmark", args...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := b.lab.Client.Do(cmd.Start); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("redis-benchmark: %w", err)
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
+	if err != nil || len(rows) < 2 || len(rows[1]) < 7 {
+		return fmt.Errorf("redis-benchmark says %v, %v", rows, err)
+	}
+	for col, to := range map[int]*float64{1: &t.rps, 4: &t.p50, 6: &t.p99} {
+		if *to, err = strconv.ParseFloat(rows[1][col], 64); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve answers connections on a port of the host.
+func (b *bench) serve(port uint16, answer func(net.Conn)) (func(), error) {
+	var ln net.Listener
+	err := b.host.Do(func() (err error) {
+		ln, err = net.Listen("tcp", netip.AddrPortFrom(b.host.V4, port).String())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				answer(c)
+			}()
+		}
+	}()
+	return func() { ln.Close() }, nil
+}
+
+// dial connects from the client's host.
+func (b *bench) dial(at netip.AddrPort) (c net.Conn, err error) {
+	err = b.lab.Client.Do(func() error {
+		c, err = net.DialTimeout("tcp", at.String(), 5*time.Second)
+		return err
+	})
+	return c, err
+}
+
+// bulkTurn is one stream that never pauses.
+func (b *bench) bulkTurn(at netip.AddrPort, t *turn) error {
+	c, err := b.dial(at)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	buf := make([]byte, 256<<10)
+	start, sent := time.Now(), 0
+	c.SetDeadline(start.Add(b.each + 10*time.Second))
+	for time.Since(start) < b.each {
+		n, err := c.Write(buf)
+		if err != nil {
+			return fmt.Errorf("bulk: %w", err)
+		}
+		sent += n
+	}
+	t.mbps = float64(sent) / 1e6 / time.Since(start).Seconds()
+	return nil
+}
+
+// churnTurn is short connections: connect, one request, close.
+func (b *bench) churnTurn(at netip.AddrPort, t *turn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), b.each)
+	defer cancel()
+	var done, failed atomic.Uint64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range churners {
+		wg.Go(func() {
+			b.lab.Client.Do(func() error { // once a churner: the thread stays there
+				for ctx.Err() == nil {
+					if exchange(at) != nil {
+						failed.Add(1)
+						return nil
+					}
+					done.Add(1)
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	if failed.Load() > 0 {
+		return fmt.Errorf("churn: %d of %d clients failed", failed.Load(), churners)
+	}
+	t.churn = float64(done.Load()) / time.Since(start).Seconds()
+	return nil
+}
+
+func exchange(at netip.AddrPort) error {
+	c, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Write([]byte("hello")); err != nil {
+		return err
+	}
+	_, err = io.ReadAll(c)
+	return err
+}

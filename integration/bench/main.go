@@ -1,0 +1,121 @@
+// Command bench measures what faultctl costs, beside doing nothing and beside
+// other ways to do the same, and writes docs/PERFORMANCE.md. All ways take
+// turns in one run on two hosts of the lab, so that what else the machine does
+// strikes them alike; ratios are of medians of such turns.
+//
+//	go run ./integration/bench        # from the root of the repository
+//
+// It needs redis-server and redis-benchmark for the first table, a C compiler
+// with libnetfilter_queue and libmnl for the C loop. What is missing is said in
+// the page. As root or without: it works in namespaces of its own.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == goLoopCommand {
+		os.Exit(goLoop(os.Args[2]))
+	}
+	os.Exit(lab.Main(run))
+}
+
+func run() int {
+	b := &bench{missing: map[string]string{}}
+	page := flag.String("o", "docs/PERFORMANCE.md", "the `page` to write; pictures go beside it")
+	flag.IntVar(&b.rounds, "rounds", 5, "how often all take turns")
+	flag.IntVar(&b.requests, "requests", 60_000, "Redis requests a turn")
+	flag.DurationVar(&b.each, "each", time.Second, "how long bulk and churn take a turn")
+	flag.Parse()
+	if err := b.all(*page); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// bench is one run.
+type bench struct {
+	rounds   int
+	requests int
+	each     time.Duration
+
+	dir     string // for what is built
+	lab     *lab.Lab
+	host    *lab.Node         // where the services and the tools run
+	missing map[string]string // tool -> why
+	result  results
+}
+
+func (b *bench) all(page string) (err error) {
+	start := time.Now()
+	if b.dir, err = os.MkdirTemp("", "faultctl-bench"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := b.build(); err != nil {
+		return err
+	}
+	if b.lab, err = lab.New(); err != nil {
+		return fmt.Errorf("build the lab: %w", err)
+	}
+	defer b.lab.Close()
+	b.host = b.lab.Router // one wire from the client
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"start, stop", b.startStop},
+		{"reset latency, idle expiry", b.moments},
+		{"redis, bulk, churn", b.loads},
+		{"micro-benchmarks, flows, sets", b.micro},
+	} {
+		fmt.Fprintf(os.Stderr, "%5.0fs %s\n", time.Since(start).Seconds(), step.what)
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	b.result.took = time.Since(start)
+	return b.write(page)
+}
+
+// build makes the programs that take part.
+func (b *bench) build() error {
+	if out, err := exec.Command("go", "build", "-o", b.path("faultctl"), ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("build faultctl: %w\n%s", err, out)
+	}
+	c := exec.Command("cc", "-O2", "-o", b.path("loop"), "integration/bench/cloop/loop.c", "-lnetfilter_queue", "-lmnl")
+	if out, err := c.CombinedOutput(); err != nil {
+		b.missing["c"] = firstLine(out, err) + " (install libnetfilter-queue-dev and libmnl-dev)"
+	}
+	toxi := exec.Command("go", "build", "-o", b.path("toxiproxy"), ".")
+	toxi.Dir = "integration/bench/toxiproxy"
+	if out, err := toxi.CombinedOutput(); err != nil {
+		b.missing["toxiproxy"] = firstLine(out, err)
+	}
+	for _, name := range []string{"redis-server", "redis-benchmark"} {
+		if _, err := exec.LookPath(name); err != nil {
+			b.missing["redis"] = name + " is not installed (install redis-server and redis-tools)"
+		}
+	}
+	return nil
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func firstLine(out []byte, err error) string {
+	for i, c := range out {
+		if c == '\n' {
+			return string(out[:i])
+		}
+	}
+	return err.Error()
+}

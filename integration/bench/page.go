@@ -1,0 +1,270 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// results are what was measured.
+type results struct {
+	ways  []way
+	turns [][]turn // by way, by round
+
+	start, stop []time.Duration
+	rst, idle   []time.Duration
+
+	micro map[string]map[string]float64 // benchmark -> unit -> value, the median
+	all   map[string]map[string][]float64
+	took  time.Duration
+}
+
+var benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
+
+// parse takes in what go test -bench printed.
+func (r *results) parse(out string) {
+	if r.all == nil {
+		r.all, r.micro = map[string]map[string][]float64{}, map[string]map[string]float64{}
+	}
+	for line := range strings.Lines(out) {
+		m := benchLine.FindStringSubmatch(strings.TrimSpace(line))
+		if m == nil {
+			continue
+		}
+		words := strings.Fields(m[2])
+		for i := 0; i+1 < len(words); i += 2 {
+			v, err := strconv.ParseFloat(words[i], 64)
+			if err != nil {
+				continue
+			}
+			if r.all[m[1]] == nil {
+				r.all[m[1]], r.micro[m[1]] = map[string][]float64{}, map[string]float64{}
+			}
+			vs := append(r.all[m[1]][words[i+1]], v)
+			r.all[m[1]][words[i+1]], r.micro[m[1]][words[i+1]] = vs, median(vs)
+		}
+	}
+}
+
+func median[T float64 | time.Duration](vs []T) T { return quantile(vs, 0.5) }
+
+func quantile[T float64 | time.Duration](vs []T, q float64) T {
+	if len(vs) == 0 {
+		return 0
+	}
+	vs = slices.Clone(vs)
+	slices.Sort(vs)
+	return vs[min(len(vs)-1, int(q*float64(len(vs))))]
+}
+
+// of collects one figure of a way over the rounds.
+func (r *results) of(name string, f func(*turn) float64) (vs []float64) {
+	for i, w := range r.ways {
+		if w.name != name {
+			continue
+		}
+		for j := range r.turns[i] {
+			vs = append(vs, f(&r.turns[i][j]))
+		}
+	}
+	return vs
+}
+
+// ratio is the median over the rounds of one way's figure to another's.
+func (r *results) ratio(name, to string, f func(*turn) float64) float64 {
+	a, b := r.of(name, f), r.of(to, f)
+	var rs []float64
+	for i := range min(len(a), len(b)) {
+		if b[i] > 0 {
+			rs = append(rs, a[i]/b[i])
+		}
+	}
+	return median(rs)
+}
+
+func rps(t *turn) float64   { return t.rps }
+func p50(t *turn) float64   { return t.p50 }
+func p99(t *turn) float64   { return t.p99 }
+func mbps(t *turn) float64  { return t.mbps }
+func churn(t *turn) float64 { return t.churn }
+func cpu(t *turn) float64 {
+	if t.packets == 0 {
+		return 0
+	}
+	return float64(t.cpu.Nanoseconds()) / float64(t.packets) / 1000
+}
+
+const toxi, cLoop, goLoopWay, all = "Toxiproxy, inactive toxic", "C loop", "go-nfqueue's loop", "all diverted"
+
+// write writes the page and its pictures.
+func (b *bench) write(page string) error {
+	r := &b.result
+	notes, err := os.ReadFile("integration/bench/notes.md")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(page)
+	pictures := map[string]string{
+		"performance-requests.svg": bars("Redis GET, 50 connections: requests a second, as a share of direct", r.shares(rps)),
+		"performance-bulk.svg":     bars("One bulk TCP stream: bytes a second, as a share of direct", r.shares(mbps)),
+		"performance-memory.svg":   r.memory(),
+	}
+	for name, svg := range pictures {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(svg), 0o644); err != nil {
+			return err
+		}
+	}
+	var p strings.Builder
+	fmt.Fprintf(&p, "# Performance\n\nMeasured by `make bench`, which writes this page and its pictures; it took %s. %s\n",
+		r.took.Round(time.Second), machine())
+	p.WriteString("\nTwo hosts as network namespaces joined by a veth pair with an MTU of 1500; faultctl, and what it is compared with, on the\n" +
+		"host of the service. All ways take turns in one run. Absolute figures are this machine's; ratios are of the medians over the\nrounds, each to the same round's other way.\n")
+	for _, what := range sortedKeys(b.missing) {
+		fmt.Fprintf(&p, "\nNot measured: %s: %s.\n", what, b.missing[what])
+	}
+	p.WriteString("\n## Against the targets\n\n| what | target | measured | |\n|---|---|---|---|\n")
+	for _, t := range r.targets() {
+		fmt.Fprintf(&p, "| %s | %s | %s | %s |\n", t.what, t.want, t.got, map[bool]string{true: "met", false: "**missed**"}[t.met])
+	}
+	p.WriteString("\n## Side by side\n\n![requests a second](performance-requests.svg)\n\n" +
+		"| way | Redis GET, requests/s | of direct | p50 ms | p99 ms | user space, µs a packet | bulk, MB/s | of direct | connections/s | of direct |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, w := range r.ways {
+		fmt.Fprintf(&p, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", w.name,
+			figure(median(r.of(w.name, rps)), 0), figure(r.ratio(w.name, "direct", rps), 2),
+			figure(median(r.of(w.name, p50)), 3), figure(median(r.of(w.name, p99)), 3), figure(median(r.of(w.name, cpu)), 2),
+			figure(median(r.of(w.name, mbps)), 0), figure(r.ratio(w.name, "direct", mbps), 2),
+			figure(median(r.of(w.name, churn)), 0), figure(r.ratio(w.name, "direct", churn), 2))
+	}
+	p.WriteString("\nMicroseconds a packet are all processor time of the process that judges, the kernel's part of its system calls included.\n" +
+		"\n![bulk](performance-bulk.svg)\n\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
+	for _, name := range sortedKeys(r.micro) {
+		m := r.micro[name]
+		if _, ok := m["ns/op"]; ok && !strings.HasPrefix(name, "Flows") && !strings.HasPrefix(name, "IdleSet") {
+			ns := m["ns/op"]
+			if a, ok := m["ns/segment"]; ok {
+				ns = a
+			}
+			fmt.Fprintf(&p, "| %s | %s | %.0f |\n", name, figure(ns, 1), m["allocs/op"])
+		}
+	}
+	p.WriteString("\nJudge is parse, flow, observe, decide and commit of one segment; Catalog is one fault alone; WorstThree the chain of the\nthree slowest. Slice cuts a segment of 1000 bytes into as many; where it stands alone, that is one step.\n" +
+		"\n## Flows\n\n![memory](performance-memory.svg)\n\n| flows | bytes a flow | longest a new flow took, ms |\n|--:|--:|--:|\n")
+	for _, n := range flowCounts {
+		if m := r.micro[fmt.Sprintf("Flows/%d", n)]; m != nil {
+			fmt.Fprintf(&p, "| %d | %.0f | %.3f |\n", n, m["B/flow"], m["max-ms"])
+		}
+	}
+	if m := r.micro["IdleSet/default"]; m != nil {
+		t := r.micro["IdleSet/ours"]
+		fmt.Fprintf(&p, "\nThe kernel's idle set with a million IPv4 flows: %.0f bytes an element; looking for expired ones takes %.1f %% of a core\n"+
+			"with the kernel's default interval of a second, %.1f %% with ours.\n", t["B/element"], m["core-%"], t["core-%"])
+	}
+	fmt.Fprintf(&p, "\n## Moments\n\n| what | p50 | p99 | worst | of |\n|---|--:|--:|--:|--:|\n")
+	for _, m := range []struct {
+		what string
+		ds   []time.Duration
+	}{{"forged RST after the segment that caused it, at the client's end of the wire", r.rst}, {"idle expiry, later than --after", r.idle},
+		{"exec to ready", r.start}, {"SIGTERM to last rule gone", r.stop}} {
+		fmt.Fprintf(&p, "| %s | %s | %s | %s | %d |\n", m.what, ms(median(m.ds)), ms(quantile(m.ds, 0.99)), ms(quantile(m.ds, 1)), len(m.ds))
+	}
+	p.WriteString("\n" + string(notes))
+	return os.WriteFile(page, []byte(p.String()), 0o644)
+}
+
+var flowCounts = []int{1000, 10_000, 100_000, 1_000_000}
+
+// target is a row of the first table.
+type target struct {
+	what, want, got string
+	met             bool
+}
+
+func (r *results) targets() (ts []target) {
+	add := func(what, want string, met bool, format string, args ...any) {
+		ts = append(ts, target{what, want, fmt.Sprintf(format, args...), met})
+	}
+	if median(r.of("direct", rps)) > 0 {
+		by := r.ratio("bystander", "direct", rps)
+		add("bystander traffic while a fault is active", "≥ 0.97 of direct", by >= 0.97, "%.2f", by)
+		worst, who := 2.0, ""
+		for _, w := range r.ways {
+			if strings.HasPrefix(w.name, "waiting") {
+				if x := r.ratio(w.name, "direct", rps); x < worst {
+					worst, who = x, strings.TrimPrefix(w.name, "waiting: ")
+				}
+			}
+		}
+		add("matched traffic while the fault waits, the worst of all", "≥ 0.95 of direct", worst >= 0.95, "%.2f (%s)", worst, who)
+		if len(r.of(cLoop, rps)) > 0 {
+			x := r.ratio(all, cLoop, rps)
+			add("every packet diverted and accepted, beside the C loop", "≥ 1.0", x >= 1, "%.2f", x)
+			c, ours := median(r.of(cLoop, cpu)), median(r.of(all, cpu))
+			add("the same: processor time a packet", "no more than the C loop's", ours <= c, "%.2f µs, C loop %.2f µs", ours, c)
+		}
+		x := r.ratio(all, goLoopWay, rps)
+		add("the same, beside go-nfqueue's own loop", "≥ 2.5", x >= 2.5, "%.2f", x)
+		if len(r.of(toxi, rps)) > 0 {
+			x := r.ratio(all, toxi, rps)
+			add("the same, beside Toxiproxy: requests/s", "≥ 2", x >= 2, "%.2f", x)
+			direct := median(r.of("direct", p50))
+			ours, its := median(r.of(all, p50))-direct, median(r.of(toxi, p50))-direct
+			add("the same: added p50", "≤ half", ours <= its/2, "%.2f ms, Toxiproxy %.2f ms", ours, its)
+		}
+	}
+	m := r.micro["Flows/1000000"]
+	add("memory a tracked flow in user space", "≤ 256 B", m["B/flow"] > 0 && m["B/flow"] <= 256, "%.0f B", m["B/flow"])
+	add("1,000,000 flows tracked: longest stall", "≤ 1 ms", m["max-ms"] > 0 && m["max-ms"] <= 1, "%.2f ms", m["max-ms"])
+	g := r.micro["IdleSet/ours"]
+	add("garbage collection of the idle set at 1,000,000", "≤ 5 % of a core", g["B/element"] > 0 && g["core-%"] <= 5, "%.1f %%", g["core-%"])
+	rst := quantile(r.rst, 0.99)
+	add("forged RST after its cause, p99", "≤ 1 ms", rst > 0 && rst <= time.Millisecond, "%s", ms(rst))
+	late, early := quantile(r.idle, 0.99), quantile(r.idle, 0)
+	add("idle expiry, p99", "on time within 20 ms", len(r.idle) > 0 && late <= 20*time.Millisecond && early > -time.Millisecond, "%s late", ms(late))
+	add("start to ready, median", "≤ 50 ms", median(r.start) <= 50*time.Millisecond, "%s", ms(median(r.start)))
+	add("stop to last rule gone, median", "≤ 50 ms", median(r.stop) <= 50*time.Millisecond, "%s", ms(median(r.stop)))
+	w := r.micro["WorstThree"]
+	add("the worst chain of three faults", "≤ 250 ns, 0 allocations a segment", w["ns/segment"] > 0 && w["ns/segment"] <= 250 && w["allocs/op"] == 0, "%.0f ns, %.0f allocations", w["ns/segment"], w["allocs/op"])
+	return ts
+}
+
+// machine says what this was measured on.
+func machine() string {
+	model := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return fmt.Sprintf("The machine: %d cores (%s), Linux %s, %s, %s.", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)),
+		runtime.Version(), time.Now().Format("2 January 2006"))
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1000) }
+
+// figure prints what was measured, and a dash for what was not.
+func figure(v float64, digits int) string {
+	if v == 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
