@@ -74,6 +74,10 @@ func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
 func takesFault(cmd *cli.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
 
 func usageErrorf(cmd *cli.Command, err error) error {
+	name, _, _ := strings.Cut(err.Error(), ":")
+	if _, notFault := faults.Find(name); notFault == nil { // it is a setting that is wrong
+		return usageError("%s: %w", cmd.Name, err).hint("faultctl faults " + name + " explains every setting.")
+	}
 	return usageError("%s: %w", cmd.Name, err).hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
 }
 

@@ -134,7 +134,7 @@ func TestBadTargets(t *testing.T) {
 		"*:80":               "neither",
 		"no.such.host:80":    "look up",
 		"!!:80":              "neither",
-		"https://db:80/path": "brackets",
+		"https://db:80/path": "did you mean db:80?",
 	} {
 		_, err := newWorld(t).parseTo(t.Context(), text)
 		if err == nil || !strings.Contains(err.Error(), says) {

@@ -208,6 +208,12 @@ func splitHostPorts(text string) (name, ports string, err error) {
 		}
 		return name, ports, nil
 	}
+	if _, rest, isURL := strings.Cut(text, "://"); isURL {
+		return "", "", fmt.Errorf("a target is no URL: did you mean %s?", strings.SplitN(rest, "/", 2)[0])
+	}
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return "", "", fmt.Errorf("an IPv6 CIDR stands in brackets: did you mean [%s]?", text)
+	}
 	i := strings.LastIndexByte(text, ':')
 	return "", "", fmt.Errorf("an IPv6 address stands in brackets: did you mean [%s]%s or [%s]?", text[:i], text[i:], text)
 }

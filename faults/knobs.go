@@ -99,7 +99,7 @@ func Set(m Model, name, value string) error {
 		return fmt.Errorf("unknown setting %q%s", name, DidYouMean(name, names))
 	}
 	if one := ks[i].OneOf; one != nil && !slices.Contains(one, value) {
-		return fmt.Errorf("%s: %q is none of %s%s", name, value, strings.Join(one, ", "), DidYouMean(value, one))
+		return fmt.Errorf("%s: %q is none of %s%s", name, value, strings.TrimPrefix(strings.Join(one, ", "), ", "), DidYouMean(value, one))
 	}
 	if err := parse(reflect.ValueOf(m).Elem().Field(ks[i].field), value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
