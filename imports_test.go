@@ -18,19 +18,21 @@ const module = "github.com/faultctl/faultctl/"
 // and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{ // package -> what it may import of this module
-		"integration/lab":  {"faults/packet"}, // the genuine lanes know nothing of faultctl
-		"faults/packet":    nil,
-		"faults":           {"faults/packet"},
-		"faults/faulttest": {"faults", "faults/packet"},
-		"injector":         {"faults", "faults/packet"},
-		"injector/pcap":    {"injector"},
-		"cli/report":       {},
-		"cli/metrics":      {"injector"},
-		"cli/scenario":     {"faults"},
-		"cli/containers":   {},
-		"cli/cage":         {"injector"},
-		"cli":              {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/containers", "cli/cage", "integration/lab", "integration/demo"},
-		".":                {"cli"},
+		"integration/lab":    {"integration/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
+		"faults/packet":      nil,
+		"faults":             {"faults/packet"},
+		"faults/faulttest":   {"faults", "faults/packet"},
+		"injector":           {"faults", "faults/packet"},
+		"injector/pcap":      {"injector"},
+		"cli/report":         {},
+		"cli/metrics":        {"injector"},
+		"cli/scenario":       {"faults"},
+		"cli/containers":     {},
+		"cli/cage":           {"injector", "integration/userns"},
+		"integration":        {"faults", "injector", "integration/userns"},
+		"integration/userns": {},
+		"cli":                {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/containers", "cli/cage", "integration/lab", "integration/demo"},
+		".":                  {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}

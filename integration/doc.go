@@ -1,19 +1,40 @@
-// Package integration runs tests against real sockets in network namespaces of
-// their own, as root or without.
+// Package integration strikes a Go program's own connections in its tests.
 //
 //	func TestMain(m *testing.M) { os.Exit(integration.Main(m)) }
+//
+//	func TestPoolSurvivesTheLoadBalancer(t *testing.T) {
+//		integration.Inject(t, "idle-expire:after=1s", integration.To(db.Addr()))
+//		…
+//	}
+//
+// The fault is there when Inject returns, and gone when the test ends, which
+// fails if the fault never fired: then it has shown nothing. What faults there
+// are, and their settings, says faultctl faults.
+//
+// With [Main] the tests need no root: they run in a user and network namespace
+// of their own, with loopback up, where the services must be the test's own. As
+// root they run where they are, and only connections that an option names are
+// touched.
 package integration
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/userns"
 )
 
-// Main runs the tests of m in namespaces of their own and returns the exit
+// Main runs the tests of m where faults can be injected, and returns the exit
 // code. As root it runs them in this process. Otherwise it starts the test
-// binary again in a new user and network namespace, where the user is root; the
-// host's network is out of reach there.
+// binary again in a new user and network namespace, where the user is root and
+// loopback is up; the host's network is out of reach there.
 func Main(m *testing.M) int {
-	return lab.Main(m.Run)
+	if userns.Inside() {
+		if err := userns.LoopbackUp(); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			return 1
+		}
+	}
+	return userns.Main(m.Run)
 }

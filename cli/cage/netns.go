@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,29 +43,11 @@ func (i *island) open() (err error) {
 	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("make a network namespace: %w", err)
 	}
-	if err = loopbackUp(); err != nil {
-		return fmt.Errorf("bring up loopback: %w", err)
+	if err = userns.LoopbackUp(); err != nil {
+		return err
 	}
 	i.ns, err = os.Open("/proc/thread-self/ns/net")
 	return err
-}
-
-// loopbackUp brings lo up in the calling thread's network namespace.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, req); err != nil {
-		return err
-	}
-	req.SetUint16(req.Uint16() | unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
 }
 
 func setns(ns *os.File) error {

@@ -1,0 +1,294 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/userns"
+)
+
+// An Option says which connections a fault strikes, or how.
+type Option func(*settings) error
+
+// settings are the options, read.
+type settings struct {
+	rule      injector.Rule
+	seed      uint64
+	allowIdle bool
+}
+
+// To strikes connections to that service only: HOST:PORT, :PORT, or what
+// [net.Listener.Addr] says. An unspecified address means every one, a host name
+// all that it resolves to. Several add up.
+func To(addr string) Option {
+	return func(s *settings) error {
+		es, err := endpoints(addr)
+		s.rule.Match.To = append(s.rule.Match.To, es...)
+		return err
+	}
+}
+
+// Except leaves connections to that service alone. It is written as for [To].
+func Except(addr string) Option {
+	return func(s *settings) error {
+		es, err := endpoints(addr)
+		s.rule.Match.Except = append(s.rule.Match.Except, es...)
+		return err
+	}
+}
+
+// From strikes connections of that client only: an IP address or a CIDR.
+// Several add up.
+func From(client string) Option {
+	return func(s *settings) error {
+		p, err := netip.ParsePrefix(client)
+		if a, err2 := netip.ParseAddr(client); err2 == nil {
+			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("From(%q): it is neither an IP address nor a CIDR", client)
+		}
+		s.rule.Match.From = append(s.rule.Match.From, p.Masked())
+		return nil
+	}
+}
+
+// Percent strikes this share of the connections, from 0 to 100, chosen by the
+// seed and their order.
+func Percent(p float64) Option {
+	return func(s *settings) error {
+		if !(p >= 0 && p <= 100) {
+			return fmt.Errorf("Percent(%v): it lies outside 0 to 100", p)
+		}
+		s.rule.Pick.Share = max(p/100, math.SmallestNonzeroFloat64) // zero means all
+		return nil
+	}
+}
+
+// Every strikes every nth connection, the first one included.
+func Every(n uint64) Option { return pick(func(p *injector.Pick) { p.Every = n }) }
+
+// First strikes only the first n connections, after those that [Skip] skips.
+func First(n uint64) Option { return pick(func(p *injector.Pick) { p.First = n }) }
+
+// Skip leaves the first n connections alone.
+func Skip(n uint64) Option { return pick(func(p *injector.Pick) { p.Skip = n }) }
+
+// NewOnly leaves connections alone that are open already.
+func NewOnly() Option { return pick(func(p *injector.Pick) { p.NewOnly = true }) }
+
+func pick(set func(*injector.Pick)) Option {
+	return func(s *settings) error {
+		set(&s.rule.Pick)
+		return nil
+	}
+}
+
+// Seed makes the choices that chance makes; without it the seed is 1, so that a
+// test repeats.
+func Seed(seed uint64) Option {
+	return func(s *settings) error {
+		s.seed = seed
+		return nil
+	}
+}
+
+// AllowIdle lets the test pass although the fault never fired.
+func AllowIdle() Option {
+	return func(s *settings) error {
+		s.allowIdle = true
+		return nil
+	}
+}
+
+// Injection is a fault that is under way.
+type Injection struct {
+	t         testing.TB
+	spec      string
+	run       *injector.Injector
+	allowIdle bool
+	cancel    context.CancelFunc
+	ended     chan error
+	once      sync.Once
+}
+
+// Inject strikes connections with a fault from now on, until the end of the
+// test. spec is a SPEC as faultctl takes it, such as
+// idle-expire:after=1s,then=rst-both; several with commas between them strike
+// together. Connections that are open already are struck too. The test fails at
+// once if that cannot be done, and at its end if a fault never fired. Each call
+// is a fault of its own; tests that run in parallel need services of their own.
+func Inject(t testing.TB, spec string, options ...Option) *Injection {
+	t.Helper()
+	s := settings{seed: 1}
+	err := s.read(spec, options)
+	if err != nil {
+		t.Fatalf("integration.Inject: %v", err)
+	}
+	i := &Injection{t: t, spec: spec, allowIdle: s.allowIdle, ended: make(chan error, 1)}
+	if err := i.start(&s); err != nil {
+		t.Fatalf("integration.Inject(%q): %v", spec, err)
+	}
+	t.Cleanup(func() {
+		t.Helper()
+		i.Remove()
+		i.judge()
+	})
+	return i
+}
+
+// read reads the fault and the options.
+func (s *settings) read(spec string, options []Option) error {
+	specs, err := faults.ParseSpecs(spec)
+	if err != nil {
+		return err
+	}
+	var names []string
+	var models []faults.Model
+	for _, sp := range specs {
+		m, err := sp.Model()
+		if err != nil {
+			return err
+		}
+		names, models = append(names, sp.Name), append(models, m)
+		s.rule.Faults = append(s.rule.Faults, injector.NamedModel{Name: sp.Name, Model: m})
+	}
+	if err := faults.Contradiction(names, models); err != nil {
+		return fmt.Errorf("these faults contradict each other: %w", err)
+	}
+	for _, o := range options {
+		if err := o(s); err != nil {
+			return err
+		}
+	}
+	if m := &s.rule.Match; len(m.To) == 0 && len(m.From) == 0 && !userns.Inside() {
+		return errors.New("name the service with To: without it every TCP connection of this host would be struck")
+	}
+	return nil
+}
+
+// deadMan is how long a test may stand still before the kernel ends it, so that
+// the connections of others which the fault may be about go on.
+const deadMan = 30 * time.Second
+
+// start starts the fault and returns once it is there.
+func (i *Injection) start(s *settings) error {
+	// The namespace of the calling thread, whatever thread carries on.
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("open the network namespace: %w", err)
+	}
+	i.t.Cleanup(func() { ns.Close() })
+	ready := make(chan struct{})
+	cfg := injector.Config{NetNS: ns, Rules: []injector.Rule{s.rule}, Seed: s.seed, DeadMan: deadMan}
+	if userns.Inside() {
+		cfg.DeadMan = -1 // nobody else is here; a debugger may stop a test
+	}
+	cfg.OnEvent = func(ev injector.Event) {
+		if ev.Kind == injector.Ready {
+			close(ready)
+		}
+	}
+	if i.run, err = injector.New(cfg); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	i.cancel = cancel
+	go func() { i.ended <- i.run.Run(ctx) }()
+	select {
+	case <-ready:
+		return nil
+	case err = <-i.ended:
+		cancel()
+	}
+	if errors.Is(err, injector.ErrPermission) {
+		err = fmt.Errorf("%w; without root call integration.Main in TestMain", err)
+	}
+	return err
+}
+
+// Remove ends the fault before the test ends. It may be called twice.
+func (i *Injection) Remove() {
+	i.t.Helper()
+	i.once.Do(func() {
+		i.cancel()
+		if err := <-i.ended; err != nil {
+			i.t.Errorf("integration.Inject(%q): %v", i.spec, err)
+		}
+	})
+}
+
+// Fired returns on how many connections the fault has acted so far; of several
+// faults, those of the one that acted on the fewest.
+func (i *Injection) Fired() int {
+	least := uint64(math.MaxInt)
+	for _, r := range i.run.Stats().Rules {
+		for _, f := range r.Faults {
+			least = min(least, f.Fired)
+		}
+	}
+	return int(least)
+}
+
+// judge fails the test if the fault never fired.
+func (i *Injection) judge() {
+	i.t.Helper()
+	for _, r := range i.run.Stats().Rules {
+		for _, f := range r.Faults {
+			i.t.Logf("%s: %d connections matched, %d chosen, fired on %d; %d segments dropped, %d forged", f.Name, r.Flows, r.Chosen, f.Fired, f.Dropped, f.Forged)
+			switch {
+			case f.Fired > 0 || i.allowIdle || i.t.Skipped():
+			case r.Flows == 0:
+				i.t.Errorf("integration.Inject(%q): %s never fired: no connection matched", i.spec, f.Name)
+			default:
+				i.t.Errorf("integration.Inject(%q): %s never fired: the moment that it waits for did not come; faultctl faults %s says which one that is", i.spec, f.Name, f.Name)
+			}
+		}
+	}
+}
+
+// endpoints reads HOST:PORT, :PORT, and what net.Listener.Addr says.
+func endpoints(addr string) ([]injector.Endpoint, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not HOST:PORT", addr)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return nil, fmt.Errorf("%q: %q is not a port from 1 to 65535", addr, port)
+	}
+	host, _, _ = strings.Cut(host, "%")
+	addrs := []netip.Addr{}
+	if a, err := netip.ParseAddr(host); err == nil {
+		addrs = append(addrs, a)
+	} else if host != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+			return nil, fmt.Errorf("%q: %w", addr, err)
+		}
+	}
+	var es []injector.Endpoint
+	for _, a := range addrs {
+		if a = a.Unmap(); a.IsUnspecified() {
+			return []injector.Endpoint{{LowPort: uint16(n), HiPort: uint16(n)}}, nil
+		}
+		es = append(es, injector.Endpoint{Prefix: netip.PrefixFrom(a, a.BitLen()), LowPort: uint16(n), HiPort: uint16(n)})
+	}
+	if host == "" {
+		es = []injector.Endpoint{{LowPort: uint16(n), HiPort: uint16(n)}}
+	}
+	return es, nil
+}
