@@ -4,9 +4,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/faultctl/faultctl/cli/report"
-	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -129,7 +129,7 @@ func (a *asked) testified() report.Case {
 	case len(why) > 0:
 		c.Verdict, c.Reason = report.Failed, strings.Join(why, "; ")
 	case a.tried[len(a.tried)-1]: // after
-		c.Reason = "It passed " + shortly(scenario.Duration(a.recovered)) + " after the timeline was over."
+		c.Reason = "It passed " + a.recovered.Round(time.Millisecond).String() + " after the timeline was over."
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func order(l lane) int {
 // draw lays the events and packets of l along its time.
 func (l *lane) draw(start time.Time) {
 	first, last := l.span()
-	l.From, l.To = since(start, first), since(start, last)
+	l.From, l.To = exactly(start, first), exactly(start, last)
 	width := max(last.Sub(first), time.Microsecond)
 	place := func(t time.Time) string {
 		return fmt.Sprintf("%.2f%%", 3+94*float64(t.Sub(first))/float64(width))

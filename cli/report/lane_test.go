@@ -25,7 +25,7 @@ func TestLanes(t *testing.T) {
 	if l.Client != "c44" || !l.Struck || len(l.Marks) != maxMarks {
 		t.Errorf("the first lane is of %s, struck %v, with %d marks", l.Client, l.Struck, len(l.Marks))
 	}
-	if l.From != "+0.044 s" || l.To != "+0.600 s" {
+	if l.From != "+0.044000 s" || l.To != "+0.600000 s" {
 		t.Errorf("it goes from %s to %s", l.From, l.To)
 	}
 	for i, m := range l.Marks {
