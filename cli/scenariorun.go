@@ -89,12 +89,32 @@ func (h *host) scenarioRun(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return h.rehearse(c, st)
 	}
+	if err := st.preflight(); err != nil {
+		return err
+	}
 	e, err := h.evidence(c)
 	if err != nil {
 		return err
 	}
 	st.leave = newSceneEvidence(e, st)
 	return st.leave.conclude(st, st.play(c.Context))
+}
+
+// preflight finds out now what would keep a fault from beginning, perhaps
+// minutes after the others.
+func (st *staging) preflight() error {
+	for i, a := range st.acts {
+		run, err := st.h.start(a.plan.cfg)
+		if err != nil {
+			return inFile(st.s, i, err)
+		}
+		if p, ok := run.(interface{ Preflight() error }); ok {
+			if err := p.Preflight(); err != nil {
+				return fmt.Errorf("%s: %w", a.entry.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (st *staging) repeat() string {

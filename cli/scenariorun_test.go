@@ -29,6 +29,7 @@ type theatre struct {
 	mu    sync.Mutex
 	log   []string // what was done to sessions, and when
 	fires uint64   // on how many connections each session's faults act
+	lacks error    // what Preflight returns
 	deaf  error    // what Retarget returns
 	fails func(probe string, at time.Duration) error
 	run   func(ctx context.Context) error // what a session does, if not nothing
@@ -117,6 +118,8 @@ func (a *actor) Run(ctx context.Context) error {
 	a.th.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
 	return nil
 }
+
+func (a *actor) Preflight() error { return a.th.lacks }
 
 func (a *actor) SetShare(_ int, share float64) error {
 	a.th.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)
@@ -281,6 +284,19 @@ func TestScenarioBreaks(t *testing.T) {
 		}
 		if !strings.Contains(th.out.String(), `"event":"error","code":5`) {
 			t.Errorf("no error event:\n%s", &th.out)
+		}
+	})
+}
+
+// What a fault will lack is said before anything is asked or touched, however
+// late it begins.
+func TestScenarioPreflight(t *testing.T) {
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		th.lacks = fmt.Errorf("create an nftables table: %w", injector.ErrPermission)
+		th.ask = func(context.Context, *scenario.Probe) error { t.Error("a probe was asked"); return nil }
+		code := th.play(t, strings.Replace(oneFault, "fault:", "start: 5m, fault:", 1)+"probes: [{name: web, http: http://web/}]\n")
+		if code != exitPreflight || !strings.Contains(th.err.String(), "reset: create an nftables table") || th.log != nil || th.out.Len() > 0 {
+			t.Errorf("exit %d, %v\n%s%s", code, th.log, &th.out, &th.err)
 		}
 	})
 }

@@ -210,7 +210,7 @@ func (t *textScene) now() string { return t.st.h.now().Format(clockTime) }
 func (t *textScene) started() {
 	s := t.st.s
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %s: %s, and at most %s with all there is to it\n", t.paint.bold(s.Name), shortly(s.Duration), shortly(s.Deadline))
+	fmt.Fprintf(&b, "scenario %s: a timeline of %s; whatever happens, all has ended after %s\n", t.paint.bold(s.Name), shortly(s.Duration), shortly(s.Deadline))
 	if s.Description != "" {
 		fmt.Fprintln(&b, wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
 	}

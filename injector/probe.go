@@ -224,3 +224,13 @@ func remedyFor(err error, otherwise string) string {
 	}
 	return otherwise
 }
+
+// Preflight reports what would keep Run from beginning, as far as that can be
+// found out now: permission, and what the kernel lacks. It makes tables and
+// takes them out again at once, and diverts nothing.
+func (i *Injector) Preflight() error {
+	if _, err := probeKernel(i.cfg.NetNS); err != nil {
+		return err
+	}
+	return i.cfg.probeOwners()
+}
