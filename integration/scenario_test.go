@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ const hostsPlay = "hosts:"
 
 // withHosts runs this program again as faultctl, with another /etc/hosts.
 func withHosts(file string) error {
+	runtime.LockOSThread() // the mounts are this thread's, until it becomes the process
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare mounts: %w", err)
 	}
