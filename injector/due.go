@@ -46,14 +46,14 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
 	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN)
 	if again && seg.Complete() && !p.gso {
-		l.kind, l.pkt = sendPacket, append([]byte(nil), seg.Bytes()...)
+		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
 		if p.partial && v.bytes == nil {
 			finish(l.pkt)
 		}
 		v.drop, v.bytes = true, nil
 		w.answer(*v, f, dir)
 	} else if v.bytes != nil {
-		l.pkt = append([]byte(nil), v.bytes...)
+		l.pkt = w.copyOf(v.bytes)
 	}
 	if l.kind == releasePacket {
 		l.signal = v.signal
@@ -72,6 +72,30 @@ func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay
 		return max(w.out.Hold, f.due[dir]-now), true
 	}
 	return 0, false
+}
+
+// maxSpare bounds the copies that are kept for the next ones: so many packets of
+// a wire.
+const (
+	maxSpare     = 1 << 14
+	maxSpareSize = 2048
+)
+
+// copyOf copies a packet that must wait into memory that an earlier one has left
+// behind, if there is any. See spend.
+func (w *worker) copyOf(pkt []byte) []byte {
+	var c []byte
+	if n := len(w.spare); n > 0 && len(pkt) <= maxSpareSize {
+		c, w.spare = w.spare[n-1], w.spare[:n-1]
+	}
+	return append(c[:0], pkt...)
+}
+
+// spend takes back what copyOf returned.
+func (w *worker) spend(pkt []byte) {
+	if pkt != nil && cap(pkt) <= maxSpareSize && len(w.spare) < maxSpare {
+		w.spare = append(w.spare, pkt)
+	}
 }
 
 // finish writes the checksum that the sender's host left to its device: a copy
@@ -99,6 +123,7 @@ func (w *worker) runDue(now time.Duration) {
 				w.flush()
 			}
 			w.send(l.pkt, l.mark, l.iface)
+			w.spend(l.pkt)
 		case releasePacket:
 			kept = true
 			dir := faults.Original
@@ -106,6 +131,7 @@ func (w *worker) runDue(now time.Duration) {
 				dir = faults.Reply
 			}
 			w.answer(verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
+			w.spend(l.pkt)
 		}
 	}
 }

@@ -119,3 +119,36 @@ func TestForgedKeepsItsPlace(t *testing.T) {
 		}
 	}
 }
+
+// TestLaterAllocatesNothing holds that what waits, be it held, copied or forged,
+// allocates nothing once as many have waited before.
+func TestLaterAllocatesNothing(t *testing.T) {
+	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
+		for _, m := range []NamedModel{
+			model(t, "delay", "by", "10ms", "jitter", "5ms"), model(t, "throttle", "rate", "100mbit"),
+			model(t, "slice", "size", "2", "gap", "1ms"), model(t, "reorder", "rate", "50%"), model(t, "duplicate", "rate", "50%"),
+		} {
+			b := newBench(t, ruleOf(m))
+			quiet := &silentQueue{}
+			b.queue, b.sender = quiet, quiet
+			there, back := segment(faults.Original, packet.ACK, 1, 1, "ping"), segment(faults.Reply, packet.ACK, 1, 5, "pong")
+			p := packetIn{id: 1, hook: hook}
+			judge := func() {
+				for range 20 {
+					p.bytes = there
+					b.handle(&p)
+					p.bytes = back
+					b.handle(&p)
+					b.now += 100 * time.Microsecond
+				}
+				b.now += time.Second
+				b.runDue(b.now)
+			}
+			judge()
+			judge()
+			if n := testing.AllocsPerRun(100, judge); n != 0 {
+				t.Errorf("%s in %s: %v allocations for 40 packets, want none", m.Name, name, n)
+			}
+		}
+	}
+}

@@ -37,7 +37,8 @@ type worker struct {
 	pkts    [batchSize]packetIn
 	ev      faults.Event
 	out     faults.Effects
-	buf     []byte // the packet being built
+	buf     []byte   // the packet being built
+	spare   [][]byte // of packets that have left: see copyOf
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
@@ -327,7 +328,7 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 			w.send(w.buf, mark, f.iface)
 			continue
 		}
-		l := later{at: now + after, kind: sendPacket, pkt: append([]byte(nil), w.buf...), mark: mark, iface: f.iface}
+		l := later{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
 		if after > 0 {
 			w.holder.put(l)
 		} else {
