@@ -23,7 +23,7 @@ var expectedTools = map[string]says{
 		endReset:       fine,
 		lateReset:      "TypeError: fetch failed, cause: Error: read ECONNRESET",
 		stream:         "TypeError: fetch failed, cause: SocketError: other side closed",
-		idleStream:     retried,
+		idleStream:     retried + "|TypeError: fetch failed, cause: SocketError: other side closed",
 		readLate:       "TimeoutError: The operation was aborted due to timeout",
 		idleLate:       "TimeoutError: The operation was aborted due to timeout",
 		readTimeout:    "TypeError: fetch failed, cause: Error: read ETIMEDOUT",

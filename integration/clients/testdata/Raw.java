@@ -114,7 +114,7 @@ public class Raw {
             byte[] more = new byte[100];
             out.write(more);
             if (ended) { // its answer shows at the next call
-                Thread.sleep(100);
+                Thread.sleep(500);
                 out.write(more);
             }
         } catch (IOException e) {

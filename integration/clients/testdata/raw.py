@@ -32,7 +32,7 @@ def read_or_tell(s):
     data = read(s)
     if data == b"":
         if attempt("then write", lambda: s.send(b"x" * 100)):
-            time.sleep(0.1)  # the answer to it shows at the next call
+            time.sleep(0.5)  # the answer to it shows at the next call
             attempt("then write", lambda: s.send(b"x" * 100))
     elif data is None and time.monotonic() - start < s.gettimeout():
         attempt("then write", lambda: s.send(b"x" * 100))
