@@ -41,6 +41,7 @@ want chromium chromium
 # Packages and man pages.
 want rpm rpm
 want groff groff-base
+want systemd-analyze systemd
 
 # Containers.
 want dockerd docker.io
