@@ -118,7 +118,7 @@ var listenCauses = []cause{
 		genuine: "a router's rule says host unreachable (3/1; IPv6: address unreachable, 1/3)",
 		prepare: func(p *play) { p.rejectSYN(1, 3) },
 		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0"},
+		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
 		says:    []string{`connect() = EHOSTUNREACH`},
 	},
 	{
@@ -135,7 +135,7 @@ var listenCauses = []cause{
 			p.client.Send("world")
 		},
 		act:   func(p *play) { p.filter(match(toService(), p.unreachable(3, 4))) },
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "C>S [P.] seq=5 ack=5 len=5 (again)"},
+		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C ICMP unreachable", "C>S [P.] seq=5 ack=5 len=5 (again)"},
 		says:  []string{`send("hello") = 5`, `recv() = ECONNREFUSED`, `send("world") = EPIPE`},
 	},
 	{
@@ -143,7 +143,7 @@ var listenCauses = []cause{
 		genuine: "a router's rule says port unreachable (3/3; IPv6: 1/4)",
 		prepare: func(p *play) { p.rejectSYN(3, 4) },
 		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0"},
+		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
 		says:    []string{`connect() = ECONNREFUSED`},
 	},
 	{
@@ -151,7 +151,7 @@ var listenCauses = []cause{
 		genuine: "a router's rule says net unreachable (3/0; IPv6: no route, 1/0)",
 		prepare: func(p *play) { p.rejectSYN(0, 0) },
 		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0"},
+		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
 		says:    []string{`connect() = ENETUNREACH`},
 	},
 	{
@@ -159,7 +159,7 @@ var listenCauses = []cause{
 		genuine: "a router's rule says administratively prohibited (3/13; IPv6: 1/1)",
 		prepare: func(p *play) { p.rejectSYN(13, 1) },
 		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0"},
+		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
 	},
 }
 

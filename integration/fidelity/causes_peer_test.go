@@ -96,7 +96,7 @@ var peerCauses = []cause{
 			p.client.Send("world")
 		},
 		act:   func(p *play) { p.filter(match(toService(), p.unreachable(1, 3))) },
-		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C ICMP unreachable", "C>S [P.] seq=1 ack=1 len=5 (again)"},
 		says:  []string{`send("hello") = 5`, `recv() = EHOSTUNREACH`, `send("world") = EPIPE`},
 	},
 	{

@@ -13,8 +13,12 @@ const wayLength = 50 * time.Millisecond
 
 // lengthen makes the device pass every packet of the service on after wayLength,
 // in order. It comes before faultctl, in either direction.
+//
+// The client's TCP puts no writes together (tcp_autocorking): it does while a
+// packet waits in its host, be it for a network card or for a verdict.
 func (p *play) lengthen() {
 	p.t.Helper()
+	p.must(p.from.Sysctl("net/ipv4/tcp_autocorking", "0"))
 	type passing struct {
 		id  uint32
 		due time.Time
@@ -51,9 +55,6 @@ var farCauses = []cause{
 			p.do()
 			for range 3 {
 				p.client.Send("hello")
-				// Writes in one breath would leave in one segment while the first
-				// waits for a verdict on this host (tcp_autocorking).
-				p.idle(2 * time.Millisecond)
 			}
 			p.client.Recv()
 			p.client.Send("world")

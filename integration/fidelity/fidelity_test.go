@@ -202,7 +202,7 @@ func (p *play) settle(other []record) {
 				return false
 			}
 			// Two witnesses that must agree: each has seen it all.
-			if !p.own(e) && len(p.lines(e, p.wire(e))) < len(lines) {
+			if !p.own(e) && len(p.lines(e, p.wire(e))) != len(lines) {
 				return false
 			}
 		}
