@@ -158,7 +158,9 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 		return nil, err
 	}
 	p.repeat = p.commandLine(c)
-	p.container = c.String("container")
+	if p.command == nil { // a command does not move along with a container that is restarted
+		p.container = c.String("container")
+	}
 	p.cfg.NetNS, p.netns, err = h.netns(c, p.target)
 	return p, err
 }

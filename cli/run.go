@@ -204,6 +204,8 @@ type place struct {
 // runIn runs the command of a plan under its faults. It ends the command when
 // ctx is done.
 func (h *host) runIn(ctx context.Context, st place, p *plan, tell teller) (end jobEnd, o outcome, err error) {
+	// The target is looked up anew while it runs, and is the command's then too.
+	p.target.match.Owner = st.in.Owner()
 	p.cfg.Rules[0].Match.Owner, p.cfg.NetNS = st.in.Owner(), st.in.NetNS()
 	jobCtx, endJob := context.WithCancel(ctx)
 	defer endJob()

@@ -164,6 +164,12 @@ func TestRunOwner(t *testing.T) {
 	if c := w.cfg.Rules[0].Match.Owner.Cgroup; c == nil || c.ID != 9 {
 		t.Errorf("rules about %+v", c)
 	}
+	named := newWorld(t) // a host name is looked up anew just before the rules go in
+	named.timers = never
+	named.runs(t, "run reset --allow-idle --to db.internal:5432", "true")
+	if m := named.cfg.Rules[0].Match; m.Owner.Cgroup == nil || len(m.To) != 2 {
+		t.Errorf("with a host name the rules are about %+v", m)
+	}
 	if strings.Contains(w.err.String(), "no target") {
 		t.Errorf("a run with a cage says that it has no target:\n%s", &w.err)
 	}
