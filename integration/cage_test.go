@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,14 +90,19 @@ func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// nothingLeft waits until no table, cgroup or process of that faultctl is left,
-// and none whose command line has the mark.
+// nothingLeft waits until no table, cgroup or process of that faultctl is left (0:
+// no table of any), and none whose command line has the mark.
 func (m manner) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
 	t.Helper()
 	own, _ := injector.OwnCgroup()
 	var left []string
 	if !lab.Eventually(func() bool {
-		left = tables(t, n)
+		left = nil
+		for _, table := range tables(t, n) {
+			if pid == 0 || strings.HasPrefix(table+"_", fmt.Sprintf("faultctl_%d_", pid)) {
+				left = append(left, table)
+			}
+		}
 		groups, _ := filepath.Glob(filepath.Join(own, fmt.Sprintf("faultctl-%d-*", pid)))
 		left = append(left, groups...)
 		for p, line := range processes() {
@@ -430,5 +436,56 @@ func TestSignalsReachTheCommand(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestVerifyAtOnce holds that verify commands do not disturb each other, in one
+// network namespace and with one user: each finds what it finds alone, and
+// leaves nothing behind.
+func TestVerifyAtOnce(t *testing.T) {
+	bin := program(t)
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newWorld(t, loopback, false).node()
+			var all sync.WaitGroup
+			for i := range 4 {
+				all.Go(func() {
+					faults, every, want := "reset,refuse,delay:by=1ms", "1", 3
+					if i%2 == 1 {
+						faults, every, want = "observe,delay:by=1ms", "2", 0
+					}
+					code, out := m.run(t, n, "", "verify", "--faults", faults, "--every", every, "--", "sh", "-c", fmt.Sprintf("%s=pair %s", playEnv, bin))
+					failed := strings.Count(out, "FAILED")
+					if code != want || failed != want-want/3 || strings.Contains(out, "never fired  ") {
+						t.Errorf("%s: exit code %d, want %d\n%s", faults, code, want, out)
+					}
+				})
+			}
+			all.Wait()
+			m.nothingLeft(t, n, 0, "")
+		})
+	}
+}
+
+// TestNeverFired holds that a fault which matches nothing is no pass, and that
+// every form of a report says so.
+func TestNeverFired(t *testing.T) {
+	t.Parallel()
+	n := newWorld(t, loopback, false).node()
+	m := manner{name: "isolated", flags: []string{"--isolate"}}
+	for _, form := range []string{"xml", "html", "json", "md"} {
+		for verb, want := range map[string]int{"run": 124, "verify": 4} {
+			file := filepath.Join(t.TempDir(), "report."+form)
+			args := []string{"reset:at=request", "--report", file, "--", "true"}
+			if verb == "verify" {
+				args = append([]string{"--faults"}, args...)
+			}
+			code, out := m.run(t, n, "", verb, args...)
+			text, err := os.ReadFile(file)
+			if err != nil || code != want || !strings.Contains(strings.ToLower(string(text)), "never fired") || !strings.Contains(out, "never fired") {
+				t.Errorf("%s --report %s: exit code %d, want %d; %v\n%s\n%s", verb, form, code, want, err, out, text)
+			}
+		}
 	}
 }
