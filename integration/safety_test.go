@@ -63,6 +63,19 @@ func (c *chatter) flows() time.Duration {
 	return time.Duration(c.worst.Swap(0))
 }
 
+// heals holds that every connection goes on after the dead man's timer has gone
+// off. It takes the timer's 3 s and what is left until TCP sends again: 0.4 s as
+// a rule, but its backoff may put that as far off once more where a busy machine
+// has made it patient.
+func (c *chatter) heals() {
+	c.t.Helper()
+	worst := c.flows()
+	c.t.Logf("the longest exchange took %v", worst)
+	if worst > 7*time.Second {
+		c.t.Errorf("the longest exchange took %v, want 7s at most", worst)
+	}
+}
+
 // hush ends the talk.
 func (c *chatter) hush() {
 	c.stop.Store(true)
@@ -121,9 +134,12 @@ func TestKillAnyTime(t *testing.T) {
 	talk := w.chatter(2)
 	rng := rand.New(rand.NewPCG(1, 1))
 	var took []time.Duration
-	for range kills {
+	for i := range kills {
 		p := w.start("faultctl", everySegment...)
-		life := time.After(time.Duration(rng.Int64N(int64(600 * time.Millisecond))))
+		if i%2 == 0 { // the rules are in, however slow the machine
+			p.wait("ready")
+		}
+		life := time.After(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
 	alive:
 		for {
 			select {
@@ -144,9 +160,6 @@ func TestKillAnyTime(t *testing.T) {
 		talk.flows()
 	}
 	slices.Sort(took)
-	if len(took) == 0 {
-		t.Fatalf("in none of %d lives were the rules in", kills)
-	}
 	if median := took[len(took)/2]; median > 100*time.Millisecond {
 		t.Errorf("the rules were gone after %v, want 100ms at most", median)
 	}
@@ -168,11 +181,7 @@ func TestSIGSTOP(t *testing.T) {
 			t.Errorf("ended by %v", s.Signal())
 		}
 		gone(t, w.node())
-		worst := talk.flows()
-		t.Logf("the longest exchange took %v", worst)
-		if worst > 4*time.Second {
-			t.Errorf("the longest exchange took %v, want 4s at most", worst)
-		}
+		talk.heals()
 	})
 }
 
@@ -186,11 +195,7 @@ func TestStuckWorker(t *testing.T) {
 			t.Errorf("ended by %v\n%s", s.Signal(), p.stderr.String())
 		}
 		gone(t, w.node())
-		worst := talk.flows()
-		t.Logf("the longest exchange took %v", worst)
-		if worst > 4*time.Second {
-			t.Errorf("the longest exchange took %v, want 4s at most", worst)
-		}
+		talk.heals()
 	})
 }
 
@@ -225,11 +230,7 @@ func TestFrozen(t *testing.T) {
 		t.Errorf("ended by %v", s.Signal())
 	}
 	gone(t, w.node())
-	worst := talk.flows()
-	t.Logf("the longest exchange took %v", worst)
-	if worst > 4*time.Second {
-		t.Errorf("the longest exchange took %v, want 4s at most", worst)
-	}
+	talk.heals()
 }
 
 // TestCleanStop holds that no packet is lost by the end of a run, whether a
