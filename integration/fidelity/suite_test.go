@@ -28,9 +28,13 @@ func TestSuiteSees(t *testing.T) {
 				other.script = func(p *play) { p.dial().Timeout(300e6); script(p) }
 			}
 			cl := &cell{cause: &other, at: atRouter}
-			var kept []record
-			cl.compare(t, &kept)
-			if !strings.Contains(strings.Join(cl.differences, "\n"), c.sees) {
+			seen := false
+			for n := 0; n < tries && !seen; n++ { // a busy machine makes every answer late
+				var kept []record
+				cl.compare(t, &kept)
+				seen = strings.Contains(strings.Join(cl.differences, "\n"), c.sees)
+			}
+			if !seen {
 				t.Errorf("seen was %q, want %q", cl.differences, c.sees)
 			}
 		})
