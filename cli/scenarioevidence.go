@@ -41,9 +41,16 @@ func newSceneEvidence(e *evidence, st *staging) *sceneEvidence {
 	return s
 }
 
-// attend has the packets of a session of an entry taken down.
+// attend has the packets of a session of an entry taken down. As in the events,
+// the rule of a packet is its entry's place in the file.
 func (s *sceneEvidence) attend(act int, cfg *injector.Config) {
 	s.see(cfg, s.acts[act].rec)
+	if show := cfg.OnPacket; show != nil {
+		cfg.OnPacket = func(p injector.Packet) {
+			p.Rule = act
+			show(p)
+		}
+	}
 }
 
 // event takes down an event of an entry.

@@ -88,6 +88,13 @@ func TestSceneCounters(t *testing.T) {
 	}
 	w := newWorld(t)
 	s := newSceneEvidence(&evidence{host: w.host}, &staging{acts: make([]*act, 2), s: &scenario.Scenario{}})
+	s.paths = []string{"r.json"}
+	var cfg injector.Config
+	s.attend(1, &cfg)
+	cfg.OnPacket(injector.Packet{Bytes: []byte{0}, Fate: injector.Forged, Fault: "reset", Flow: dbFlow, Ordinal: 4})
+	if got := s.acts[1].rec.packets[0].Comment; got != "forged by reset (rule 1, connection 4)" {
+		t.Errorf("comment %q", got)
+	}
 	s.begun(1, &fakeSession{stats: stats("reset", 1)})
 	got := s.snapshot()
 	if len(got.Rules) != 2 || len(got.Rules[0].Faults) != 0 || got.Rules[1].Faults[0].Fired != 1 || got.Diverted != 2 {
