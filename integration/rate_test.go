@@ -113,7 +113,9 @@ func TestLoss(t *testing.T) {
 		if again < f.Dropped/4 || held > again/20 {
 			t.Errorf("of %d lost segments %d were sent again, %d were taken for being in the host", f.Dropped, again, held)
 		}
-		if probes != 0 || windows != 0 {
+		// A reader that a busy machine makes wait closes its window for real, now
+		// and then; a drop that TCP is told of makes it probe each time.
+		if probes != 0 || windows > again/20 {
 			t.Errorf("%d and %d probes of a closed window", probes, windows)
 		}
 	})
