@@ -61,6 +61,7 @@ type host struct {
 	watchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
 
 	ask       func(context.Context, *scenario.Probe) error // tries a probe once
+	askedAll  func() error                                 // ends what probes left behind
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
@@ -139,7 +140,7 @@ func thisHost() *host {
 	if err != nil {
 		width = defaultWidth
 	}
-	return &host{
+	h := &host{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		width:    width,
@@ -160,7 +161,6 @@ func thisHost() *host {
 		watchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {
 			_ = c.Watch(ctx, name, happened) // without an engine the container is looked at now and then
 		},
-		ask:   newProber().try,
 		relay: cage.Relay, makeCage: cage.NewCgroup, enterCage: cage.Enter,
 		mustIsolate: func() bool { return os.Geteuid() != 0 },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
@@ -168,6 +168,14 @@ func thisHost() *host {
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},
 	}
+	probes := newProber(func() (cage.Cage, error) {
+		if h.inside || h.mustIsolate() {
+			return nil, injector.ErrPermission
+		}
+		return h.makeCage(nil)
+	})
+	h.ask, h.askedAll = probes.try, probes.close
+	return h
 }
 
 func notify() (<-chan os.Signal, func()) {

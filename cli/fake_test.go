@@ -144,6 +144,7 @@ func newWorld(t *testing.T) *world {
 		},
 		containerNames: func() []string { return []string{"web", "db"} },
 		watchContainer: func(ctx context.Context, _ *containers.Container, _ string, _ func()) { <-ctx.Done() },
+		askedAll:       func() error { return nil },
 		ask:            func(context.Context, *scenario.Probe) error { return nil },
 		proc:           t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}

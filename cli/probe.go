@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/cli/scenario"
 )
 
@@ -26,9 +27,49 @@ import (
 type prober struct {
 	mu    sync.Mutex
 	https map[*scenario.Probe]*http.Client
+
+	// makeCage makes the cage of the commands, in which none of their children
+	// outlives faultctl. Where there can be none, a command itself ends with
+	// faultctl, and its children with its try.
+	makeCage func() (cage.Cage, error)
+	asked    bool // for a cage
+	box      cage.Cage
 }
 
-func newProber() *prober { return &prober{https: map[*scenario.Probe]*http.Client{}} }
+func newProber(makeCage func() (cage.Cage, error)) *prober {
+	return &prober{https: map[*scenario.Probe]*http.Client{}, makeCage: makeCage}
+}
+
+// start starts a command in the cage.
+func (pr *prober) start(cmd *exec.Cmd) error {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if !pr.asked {
+		pr.asked = true
+		if box, err := pr.makeCage(); err == nil {
+			pr.box = box
+		}
+	}
+	if pr.box != nil {
+		return pr.box.Start(cmd)
+	}
+	return cmd.Start()
+}
+
+// close ends what commands left behind. No probe is asked any more.
+func (pr *prober) close() error {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	for _, c := range pr.https {
+		c.CloseIdleConnections()
+	}
+	box := pr.box
+	pr.box, pr.asked = nil, false
+	if box == nil {
+		return nil
+	}
+	return errors.Join(box.Empty(), box.Close())
+}
 
 // try asks a probe once. The error says why it failed, in words.
 func (pr *prober) try(ctx context.Context, p *scenario.Probe) error {
@@ -41,7 +82,7 @@ func (pr *prober) try(ctx context.Context, p *scenario.Probe) error {
 	case p.TCP != nil:
 		err = tryTCP(ctx, p.TCP)
 	default:
-		err = tryCommand(ctx, p.Command)
+		err = pr.tryCommand(ctx, p.Command)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
 		return fmt.Errorf("no answer within %s", shortly(p.Timeout))
@@ -129,7 +170,7 @@ func tryTCP(ctx context.Context, want *scenario.TCP) error {
 
 // tryCommand runs a command in a process group of its own, which ends with the
 // try, and with this process.
-func tryCommand(ctx context.Context, words scenario.Command) error {
+func (pr *prober) tryCommand(ctx context.Context, words scenario.Command) error {
 	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
@@ -138,7 +179,10 @@ func tryCommand(ctx context.Context, words scenario.Command) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	err := cmd.Run()
+	err := pr.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if cmd.Process != nil {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
 	}

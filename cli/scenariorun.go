@@ -140,6 +140,9 @@ func (st *staging) play(ctx context.Context) error {
 	st.began = st.h.now()
 	st.tell.started()
 	err := st.phases(ctx)
+	if left := st.h.askedAll(); left != nil && err == nil {
+		err = fmt.Errorf("end what the probes' commands left behind: %w", left)
+	}
 	code, why := st.verdict(ctx, err)
 	st.why = why
 	st.tell.ended(code, why, err)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,17 +131,17 @@ func TestScenarioKilled(t *testing.T) {
 			dir := t.TempDir()
 			file, mark := filepath.Join(dir, "s.yaml"), filepath.Join(dir, "pid")
 			text := "faults:\n  - {fault: reset, duration: 1h, target: {to: ':5432'}}\n" +
-				"probes:\n  - {name: slow, when: [during], timeout: 30m, command: 'echo $$ > " + mark + "; exec sleep 1000'}\n"
+				"probes:\n  - {name: slow, when: [during], timeout: 30m, command: 'sleep 1000 & echo $$ $! > " + mark + "; wait'}\n"
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			p := w.start("faultctl", "scenario", "run", file, "-o", "json")
 			p.wait("ready")
-			var pid int
+			var command, child int
 			if !lab.Eventually(func() bool {
 				b, _ := os.ReadFile(mark)
-				pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
-				return pid > 0
+				n, _ := fmt.Sscan(string(b), &command, &child)
+				return n == 2
 			}) {
 				t.Fatal("the probe's command does not begin")
 			}
@@ -151,8 +150,14 @@ func TestScenarioKilled(t *testing.T) {
 				t.Errorf("exit %d\n%s", code, p.stderr.String())
 			}
 			gone(t, w.Router)
-			if !lab.Eventually(func() bool { return !alive(pid) }) {
-				t.Errorf("the probe's command goes on as process %d", pid)
+			if !lab.Eventually(func() bool { return !alive(command) }) {
+				t.Errorf("the probe's command goes on as process %d", command)
+			}
+			if sig == syscall.SIGKILL && !realRoot() { // no cgroup: nobody is left to end what the command started
+				unix.Kill(child, unix.SIGKILL)
+			}
+			if !lab.Eventually(func() bool { return !alive(child) }) {
+				t.Errorf("the child of the probe's command goes on as process %d", child)
 			}
 		})
 	}
