@@ -152,3 +152,24 @@ func TestLaterAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldSYNACK holds that a SYN-ACK which waits on its way in does not wait in
+// the queue: the kernel has bound it to a socket that may be gone by then. In
+// forward it has not, and there the packet itself goes on.
+func TestHeldSYNACK(t *testing.T) {
+	for hook, again := range map[uint8]bool{localIn: true, forward: false, localOut: true} {
+		b := newBench(t, ruleOf(model(t, "connect-stall", "for", "50ms")))
+		b.now = time.Second
+		b.handle(&packetIn{id: 1, hook: hook, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+		b.handle(&packetIn{id: 2, hook: hook, bytes: segment(faults.Reply, packet.SYN|packet.ACK, 0, 1, "")})
+		dropped := slices.ContainsFunc(b.q.verdicts, func(v verdictOut) bool { return v.id == 2 && v.drop })
+		if dropped != again || len(b.s.pkts) != 0 {
+			t.Errorf("hook %d: dropped at once: %v, want %v; %d sent", hook, dropped, again, len(b.s.pkts))
+		}
+		b.runDue(b.now + 50*time.Millisecond)
+		goesOn := slices.ContainsFunc(b.q.verdicts, func(v verdictOut) bool { return v.id == 2 && !v.drop })
+		if goesOn == again || (len(b.s.pkts) == 1) != again {
+			t.Errorf("hook %d: let go: %v, %d sent again", hook, goesOn, len(b.s.pkts))
+		}
+	}
+}
