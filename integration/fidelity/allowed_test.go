@@ -29,7 +29,7 @@ var allowances = []allowance{
 		what: "a forged RST has the TTL of a host next door",
 		why:  "how far away a host is shows in what it sends; one that faultctl has not heard on this connection is taken to be near",
 		is: func(c *cell, d difference) bool {
-			unheard := c.cause.late || c.cause.fault == "refuse"
+			unheard := c.cause.late || c.cause.fault == "refuse" || strings.HasPrefix(c.cause.fault, "reset:at=syn,")
 			return d.what == "TTL" && unheard && d.injected.Flags[0] == 'R' && d.injected.TTL == d.genuine.TTL+1
 		},
 	},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -332,10 +333,10 @@ func canDestroy(p *play) error {
 	return nil
 }
 
-// forget makes the end lose all it knows of the connection, and say nothing:
-// as if its host had been rebooted.
-func (p *play) forget() {
+// forget makes an end lose all it knows of the connection, and say nothing: as
+// if its host had been rebooted.
+func (p *play) forget(a *lab.App) {
 	p.t.Helper()
-	p.must(p.server.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1))
-	p.server.Close()
+	p.must(a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1))
+	a.Close()
 }

@@ -19,6 +19,22 @@ var listenCauses = []cause{
 		says:    []string{`connect() = ECONNREFUSED`},
 	},
 	{
+		name: "reset, at the SYN", fault: "reset:at=syn,hit=client", watch: faults.Client,
+		genuine: "nobody listens on the port",
+		prepare: func(p *play) { p.ln.Close() },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
+		says:    []string{`connect() = ECONNREFUSED`},
+	},
+	{
+		name: "reset, at the SYN-ACK", fault: "reset:at=synack,hit=client", watch: faults.Client,
+		genuine: "nobody listens on the port",
+		prepare: func(p *play) { p.ln.Close() },
+		script:  func(p *play) { p.connect() },
+		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
+		says:    []string{`connect() = ECONNREFUSED`},
+	},
+	{
 		name: "syn-drop", fault: "syn-drop", watch: faults.Client,
 		genuine: "the listener's accept queue is full: listen(0), and one connection waits in it",
 		prepare: func(p *play) { p.crowd(1) },

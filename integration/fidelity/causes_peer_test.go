@@ -11,15 +11,31 @@ var peerCauses = []cause{
 		name: "half-open, state lost", fault: "half-open:peer=rebooted", watch: faults.Client,
 		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the service is back",
 		script:  speaksFirst,
-		act:     func(p *play) { p.forget() },
+		act:     func(p *play) { p.forget(p.server) },
 		shows:   []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF label=other"},
 		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
+	},
+	{
+		name: "half-open, client gone", fault: "half-open:peer=rebooted,side=client,at=response", watch: faults.Server,
+		genuine: "the client's host knows nothing of the connection any more (TCP_REPAIR) when the server answers",
+		script: func(p *play) {
+			p.open()
+			p.request()
+			p.do()
+			p.server.Send("pong")
+			p.await(isRST)
+			p.server.Recv()
+			p.server.Send("more")
+		},
+		act:   func(p *play) { p.forget(p.client) },
+		shows: []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [R] seq=5 len=0 win=0 !TS id=0 DF label=other"},
+		says:  []string{`send("pong") = 4`, `recv() = ECONNRESET`, `send("more") = EPIPE`},
 	},
 	{
 		name: "reset, at the request", fault: "reset:at=request,hit=client", watch: faults.Client,
 		genuine: "the server's host knows nothing of the connection when the request comes (TCP_REPAIR)",
 		script:  speaksFirst,
-		act:     func(p *play) { p.forget() },
+		act:     func(p *play) { p.forget(p.server) },
 		shows:   []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF label=other"},
 		says:    []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
 	},
@@ -48,7 +64,7 @@ var peerCauses = []cause{
 			p.client.Send("world")
 			p.client.Send("again")
 		},
-		act:   func(p *play) { p.forget() },
+		act:   func(p *play) { p.forget(p.server) },
 		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS id=0 DF label=other"},
 		says:  []string{`send("hello") = 5`, `send("world") = ECONNRESET`, `send("again") = EPIPE`},
 	},
@@ -63,7 +79,7 @@ var peerCauses = []cause{
 			p.client.Recv()
 			p.client.Recv()
 		},
-		act: func(p *play) { p.forget() },
+		act: func(p *play) { p.forget(p.server) },
 		shows: []string{
 			"C>S [.] seq=4 ack=5 len=0", "S>C [R] seq=5 len=0 win=0 !TS id=0 DF label=other",
 		},

@@ -59,7 +59,7 @@ var farCauses = []cause{
 			p.client.Recv()
 			p.client.Send("world")
 		},
-		act: func(p *play) { p.forget() },
+		act: func(p *play) { p.forget(p.server) },
 		shows: []string{
 			"C>S [P.] seq=1 len=5", "C>S [P.] seq=6 len=5", "C>S [P.] seq=11 len=5",
 			"S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF",
