@@ -2,6 +2,8 @@ package faults_test
 
 import (
 	"flag"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +79,49 @@ func TestEveryTriggerHasATrace(t *testing.T) {
 		}
 		if !shown {
 			t.Errorf("no trace with at=%s", form)
+		}
+	}
+}
+
+// TestEveryKnobMatters holds that some trace would show it if a knob did nothing:
+// without the knob that it sets it plays otherwise.
+func TestEveryKnobMatters(t *testing.T) {
+	matters := map[[2]string]bool{}
+	files, _ := filepath.Glob("testdata/*.trace")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(text), "\n")
+		for i, line := range lines {
+			words := strings.Fields(line)
+			if len(words) < 3 || words[0] != "fault" {
+				continue
+			}
+			for j := 2; j < len(words); j++ {
+				name, _, _ := strings.Cut(words[j], "=")
+				if matters[[2]string{words[1], name}] {
+					continue
+				}
+				without := slices.Clone(lines)
+				without[i] = strings.Join(slices.Delete(slices.Clone(words), j, j+1), " ")
+				got, err := faulttest.Play(strings.Join(without, "\n"), false)
+				without = strings.Split(got, "\n")
+				if err == nil && i < len(without) {
+					without[i] = line
+				}
+				if err != nil || strings.Join(without, "\n") != string(text) {
+					matters[[2]string{words[1], name}] = true
+				}
+			}
+		}
+	}
+	for _, kind := range faults.Catalog {
+		for _, k := range faults.Knobs(kind.New()) {
+			if !matters[[2]string{kind.Name, k.Name}] {
+				t.Errorf("%s: every trace plays the same without %s", kind.Name, k.Name)
+			}
 		}
 	}
 }

@@ -15,11 +15,12 @@
 //
 // A line sets up the run ("fault NAME knob=value …", "seed N", "isn C S",
 // "timestamps off", "IPv4 only"), is a segment or the three of a handshake with a
-// round trip of 10 ms, or lets time pass ("12.5 end"). Sequence
-// numbers are relative to each side's first. What a line does not say of a
-// segment follows from what came before: it continues its side's stream and
-// acknowledges all that was let through. Words are seq, ack, len, data (to the
-// end of the line, quoted), win, ts V/E, nots, ttl, tos, id, sack A:B, scale N.
+// round trip of 10 ms, begins another connection ("5.0 another"), or lets time
+// pass ("12.5 end"). Sequence numbers are relative to each side's first. What a
+// line does not say of a segment follows from what came before: it continues its
+// side's stream and acknowledges all that was let through. Words are seq, ack,
+// len, data (to the end of the line, quoted), win, ts V/E, nots, ttl, tos, id,
+// sack A:B, scale N.
 //
 // "unseen" says that the kernel would not hand the segment over at all: what
 // [faults.Diversion] promises is part of each trace.
@@ -59,6 +60,7 @@ func Play(trace string, v6 bool) (string, error) {
 type player struct {
 	v6     bool
 	seed   uint64
+	nth    uint64 // the connection's ordinal
 	stamps bool
 	models []faults.Model
 	names  []string
@@ -163,6 +165,13 @@ func (p *player) at(at time.Duration, line string, words []string) error {
 		return nil
 	case len(words) == 1 && words[0] == "handshake":
 		return p.handshake()
+	case len(words) == 1 && words[0] == "another":
+		p.begin()
+		for d := range p.side {
+			s := &p.side[d]
+			*s = half{isn: s.isn + 100_000, ts: s.ts, id: s.id}
+		}
+		return nil
 	}
 	seg, dir, err := p.build(words)
 	if err != nil {
@@ -190,13 +199,14 @@ func (p *player) handshake() error {
 }
 
 func (p *player) begin() {
-	p.chain = faults.NewChain(p.models)
+	p.chain, p.flow = faults.NewChain(p.models), faults.Flow{}
 	p.flow.Client, p.flow.Server = p.addr(faults.Original), p.addr(faults.Reply)
 	p.kernel = kernel{diverts: faults.Diversion{SYN: true}}
 	for _, m := range p.models {
 		p.kernel.diverts = p.kernel.diverts.Union(m.Diverts())
 	}
-	p.ev.Flow, p.ev.Rand = &p.flow, rand.New(rand.NewPCG(p.seed, 1))
+	p.nth++
+	p.ev.Flow, p.ev.Rand = &p.flow, rand.New(rand.NewPCG(p.seed, p.nth))
 }
 
 // segment judges a segment, if the kernel hands it over.

@@ -208,5 +208,9 @@ func (p *player) showRaw(b []byte, dir faults.Direction) (string, error) {
 	if err != nil && !errors.Is(err, packet.ErrTruncated) {
 		return "", fmt.Errorf("ICMP quotes nonsense: %w", err)
 	}
-	return way + " ICMP about seq " + fmt.Sprint(uint32(quoted.Seq()-p.side[dir.Flip()].isn)), nil
+	codes := map[byte]string{0: "net", 1: "host", 3: "port", 13: "admin"}
+	if p.v6 {
+		codes = map[byte]string{0: "net", 3: "host", 4: "port", 1: "admin"}
+	}
+	return way + " ICMP " + codes[b[at+1]] + " unreachable about seq " + fmt.Sprint(uint32(quoted.Seq()-p.side[dir.Flip()].isn)), nil
 }
