@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -101,8 +102,24 @@ func TestEveryCause(t *testing.T) {
 	}
 }
 
-// try runs a client under a cause and checks what it reports.
+// try runs a client under a cause and checks what it reports. What a client says
+// on a machine that is too busy for its limits, it does not say three times.
 func try(t *testing.T, cause cause, prog program) {
+	for n := 1; ; n++ {
+		wrong := attempt(t, cause, prog)
+		switch {
+		case wrong == "":
+			return
+		case n == 3:
+			t.Error(wrong)
+			return
+		}
+		t.Logf("once more: %s", wrong)
+	}
+}
+
+// attempt runs a client under a cause and says what is wrong with its report.
+func attempt(t *testing.T, cause cause, prog program) (wrong string) {
 	l, err := lab.NewIPv4() // hundreds of them
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)
@@ -128,18 +145,22 @@ func try(t *testing.T, cause cause, prog program) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := p.within(time.Duration(2*cause.seconds()+6) * time.Second)
+	patience := 2*cause.seconds() + 6
+	if !slices.Contains(want(cause, prog), waitsOn) {
+		patience += 30 // for the start of the program on a busy machine
+	}
+	ended := p.within(time.Duration(patience) * time.Second)
 	took := time.Since(begin)
 	stats := run.Stats().Rules[0]
 	got := report(out.String(), errs.String(), ended, int(stats.Chosen))
 	if got == fine && want(cause, prog)[0] == retried && stats.Chosen > 1 {
 		got = retried
 	}
-	if stats.Faults[0].Fired == 0 {
-		t.Errorf("the fault never fired: %+v", stats)
-	}
 	t.Logf("%v, %d connections: %s", took.Round(10*time.Millisecond), stats.Chosen, got)
-	c.check(got)
+	if stats.Faults[0].Fired == 0 {
+		return fmt.Sprintf("the fault never fired: %+v", stats)
+	}
+	return c.check(got)
 }
 
 // patience makes the client's kernel give up sooner than by itself.
@@ -246,7 +267,7 @@ func report(out, errs string, ended bool, connections int) string {
 	}
 	switch {
 	case !ended:
-		lines = append(lines, "waits on")
+		lines = append(lines, waitsOn)
 	case len(lines) == 0 && success:
 		lines = append(lines, fine)
 	case len(lines) == 0:

@@ -94,7 +94,7 @@ func tables() string {
 			}
 			texts := want(c, prog)
 			for i, text := range texts {
-				if !strings.HasPrefix(text, fine) && text != "waits on" {
+				if !strings.HasPrefix(text, fine) && text != waitsOn {
 					texts[i] = "`" + text + "`"
 				}
 			}

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -97,7 +98,7 @@ var expected = map[string]says{
 		readLate:       "read: java.net.SocketTimeoutException: Read timed out",
 		idleLate:       "read: java.net.SocketTimeoutException: Read timed out",
 		readTimeout:    "read: " + javaSE + "Connection timed out" + javaPipe,
-		writeStuck:     "waits on",
+		writeStuck:     waitsOn,
 	},
 	"Java HttpClient": {
 		refused:        javaRefused,
@@ -167,6 +168,7 @@ var expected = map[string]says{
 const (
 	fine    = "no error"
 	retried = "no error, on a second connection"
+	waitsOn = "waits on"
 )
 
 // rarely is what a client reports in one of some hundred runs, in other words
@@ -201,15 +203,14 @@ func want(c cause, p program) []string {
 // alike are what most clients tell in the same words.
 var alike = map[errno]errno{probeTimeout: readTimeout, firstLate: readLate}
 
-// check compares a report with what is expected.
-func (c *cell) check(got string) {
-	c.t.Helper()
+// check compares a report with what is expected, and says what is wrong.
+func (c *cell) check(got string) string {
 	want := want(c.cause, c.prog)
 	if slices.Contains(want, got) {
-		return
+		return ""
 	}
 	if re := rarely[c.cause.meets]; re != nil && re.MatchString(got) {
-		return
+		return ""
 	}
-	c.t.Errorf("the client was told %s and reports\n\t%s\nwant\n\t%s", c.cause.meets, got, strings.Join(want, "\nor\t"))
+	return fmt.Sprintf("the client was told %s and reports\n\t%s\nwant\n\t%s", c.cause.meets, got, strings.Join(want, "\nor\t"))
 }

@@ -113,7 +113,7 @@ var expectedTools = map[string]says{
 		idleLate:       "Error: recv timeout",
 		readTimeout:    "Error: recv timeout",
 		probeTimeout:   redisReset, // its server probes, and resets
-		writeStuck:     "waits on",
+		writeStuck:     waitsOn,
 	},
 	"psql": {
 		refused:        psqlFailed + "Connection refused",
