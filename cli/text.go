@@ -126,6 +126,9 @@ func deed(ev injector.Event) string {
 }
 
 func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
+	if t.plan != nil && t.plan.command != nil {
+		return // it would stand in the middle of what the command prints
+	}
 	var flows, chosen, fired uint64
 	for _, r := range s.Rules {
 		flows, chosen = flows+r.Flows, chosen+r.Chosen

@@ -350,7 +350,7 @@ func TestRunAtATerminal(t *testing.T) {
 			n := newWorld(t, loopback, false).node()
 			master, slave := terminal(t)
 			cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c",
-				`n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.05; done; sleep 0.5; echo "interrupts: $n"; exit 33`)
+				`n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.05; done; sleep 1.5; echo "interrupts: $n"; exit 33`)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 			cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 			if err := n.Do(cmd.Start); err != nil {
