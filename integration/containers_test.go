@@ -104,16 +104,18 @@ func startEngine(t *testing.T, name string) *engine {
 			t.Errorf("%s: left behind", dir)
 		}
 	})
-	if !lab.Eventually(func() bool {
+	for tries := 0; ; tries++ { // an engine has much to do when it begins
 		select {
 		case <-ended:
 			t.Fatalf("%s does not run:\n%s", name, said())
 		default:
 		}
-		_, err := e.try("GET", "/_ping", nil)
-		return err == nil
-	}) {
-		t.Fatalf("%s does not answer", name)
+		if _, err := e.try("GET", "/_ping", nil); err == nil {
+			break
+		} else if tries == 1200 {
+			t.Fatalf("%s does not answer: %v\n%s", name, err, said())
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	return e
 }
