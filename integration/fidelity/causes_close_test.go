@@ -66,7 +66,7 @@ var closeCauses = []cause{
 		says: []string{`recv() = EOF`, `send("hello") = 5`, `send("world") = EPIPE`, `recv() = EOF`},
 	},
 	{
-		name: "closed-socket, FIN lost", fault: "closed-socket:pass-response=true,fin-lost=true", watch: faults.Client, lazy: true,
+		name: "closed-socket, FIN lost", fault: "closed-socket:pass-response=true,fin-lost=true", watch: faults.Client, lazy: true, rerolls: true,
 		genuine: "the server answers and calls close; a router on the way loses every FIN of it",
 		prepare: func(p *play) { p.filter(match(fromService(), flags(fin, fin), drop())) },
 		script: func(p *play) {

@@ -116,7 +116,7 @@ var peerCauses = []cause{
 		says:  []string{`send("hello") = 5`, `recv() = EHOSTUNREACH`, `send("world") = EPIPE`},
 	},
 	{
-		name: "half-open, closed", fault: "half-open:peer=closed,at=fin", watch: faults.Client,
+		name: "half-open, closed", fault: "half-open:peer=closed,at=fin", watch: faults.Client, rerolls: true,
 		genuine: "the server calls close, and a router on the way loses every FIN of it",
 		prepare: func(p *play) { p.filter(match(fromService(), flags(fin, fin), drop())) },
 		script: func(p *play) {

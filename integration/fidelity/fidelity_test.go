@@ -240,10 +240,12 @@ func (p *play) checkGenuine(records []record) {
 	}
 }
 
-// timed reports whether a difference may be the work of a timer.
+// timed reports whether a difference may be the work of a timer, or of two
+// segments that cross.
 func (c *cell) timed(d difference) bool {
-	lateACK := func(l line) bool { return c.cause.lazy && l.Flags == "." && l.Len == 0 }
-	return d.what == "time" || d.genuine.Again || d.injected.Again || lateACK(d.genuine) || lateACK(d.injected)
+	ack := func(l line) bool { return (c.cause.lazy || c.cause.far) && l.Flags == "." && l.Len == 0 }
+	return d.what == "time" || d.genuine.Again || d.injected.Again || ack(d.genuine) || ack(d.injected) ||
+		c.cause.rerolls && d.what == "flow label"
 }
 
 // judge says whether the cell is what it is known to be.

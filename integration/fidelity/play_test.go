@@ -44,6 +44,10 @@ type cause struct {
 	// Then a forged answer that beats the light is seen.
 	far bool
 
+	// rerolls says that the dead end's TCP sends again, unseen, and takes another
+	// IPv6 flow label each time: which one its RST has is a matter of time.
+	rerolls bool
+
 	// device says that the genuine author of what the end receives is the device
 	// on the path.
 	device bool
