@@ -86,7 +86,8 @@ func (h *host) enterFor(c *cli.Context) (error, bool) {
 	defer stop()
 	code, err := h.enterCage(signals)
 	if err != nil {
-		return &exitError{code: exitPreflight, err: err}, true
+		return &exitError{code: exitPreflight, err: err, advice: "Run it as root, or let users have namespaces: user.max_user_namespaces and " +
+			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."}, true
 	}
 	return quietExit(code), true
 }

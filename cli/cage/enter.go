@@ -59,7 +59,7 @@ func Enter(signals <-chan os.Signal) (code int, err error) {
 	err = cmd.Start()
 	r.Close()
 	if err != nil {
-		return 1, fmt.Errorf("start in namespaces of its own: %w; where these are forbidden, run it as root", err)
+		return 1, fmt.Errorf("run in namespaces of its own: this system lets this user have none (%w)", bare(err))
 	}
 	ended := make(chan struct{})
 	defer close(ended)
