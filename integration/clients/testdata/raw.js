@@ -28,7 +28,11 @@ s.on('data', (data) => {
   answers++;
   if (play === 'end') return;
   if (play === 'call' && answers === 1) {
-    setTimeout(() => s.writable && s.write(head + '\r\n'), 1000 * pause);
+    s.setTimeout(0); // it counts for calls, not for the pause
+    setTimeout(() => {
+      s.setTimeout(1000 * limit);
+      if (s.writable) s.write(head + '\r\n');
+    }, 1000 * pause);
     return;
   }
   console.log(data.includes(' 200 ') ? 'fine' : 'data event: ' + data.toString().split('\r\n')[0]);
