@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -19,6 +20,9 @@ const (
 	batchSize  = 64      // packets taken by one system call
 	queueLen   = 1 << 16 // packets the kernel keeps for us before it lets them pass
 	readBuffer = 32 << 20
+
+	// briefly is more than a jiffy of any kernel, the shortest that a socket waits.
+	briefly = 10 * time.Millisecond
 
 	// verdictRoom is how many bytes of verdicts are kept back: with one more
 	// packet of 64 KiB they must fit into the socket's send buffer, 208 KiB
@@ -57,6 +61,9 @@ type nfqueue struct {
 	iovs []unix.Iovec
 	mem  []byte // one slot a message; only what is touched becomes resident
 	slot int
+
+	busy  bool // the last receive brought packets
+	spare bool // Go has more processors than there are workers
 
 	verdicts verdicts
 	failed   error // of a flush that verdict made, for the next one to return
@@ -104,6 +111,7 @@ func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, e
 			}
 			return nil, err
 		}
+		q.spare = int(n) < runtime.GOMAXPROCS(0)
 		qs = append(qs, q)
 	}
 	return qs, nil
@@ -180,7 +188,8 @@ func (q *nfqueue) start() error {
 	if q.buffer, err = unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
 		return fmt.Errorf("get SO_RCVBUF: %w", err)
 	}
-	tv := unix.NsecToTimeval(int64(idleWait))
+	unpoll(q.fd)
+	tv := unix.NsecToTimeval(int64(briefly / 5))
 	if err := unix.SetsockoptTimeval(q.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		return fmt.Errorf("set SO_RCVTIMEO: %w", err)
 	}
@@ -196,15 +205,19 @@ func (q *nfqueue) start() error {
 	return nil
 }
 
-// receive waits in the system call that receives, if it may wait for long: that
-// one is enough then. For a shorter time it asks first, and waits by a timer
-// that is exact to more than a jiffy.
+// receive waits in the system call that receives, if it may wait for long and
+// packets come one after the other: that one is enough then. Go's scheduler is
+// not told, and keeps its hands off: told, it would find other threads to do
+// what there is not, and wake them, at a quarter of the cost of a packet. So
+// this takes up a processor of Go's (a P) for a jiffy at most; the signal by
+// which the runtime stops a goroutine ends it early (EINTR).
 func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
-	flags := unix.MSG_DONTWAIT
-	if wait >= idleWait {
-		flags, wait = unix.MSG_WAITFORONE, 0
-	}
+	busy := q.busy && wait > briefly
 	for waited := false; ; waited = true {
+		flags := unix.MSG_DONTWAIT
+		if busy && !waited {
+			flags = unix.MSG_WAITFORONE
+		}
 		n, errno := q.recvmmsg(min(len(pkts), batchSize), flags)
 		switch errno {
 		case 0:
@@ -212,9 +225,14 @@ func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
 			if k > 0 {
 				q.verdicts.expect(pkts[:k])
 			}
+			q.busy = q.spare && k > 0
 			return k, nil // none: it was a wake, or a complaint
 		case unix.EINTR, unix.ENOBUFS: // the latter is not asked for, and harmless
+			if busy {
+				return 0, nil
+			}
 		case unix.EAGAIN:
+			q.busy = false
 			if waited || wait == 0 {
 				return 0, nil
 			}
@@ -225,12 +243,31 @@ func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
 	}
 }
 
+// unpoll takes a descriptor out of the Go runtime's poller, where go-nfqueue's
+// socket is: each packet would wake a thread that finds nothing to do. The
+// runtime does not mind that it is gone when the socket is closed.
+func unpoll(fd int) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // it costs time, nothing else
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err != nil || to != "anon_inode:[eventpoll]" {
+			continue
+		}
+		if epfd, err := strconv.Atoi(e.Name()); err == nil {
+			unix.EpollCtl(epfd, unix.EPOLL_CTL_DEL, fd, nil)
+		}
+	}
+}
+
 func (q *nfqueue) recvmmsg(n, flags int) (int, syscall.Errno) {
-	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])), uintptr(n), uintptr(flags), 0, 0)
+	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])), uintptr(n), uintptr(flags), 0, 0)
 	return int(r), errno
 }
 
-// poll waits for a packet, a wake or the end of the time.
+// poll waits for a packet, a wake or the end of the time, which it keeps more
+// exactly than to a jiffy.
 func (q *nfqueue) poll(wait time.Duration) {
 	fds := [1]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}}
 	var ts *unix.Timespec
@@ -274,8 +311,9 @@ func (q *nfqueue) flush() error {
 	if len(msgs) == 0 {
 		return err
 	}
-	if _, e := unix.Write(q.fd, msgs); e != nil {
-		err = errors.Join(err, fmt.Errorf("send verdicts: %w", e))
+	// The packets go on their way within this call.
+	if _, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs))); errno != 0 {
+		err = errors.Join(err, fmt.Errorf("send verdicts: %w", errno))
 	}
 	return err
 }

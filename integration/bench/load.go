@@ -60,7 +60,11 @@ func (b *bench) loads() error {
 		return err
 	}
 
-	b.result.ways = b.ways()
+	for _, w := range b.ways() {
+		if b.only == nil || w.start == nil || b.only.MatchString(w.name) {
+			b.result.ways = append(b.result.ways, w)
+		}
+	}
 	b.result.turns = make([][]turn, len(b.result.ways))
 	for round := range b.rounds {
 		for i := range b.result.ways {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/faultctl/faultctl/integration/lab"
@@ -34,7 +35,11 @@ func run() int {
 	flag.IntVar(&b.rounds, "rounds", 5, "how often all take turns")
 	flag.IntVar(&b.requests, "requests", 60_000, "Redis requests a turn")
 	flag.DurationVar(&b.each, "each", time.Second, "how long bulk and churn take a turn")
+	only := flag.String("only", "", "just the loads, and of the ways just direct and those that this `regexp` matches: the table goes to the page")
 	flag.Parse()
+	if *only != "" {
+		b.only = regexp.MustCompile(*only)
+	}
 	if err := b.all(*page); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
@@ -42,11 +47,14 @@ func run() int {
 	return 0
 }
 
+const loadsStep = "redis, bulk, churn"
+
 // bench is one run.
 type bench struct {
 	rounds   int
 	requests int
 	each     time.Duration
+	only     *regexp.Regexp // nil: everything
 
 	dir     string // for what is built
 	lab     *lab.Lab
@@ -75,9 +83,12 @@ func (b *bench) all(page string) (err error) {
 	}{
 		{"start, stop", b.startStop},
 		{"reset latency, idle expiry", b.moments},
-		{"redis, bulk, churn", b.loads},
+		{loadsStep, b.loads},
 		{"micro-benchmarks, flows, sets", b.micro},
 	} {
+		if b.only != nil && step.what != loadsStep {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "%5.0fs %s\n", time.Since(start).Seconds(), step.what)
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
