@@ -55,15 +55,20 @@ func newDeadMan(limit time.Duration, workers int) (*deadMan, error) {
 	if errno != 0 {
 		return nil, fmt.Errorf("timer_create: %w", errno)
 	}
-	return d, d.settime(limit)
+	return d, d.settime(d.fuse())
 }
 
+// fuse is what the timer is set to. It is less than the limit by as long as a
+// worker without work may take to feed it, so that the limit holds for one that
+// was stuck right after it had.
+func (d *deadMan) fuse() time.Duration { return d.limit - d.limit/10 }
+
 // feed sets the timer back, if the other workers have done so too. now is any
-// clock of the worker that grows; the timer is touched at most ten times per
-// limit, so a busy worker may call it for each batch.
+// clock of the worker that grows; the timer is touched at most twenty times
+// per limit, so a busy worker may call it for each batch.
 func (p *portion) feed(now time.Duration) {
 	d := p.deadMan
-	if d.limit < 0 || p.round != 0 && now-p.at < d.limit/10 {
+	if d.limit < 0 || p.round != 0 && now-p.at < d.limit/20 {
 		return
 	}
 	round := d.round.Load() + 1
@@ -74,7 +79,7 @@ func (p *portion) feed(now time.Duration) {
 	if d.missing.Add(-1) == 0 {
 		d.missing.Store(d.workers) // nobody feeds twice in a round: nobody is here but us
 		d.round.Add(1)
-		d.settime(d.limit)
+		d.settime(d.fuse())
 	}
 }
 
