@@ -226,7 +226,7 @@ func (r *results) targets() (ts []target) {
 	rst := quantile(r.rst, 0.99)
 	add("forged RST after its cause, p99", "≤ 1 ms", rst > 0 && rst <= time.Millisecond, "%s", ms(rst))
 	late, early := quantile(r.idle, 0.99), quantile(r.idle, 0)
-	add("idle expiry, p99", "on time within 20 ms", len(r.idle) > 0 && late <= 20*time.Millisecond && early > -time.Millisecond, "%s late", ms(late))
+	add("idle expiry, p99", "on time within 20 ms", len(r.idle) > 0 && late <= 20*time.Millisecond && early >= -20*time.Millisecond, "%s late", ms(late))
 	add("start to ready, median", "≤ 50 ms", median(r.start) <= 50*time.Millisecond, "%s", ms(median(r.start)))
 	add("stop to last rule gone, median", "≤ 50 ms", median(r.stop) <= 50*time.Millisecond, "%s", ms(median(r.stop)))
 	w := r.micro["WorstThree"]
