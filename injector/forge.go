@@ -1,0 +1,67 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
+
+// sendForged sends what the faults forged, at once or when its time has come, and
+// never before what is held of its direction. dir and delay are those of the
+// segment that caused it: what leaves behind that, or in its place, waits for it.
+// If collect is not nil it gets what should leave at once instead.
+func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]later) {
+	for i := range w.out.Forged {
+		forged := &w.out.Forged[i]
+		after := w.forgedAfter(f, forged, dir, delay, now)
+		w.buf = w.buf[:0]
+		if forged.Raw {
+			w.buf = append(w.buf, w.out.Payload(forged)...)
+		} else {
+			w.buf = forged.Fields.Append(w.buf, w.out.Payload(forged))
+		}
+		if w.tap != nil {
+			w.tap.forged(f, now, after, w.buf)
+		}
+		mark := f.markTo(forged.Fields.Dst)
+		if after == 0 && collect == nil {
+			w.flush() // what was let go before leaves before
+			w.send(w.buf, mark, f.iface)
+			continue
+		}
+		l := later{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
+		if after > 0 {
+			w.holder.put(l)
+		} else {
+			*collect = append(*collect, l)
+		}
+	}
+}
+
+// forgedAfter is how long a forged packet waits.
+func (w *worker) forgedAfter(f *entry, forged *faults.Forged, dir faults.Direction, delay, now time.Duration) time.Duration {
+	after, to := forged.After, faults.Original
+	if forged.Answer {
+		after = max(after, f.RTT)
+	}
+	if forged.Fields.Dst == f.Client {
+		to = faults.Reply
+	}
+	switch {
+	case to == dir && forged.Along && w.out.Overtakes():
+		return after + delay
+	case to == dir && forged.Along && delay > 0:
+		after += delay
+		f.due[dir] = max(f.due[dir], now+after)
+		return after
+	case to == dir && after > 0:
+		after += delay
+	}
+	return max(after, f.due[to]-now)
+}
+
+func (w *worker) send(pkt []byte, mark, iface uint32) {
+	if err := w.sender.send(pkt, mark, iface); err != nil {
+		w.log.Warn("forged packet not sent", "error", err)
+	}
+}
