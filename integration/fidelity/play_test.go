@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +163,9 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	if c.far {
 		p.lengthen()
 	}
+	if l == genuine && c.needs != nil {
+		p.check(c.needs(p))
+	}
 	if l == genuine && c.prepare != nil {
 		c.prepare(p)
 	}
@@ -169,6 +173,22 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 		p.start()
 	}
 	return p
+}
+
+// lacking says of a cause what this machine lacks for it.
+var lacking sync.Map // *cause to string
+
+// check ends a play for which something is missing.
+func (p *play) check(err error) {
+	p.t.Helper()
+	if err == nil {
+		return
+	}
+	lacking.Store(p.cause, err.Error())
+	if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+		p.t.Fatal(err)
+	}
+	p.t.Skip(err)
 }
 
 // start runs faultctl, in the injected lane. Only the script of a cause that is
