@@ -181,7 +181,7 @@ func (h *host) valueCandidates(fault, flag string) []candidate {
 		return list(h.netnsNames())
 	case "container":
 		return list(h.containerNames())
-	case "fault":
+	case "fault", "faults":
 		return faultCandidates()
 	}
 	kind, err := faults.Find(fault)

@@ -3,6 +3,10 @@ package injector
 import (
 	"fmt"
 	"time"
+
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // The rules of an Owner. Its flows are learnt where the kernel knows the
@@ -83,4 +87,21 @@ func (r *compiled) owned(what string, v6 bool) chain {
 		c.add(lookup{v6: v6, mirror: mirror, set: r.name("owned", v6)}, verdict("goto "+r.name(what, v6)))
 	}
 	return c
+}
+
+func (iifForeign) exprs(*applier) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyIIFTYPE), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
+}
+
+func (s userIs) exprs(*applier) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeySKUID), compare(expr.CmpOpEq, host32(uint32(s)))}
+}
+
+// exprs of cgroupIs compare the ancestor of the socket's cgroup at that level
+// with its id, the inode number of its directory.
+func (s cgroupIs) exprs(*applier) []expr.Any {
+	return []expr.Any{
+		&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: s.Level, Register: r0},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint64(s.ID)),
+	}
 }

@@ -234,23 +234,6 @@ func (oifLoopback) exprs(*applier) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyOIFTYPE), compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }
 
-func (iifForeign) exprs(*applier) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeyIIFTYPE), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
-}
-
-func (s userIs) exprs(*applier) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeySKUID), compare(expr.CmpOpEq, host32(uint32(s)))}
-}
-
-// exprs of cgroupIs compare the ancestor of the socket's cgroup at that level
-// with its id, the inode number of its directory.
-func (s cgroupIs) exprs(*applier) []expr.Any {
-	return []expr.Any{
-		&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: s.Level, Register: r0},
-		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint64(s.ID)),
-	}
-}
-
 func (s priorityIs) exprs(*applier) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyPRIORITY), compare(expr.CmpOpEq, host32(uint32(s)))}
 }

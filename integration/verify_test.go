@@ -1,0 +1,61 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestVerifyAtOnce holds that verify commands do not disturb each other, in one
+// network namespace and with one user: each finds what it finds alone, and
+// leaves nothing behind.
+func TestVerifyAtOnce(t *testing.T) {
+	bin := program(t)
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newWorld(t, loopback, false).node()
+			var all sync.WaitGroup
+			for i := range 4 {
+				all.Go(func() {
+					faults, every, want := "reset,refuse,delay:by=1ms", "1", 3
+					if i%2 == 1 {
+						faults, every, want = "observe,delay:by=1ms", "2", 0
+					}
+					code, out := m.run(t, n, "", "verify", "--faults", faults, "--every", every, "--", "sh", "-c", fmt.Sprintf("%s=pair %s", playEnv, bin))
+					failed := strings.Count(out, "FAILED")
+					if code != want || failed != want-want/3 || strings.Contains(out, "never fired  ") {
+						t.Errorf("%s: exit code %d, want %d\n%s", faults, code, want, out)
+					}
+				})
+			}
+			all.Wait()
+			m.nothingLeft(t, n, 0, "")
+		})
+	}
+}
+
+// TestNeverFired holds that a fault which matches nothing is no pass, and that
+// every form of a report says so.
+func TestNeverFired(t *testing.T) {
+	t.Parallel()
+	n := newWorld(t, loopback, false).node()
+	m := manner{name: "isolated", flags: []string{"--isolate"}}
+	for _, form := range []string{"xml", "html", "json", "md"} {
+		for verb, want := range map[string]int{"run": 124, "verify": 4} {
+			file := filepath.Join(t.TempDir(), "report."+form)
+			args := []string{"reset:at=request", "--report", file, "--", "true"}
+			if verb == "verify" {
+				args = append([]string{"--faults"}, args...)
+			}
+			code, out := m.run(t, n, "", verb, args...)
+			text, err := os.ReadFile(file)
+			if err != nil || code != want || !strings.Contains(strings.ToLower(string(text)), "never fired") || !strings.Contains(out, "never fired") {
+				t.Errorf("%s --report %s: exit code %d, want %d; %v\n%s\n%s", verb, form, code, want, err, out, text)
+			}
+		}
+	}
+}
