@@ -64,13 +64,10 @@ func (h *host) report(args []string, err error) int {
 		return exitOK
 	}
 	code, advice := exitCode(err), advice(err)
+	outcome := codeOf(err, len(args) > 1 && args[1] == "run")
 	var e *exitError
 	if errors.As(err, &e) && e.quiet {
-		return code
-	}
-	outcome := code
-	if len(args) > 1 && args[1] == "run" && code <= exitRefused {
-		outcome = exitRunFailed
+		return outcome
 	}
 	if wantsEvents(args, h.getenv) {
 		line, _ := json.Marshal(errorEvent{head: h.head("error"), Code: code, Message: err.Error(), Advice: advice})
@@ -81,6 +78,17 @@ func (h *host) report(args []string, err error) int {
 		fmt.Fprintf(h.stderr, "%s\n", wrap(advice, "  ", h.columns()))
 	}
 	return outcome
+}
+
+// codeOf is the exit code of a command that ends with err. The command run
+// has one code for all failures of its own, because the small ones are CMD's.
+func codeOf(err error, run bool) int {
+	var e *exitError
+	code := exitCode(err)
+	if said := errors.As(err, &e) && e.quiet; run && !said && code <= exitRefused {
+		return exitRunFailed
+	}
+	return code
 }
 
 // exitCode is the contract's code for err.

@@ -38,7 +38,7 @@ type evidence struct {
 func (h *host) evidence(c *cli.Context) (*evidence, error) {
 	e := &evidence{host: h, paths: c.StringSlice("report")}
 	e.report = report.Report{
-		Command: "faultctl " + c.Command.Name, Tool: "faultctl " + version(), Kernel: h.kernel(), Start: h.now(),
+		Command: c.Command.HelpName, Tool: "faultctl " + version(), Kernel: h.kernel(), Start: h.now(),
 	}
 	for _, path := range e.paths {
 		if err := report.Check(path); err != nil {
@@ -216,7 +216,7 @@ func (e *evidence) write(err error) (failed []error) {
 	r := &e.report
 	r.Took, r.Flaws = e.host.now().Sub(r.Start), e.flaws()
 	if err != nil {
-		r.Code = exitCode(err)
+		r.Code = codeOf(err, strings.HasPrefix(r.Command+" ", "faultctl run "))
 	}
 	if len(r.Cases) == 0 && err != nil {
 		r.Cases = []report.Case{{Name: r.Command, Verdict: report.Broken, Reason: err.Error(), Start: r.Start, Took: r.Took}}

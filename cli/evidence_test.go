@@ -131,6 +131,30 @@ func TestEvidenceRefused(t *testing.T) {
 	}
 }
 
+// TestReportOfNoRun holds that the report of a command that could not be run has
+// the exit code that faultctl ends with, and names the command line.
+func TestReportOfNoRun(t *testing.T) {
+	for command, tc := range map[string]struct {
+		line string
+		err  error
+		code int
+	}{
+		"no-such-command": {"run reset --to :80", nil, exitNotFound},
+		"true":            {"run reset --to :80", injector.ErrPermission, exitRunFailed},
+		"false":           {"run --fault reset --fault delay:by=1ms --to :80", injector.ErrPermission, exitRunFailed},
+	} {
+		w := newWorld(t)
+		w.session.err = tc.err
+		path := filepath.Join(t.TempDir(), "r.json")
+		if code := w.runs(t, tc.line+" --report "+path, command); code != tc.code {
+			t.Errorf("%s -- %s: exit %d, want %d", tc.line, command, code, tc.code)
+		}
+		if r := readReport(t, path); r.Code != tc.code || !strings.HasPrefix(r.Command, "faultctl run") || r.Cases[0].Verdict != report.Broken {
+			t.Errorf("%s -- %s: %+v", tc.line, command, r)
+		}
+	}
+}
+
 func TestCaptureOfARun(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "r.pcapng")
