@@ -315,3 +315,22 @@ func TestBrokenOutput(t *testing.T) {
 		}
 	}
 }
+
+// TestBrokenOutputOfCommand holds the same of run, which ends the command then,
+// and of verify, which tries nothing more.
+func TestBrokenOutputOfCommand(t *testing.T) {
+	for _, line := range []string{"run reset --to :80 -o json", "verify --faults reset,refuse", "verify --faults reset,refuse -o json"} {
+		for _, left := range []int{0, 1, 2} {
+			w := newWorld(t)
+			w.stdout = &brokenPipe{left, syscall.EPIPE}
+			w.timers = map[time.Duration]func(){}
+			command := []string{"sleep", "60"}
+			if strings.HasPrefix(line, "verify") {
+				command = []string{"true"}
+			}
+			if code := w.runs(t, line, command...); code != 141 || w.err.Len() > 0 {
+				t.Errorf("%s, after %d writes: exit %d, %s", line, left, code, &w.err)
+			}
+		}
+	}
+}

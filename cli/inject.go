@@ -100,7 +100,7 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	if w := strings.Fields(c.Command.HelpName); takesCommand(w) {
 		p.verb = w[1]
 		if p.command = h.command; len(p.command) == 0 {
-			return nil, usageError("%s: which command? Write it behind --, such as: faultctl %s %s -- go test ./...", p.verb, p.verb, c.Command.Name).
+			return nil, usageError("%s: which command? Write it behind --, such as: %s -- go test ./...", p.verb, c.Command.HelpName).
 				hint("All flags stand before the --.")
 		}
 		p.expect = !c.Bool("allow-idle") && (!c.IsSet("expect-fired") || c.Bool("expect-fired"))

@@ -48,10 +48,12 @@ func (h *host) runCommand() *cli.Command {
 // caged are the flags of a command that starts one in a cage: whose the
 // connections are is settled.
 func caged() []cli.Flag {
-	fs := slices.DeleteFunc(targetFlags(), func(f cli.Flag) bool {
-		return slices.Contains([]string{"cgroup", "uid"}, f.Names()[0])
+	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f cli.Flag) bool {
+		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle"}, f.Names()[0])
 	})
-	return append(append(fs, runFlags()...),
+	return append(fs,
+		toggle(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
+		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 		text(runHeading, "timeout", "`D` end CMD after D: SIGTERM, and SIGKILL "+faults.ShortDuration(grace)+" later"),
 		toggle(runHeading, "isolate", "run CMD in a network namespace of its own that has loopback only; always so without root"),
 	)
@@ -97,7 +99,8 @@ func (h *host) newCage(netns *os.File) (cage.Cage, error) {
 	in, err := h.makeCage(netns)
 	if errors.Is(err, injector.ErrPermission) || errors.Is(err, injector.ErrNotSupported) {
 		return nil, &exitError{code: exitPreflight, err: err, advice: "As root the command runs in a cgroup v2 of its own, so that its connections can be told apart. " +
-			"Where there can be none, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself."}
+			"Where there can be none, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself. " +
+			"ip netns exec NAME hides the cgroups that there are: faultctl run --netns NAME does without it."}
 	}
 	return in, err
 }
@@ -144,18 +147,23 @@ func (h *host) runUnder(c *cli.Context, first string) (err error) {
 	defer stop()
 	st := place{in: in, path: path, stdin: h.childIn, stdout: h.childOut, stderr: h.childErr, signals: signals, limit: limit}
 	told := h.stderr // stdout is the command's
+	ctx, out := h.untilBroken(c.Context)
 	if p.json {
-		st.stdout, told = h.childErr, h.stdout // or that of the events
+		h.stdout = out
+		st.stdout, told = h.childErr, out // or that of the events
 	}
-	end, o, err := h.runIn(c.Context, st, p, h.teller(p, told))
+	end, o, err := h.runIn(ctx, st, p, h.teller(p, told))
 	if end.timedOut {
 		fmt.Fprintf(h.stderr, "faultctl: the command was %s (--timeout)\n", end.how)
 	}
 	err = errors.Join(err, in.Close())
 	p.evidence.add(p.survival(end, o, err), o.record)
+	var broken outletEnd
 	switch {
 	case err != nil:
 		return err
+	case errors.As(context.Cause(ctx), &broken):
+		return broken.exit()
 	case end.status != 0:
 		return quietExit(end.status)
 	case p.expect && idle(o.stats):

@@ -85,6 +85,8 @@ func (h *host) scenarioRun(c *cli.Context) error {
 	for i := range s.Probes {
 		st.asked = append(st.asked, &asked{probe: &s.Probes[i], watch: s.NewWatch(&s.Probes[i])})
 	}
+	ctx, out := h.untilBroken(c.Context)
+	h.stdout = out
 	st.tell = h.sceneTeller(st, asJSON)
 	if c.Bool("dry-run") {
 		return h.rehearse(c, st)
@@ -97,7 +99,7 @@ func (h *host) scenarioRun(c *cli.Context) error {
 		return err
 	}
 	st.leave = newSceneEvidence(e, st)
-	return st.leave.conclude(st, st.play(c.Context))
+	return st.leave.conclude(st, st.play(ctx))
 }
 
 // preflight finds out now what would keep a fault from beginning, perhaps
@@ -142,6 +144,10 @@ func (st *staging) play(ctx context.Context) error {
 	err := st.phases(ctx)
 	if left := st.h.askedAll(); left != nil && err == nil {
 		err = fmt.Errorf("end what the probes' commands left behind: %w", left)
+	}
+	var broken outletEnd
+	if errors.As(err, &broken) {
+		err = broken.exit()
 	}
 	code, why := st.verdict(ctx, err)
 	st.why = why

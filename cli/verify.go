@@ -39,7 +39,8 @@ func verifyFlags() []cli.Flag {
 		text(runHeading, "timeout", "`D` end a run of CMD after D (default ten times the healthy run, 30s at least)"),
 		text(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
 		toggle(runHeading, "dry-run", "print the plan; run and touch nothing"),
-		toggle(runHeading, "allow-idle", "do not exit 4 if a fault never fired"),
+		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
+		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 	)
 }
 
@@ -58,8 +59,12 @@ type survey struct {
 
 // verify runs a command without a fault and then under each of a plan.
 func (h *host) verify(c *cli.Context) (err error) {
-	if err := noArguments(c); err != nil {
-		return err
+	if word := c.Args().First(); c.Args().Present() {
+		e := usageError("verify: unexpected argument %q", word)
+		if _, err := faults.ParseSpecs(word); err == nil {
+			return e.hint("Faults are given with --faults " + word + "; without it every reset cause is tried.")
+		}
+		return e.hint("The command to run stands behind --, such as: faultctl verify -- " + word + ".")
 	}
 	if err, done := h.enterFor(c); done {
 		return err
@@ -72,9 +77,7 @@ func (h *host) verify(c *cli.Context) (err error) {
 		defer s.base.cfg.NetNS.Close()
 	}
 	if c.Bool("dry-run") {
-		for _, t := range s.trials {
-			fmt.Fprintln(h.stdout, t.name)
-		}
+		h.showPlan(s)
 		return nil
 	}
 	if s.path, err = findCommand(s.base.command[0]); err != nil {
@@ -86,22 +89,45 @@ func (h *host) verify(c *cli.Context) (err error) {
 	defer func() { err = s.ev.close(err) }()
 	ctx, release := h.untilSignal(c.Context)
 	defer release()
+	ctx, out := h.untilBroken(ctx)
+	h.stdout = out
 	cases, err := h.carryOut(ctx, s)
 	s.ev.named(s.repeats, s.base.cfg.Seed)
 	if err != nil {
 		return err
 	}
 	var sig signalled
-	if errors.As(context.Cause(ctx), &sig) {
+	var broken outletEnd
+	switch cause := context.Cause(ctx); {
+	case errors.As(cause, &sig):
 		return quietExit(128 + int(sig))
-	}
-	switch {
+	case errors.As(cause, &broken):
+		return broken.exit()
 	case count(cases, report.Failed) > 0:
 		return quietExit(exitProbe)
-	case count(cases, report.NeverFired) > 0 && !c.Bool("allow-idle"):
+	case count(cases, report.NeverFired) > 0 && s.base.expect:
 		return quietExit(exitNotFired)
 	}
 	return nil
+}
+
+// showPlan prints what would be tried: a case a line, or an event.
+func (h *host) showPlan(s *survey) {
+	for _, t := range s.trials {
+		if !s.base.json {
+			fmt.Fprintln(h.stdout, t.name)
+			continue
+		}
+		names := make([]string, len(t.specs))
+		for i, spec := range t.specs {
+			names[i] = spec.String()
+		}
+		(&jsonTeller{w: h.stdout, host: h}).line(struct {
+			head
+			Case   string   `json:"case"`
+			Faults []string `json:"faults"`
+		}{h.head("dry-run"), t.name, names})
+	}
 }
 
 func count(cases []report.Case, v report.Verdict) (n int) {

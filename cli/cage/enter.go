@@ -105,8 +105,8 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 		unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 	// What arrives here directly arrives outside as well, or was not meant for
-	// the command.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	// the command. Of a pipe that is closed the write says so.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	c := make(chan os.Signal, 8)
 	lifeline := os.NewFile(lifelineFD, "lifeline")
 	go func() {

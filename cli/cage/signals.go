@@ -23,6 +23,8 @@ func (s FromTerminal) Signal() {}
 func Relay() (signals <-chan os.Signal, stop func()) {
 	in, out := make(chan os.Signal, 8), make(chan os.Signal, 8)
 	signal.Notify(in, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP)
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE) // the write that earned it says so
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -43,6 +45,7 @@ func Relay() (signals <-chan os.Signal, stop func()) {
 	}()
 	return out, func() {
 		signal.Stop(in)
+		signal.Stop(pipe)
 		close(done)
 	}
 }
