@@ -22,7 +22,7 @@ const (
 // network forgets a flow that was idle for too long.
 type IdleExpire struct {
 	After      time.Duration `knob:"after" help:"how long a flow may be idle"`
-	Preset     string        `knob:"preset" help:"time and way of a real device instead of --after; see the list below"`
+	Preset     string        `knob:"preset" help:"time and way of a real device instead of --after; faultctl faults idle-expire lists them"`
 	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what becomes of it; without it the preset's way, or rst-next"`
 	Refresh    string        `knob:"refresh" oneof:"all|data|client|server" help:"which segments keep it alive"`
 	Keepalives string        `knob:"keepalives" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`

@@ -210,13 +210,16 @@ func ShortDuration(d time.Duration) string {
 }
 
 // DidYouMean returns ", did you mean %q?" with the name nearest to the one
-// that was typed, or nothing if none is near.
+// that was typed, or else one that begins with it, or nothing.
 func DidYouMean(typed string, names []string) string {
 	best, dist := "", 1+len(typed)/2
 	for _, n := range names {
 		if d := editDistance(typed, n); d < dist {
 			best, dist = n, d
 		}
+	}
+	if i := slices.IndexFunc(names, func(n string) bool { return strings.HasPrefix(n, typed) }); best == "" && len(typed) > 2 && i >= 0 {
+		best = names[i] // it was cut short
 	}
 	if best == "" {
 		return ""

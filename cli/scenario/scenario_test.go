@@ -256,7 +256,7 @@ func TestProblems(t *testing.T) {
 		"faults: [{fault: {rset: }, duration: 1s}]\n":                              {`f:1:19: faults[0].fault: unknown fault "rset", did you mean "reset"?`},
 		"faults: [{fault: {reset: {hot: 1}}, duration: 1s}]\n":                     {`f:1:27: faults[0].fault.reset: unknown key "hot", did you mean "hit"?`},
 		"faults: [{fault: {reset: {hit: cliet}}, duration: 1s}]\n":                 nil, // read by the fault itself, see package cli
-		"faults: [{fault: {idle-expire: {then: rst}}, duration: 1s}]\n":            {`f:1:39: faults[0].fault.idle-expire.then: "rst" is none of rst-next, silent, rst-both, fin-both, client-only, inside-only`},
+		"faults: [{fault: {idle-expire: {then: rst}}, duration: 1s}]\n":            {`f:1:39: faults[0].fault.idle-expire.then: "rst" is none of rst-next, silent, rst-both, fin-both, client-only, inside-only, did you mean "rst-next"?`},
 		"faults: [{fault: {reset: , delay: }, duration: 1s}]\n":                    {"f:1:18: faults[0].fault: it names 2 faults; one entry has one, or a SPEC with several"},
 		"faults: [{fault: [reset], duration: 1s}]\n":                               {"f:1:18: faults[0].fault: this is a list; it must be a text or a mapping"},
 		ok + "probes: [{name: p}]\n":                                               {"f:4:10: probes[0]: a probe is exactly one of http, tcp and command"},
