@@ -46,6 +46,9 @@ func openNftables(netns *os.File) (*applier, error) {
 	if netns != nil {
 		opts = append(opts, nftables.WithNetNSFd(int(netns.Fd())))
 	}
+	if err := roomBelow(fdSetSize); err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
 	conn, err := nftables.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", explain(err))
