@@ -30,7 +30,7 @@ type Config struct {
 
 	// DeadMan is how long the workers may be stuck or stopped before the
 	// kernel ends this process, so that the traffic goes on. Zero means 3 s.
-	// Negative means never; only a debugger needs that.
+	// Negative means never; only a debugger needs that. One second is the least.
 	DeadMan time.Duration
 
 	// Queue is the number of the netfilter queue, the first if there are
@@ -129,6 +129,9 @@ type Pick struct {
 // mostQueues leaves several instances in one namespace queues of their own.
 const mostQueues = 16
 
+// leastDeadMan is several times what a worker without work sleeps, see idleWait.
+const leastDeadMan = time.Second
+
 func (c *Config) queues() uint16 { return uint16(max(1, c.Queues)) }
 
 // Validate reports what is wrong with c in words for the person who wrote it.
@@ -138,6 +141,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Queues < 0 || c.Queues > mostQueues {
 		return fmt.Errorf("%w: %d queues lie outside 0 to %d", ErrConfig, c.Queues, mostQueues)
+	}
+	if c.DeadMan > 0 && c.DeadMan < leastDeadMan {
+		return fmt.Errorf("%w: a dead man's limit of %v is less than %v: a worker without work would miss it", ErrConfig, c.DeadMan, leastDeadMan)
 	}
 	for i, r := range c.Rules {
 		if err := r.validate(); err != nil {

@@ -90,6 +90,7 @@ func (c *crew) stop() error {
 		w.stop()
 	}
 	c.working.Wait()
+	c.dead.stop() // no packet waits for us any more, and who listens may take its time
 	return c.err
 }
 
@@ -97,7 +98,6 @@ func (c *crew) stop() error {
 func (c *crew) dismiss() {
 	close(c.silent)
 	c.listening.Wait()
-	c.dead.stop()
 }
 
 // forgotten takes a flow that the worker no longer knows out of the one kernel

@@ -1,0 +1,39 @@
+package injector
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestDeadManEndsWithTheWork holds that the timer is gone when the workers are:
+// whoever listens may take its time then.
+func TestDeadManEndsWithTheWork(t *testing.T) {
+	d, err := newDeadMan(time.Hour, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.stop()
+	c := &crew{dead: d}
+	if err := c.stop(); err != nil {
+		t.Fatal(err)
+	}
+	var left unix.ItimerSpec
+	if d.left(&left) == nil {
+		t.Errorf("the timer has %v s left", left.Value.Sec)
+	}
+}
+
+// TestLeastDeadMan holds that no limit is taken that an idle worker would miss.
+func TestLeastDeadMan(t *testing.T) {
+	for limit, ok := range map[time.Duration]bool{-1: true, 0: true, leastDeadMan: true, leastDeadMan - 1: false, 1: false} {
+		cfg := Config{DeadMan: limit, Rules: []Rule{ruleOf(model(t, "reset"))}}
+		if err := cfg.Validate(); (err == nil) != ok {
+			t.Errorf("a limit of %v: %v", limit, err)
+		}
+	}
+	if d := (&deadMan{limit: leastDeadMan}); d.fuse() < 3*idleWait {
+		t.Errorf("the fuse of %v is hardly more than the %v of an idle worker", d.fuse(), idleWait)
+	}
+}
