@@ -7,6 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestRestIsNotLate holds that a worker without packets does not sleep while
+// flows wait to be put away: until then nobody knows of their alarms.
+func TestRestIsNotLate(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "10s", "then", "rst-both")))
+	for n := range 10 * restBatch {
+		b.handle(&packetIn{hook: forward, bytes: opened(nil, n, false)})
+	}
+	if got := b.patience(); got != restAfter {
+		t.Errorf("it waits for %v, want %v", got, restAfter)
+	}
+	b.now += restAfter
+	for range 10 {
+		if got := b.patience(); got != 0 {
+			t.Fatalf("it waits for %v while %d flows are due", got, b.resting.len())
+		}
+		b.rest(b.now)
+	}
+	if got := b.patience(); b.asleep.n != 10*restBatch || got != idleWait {
+		t.Errorf("%d flows sleep, it waits for %v", b.asleep.n, got)
+	}
+}
+
 // TestDeadManEndsWithTheWork holds that the timer is gone when the workers are:
 // whoever listens may take its time then.
 func TestDeadManEndsWithTheWork(t *testing.T) {

@@ -37,6 +37,15 @@ func (q *waiting) put(f *entry, now time.Duration) {
 	q.flows = append(q.flows, tiredFlow{f, now})
 }
 
+// next returns when the first flow will have been here for restAfter, and false
+// if there is none.
+func (q *waiting) next() (time.Duration, bool) {
+	if q.len() == 0 {
+		return 0, false
+	}
+	return q.flows[q.first].at + restAfter, true
+}
+
 // take returns the first flow that has been here for restAfter, or nil.
 func (q *waiting) take(now time.Duration) *entry {
 	if q.len() == 0 || now-q.flows[q.first].at < restAfter {

@@ -97,6 +97,9 @@ func (w *worker) patience() time.Duration {
 	if at, ok := w.asleep.alarms.next(); ok {
 		wait = min(wait, at-now)
 	}
+	if at, ok := w.resting.next(); ok { // the alarms of those that rest are not in a heap yet
+		wait = min(wait, at-now)
+	}
 	return max(0, wait)
 }
 
