@@ -1,6 +1,8 @@
 package injector
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +46,40 @@ func TestDeadManEndsWithTheWork(t *testing.T) {
 	var left unix.ItimerSpec
 	if d.left(&left) == nil {
 		t.Errorf("the timer has %v s left", left.Value.Sec)
+	}
+}
+
+// leaving is a queue and a sender that write down what leaves, in its order. A
+// verdict leaves with flush.
+type leaving struct {
+	fakeQueue
+	kept, left []string
+}
+
+func (q *leaving) verdict(v verdictOut) { q.kept = append(q.kept, fmt.Sprint("packet ", v.id)) }
+func (q *leaving) flush() error {
+	q.left, q.kept = append(q.left, q.kept...), nil
+	return nil
+}
+func (q *leaving) send([]byte, uint32, uint32) error {
+	q.left = append(q.left, "copy")
+	return nil
+}
+
+// TestDrainKeepsOrder holds that what is let go at the end of a run leaves in its
+// order.
+func TestDrainKeepsOrder(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "reset")))
+	q := &leaving{}
+	b.queue, b.sender = q, q
+	for id, kind := range []laterKind{releasePacket, sendPacket, releasePacket, releasePacket, sendPacket} {
+		b.holder.put(later{at: time.Duration(id), kind: kind, id: uint32(id)})
+	}
+	if err := b.drain(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(q.left, ", "), "packet 0, copy, packet 2, packet 3, copy"; got != want {
+		t.Errorf("left: %s; want %s", got, want)
 	}
 }
 

@@ -359,6 +359,7 @@ func (w *worker) drain() error {
 		if l := w.holder.take(); l.kind == releasePacket {
 			w.queue.verdict(verdictOut{id: l.id, bytes: l.pkt})
 		} else if l.kind == sendPacket {
+			w.flush() // what is let go before leaves before
 			w.send(l.pkt, l.mark, l.iface)
 		}
 	}
