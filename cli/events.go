@@ -63,11 +63,13 @@ type flowEvent struct {
 
 type firedEvent struct {
 	head
-	Fault  string   `json:"fault"`
-	Flow   flowEnds `json:"flow"`
-	Action string   `json:"action"`
-	To     string   `json:"to"`
-	Reason string   `json:"reason"`
+	Fault   string   `json:"fault"`
+	Flow    flowEnds `json:"flow"`
+	Rule    int      `json:"rule"`    // as in the connection's flow event
+	Ordinal uint64   `json:"ordinal"` // likewise
+	Action  string   `json:"action"`
+	To      string   `json:"to"`
+	Reason  string   `json:"reason"`
 }
 
 // endedEvent sums up one fault. Fired counts connections, acted how often.
@@ -152,7 +154,7 @@ func (j *jsonTeller) event(ev injector.Event) {
 	case injector.Chosen:
 		j.line(flowEvent{head{at, "flow"}, flow, ev.Rule, ev.Ordinal, ev.Midstream})
 	case injector.Fired:
-		j.line(firedEvent{head{at, "fired"}, ev.Fault, flow, ev.Action.String(), ev.To.String(), ev.Reason})
+		j.line(firedEvent{head{at, "fired"}, ev.Fault, flow, ev.Rule, ev.Ordinal, ev.Action.String(), ev.To.String(), ev.Reason})
 	}
 }
 

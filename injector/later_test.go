@@ -2,10 +2,14 @@ package injector
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +50,26 @@ func TestDeadManEndsWithTheWork(t *testing.T) {
 	var left unix.ItimerSpec
 	if d.left(&left) == nil {
 		t.Errorf("the timer has %v s left", left.Value.Sec)
+	}
+}
+
+// TestFiredOrdinal holds that an event has the connection's ordinal within the
+// rule whose fault it tells of.
+func TestFiredOrdinal(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "observe")), Rule{Faults: []NamedModel{model(t, "reset", "at", "syn")}})
+	var lost atomic.Uint64
+	b.report = newReporter(make(chan struct{}, 1), &lost)
+	other := packet.Fields{Src: client, Dst: netip.AddrPortFrom(server.Addr(), 80), TTL: 64, Flags: packet.SYN}
+	b.judge(t, forward, other.Append(nil, nil))
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	var got []string
+	drain([]ring[Event]{b.report}, func(ev Event) {
+		if ev.Kind == Fired {
+			got = append(got, fmt.Sprintf("rule %d, connection %d", ev.Rule, ev.Ordinal))
+		}
+	})
+	if want := "rule 1, connection 0; rule 1, connection 1"; strings.Join(got, "; ") != want {
+		t.Errorf("told of %v, want %s", got, want)
 	}
 }
 

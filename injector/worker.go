@@ -337,8 +337,12 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 		f.fired |= 1 << who
 		c.fired.Add(1)
 	}
+	nth, known := f.ordinalOf(c.rule)
+	if !known { // it was put away, which keeps the one of its only rule
+		nth = f.nth
+	}
 	for _, n := range w.out.Notes {
-		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: f.nth, fault: c, note: n})
+		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: nth, fault: c, note: n})
 	}
 }
 
