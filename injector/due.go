@@ -165,7 +165,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 // to change the sets, so the setWriter does, and what was forged leaves after
 // that: its answer must meet the changed sets.
 func (w *worker) commitWake(f *entry, now time.Duration) {
-	sig := w.signals(f) &^ sigAdmit
+	sig := w.signals(f, now) &^ sigAdmit
 	if sig == 0 {
 		w.sendForged(f, faults.Original, 0, now, nil)
 		return

@@ -41,6 +41,7 @@ type entry struct {
 	fresh    bool // its first SYN has yet to clear the kernel's sets
 	captured bool // as the kernel's sets have it
 	released bool
+	toldAt   time.Duration // when the kernel was last told so
 
 	fired   uint64           // bit i: fault i of the chain has acted on it
 	due     [2]time.Duration // when the last held segment of each direction leaves
@@ -77,6 +78,20 @@ func (e *entry) ordinalOf(rule int) (nth uint64, known bool) {
 		}
 	}
 	return 0, false
+}
+
+// releaseAgain is how long after it was released a flow may still be handed over
+// for what had been under way.
+const releaseAgain = time.Second
+
+// release reports whether the kernel must be told that the flow is released: it
+// was not, or it has forgotten and hands the flow over again.
+func (e *entry) release(now time.Duration) bool {
+	if e.released && now-e.toldAt < releaseAgain {
+		return false
+	}
+	e.released, e.toldAt = true, now
+	return true
 }
 
 // route takes down where a packet of the flow goes.

@@ -13,6 +13,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestReleasedAgain holds that the kernel is told once more to let a flow pass
+// when it has forgotten, and not for each packet that was under way.
+func TestReleasedAgain(t *testing.T) {
+	none := ruleOf(model(t, "reset"))
+	none.Pick.Skip = 1000
+	for name, b := range map[string]*bench{
+		"not chosen": newBench(t, none),
+		"over":       newBench(t, ruleOf(model(t, "partition", "at", "now", "for", "1s"))),
+	} {
+		seq := packet.Seq(100)
+		released := func() bool {
+			seq++
+			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).signal&sigRelease != 0
+		}
+		released()
+		b.now += 2 * time.Second
+		released()
+		for _, pause := range []time.Duration{releasedFor, 3 * releasedFor} {
+			b.settleAll()
+			b.now += pause
+			if !released() {
+				t.Errorf("%s: handed over after %v, the flow is not released again", name, pause)
+			}
+			if released() {
+				t.Errorf("%s: what was under way is answered by another release", name)
+			}
+		}
+	}
+}
+
 // TestRestIsNotLate holds that a worker without packets does not sleep while
 // flows wait to be put away: until then nobody knows of their alarms.
 func TestRestIsNotLate(t *testing.T) {

@@ -117,7 +117,7 @@ func (w *worker) handle(p *packetIn) {
 	f.route(dir, p.mark, p.iface)
 	w.out.Reset()
 	if f.chain == nil {
-		w.pass(p, f, dir, seg)
+		w.pass(p, f, dir, seg, now)
 		w.tired(f, now)
 		return
 	}
@@ -224,10 +224,9 @@ func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
 }
 
 // pass lets go a packet of a flow that was not chosen, and the flow with it.
-func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment) {
+func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	sig := w.forget(f)
-	if !f.released {
-		f.released = true
+	if f.release(now) {
 		sig |= sigRelease
 	}
 	f.Pass(dir, seg)
@@ -242,7 +241,7 @@ func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.
 		delay, _ = w.delay(f, dir, now)
 	}
 	w.sendForged(f, dir, delay, now, nil)
-	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f)}
+	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f, now)}
 	passing := seg
 	if r, ok := w.out.Replaced(); ok && !out.drop && r.Complete() { // of a head alone nothing can be made
 		out.bytes, passing = r.Bytes(), r
@@ -261,17 +260,17 @@ func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.
 }
 
 // signals says what the kernel's sets must learn about the flow.
-func (w *worker) signals(f *entry) signal {
+func (w *worker) signals(f *entry, now time.Duration) signal {
 	sig := w.forget(f)
 	switch {
 	case w.out.Captured() && !f.captured:
 		f.captured, f.released = true, false
 		sig |= sigCapture
-	case w.out.Released() && !f.released:
+	case w.out.Released() && f.release(now):
 		if f.captured {
 			sig |= sigForget
 		}
-		f.captured, f.released = false, true
+		f.captured = false
 		sig |= sigRelease
 	}
 	if w.out.Admitted() {
