@@ -25,6 +25,11 @@ type Flow struct {
 	Midstream bool
 
 	Segments uint32 // handed over so far, this one included
+
+	// Since is from when on the kernel has handed over every segment of the flow
+	// that no fault let pass: 0, since the run began, unless the rules came to be
+	// about it later. Whoever runs the faults sets it before the first Observe.
+	Since time.Duration
 }
 
 // Half is one side of a flow, from the segments that this side sent. Its fields

@@ -95,7 +95,7 @@ type idleExpire struct {
 	expired  bool
 	told     bool          // both ends were told
 	gone     [2]bool       // fin-both: nothing is left of the proxy's socket that faces this sender
-	admitted time.Duration // when the flow last counted as busy; a flow that was open before, when the run began
+	admitted time.Duration // when the flow last counted as busy; a flow that was open before, Flow.Since
 }
 
 func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
@@ -136,6 +136,7 @@ func (i *idleExpire) expires(ev *Event) bool {
 		if !ev.Flow.Midstream {
 			return false
 		}
+		i.admitted = ev.Flow.Since
 	}
 	return ev.At-i.admitted >= i.m.after
 }

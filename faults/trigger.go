@@ -209,6 +209,9 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		}
 		return false
 	case atIdle:
+		if first {
+			s.admitted = f.Since
+		}
 		expired := ev.At-s.admitted >= t.d && (!first || f.Midstream)
 		if !expired {
 			s.admitted = ev.At

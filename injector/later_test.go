@@ -2,6 +2,7 @@ package injector
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,35 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"golang.org/x/sys/unix"
 )
+
+// TestTakenInLater holds that a connection which a rule takes in while the run
+// goes on does not count as silent since the run began: the kernel let it pass.
+func TestTakenInLater(t *testing.T) {
+	for name, m := range map[string]NamedModel{
+		"the fault":   model(t, "idle-expire", "after", "1m"),
+		"the trigger": model(t, "reset", "at", "idle=1m"),
+	} {
+		for silent, idle := range map[time.Duration]bool{time.Second: false, 2 * time.Minute: true} {
+			rule := ruleOf(m)
+			rule.Pick.Share = 1e-300
+			b := newBench(t, rule)
+			b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
+			b.now = time.Hour
+			b.rules[0].share.Store(math.Float64bits(1))
+			b.changes.Add(1)
+			if got := b.since(b.now); got != b.now {
+				t.Errorf("%s: while a change is under way flows are watched since %v, want now", name, got)
+			}
+			b.changes.Add(1)
+			b.since(b.now) // as the worker does each time round
+			b.now += silent
+			v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "x"))
+			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.signal&sigAdmit == 0 {
+				t.Errorf("%s: %v after it was taken in, a segment gets %+v, a reset sent: %v, want %v", name, silent, v, acted, idle)
+			}
+		}
+	}
+}
 
 // TestReleasedAgain holds that the kernel is told once more to let a flow pass
 // when it has forgotten, and not for each packet that was under way.

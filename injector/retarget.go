@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // mostEnds is how many service ends or client addresses the kernel goes on
@@ -52,6 +53,7 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 	defer i.mu.Unlock()
 	do(i.rules[rule])
 	i.changes.Add(1)
+	defer i.changes.Add(1)
 	k := i.kernel
 	if k == nil {
 		return nil
@@ -65,6 +67,20 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 	i.settle() // a verdict on its way might still let a connection go for good
 	r := compiled{n: rule}
 	return k.nft.empty(r.name("released", false), r.name("released", true))
+}
+
+// since is from when on the kernel hands over all segments of a flow that it has
+// not been told to let pass: when the last change of the rules had taken effect,
+// or the run began. Before that it may have let the flow pass however busy it
+// was. While a change is under way it is now.
+func (w *worker) since(now time.Duration) time.Duration {
+	switch n := w.changes.Load(); {
+	case n&1 != 0:
+		return now
+	case n != w.noticed:
+		w.noticed, w.changedAt = n, now
+	}
+	return w.changedAt
 }
 
 // changeable says what a change of the rules has to change from now on: nil,

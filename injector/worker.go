@@ -26,8 +26,10 @@ type worker struct {
 	totals *totals
 	sets   setWriter
 
-	changes *atomic.Uint32 // counts the changes of rules, see Injector.change
-	log     *slog.Logger
+	changes   *atomic.Uint32 // counts begins and ends of changes of rules, see Injector.change
+	noticed   uint32         // that count, when the worker last looked
+	changedAt time.Duration  // when it had become that
+	log       *slog.Logger
 
 	flows   *flowTable
 	asleep  *dormitory // flows put away, see rest
@@ -60,6 +62,7 @@ func (w *worker) run() error {
 	for !w.stopping.Load() {
 		now := w.clock()
 		w.dead.feed(now)
+		w.since(now)
 		w.runPosted()
 		w.runDue(now)
 		w.runAlarms(now)
@@ -162,7 +165,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 	if dir == faults.Reply {
 		e.Client, e.Server = e.Server, e.Client
 	}
-	e.openBefore = !e.fresh
+	e.openBefore, e.Since = !e.fresh, w.since(now)
 	if before != nil {
 		e.openBefore = before.openBefore
 	}
