@@ -49,6 +49,7 @@ func TestText(t *testing.T) {
 		injector.Event{Time: noon.Add(1400 * time.Millisecond), Kind: injector.Fired, Fault: "idle-expire", Flow: dbFlow,
 			Action: faults.Dropped, To: faults.Both, Reason: "it is gone"})
 	w.session.stats.Overruns, w.session.stats.Lost = 1, 2
+	w.session.stats.SetFull, w.session.stats.Cut, w.session.stats.Forgotten = 3, 4, 5
 	w.faultctl("inject idle-expire --after 300s --to :5432 --from 10.0.0.0/8 --duration 60s --start-after 5s")
 	golden(t, "text.txt", w.out.String())
 }

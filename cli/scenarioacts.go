@@ -151,7 +151,7 @@ func added(a, b injector.Snapshot) injector.Snapshot {
 	}
 	s := injector.Snapshot{
 		Diverted: a.Diverted + b.Diverted, Overruns: a.Overruns + b.Overruns, Lost: a.Lost + b.Lost, Unseen: a.Unseen + b.Unseen,
-		Foreign: a.Foreign + b.Foreign, SetFull: a.SetFull + b.SetFull, Latency: a.Latency.Plus(b.Latency),
+		Foreign: a.Foreign + b.Foreign, Cut: a.Cut + b.Cut, SetFull: a.SetFull + b.SetFull, Forgotten: a.Forgotten + b.Forgotten, Latency: a.Latency.Plus(b.Latency),
 	}
 	for i, r := range a.Rules {
 		o := b.Rules[i]

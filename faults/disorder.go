@@ -23,7 +23,11 @@ func (m *Duplicate) New() Fault { return duplicate{m} }
 type duplicate struct{ m *Duplicate }
 
 func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
-	if !d.m.Dir.Includes(ev.Dir.From()) || ev.Rand.Float64() >= float64(d.m.Rate) || !ev.Seg.Complete() {
+	if !d.m.Dir.Includes(ev.Dir.From()) || ev.Rand.Float64() >= float64(d.m.Rate) {
+		return Pass
+	}
+	if !ev.Seg.Complete() {
+		out.Cut()
 		return Pass
 	}
 	out.Duplicate(ev.Seg)
@@ -85,8 +89,11 @@ func (m *Corrupt) New() Fault { return corrupt{m} }
 type corrupt struct{ m *Corrupt }
 
 func (c corrupt) OnSegment(ev *Event, out *Effects) Verdict {
-	if !c.m.Dir.Includes(ev.Dir.From()) || !ev.Seg.Complete() ||
-		c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || ev.Rand.Float64() >= float64(c.m.Rate) {
+	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || ev.Rand.Float64() >= float64(c.m.Rate) {
+		return Pass
+	}
+	if !ev.Seg.Complete() {
+		out.Cut()
 		return Pass
 	}
 	w := out.Copy(ev.Seg)

@@ -27,6 +27,7 @@ type Effects struct {
 	capture, release, admit bool
 	overtake                bool
 	split                   bool
+	cut                     bool
 	wake                    time.Duration
 	waking                  bool
 }
@@ -197,6 +198,13 @@ func (o *Effects) Wake(d time.Duration) { o.wake, o.waking = d, true }
 func (o *Effects) Note(a Action, to Side, reason string) {
 	o.Notes = append(o.Notes, Note{Action: a, To: to, Reason: reason})
 }
+
+// Cut says that the fault leaves the segment as it is only because the copy does
+// not hold it whole: the longest of loopback do not fit into the queue.
+func (o *Effects) Cut() { o.cut = true }
+
+// WasCut reports whether a fault said so.
+func (o *Effects) WasCut() bool { return o.cut }
 
 // Captured reports whether a fault asked for the whole flow.
 func (o *Effects) Captured() bool { return o.capture }

@@ -137,6 +137,9 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 		return Pass
 	}
 	if seg.PayloadLen() <= s.m.Size || !seg.Complete() || seg.Flags().Any(packet.SYN|packet.RST|packet.URG) {
+		if seg.PayloadLen() > s.m.Size && !seg.Complete() {
+			out.Cut()
+		}
 		out.Delay(max(0, s.last[ev.Dir]-ev.At)) // behind the pieces
 		return Pass
 	}

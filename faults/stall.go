@@ -60,7 +60,11 @@ func (s *stall) OnSegment(ev *Event, out *Effects) Verdict {
 			window = uint16(min(left>>s.scale(ev.Flow), 0xffff))
 		}
 	}
-	if ev.Seg.Window() <= window || !ev.Seg.Complete() {
+	switch {
+	case ev.Seg.Window() <= window:
+		return Pass
+	case !ev.Seg.Complete():
+		out.Cut()
 		return Pass
 	}
 	w := out.Copy(ev.Seg)

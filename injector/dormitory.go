@@ -20,6 +20,7 @@ type dormitory struct {
 	used   uint32 // records ever taken; 0 is never used
 	free   uint32 // the list of those given back, by next
 	n      int    // records in use
+	room   room
 
 	seed    maphash.Seed
 	heads   [][]uint32 // buckets, each the start of a list by next
@@ -81,7 +82,9 @@ func (a *attributes) set(bit attributes, on bool) {
 func (a attributes) has(bit attributes) bool { return a&bit != 0 }
 
 func newDormitory() *dormitory {
-	return &dormitory{seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}}
+	return &dormitory{
+		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, room: room{fewFlows, maxFlows},
+	}
 }
 
 func (d *dormitory) at(i uint32) *bunk { return &d.chunks[i/bunksAChunk][i%bunksAChunk] }

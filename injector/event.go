@@ -44,8 +44,14 @@ type Snapshot struct {
 	Lost     uint64    // events that OnEvent was too slow for
 	Unseen   uint64    // packets that OnPacket was too slow for
 	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
+	Cut      uint64    // packets that a fault could neither change nor copy: the queue hands over 65531 bytes at most
 	Latency  Histogram // from receiving a packet to its verdict, but for packets that a fault holds back
 	SetFull  uint64    // packets of flows that found no room in the kernel's idle set
+
+	// Forgotten counts connections that were not remembered until they had been
+	// quiet for two hours, because there were more than a million: each is a new
+	// one with its next packet, of another ordinal, and no fault was told.
+	Forgotten uint64
 }
 
 // Histogram counts durations in buckets.

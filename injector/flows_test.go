@@ -108,6 +108,7 @@ func TestFlowsSleep(t *testing.T) {
 // its place is used again.
 func TestFlowsAreForgotten(t *testing.T) {
 	b := quietBench(t, model(t, "syn-drop"))
+	b.asleep.room.few = 500
 	for round := range 5 {
 		for i := range 1000 {
 			b.handle(&packetIn{hook: forward, bytes: opened(nil, round*1000+i, false)})

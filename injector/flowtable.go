@@ -10,13 +10,29 @@ import (
 )
 
 const (
-	maxFlows = 1 << 20 // flows a worker remembers; beyond that it forgets the quietest
+	maxFlows = 1 << 20 // flows a worker remembers of each sort; beyond that it forgets the quietest
+	fewFlows = 1 << 17 // so many it remembers for rememberFor
 
-	// forgetAfter is how long a worker remembers a flow that it sees nothing
-	// of. It outlasts the kernel's memory of released flows, so that a flow
-	// that comes back is known to have been let go.
+	// rememberFor is how long a worker remembers a flow that it sees nothing of,
+	// while there are few: as long as conntrack does (established, by default).
+	// A flow whose fault waits may be busy all the time, and the first keepalive
+	// probe to a peer that is gone comes after two hours.
+	rememberFor = 5 * 24 * time.Hour
+
+	// forgetAfter is how long it does when there are more. It outlasts the
+	// kernel's memory of released flows, so that a flow that comes back is known
+	// to have been let go.
 	forgetAfter = 2 * releasedFor
 )
+
+// room is how many flows are remembered, see fewFlows and maxFlows.
+type room struct{ few, most int }
+
+// forgets reports whether the one of n flows that was quiet for the longest is to
+// be forgotten.
+func (r room) forgets(n int, quiet time.Duration) bool {
+	return n > r.most || quiet > rememberFor || n > r.few && quiet > forgetAfter
+}
 
 // flowKey names a connection by its ends.
 type flowKey struct{ client, server netip.AddrPort }
@@ -120,12 +136,15 @@ type flowTable struct {
 	flows  map[flowKey]*entry
 	newest *entry
 	oldest *entry
+	room   room
 
 	// forgotten is told of each entry that leaves, if it is not nil.
 	forgotten func(*entry)
 }
 
-func newFlowTable() *flowTable { return &flowTable{flows: make(map[flowKey]*entry)} }
+func newFlowTable() *flowTable {
+	return &flowTable{flows: make(map[flowKey]*entry), room: room{fewFlows, maxFlows}}
+}
 
 // find returns the flow that s belongs to and the direction of s, or nil.
 func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
@@ -139,13 +158,18 @@ func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
 	return nil, faults.Original
 }
 
-// add puts in a flow and forgets what has been quiet for too long.
-func (t *flowTable) add(e *entry, now time.Duration) {
+// add puts in a flow and forgets what has been quiet for too long. It returns how
+// many it forgot before their time, for want of room.
+func (t *flowTable) add(e *entry, now time.Duration) (crowded int) {
 	t.flows[flowKey{e.Client, e.Server}] = e
 	t.link(e, now)
-	for t.oldest != nil && (len(t.flows) > maxFlows || now-t.oldest.last > forgetAfter) {
+	for t.oldest != nil && t.room.forgets(len(t.flows), now-t.oldest.last) {
+		if now-t.oldest.last <= forgetAfter {
+			crowded++
+		}
 		t.remove(t.oldest)
 	}
+	return crowded
 }
 
 // touch notes that e was seen.

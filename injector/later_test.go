@@ -73,6 +73,51 @@ func TestReleasedAgain(t *testing.T) {
 	}
 }
 
+// TestFlowsAreRemembered holds that a connection whose peer has died is still
+// known when the first keepalive probe comes, two hours and a bit later.
+func TestFlowsAreRemembered(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "half-open", "at", "request", "peer", "crashed")))
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
+	b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
+	b.now += 2*time.Hour + 2*time.Minute
+	b.handle(&packetIn{id: 9, hook: forward, bytes: opened(nil, 7, false)}) // another one begins
+	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "")); !v.drop || v.signal != 0 {
+		t.Errorf("the keepalive probe to a dead peer gets %+v, want a drop", v)
+	}
+	if len(b.flows.flows) != 2 {
+		t.Errorf("%d connections are known, want 2", len(b.flows.flows))
+	}
+}
+
+// TestNoRoom holds what happens when there are more connections than are
+// remembered: the quietest go, and it is counted, awake or asleep.
+func TestNoRoom(t *testing.T) {
+	for name, m := range map[string]NamedModel{"awake": model(t, "reset"), "asleep": model(t, "syn-drop")} {
+		b := newBench(t, ruleOf(m))
+		b.flows.room, b.asleep.room = room{few: 10, most: 20}, room{few: 10, most: 20}
+		known := func() int { return len(b.flows.flows) + b.asleep.n }
+		open := func(n int) {
+			b.handle(&packetIn{hook: forward, bytes: opened(nil, n, false)})
+			b.settleAll()
+		}
+		for n := range 30 {
+			open(n)
+		}
+		if got := b.totals.forgotten.Load(); known() != 20 || got != 10 {
+			t.Errorf("%s: %d of 30 connections are known, %d counted as forgotten; want 20, 10", name, known(), got)
+		}
+		b.now += forgetAfter + time.Second
+		open(30)
+		if got := b.totals.forgotten.Load(); known() != 10 || got != 10 {
+			t.Errorf("%s: two hours later %d are known, %d counted as forgotten; want 10, 10", name, known(), got)
+		}
+		b.now += rememberFor + time.Second
+		if open(31); known() != 1 {
+			t.Errorf("%s: five days later %d are known, want 1", name, known())
+		}
+	}
+}
+
 // TestRestIsNotLate holds that a worker without packets does not sleep while
 // flows wait to be put away: until then nobody knows of their alarms.
 func TestRestIsNotLate(t *testing.T) {
@@ -164,6 +209,26 @@ func TestDrainKeepsOrder(t *testing.T) {
 	}
 	if got, want := strings.Join(q.left, ", "), "packet 0, copy, packet 2, packet 3, copy"; got != want {
 		t.Errorf("left: %s; want %s", got, want)
+	}
+}
+
+// TestCutIsCounted holds that a segment which the queue hands over in part goes on
+// as it is, and is counted, where a fault would have changed or copied it.
+func TestCutIsCounted(t *testing.T) {
+	for fault, knobs := range map[string][]string{
+		"corrupt": {"rate", "100%"}, "duplicate": {"rate", "100%"}, "slice": {"size", "10"}, "stall": {"side", "client", "at", "now"},
+	} {
+		b := newBench(t, ruleOf(model(t, fault, knobs...)))
+		pkt := segment(faults.Original, packet.ACK, 100, 1, strings.Repeat("x", 1000))
+		if v := b.judge(t, forward, pkt[:100]); v.drop || v.bytes != nil || len(b.s.pkts) != 0 {
+			t.Errorf("%s: a segment in part gets %+v, %d packets sent", fault, v, len(b.s.pkts))
+		}
+		if got := b.totals.cut.Load(); got != 1 {
+			t.Errorf("%s: %d packets counted as cut, want 1", fault, got)
+		}
+		if b.judge(t, forward, segment(faults.Original, packet.ACK, 1100, 1, "whole and long enough")); b.totals.cut.Load() != 1 {
+			t.Errorf("%s: a whole one is counted", fault)
+		}
 	}
 }
 

@@ -112,10 +112,16 @@ func (w *worker) sleep(f *entry, now time.Duration) bool {
 	}
 	w.asleep.sleep(f, asleep)
 	w.flows.leave(f)
-	for w.asleep.n > maxFlows || centiseconds(now)-w.asleep.at(w.asleep.oldest).last > centiseconds(forgetAfter) {
+	for {
+		quiet := time.Duration(centiseconds(now)-w.asleep.at(w.asleep.oldest).last) * 10 * time.Millisecond
+		if !w.asleep.room.forgets(w.asleep.n, quiet) {
+			return true
+		}
+		if quiet <= forgetAfter {
+			w.totals.forgotten.Add(1)
+		}
 		w.asleep.give(w.asleep.oldest)
 	}
-	return true
 }
 
 // waits reports whether the kernel lets the flows of all rules pass until
@@ -148,8 +154,15 @@ func (w *worker) find(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 
 func (w *worker) wake(i uint32, now time.Duration) *entry {
 	e := w.asleep.wake(i, w.rules, w.seed)
-	w.flows.add(e, now)
+	w.know(e, now)
 	return e
+}
+
+// know puts a flow among those that are awake.
+func (w *worker) know(e *entry, now time.Duration) {
+	if n := w.flows.add(e, now); n > 0 {
+		w.totals.forgotten.Add(uint64(n))
+	}
 }
 
 // runAlarms wakes the flows whose alarms are due.

@@ -39,12 +39,15 @@ func newRuleStates(rules []Rule) []*ruleState {
 
 // totals counts what belongs to no rule.
 type totals struct {
-	diverted, foreign, overruns, lost, unseen, setFull atomic.Uint64
-	latency                                            latency
+	diverted, foreign, cut, overruns, lost, unseen, setFull, forgotten atomic.Uint64
+	latency                                                            latency
 }
 
 func snapshot(rules []*ruleState, t *totals) Snapshot {
-	s := Snapshot{Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(), SetFull: t.setFull.Load(), Latency: t.latency.snapshot()}
+	s := Snapshot{
+		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(),
+		SetFull: t.setFull.Load(), Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
+	}
 	for _, r := range rules {
 		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}
 		for _, c := range r.faults {

@@ -126,6 +126,9 @@ func (w *worker) handle(p *packetIn) {
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
+	if w.out.WasCut() {
+		w.totals.cut.Add(1)
+	}
 	for _, c := range f.links {
 		c.diverted.Add(1)
 	}
@@ -170,7 +173,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		e.openBefore = before.openBefore
 	}
 	w.match(e, before)
-	w.flows.add(e, now)
+	w.know(e, now)
 	return e, dir
 }
 
