@@ -144,13 +144,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 			k.close()
 		}
 	}()
-	if k.can, err = probeKernel(i.cfg.NetNS); err != nil {
-		return k, err
-	}
 	if err = i.cfg.probeOwners(); err != nil {
-		return k, err
-	}
-	if k.nft, err = openNftables(i.cfg.NetNS); err != nil {
 		return k, err
 	}
 	if k.ask, err = openNftables(i.cfg.NetNS); err != nil {
@@ -164,17 +158,18 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		k.senders = append(k.senders, s)
 	}
 	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), copies(&i.cfg)); errors.Is(err, ErrPermission) {
-		// The rights are there, as the probe has seen: others have the numbers.
-		return k, errQueuesTaken
+		if _, probed := probeKernel(i.cfg.NetNS); probed != nil {
+			return k, probed
+		}
+		return k, errQueuesTaken // the rights are there: others have the numbers
 	} else if err != nil {
 		return k, err
 	}
 	number := k.queues[0].number
 	i.queue.Store(uint32(number))
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", queueLen, "buffer", k.queues[0].buffer)
-	k.nft.nftQueue, k.nft.owned = k.can.nftQueue, k.can.tableOwner
 	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number)
-	if err = k.nft.apply(k.rules); err != nil {
+	if k.nft, k.can, err = install(i.cfg.NetNS, k.rules); err != nil {
 		return k, err
 	}
 	k.ask.reads(k.nft)

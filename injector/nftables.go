@@ -76,6 +76,39 @@ func roomBelow(limit int) error {
 	return nil
 }
 
+// install puts rs in, by the best that the kernel can do, and says what that is.
+// The rules themselves try it: they are in or not as a whole, and a probe before
+// them would cost as much as they do, since the kernel waits for all processors
+// after each. Only if they fail is it found out what lacks.
+func install(netns *os.File, rs *ruleset) (*applier, capabilities, error) {
+	for _, nft := range []bool{true, false} {
+		can := capabilities{tableOwner: true, nftQueue: nft, xtQueue: !nft, verdictPriority: verdictPriority()}
+		if a, err := installAs(netns, rs, can); err == nil {
+			return a, can, nil
+		}
+	}
+	can, err := probeKernel(netns)
+	if err != nil {
+		return nil, can, err
+	}
+	a, err := installAs(netns, rs, can)
+	return a, can, err
+}
+
+// installAs puts rs in on a connection of its own.
+func installAs(netns *os.File, rs *ruleset, can capabilities) (*applier, error) {
+	a, err := openNftables(netns)
+	if err != nil {
+		return nil, err
+	}
+	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	if err := a.apply(rs); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
 // apply installs rs in one batch: either all of it is there afterwards, or
 // nothing.
 func (a *applier) apply(rs *ruleset) error {

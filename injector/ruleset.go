@@ -2,7 +2,6 @@ package injector
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -30,7 +29,7 @@ import (
 // forged, duplicated or re-injected. It has none of the signal bits. Not a
 // mark: a mark would route our packets by the host's fwmark rules, another way
 // than the flow's own.
-const OwnSign uint32 = 0x0fa0_17c1
+const OwnSign uint32 = 0x01a0_17c1
 
 // signal is what a verdict tells the later chain, as bits of the packet's
 // priority, which gets its own value back there. SO_PRIORITY and tc class
@@ -115,7 +114,7 @@ func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	later.add(priorityHas(sigDrop), count{}, verdict("drop"))
 	later.add(priorityHas(sigAll), clearSignals{})
 
-	rs.chains = append(append(sub, judge, later), hooks(priorityOf(queue))...)
+	rs.chains = append(append(sub, judge, later), hooks(priorityOf(queue), refreshes(cfg.Rules))...)
 	rs.learn(cfg)
 	return rs
 }
@@ -130,8 +129,10 @@ func priorityOf(queue uint16) int {
 }
 
 // hooks are the places where packets are met. The loopback device is passed
-// over in output: its packets are judged in input, where they may be held.
-func hooks(priority int) []chain {
+// over in output: its packets are judged in input, where they may be held. A
+// packet that no verdict has signalled on has nothing to do in the later chains,
+// unless some rule refreshes idle timers there.
+func hooks(priority int, refreshes bool) []chain {
 	var cs []chain
 	for _, at := range []struct {
 		prefix   string
@@ -141,6 +142,9 @@ func hooks(priority int) []chain {
 			c := chain{name: at.prefix + "_" + hook, hook: hook, priority: at.priority}
 			if hook == "output" {
 				c.add(oifLoopback{}, verdict("accept"))
+			}
+			if at.prefix == "later" && !refreshes {
+				c.add(priorityLacks(sigAll), verdict("accept"))
 			}
 			c.add(isTCP{}, verdict("goto "+at.prefix))
 			cs = append(cs, c)
@@ -158,6 +162,17 @@ func diversion(fs []NamedModel) faults.Diversion {
 		d = d.Union(f.Model.Diverts())
 	}
 	return d
+}
+
+// refreshes reports whether a packet that was let pass may have to keep a flow
+// from expiring.
+func refreshes(rules []Rule) bool {
+	for i := range rules {
+		if diversion(rules[i].Faults).Idle != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // copies is how packets must be handed over for the faults of all rules: their
@@ -198,10 +213,17 @@ func (r *compiled) compile(rs *ruleset) []chain {
 				cs = append(cs, r.owned(what, v6))
 			}
 			if what == "judge" {
-				cs = append(cs, r.judge(v6))
+				cs = append(cs, r.enqueue(v6), r.divert(v6))
 				rs.sets = append(rs.sets, r.sets(v6)...)
 			} else {
-				cs = append(cs, r.refresh(v6), r.signals(v6, false), r.signals(v6, true), r.later(v6))
+				cs = append(cs, r.signals(v6, false), r.signals(v6, true))
+			}
+			for _, w := range r.ways(v6) {
+				if what == "judge" {
+					cs = append(cs, r.judge(v6, w))
+				} else {
+					cs = append(cs, r.later(v6, w)...)
+				}
 			}
 		}
 		cs = append(cs, dispatch)
@@ -229,106 +251,6 @@ func (r *compiled) verdictSets(v6 bool) []set {
 	return ss
 }
 
-// dispatch sends the packets of one family that the rule is about to their
-// chain. It reports whether the rule can match that family at all.
-func (r *compiled) dispatch(c *chain, what string, v6 bool) bool {
-	m := &r.cfg.Match
-	target := verdict("goto " + r.name(what, v6))
-	if !m.Owner.Any() && (what == "judge" || what == "later") {
-		target = verdict("goto " + r.name("owned_"+what, v6))
-	}
-	fam := isFamily{v6}
-	before := len(c.rules)
-	for _, e := range m.Except {
-		if !e.of(v6) {
-			continue
-		}
-		for _, dst := range []bool{true, false} {
-			c.add(append(append(rule{fam}, e.match(dst)...), verdict("return"))...)
-		}
-	}
-	to, from := m.To, m.From
-	if len(to) == 0 {
-		to = []Endpoint{{}}
-	}
-	matched := false
-	for _, e := range to {
-		if !e.of(v6) {
-			continue
-		}
-		for _, dst := range []bool{true, false} {
-			if len(from) == 0 {
-				c.add(append(append(rule{fam}, e.match(dst)...), target)...)
-				matched = true
-			}
-			for _, p := range from {
-				if p.Addr().Is6() != v6 {
-					continue
-				}
-				c.add(append(append(rule{fam}, e.match(dst)...), addrIs{!dst, p}, target)...)
-				matched = true
-			}
-			if e == (Endpoint{}) && len(from) == 0 {
-				break // both directions look the same
-			}
-		}
-	}
-	if !matched {
-		c.rules = c.rules[:before]
-	}
-	return matched
-}
-
-// judge decides whether user space must see the packet.
-func (r *compiled) judge(v6 bool) chain {
-	c := chain{name: r.name("judge", v6)}
-	d, queue := r.diverts, r.to
-	for _, mirror := range []bool{false, true} {
-		c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, count{}, queue)
-	}
-	c.add(flagsAre{"syn|ack", "syn"}, count{}, queue)
-	for _, mirror := range []bool{false, true} {
-		c.add(lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, verdict("return"))
-	}
-	if d.All {
-		c.add(count{}, queue)
-		return c
-	}
-	if d.SYNACK {
-		c.add(flagsAre{"syn|ack", "syn|ack"}, count{}, queue)
-	}
-	if d.FIN {
-		c.add(flagsAre{"fin", "fin"}, count{}, queue)
-	}
-	if d.RST {
-		c.add(flagsAre{"rst", "rst"}, count{}, queue)
-	}
-	if d.Above != 0 {
-		c.add(longerThan(d.Above), count{}, queue)
-	}
-	if d.Small {
-		for doff := 5; doff <= 15; doff++ {
-			c.add(flagsAre{"syn|fin|rst", "0"}, payloadIs{v6: v6, doff: doff, min: 0, max: 1}, count{}, queue)
-		}
-	}
-	if d.Idle != 0 {
-		for _, mirror := range []bool{false, true} {
-			c.add(lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}, verdict("return"))
-		}
-		c.add(count{}, queue)
-	}
-	return c
-}
-
-// later is what a packet meets behind the queue, or instead of it.
-func (r *compiled) later(v6 bool) chain {
-	c := chain{name: r.name("later", v6)}
-	c.add(priorityLacks(sigAll), verdict("goto "+r.name("refresh", v6)))
-	c.add(priorityHas(sigReply), verdict("goto "+r.name("reply", v6)))
-	c.add(verdict("goto " + r.name("original", v6)))
-	return c
-}
-
 // signals carries out what the verdict on the packet asked for.
 func (r *compiled) signals(v6, mirror bool) chain {
 	name := "original"
@@ -349,73 +271,4 @@ func (r *compiled) signals(v6, mirror bool) chain {
 	c.add(priorityHas(sigRelease), change{lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, "update", releasedFor})
 	c.add(priorityHas(sigCapture), change{lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, "add", 0})
 	return c
-}
-
-// refresh keeps a flow alive that the kernel lets pass. Only what is in the
-// set already is updated: while user space holds a segment, a bare ACK of the
-// peer must not admit the flow behind its back.
-func (r *compiled) refresh(v6 bool) chain {
-	c := chain{name: r.name("refresh", v6)}
-	if r.diverts.Idle == 0 {
-		return c
-	}
-	ref := r.diverts.Refresh
-	for _, mirror := range []bool{false, true} {
-		from := faults.Client
-		if mirror {
-			from = faults.Server
-		}
-		if !ref.From.Includes(from) {
-			continue
-		}
-		live := lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}
-		update := change{live, "update", r.diverts.Idle}
-		if ref.MinPayload == 0 {
-			c.add(live, update)
-			continue
-		}
-		for doff := 5; doff <= 15; doff++ {
-			c.add(payloadIs{v6: v6, doff: doff, min: ref.MinPayload, max: -1}, live, update)
-		}
-		c.add(flagsAre{"fin", "fin"}, live, update)
-	}
-	return c
-}
-
-// String prints the ruleset as nft -f would read it.
-func (rs *ruleset) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", rs.table)
-	for _, s := range rs.sets {
-		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), setSize)
-		if s.timeout != 0 {
-			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t\tgc-interval %s\n", nftDuration(s.timeout), nftDuration(gcInterval(s.timeout)))
-		} else {
-			fmt.Fprintf(&b, "\t\tflags dynamic\n")
-		}
-		fmt.Fprintf(&b, "\t}\n")
-	}
-	for i := range rs.chains {
-		b.WriteString(rs.chains[i].String())
-	}
-	b.WriteString("}\n")
-	return b.String()
-}
-
-// String prints the chain as it stands in its table.
-func (c *chain) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
-	if c.hook != "" {
-		fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook, c.priority)
-	}
-	for _, r := range c.rules {
-		words := make([]string, len(r))
-		for i, s := range r {
-			words[i] = s.nft()
-		}
-		fmt.Fprintf(&b, "\t\t%s\n", strings.Join(words, " "))
-	}
-	fmt.Fprintf(&b, "\t}\n")
-	return b.String()
 }

@@ -137,3 +137,10 @@ func skipsLoopback(c chain) bool {
 	}
 	return false
 }
+
+// TestOwnSign holds that no chain takes a packet of ours for one with a signal.
+func TestOwnSign(t *testing.T) {
+	if OwnSign&uint32(sigAll) != 0 {
+		t.Errorf("the sign %#x has bits of the signals, %#x", OwnSign, uint32(sigAll))
+	}
+}

@@ -1,0 +1,44 @@
+package injector
+
+import (
+	"fmt"
+	"strings"
+)
+
+// String prints the ruleset as nft -f would read it.
+func (rs *ruleset) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", rs.table)
+	for _, s := range rs.sets {
+		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), setSize)
+		if s.timeout != 0 {
+			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t\tgc-interval %s\n", nftDuration(s.timeout), nftDuration(gcInterval(s.timeout)))
+		} else {
+			fmt.Fprintf(&b, "\t\tflags dynamic\n")
+		}
+		fmt.Fprintf(&b, "\t}\n")
+	}
+	for i := range rs.chains {
+		b.WriteString(rs.chains[i].String())
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// String prints the chain as it stands in its table.
+func (c *chain) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n\tchain %s {\n", c.name)
+	if c.hook != "" {
+		fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook, c.priority)
+	}
+	for _, r := range c.rules {
+		words := make([]string, len(r))
+		for i, s := range r {
+			words[i] = s.nft()
+		}
+		fmt.Fprintf(&b, "\t\t%s\n", strings.Join(words, " "))
+	}
+	fmt.Fprintf(&b, "\t}\n")
+	return b.String()
+}
