@@ -99,7 +99,7 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle"), mayIdle: c.Bool("allow-idle"), verb: "inject"}
 	if w := strings.Fields(c.Command.HelpName); takesCommand(w) {
 		p.verb = w[1]
-		if p.command = h.command; len(p.command) == 0 {
+		if p.command = afresh(h.command); len(p.command) == 0 {
 			return nil, usageError("%s: which command? Write it behind --, such as: %s -- go test ./...", p.verb, c.Command.HelpName).
 				hint("All flags stand before the --.")
 		}
