@@ -19,6 +19,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -240,6 +241,8 @@ func TestRun(t *testing.T) {
 				{"orphans", []string{"observe", "--", "sh", "-c", "sleep " + mark + " & sleep " + mark + " & exit 7"}, 7, ""},
 				{"timeout", []string{"observe", "--timeout", "100ms", "--", "sh", "-c", "sleep " + mark + " & sleep " + mark}, 143, "stopped after 100ms"},
 				{"not found", []string{"observe", "--", "no-such-command"}, 127, "not found"},
+				{"a Go test", []string{"reset:at=request", "--every", "2", "--", "sh", "-c",
+					fmt.Sprintf("%s= %s=1 %s -test.run '^TestStruck$' -test.v", playEnv, struckEnv, bin)}, 0, "2 of 4 failed"},
 				{"two faults", []string{"observe", "--fault", "refuse", "--", "sh", "-c", play}, 1, "refused"},
 			} {
 				code, out := m.run(t, n, mark, "run", c.args...)
@@ -247,6 +250,35 @@ func TestRun(t *testing.T) {
 					t.Errorf("%s: exit code %d, want %d and something about %q\n%s", c.what, code, c.code, c.says, out)
 				}
 			}
+		})
+	}
+}
+
+// struckEnv has TestStruck do something.
+const struckEnv = "FAULTCTL_TEST_STRUCK"
+
+// TestStruck is what a test binary with Main does under faultctl run: it stays
+// where it is struck, and where it has no rights it has no faults of its own.
+func TestStruck(t *testing.T) {
+	if os.Getenv(struckEnv) == "" {
+		return // TestRun starts it
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go serve(ln)
+	failed := 0
+	for range 4 {
+		if ask(ln.Addr().String()) != nil {
+			failed++
+		}
+	}
+	t.Logf("%d of 4 failed", failed)
+	if userns.Caged() {
+		t.Run("own", func(t *testing.T) {
+			Inject(t, "refuse", To(ln.Addr().String()))
+			t.Error("Inject did not skip the test")
 		})
 	}
 }

@@ -64,6 +64,7 @@ func (i *island) NetNS() *os.File       { return i.ns }
 // makes the namespaces.
 func (i *island) Start(cmd *exec.Cmd) error {
 	if i.id.uid != 0 {
+		cmd.Env = append(cmd.Environ(), userns.CagedEnv+"=1")
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{}
 		}

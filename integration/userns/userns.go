@@ -16,6 +16,15 @@ import (
 // insideEnv marks the process that runs in namespaces of its own.
 const insideEnv = "FAULTCTL_INSIDE"
 
+// CagedEnv marks the commands of faultctl run and verify that have a network
+// namespace of their own without being root in it.
+const CagedEnv = "FAULTCTL_CAGED"
+
+// Caged reports whether this process belongs to such a command. Faults of its
+// own it cannot have; where it went to namespaces of its own, faultctl's could
+// not reach it.
+func Caged() bool { return os.Getenv(CagedEnv) != "" && os.Geteuid() != 0 }
+
 // MustEnter reports whether this process lacks the rights that faults and
 // namespaces take, and [Enter] is the way to them: it is neither root nor inside
 // already.
@@ -66,10 +75,10 @@ func Enter() (code int, err error) {
 		}
 	}()
 	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		return code, nil
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal()), nil
 	}
-	return 1, nil
+	return cmd.ProcessState.ExitCode(), nil
 }
 
 // LoopbackUp brings up lo in the calling thread's network namespace.
