@@ -30,6 +30,7 @@ func (h *host) matrix(s *survey) *matrix {
 	if s.base.json {
 		m.json = &jsonTeller{w: h.stdout, host: h}
 	}
+	m.width = runes(noFault)
 	for _, t := range s.trials {
 		m.width = max(m.width, runes(t.name))
 	}

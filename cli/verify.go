@@ -243,12 +243,15 @@ func (h *host) carryOut(ctx context.Context, s *survey) ([]report.Case, error) {
 	return cases, nil
 }
 
+// noFault is the name of the case of a command that is left alone.
+const noFault = "no fault"
+
 // healthy runs the command without a fault.
 func (h *host) healthy(ctx context.Context, s *survey, m *matrix) (report.Case, error) {
-	c := report.Case{Name: "no fault", Verdict: report.Survived, Start: h.now()}
+	c := report.Case{Name: noFault, Verdict: report.Survived, Start: h.now()}
 	longest := time.Duration(0)
 	for range s.repeat {
-		m.running("no fault", 0)
+		m.running(noFault, 0)
 		end, out, err := h.alone(ctx, s)
 		if err != nil {
 			return c, err

@@ -122,7 +122,7 @@ func (c *Case) why() string {
 // its connections.
 func (c *Case) total() (t FaultStats) {
 	for _, f := range c.Faults {
-		t.Flows, t.Chosen, t.Fired = max(t.Flows, f.Flows), max(t.Chosen, f.Chosen), t.Fired+f.Fired
+		t.Flows, t.Chosen, t.Fired = max(t.Flows, f.Flows), max(t.Chosen, f.Chosen), max(t.Fired, f.Fired)
 		t.Acted, t.Diverted = t.Acted+f.Acted, t.Diverted+f.Diverted
 		t.Dropped, t.Forged = t.Dropped+f.Dropped, t.Forged+f.Forged
 	}
