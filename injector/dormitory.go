@@ -29,6 +29,7 @@ type dormitory struct {
 
 	newest, oldest uint32 // the list by when it was last seen
 	alarms         alarms
+	swept          int // where sweep looked last
 }
 
 const (
@@ -232,6 +233,25 @@ func (d *dormitory) sleep(e *entry, asleep faults.Asleep) {
 	a.set(chainReleased, asleep.Released)
 	if e.chain != nil && asleep.WakeAt != faults.Never {
 		d.alarms.put(asleep.WakeAt, i)
+		d.sweep()
+	}
+}
+
+// sweepBatch is how many alarms are looked at for each that is added.
+const sweepBatch = 4
+
+// sweep looks at a few alarms if there are many more than records, and takes out
+// those that ring for nothing: where connections are short and alarms far away,
+// nearly all do.
+func (d *dormitory) sweep() {
+	for range sweepBatch {
+		if d.alarms.n <= 2*d.n+alarmsAChunk {
+			return
+		}
+		d.swept = (d.swept + 1) % d.alarms.n
+		if a := d.alarms.get(d.swept); a.at != milliseconds(d.at(a.bunk).wakeAt) {
+			d.alarms.remove(d.swept)
+		}
 	}
 }
 
@@ -266,6 +286,15 @@ func (d *dormitory) wake(i uint32, rules []*ruleState, seed uint64) *entry {
 
 func centiseconds(d time.Duration) uint32 { return uint32(d / (10 * time.Millisecond)) }
 
+// milliseconds is d in whole ones, not less.
+func milliseconds(d time.Duration) uint32 {
+	n := d / time.Millisecond
+	if d%time.Millisecond != 0 {
+		n++
+	}
+	return uint32(min(n, math.MaxUint32))
+}
+
 // alarms are when records wake: a heap by time, in milliseconds, in chunks so
 // that it never moves as a whole. An alarm whose record has gone or was put off
 // rings for nothing.
@@ -287,7 +316,11 @@ func (h *alarms) put(at time.Duration, bunk uint32) {
 	}
 	i := h.n
 	h.n++
-	*h.get(i) = alarm{uint32(min((at+time.Millisecond-1)/time.Millisecond, math.MaxUint32)), bunk}
+	*h.get(i) = alarm{milliseconds(at), bunk}
+	h.up(i)
+}
+
+func (h *alarms) up(i int) {
 	for i > 0 && h.get(i).at < h.get((i-1)/2).at {
 		*h.get(i), *h.get((i - 1) / 2) = *h.get((i - 1) / 2), *h.get(i)
 		i = (i - 1) / 2
@@ -305,9 +338,19 @@ func (h *alarms) next() (time.Duration, bool) {
 // take removes the earliest and returns its record.
 func (h *alarms) take() uint32 {
 	first := h.get(0).bunk
+	h.remove(0)
+	return first
+}
+
+// remove takes out the one at that place of the heap.
+func (h *alarms) remove(i int) {
 	h.n--
-	*h.get(0) = *h.get(h.n)
-	for i := 0; ; {
+	if i == h.n {
+		return
+	}
+	*h.get(i) = *h.get(h.n)
+	h.up(i)
+	for {
 		child := 2*i + 1
 		if child >= h.n {
 			break
@@ -321,5 +364,4 @@ func (h *alarms) take() uint32 {
 		*h.get(i), *h.get(child) = *h.get(child), *h.get(i)
 		i = child
 	}
-	return first
 }

@@ -141,6 +141,7 @@ func (w *worker) schedule(f *entry) {
 	if next := f.chain.NextWake(); next < f.timer {
 		f.timer = next
 		w.holder.put(later{at: next, kind: wakeFlow, flow: f})
+		w.holder.sweep(len(w.flows.flows))
 	}
 }
 

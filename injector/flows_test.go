@@ -121,6 +121,47 @@ func TestFlowsAreForgotten(t *testing.T) {
 	}
 }
 
+// TestShortConnections holds that alarms of connections that are long over do not
+// pile up, asleep or awake, and that those of the others ring.
+func TestShortConnections(t *testing.T) {
+	const ports, rounds = 100, 300
+	for name, m := range map[string]NamedModel{
+		"asleep": model(t, "idle-expire", "after", "1h", "then", "rst-both"),
+		"awake":  model(t, "half-open", "at", "age=1h"),
+	} {
+		b := quietBench(t, m)
+		b.worker.sets = idleSets{}
+		for round := range rounds {
+			for i := range ports {
+				f := packet.Fields{TTL: 64, Seq: packet.Seq(round), Flags: packet.SYN, Window: 1000}
+				f.Src, f.Dst = flowOf(i, false)
+				b.handle(&packetIn{hook: forward, bytes: f.Append(nil, nil)})
+			}
+			b.settleAll()
+		}
+		if n := b.asleep.n + len(b.flows.flows); n != ports {
+			t.Errorf("%s: %d connections are known, want %d", name, n, ports)
+		}
+		if n := b.asleep.alarms.n + len(b.holder.heap); n > 2*ports+alarmsAChunk+sweepBatch {
+			t.Errorf("%s: %d alarms for %d connections", name, n, ports)
+		}
+		b.now += 2 * time.Hour
+		for range rounds {
+			b.runDue(b.now)
+			b.runAlarms(b.now)
+		}
+		rang := 0
+		for _, e := range b.flows.flows {
+			if e.captured || e.timer == b.now+250*time.Millisecond { // asked for its numbers, once more if need be
+				rang++
+			}
+		}
+		if rang != ports {
+			t.Errorf("%s: %d alarms rang, want %d", name, rang, ports)
+		}
+	}
+}
+
 // TestMemoryOfAFlow holds what a flow that waits takes in user space.
 func TestMemoryOfAFlow(t *testing.T) {
 	const n = 50_000

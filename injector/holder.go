@@ -30,6 +30,7 @@ const (
 type holder struct {
 	heap  []later
 	order uint64
+	swept int // where sweep looked last
 }
 
 // put adds l.
@@ -37,7 +38,11 @@ func (h *holder) put(l later) {
 	h.order++
 	l.order = h.order
 	h.heap = append(h.heap, l)
-	for i := len(h.heap) - 1; i > 0; {
+	h.up(len(h.heap) - 1)
+}
+
+func (h *holder) up(i int) {
+	for i > 0 {
 		up := (i - 1) / 2
 		if !h.before(i, up) {
 			break
@@ -57,11 +62,22 @@ func (h *holder) next() (time.Duration, bool) {
 
 // take removes and returns the earliest.
 func (h *holder) take() later {
-	first, last := h.heap[0], len(h.heap)-1
-	h.heap[0] = h.heap[last]
+	first := h.heap[0]
+	h.remove(0)
+	return first
+}
+
+// remove takes out the one at that place of the heap.
+func (h *holder) remove(i int) {
+	last := len(h.heap) - 1
+	h.heap[i] = h.heap[last]
 	h.heap[last] = later{}
 	h.heap = h.heap[:last]
-	for i := 0; ; {
+	if i == last {
+		return
+	}
+	h.up(i)
+	for {
 		child := 2*i + 1
 		if child >= last {
 			break
@@ -75,7 +91,21 @@ func (h *holder) take() later {
 		h.heap[i], h.heap[child] = h.heap[child], h.heap[i]
 		i = child
 	}
-	return first
+}
+
+// sweep looks at a few of what is due later if that is much more than the flows
+// that are known, and takes out the alarms of flows that are not any more, which
+// would keep them in memory.
+func (h *holder) sweep(flows int) {
+	for range sweepBatch {
+		if len(h.heap) <= 2*flows+alarmsAChunk {
+			return
+		}
+		h.swept = (h.swept + 1) % len(h.heap)
+		if l := &h.heap[h.swept]; l.kind == wakeFlow && l.flow.deleted {
+			h.remove(h.swept)
+		}
+	}
 }
 
 func (h *holder) before(i, j int) bool {
