@@ -44,7 +44,7 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 		f.due[dir] = due
 	}
 	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
-	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN)
+	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.gso {
 		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
 		if p.partial && v.bytes == nil {

@@ -173,3 +173,18 @@ func TestHeldSYNACK(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldSYN holds that a SYN on its way in waits in the queue: it is bound to no
+// socket, and sent again it would come in by loopback, where a listener that is
+// bound to a device does not get it.
+func TestHeldSYN(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "delay", "by", "50ms")))
+	b.handle(&packetIn{id: 1, hook: localIn, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+	if len(b.q.verdicts) != 0 {
+		t.Errorf("verdict %+v at once, want the SYN to be held", b.q.verdicts)
+	}
+	b.runDue(50 * time.Millisecond)
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || len(b.s.pkts) != 0 {
+		t.Errorf("verdicts %+v, %d packets sent; want the SYN to go on", b.q.verdicts, len(b.s.pkts))
+	}
+}
