@@ -17,7 +17,7 @@ type setWriter interface {
 
 	// idle returns how long the kernel has seen nothing that counts of an
 	// admitted flow: at least so long if the flow has expired. Zero means that
-	// no rule watches for idle flows.
+	// no rule watches for idle flows, or that it is not known.
 	idle(f flowKey) time.Duration
 
 	// owned reports whether the kernel has learnt that the flow is the owner's
@@ -263,7 +263,10 @@ func (t *tableSets) idle(f flowKey) time.Duration {
 			continue
 		}
 		r := compiled{n: i}
-		left, _ := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
+		left, _, err := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
+		if err != nil {
+			return 0 // nobody knows, and a busy flow must not count as idle
+		}
 		return after - left
 	}
 	return 0
@@ -272,9 +275,9 @@ func (t *tableSets) idle(f flowKey) time.Duration {
 func (t *tableSets) owned(rule int, f flowKey) bool {
 	r := compiled{n: rule}
 	set := r.name("owned", isV6(f.server))
-	_, there := t.read.remaining(set, f.client, f.server)
+	_, there, _ := t.read.remaining(set, f.client, f.server)
 	if !there {
-		_, there = t.read.remaining(set, f.server, f.client)
+		_, there, _ = t.read.remaining(set, f.server, f.client)
 	}
 	return there
 }

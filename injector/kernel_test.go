@@ -289,3 +289,39 @@ func TestManyFiles(t *testing.T) {
 		t.Errorf("more than 1024 files are open: %v", err)
 	}
 }
+
+// TestUnknownIdleTime holds that a flow does not count as idle because the kernel
+// could not be asked.
+func TestUnknownIdleTime(t *testing.T) {
+	ns := inKernel(t)
+	cfg := Config{Rules: []Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}}}
+	a, err := openNftables(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	can, err := probeKernel(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	if err := a.apply(newRuleset(&cfg, "faultctl_1", firstQueue)); err != nil {
+		t.Fatal(err)
+	}
+	ask, err := openNftables(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask.reads(a)
+	sets := &tableSets{write: a, read: ask, rules: cfg.Rules}
+	flow := flowKey{netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:5432")}
+	if got := sets.idle(flow); got != time.Hour {
+		t.Errorf("a flow that is not in the set was idle for %v, want at least an hour", got)
+	}
+	if err := ask.netlink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := sets.idle(flow); got != 0 {
+		t.Errorf("a flow that nobody can ask for was idle for %v, want 0: it is not known", got)
+	}
+}

@@ -372,18 +372,21 @@ func (a *applier) setFlow(op, set string, client, server netip.AddrPort) error {
 
 // remaining asks how much longer a flow stays in a set with a timeout. It
 // reports false if the flow is not in it.
-func (a *applier) remaining(set string, client, server netip.AddrPort) (time.Duration, bool) {
+func (a *applier) remaining(set string, client, server netip.AddrPort) (left time.Duration, there bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.sets[set]
 	if s == nil || a.table == nil {
-		return 0, false
+		return 0, false, nil
 	}
 	found, err := a.conn.FindSetElements(s, []nftables.SetElement{{Key: flowBytes(client, server)}})
-	if err != nil || len(found) == 0 {
-		return 0, false
+	switch {
+	case errors.Is(err, syscall.ENOENT) || err == nil && len(found) == 0:
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("look up flow in set %s: %w", set, err)
 	}
-	return found[0].Expires, true
+	return found[0].Expires, true, nil
 }
 
 // flowBytes is the flow as a key of its set.
