@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -25,10 +26,11 @@ const (
 	briefly = 10 * time.Millisecond
 
 	// verdictRoom is how many bytes of verdicts are kept back: with one more
-	// packet of 64 KiB they must fit into the socket's send buffer, 208 KiB
-	// unless the host has it smaller, or the kernel refuses them all and their
-	// packets hang in the queue (netlink_sendmsg, EMSGSIZE).
+	// packet of 64 KiB they must fit into the socket's send buffer, or the kernel
+	// refuses them all and their packets hang in the queue (netlink_sendmsg,
+	// EMSGSIZE). So that is asked for, whatever the host's default is.
 	verdictRoom = 1 << 16
+	writeBuffer = 1 << 18
 
 	// headersOnly is how much of a packet is copied when no fault needs its
 	// payload: IPv4 and TCP headers take 120 bytes at most, IPv6's 100 and what
@@ -67,6 +69,9 @@ type nfqueue struct {
 
 	verdicts verdicts
 	failed   error // of a flush that verdict made, for the next one to return
+
+	mu     sync.Mutex // a wake may come when the queue is given up
+	closed bool
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -159,6 +164,9 @@ func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 func (q *nfqueue) start() error {
 	if err := q.nf.Con.SetReadBuffer(readBuffer); err != nil {
 		return fmt.Errorf("set read buffer: %w", err)
+	}
+	if err := q.nf.Con.SetWriteBuffer(writeBuffer); err != nil {
+		return fmt.Errorf("set write buffer: %w", err)
 	}
 	if err := q.nf.SetOption(netlink.NoENOBUFS, true); err != nil {
 		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
@@ -281,6 +289,11 @@ func (q *nfqueue) poll(wait time.Duration) {
 // wake answers a packet that no queue ever holds: the kernel's complaint about
 // it makes the socket readable.
 func (q *nfqueue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed { // the descriptor may be another file's by now
+		return
+	}
 	msg := appendVerdict(nil, q.number, &verdictOut{id: 0})
 	unix.Write(q.fd, msg)
 }
@@ -319,6 +332,9 @@ func (q *nfqueue) flush() error {
 }
 
 func (q *nfqueue) close() error {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
 	unix.SetNonblock(q.fd, true) // as go-nfqueue knows it
 	close(q.parked)
 	err := q.nf.Close() // the kernel drops the queue with its socket

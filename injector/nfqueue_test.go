@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
 )
 
 // TestManyLargeVerdicts holds that verdicts with whole packets in them reach
@@ -18,6 +19,10 @@ func TestManyLargeVerdicts(t *testing.T) {
 	}
 	q := qs[0]
 	defer q.close()
+	// Held to what it asks for: a host may have a smaller default.
+	if room, err := unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil || room < writeBuffer {
+		t.Errorf("a write buffer of %d bytes, %v; want %d", room, err, writeBuffer)
+	}
 	for _, size := range []int{1500, 60_000, 0xffff - nlaHeader} {
 		for id := range uint32(2 * batchSize) {
 			q.verdict(verdictOut{id: id, bytes: make([]byte, size)})
@@ -48,5 +53,29 @@ func TestQueuesTaken(t *testing.T) {
 	}
 	if left := tableNames(t, ns); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestWakeAfterClose holds that a late wake writes nothing into the file that has
+// the queue's descriptor by then.
+func TestWakeAfterClose(t *testing.T) {
+	qs, err := openQueues(inKernel(t), 0, 1, copying{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := qs[0]
+	if err := q.close(); err != nil {
+		t.Fatal(err)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	q.fd = pipe[1]
+	q.wake()
+	if n, err := unix.Read(pipe[0], make([]byte, 64)); err != unix.EAGAIN {
+		t.Errorf("a wake after the end wrote %d bytes, %v", n, err)
 	}
 }
