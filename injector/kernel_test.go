@@ -325,3 +325,42 @@ func TestUnknownIdleTime(t *testing.T) {
 		t.Errorf("a flow that nobody can ask for was idle for %v, want 0: it is not known", got)
 	}
 }
+
+// TestRefusedChange holds that a change which the kernel refuses leaves the rules
+// as they were, and does not spoil the next one.
+func TestRefusedChange(t *testing.T) {
+	ns := inKernel(t)
+	can, err := probeKernel(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := openNftables(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	compile := func(addrs ...string) *ruleset {
+		m := Matcher{}
+		for _, addr := range addrs {
+			m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(addr)})
+		}
+		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", firstQueue)
+	}
+	before, after, wrong := compile("10.0.0.1/32"), compile("10.0.0.1/32", "fd00::1/128"), compile("10.0.0.1/32", "fd00::1/128")
+	if err := a.apply(before); err != nil {
+		t.Fatal(err)
+	}
+	wrong.chains[len(wrong.chains)-1].add(verdict("goto nowhere"))
+	if err := a.update(before, wrong); err == nil {
+		t.Fatal("a jump to nowhere was taken")
+	}
+	if err := a.update(before, after); err != nil {
+		t.Errorf("the next change: %v", err)
+	}
+	for _, c := range after.chains {
+		if rules, err := a.conn.GetRules(a.table, a.chains[c.name]); err != nil || len(rules) != len(c.rules) {
+			t.Errorf("chain %s has %d rules in the kernel, want %d: %v", c.name, len(rules), len(c.rules), err)
+		}
+	}
+}

@@ -163,13 +163,19 @@ func (a *applier) fill(c *chain) {
 // update makes the rules of another ruleset out of those that are in, in one
 // batch: no packet meets half of it. Sets and chains are only ever added; a
 // chain whose rules are others is filled anew, the counters of the rest go on.
-func (a *applier) update(from, to *ruleset) error {
+func (a *applier) update(from, to *ruleset) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.table == nil {
 		return nil
 	}
-	a.sets = maps.Clone(a.sets) // a reader beside has the one there was, see reads
+	sets, chains := a.sets, a.chains // a reader beside has the sets there were, see reads
+	a.sets, a.chains = maps.Clone(sets), maps.Clone(chains)
+	defer func() {
+		if err != nil { // the kernel has none of the new ones
+			a.sets, a.chains = sets, chains
+		}
+	}()
 	for _, s := range to.sets {
 		if a.sets[s.name] != nil {
 			continue
