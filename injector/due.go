@@ -33,7 +33,9 @@ type setWriter interface {
 // the small-queue limit. It is copied, dropped, and sent again later. So is a
 // SYN-ACK on its way in: the kernel has bound it to the socket that waits for it
 // (tcp_v4_early_demux), and if that is closed meanwhile it would be dropped
-// without the RST that it earns.
+// without the RST that it earns. Other segments on their way in share that fate if
+// their socket closes meanwhile, and stay in the queue all the same: sent again
+// they would come by loopback, and sockets bound to a device would not get them.
 func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
 	delay, held := w.delay(f, dir, now)
 	if !held {
