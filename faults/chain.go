@@ -108,6 +108,17 @@ func (c *Chain) NextWake() time.Duration {
 	return next
 }
 
+// Due returns the ordinal of the fault whose alarm OnWake would run at that time,
+// or -1.
+func (c *Chain) Due(at time.Duration) int {
+	for i := range c.links {
+		if c.links[i].wakeAt <= at {
+			return i
+		}
+	}
+	return -1
+}
+
 // Len returns the number of faults.
 func (c *Chain) Len() int { return len(c.links) }
 

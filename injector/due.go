@@ -15,10 +15,11 @@ type setWriter interface {
 	// setFlow adds the flow to the named set of every rule, or deletes it.
 	setFlow(op, what string, f flowKey) error
 
-	// idle returns how long the kernel has seen nothing that counts of an
-	// admitted flow: at least so long if the flow has expired. Zero means that
-	// no rule watches for idle flows, or that it is not known.
-	idle(f flowKey) time.Duration
+	// idle returns how long the kernel has seen nothing that counts of a flow
+	// that was admitted for the rule of that ordinal: at least so long if the flow
+	// has expired. Zero means that the rule does not watch for idle flows, or
+	// that it is not known.
+	idle(rule int, f flowKey) time.Duration
 
 	// owned reports whether the kernel has learnt that the flow is the owner's
 	// of the rule of that ordinal.
@@ -156,7 +157,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 	}
 	for f.chain.NextWake() <= now {
 		w.out.Reset()
-		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(flowKey{f.Client, f.Server})}
+		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(f.links[f.chain.Due(now)].rule, flowKey{f.Client, f.Server})}
 		who := f.chain.OnWake(&w.ev, &w.out)
 		w.note(f, who, false)
 		w.commitWake(f, now)
@@ -258,20 +259,17 @@ func (t *tableSets) setFlow(op, what string, f flowKey) error {
 	return nil
 }
 
-func (t *tableSets) idle(f flowKey) time.Duration {
-	for i := range t.rules {
-		after := diversion(t.rules[i].Faults).Idle
-		if after == 0 {
-			continue
-		}
-		r := compiled{n: i}
-		left, _, err := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
-		if err != nil {
-			return 0 // nobody knows, and a busy flow must not count as idle
-		}
-		return after - left
+func (t *tableSets) idle(rule int, f flowKey) time.Duration {
+	after := diversion(t.rules[rule].Faults).Idle
+	if after == 0 {
+		return 0
 	}
-	return 0
+	r := compiled{n: rule}
+	left, _, err := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
+	if err != nil {
+		return 0 // nobody knows, and a busy flow must not count as idle
+	}
+	return after - left
 }
 
 func (t *tableSets) owned(rule int, f flowKey) bool {

@@ -43,7 +43,7 @@ func quietBench(t testing.TB, m NamedModel) *bench {
 type idleSets struct{}
 
 func (idleSets) setFlow(string, string, flowKey) error { return nil }
-func (idleSets) idle(flowKey) time.Duration            { return time.Hour }
+func (idleSets) idle(int, flowKey) time.Duration       { return time.Hour }
 func (idleSets) owned(int, flowKey) bool               { return true }
 
 // settleAll puts away what is quiet.

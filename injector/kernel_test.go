@@ -315,13 +315,13 @@ func TestUnknownIdleTime(t *testing.T) {
 	ask.reads(a)
 	sets := &tableSets{write: a, read: ask, rules: cfg.Rules}
 	flow := flowKey{netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:5432")}
-	if got := sets.idle(flow); got != time.Hour {
+	if got := sets.idle(0, flow); got != time.Hour {
 		t.Errorf("a flow that is not in the set was idle for %v, want at least an hour", got)
 	}
 	if err := ask.netlink.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := sets.idle(flow); got != 0 {
+	if got := sets.idle(0, flow); got != 0 {
 		t.Errorf("a flow that nobody can ask for was idle for %v, want 0: it is not known", got)
 	}
 }

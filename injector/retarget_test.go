@@ -137,7 +137,7 @@ func TestRetarget(t *testing.T) {
 			}
 		}
 		sets := &tableSets{write: i.kernel.nft, read: i.kernel.ask, rules: i.cfg.Rules}
-		if i.kernel.ask.sets["live1_ip6"] == nil || sets.idle(flowKey{netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:5432")}) == 0 {
+		if i.kernel.ask.sets["live1_ip6"] == nil || sets.idle(1, flowKey{netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:5432")}) == 0 {
 			t.Error("the idle time of a flow of the other family cannot be read")
 		}
 		if judged(i, connect(t, "127.0.0.1:5432")) {

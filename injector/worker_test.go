@@ -40,14 +40,17 @@ func (s *fakeSender) send(pkt []byte, mark, _ uint32) error {
 func (s *fakeSender) close() error { return nil }
 
 // fakeSets records the changes to the kernel's sets.
-type fakeSets struct{ ops []string }
+type fakeSets struct {
+	ops    []string
+	idleOf map[int]time.Duration // by rule
+}
 
 func (s *fakeSets) setFlow(op, what string, _ flowKey) error {
 	s.ops = append(s.ops, op+" "+what)
 	return nil
 }
-func (s *fakeSets) idle(flowKey) time.Duration { return 0 }
-func (s *fakeSets) owned(int, flowKey) bool    { return true }
+func (s *fakeSets) idle(rule int, _ flowKey) time.Duration { return s.idleOf[rule] }
+func (s *fakeSets) owned(int, flowKey) bool                { return true }
 
 // bench is a worker between two fakes, with a clock that the test sets.
 type bench struct {
