@@ -161,6 +161,17 @@ func unknownFlag(c *cli.Command, name string) *exitError {
 	return e.hint(c.HelpName + " --help lists the flags.")
 }
 
+// aboutFile leaves out what os puts before an error: the path is said already.
+// Unlike errnoFree it takes a file that may not be read or written for what it
+// is, not for a lack of capabilities.
+func aboutFile(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
 // errnoFree says in words what an error of the operating system means, where
 // there is a better word than its own.
 func errnoFree(err error) error {

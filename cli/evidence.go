@@ -42,7 +42,7 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 	}
 	for _, path := range e.paths {
 		if err := report.Check(path); err != nil {
-			return nil, usageError("--report %s: %w", path, errnoFree(err))
+			return nil, usageError("--report %s: %w", path, aboutFile(err))
 		}
 	}
 	if addr := c.String("metrics"); addr != "" {
@@ -56,7 +56,7 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 	if path := c.String("pcap"); path != "" {
 		f, err := pcap.Create(path, "faultctl "+version())
 		if err != nil {
-			return nil, e.refuse(usageError("--pcap %s: %w", path, errnoFree(err)))
+			return nil, e.refuse(usageError("--pcap %s: %w", path, aboutFile(err)))
 		}
 		e.pcap = f
 	}
@@ -203,7 +203,7 @@ func (e *evidence) close(err error) error {
 		switch {
 		case l == nil:
 		case err == nil:
-			err = errnoFree(l)
+			err = l
 		default:
 			fmt.Fprintf(e.host.stderr, "faultctl: %v\n", l)
 		}
@@ -222,7 +222,9 @@ func (e *evidence) write(err error) (failed []error) {
 		r.Cases = []report.Case{{Name: r.Command, Verdict: report.Broken, Reason: err.Error(), Start: r.Start, Took: r.Took}}
 	}
 	for _, path := range e.paths {
-		failed = append(failed, report.Write(path, r))
+		if err := report.Write(path, r); err != nil {
+			failed = append(failed, fmt.Errorf("write the report %s: %w", path, aboutFile(err)))
+		}
 	}
 	return failed
 }

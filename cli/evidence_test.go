@@ -155,6 +155,28 @@ func TestReportOfNoRun(t *testing.T) {
 	}
 }
 
+// TestEvidenceLost holds that what could not be written after all is said, with
+// its name and with words that fit a file.
+func TestEvidenceLost(t *testing.T) {
+	w := newWorld(t)
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "r.xml")
+	w.session.played = func() { os.Remove(dir) }
+	want := "faultctl: write the report " + path + ": no such file or directory\n"
+	if code := w.faultctl("inject reset --to :80 --duration 1s --report " + path); code != exitFailure || w.err.String() != want {
+		t.Errorf("exit %d, %q, want %q", code, &w.err, want)
+	}
+	for _, err := range []error{syscall.EACCES, syscall.EPERM} {
+		e := usageError("--plan x: %w", aboutFile(&os.PathError{Op: "open", Path: "x", Err: err}))
+		if text := advice(e); text != "" || strings.Contains(e.Error(), "open x") {
+			t.Errorf("%v: %v; %s", err, e, text)
+		}
+	}
+}
+
 func TestCaptureOfARun(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "r.pcapng")

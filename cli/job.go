@@ -96,7 +96,7 @@ func (h *host) startJob(st place, argv []string) (*job, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &exitError{code: exitNotFound, err: fmt.Errorf("%s: not found, or its interpreter is not", argv[0])}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
-		return nil, &exitError{code: exitNotExec, err: fmt.Errorf("%s cannot be executed: %w", argv[0], errnoFree(err))}
+		return nil, &exitError{code: exitNotExec, err: fmt.Errorf("%s cannot be executed: %w", argv[0], aboutFile(err))}
 	default:
 		return nil, fmt.Errorf("start %s: %w", argv[0], errnoFree(err))
 	}

@@ -22,7 +22,7 @@ func (h *host) manCommand() *cli.Command {
 			}
 			for name, page := range manPages(c.App) {
 				if err := os.WriteFile(filepath.Join(c.Args().First(), name), []byte(page), 0o644); err != nil {
-					return fmt.Errorf("write man page: %w", errnoFree(err))
+					return fmt.Errorf("write man page: %w", aboutFile(err))
 				}
 			}
 			return nil

@@ -67,7 +67,7 @@ func readRecording(r io.Reader) (*recording, error) {
 			break
 		}
 		if err != nil {
-			return nil, errnoFree(err)
+			return nil, aboutFile(err)
 		}
 		if err := rec.add(line); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)

@@ -90,7 +90,7 @@ func (h *host) recording(path string) (*recording, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, errnoFree(err)
+		return nil, aboutFile(err)
 	}
 	defer f.Close()
 	return readRecording(f)

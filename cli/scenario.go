@@ -124,7 +124,7 @@ func readFile(file string) ([]byte, error) {
 		return nil, usageError("%s: there is no such file", file)
 	}
 	if err != nil {
-		return nil, usageError("read %s: %w", file, errnoFree(err))
+		return nil, usageError("read %s: %w", file, aboutFile(err))
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.IsDir() {

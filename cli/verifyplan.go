@@ -142,7 +142,7 @@ func (h *host) readPlan(path string) ([]planLine, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, usageError("--plan %s: %w", path, errnoFree(err))
+			return nil, usageError("--plan %s: %w", path, aboutFile(err))
 		}
 		defer f.Close()
 		r = f
@@ -163,7 +163,7 @@ func (h *host) readPlan(path string) ([]planLine, error) {
 		lines = append(lines, planLine{where, specs})
 	}
 	if err := in.Err(); err != nil {
-		return nil, usageError("--plan %s: %w", path, errnoFree(err))
+		return nil, usageError("--plan %s: %w", path, aboutFile(err))
 	}
 	if len(lines) == 0 {
 		return nil, usageError("--plan %s: there is no fault in it", path)

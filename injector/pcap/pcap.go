@@ -5,6 +5,7 @@ package pcap
 
 import (
 	"container/heap"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -163,6 +164,10 @@ func (f *File) Close(lost uint64) error {
 	}
 	if err := f.file.Close(); f.err == nil {
 		f.err = err
+	}
+	var p *os.PathError
+	if errors.As(f.err, &p) {
+		f.err = p.Err // the path is said below
 	}
 	if f.err != nil {
 		return fmt.Errorf("write %s: %w", f.path, f.err)
