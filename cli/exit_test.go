@@ -267,6 +267,18 @@ func TestSecondSignal(t *testing.T) {
 	w.faultctl("inject reset --to :80")
 }
 
+// A signal that comes twice at once, as timeout(1) sends it, is one.
+func TestEchoedSignal(t *testing.T) {
+	w := newWorld(t)
+	w.session.played = func() {
+		w.signal <- syscall.SIGTERM
+		w.signal <- syscall.SIGTERM
+	}
+	if code := w.faultctl("inject reset --to :80"); code != 143 || len(w.exited) > 0 || !strings.Contains(w.out.String(), "ended after") {
+		t.Errorf("exit %d, %d ends without waiting\n%s", code, len(w.exited), &w.out)
+	}
+}
+
 // A signal that comes before the rules go in ends the run as well.
 func TestSignalWhileWaiting(t *testing.T) {
 	w := newWorld(t)

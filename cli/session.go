@@ -141,20 +141,27 @@ func (h *host) untilSignal(ctx context.Context) (_ context.Context, release func
 	}
 }
 
+// echo is how soon after a signal the same one is no second one: timeout(1) and
+// others send each to the process and then to its group.
+const echo = 200 * time.Millisecond
+
 // watchSignals ends the run at the first signal and the process at the second.
 func (h *host) watchSignals(signals <-chan os.Signal, cancel context.CancelCauseFunc, done <-chan struct{}) {
-	for first := true; ; first = false {
+	var first syscall.Signal
+	var came time.Time
+	for {
 		select {
 		case s := <-signals:
 			sig, ok := s.(syscall.Signal)
-			if !ok {
-				continue
-			}
-			if !first {
+			switch {
+			case !ok, sig == first && h.now().Sub(came) < echo:
+			case first == 0:
+				first, came = sig, h.now()
+				cancel(signalled(sig))
+			default:
 				h.exit(128 + int(sig))
 				return
 			}
-			cancel(signalled(sig))
 		case <-done:
 			return
 		}
