@@ -19,7 +19,6 @@ import (
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -250,35 +249,6 @@ func TestRun(t *testing.T) {
 					t.Errorf("%s: exit code %d, want %d and something about %q\n%s", c.what, code, c.code, c.says, out)
 				}
 			}
-		})
-	}
-}
-
-// struckEnv has TestStruck do something.
-const struckEnv = "FAULTCTL_TEST_STRUCK"
-
-// TestStruck is what a test binary with Main does under faultctl run: it stays
-// where it is struck, and where it has no rights it has no faults of its own.
-func TestStruck(t *testing.T) {
-	if os.Getenv(struckEnv) == "" {
-		return // TestRun starts it
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go serve(ln)
-	failed := 0
-	for range 4 {
-		if ask(ln.Addr().String()) != nil {
-			failed++
-		}
-	}
-	t.Logf("%d of 4 failed", failed)
-	if userns.Caged() {
-		t.Run("own", func(t *testing.T) {
-			Inject(t, "refuse", To(ln.Addr().String()))
-			t.Error("Inject did not skip the test")
 		})
 	}
 }

@@ -1,0 +1,38 @@
+package integration
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"github.com/faultctl/faultctl/integration/userns"
+)
+
+// struckEnv has TestStruck do something.
+const struckEnv = "FAULTCTL_TEST_STRUCK"
+
+// TestStruck is what a test binary with Main does under faultctl run: it stays
+// where it is struck, and where it has no rights it has no faults of its own.
+func TestStruck(t *testing.T) {
+	if os.Getenv(struckEnv) == "" {
+		return // TestRun starts it
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go serve(ln)
+	failed := 0
+	for range 4 {
+		if ask(ln.Addr().String()) != nil {
+			failed++
+		}
+	}
+	t.Logf("%d of 4 failed", failed)
+	if userns.Caged() {
+		t.Run("own", func(t *testing.T) {
+			Inject(t, "refuse", To(ln.Addr().String()))
+			t.Error("Inject did not skip the test")
+		})
+	}
+}
