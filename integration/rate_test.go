@@ -91,13 +91,15 @@ func TestLoss(t *testing.T) {
 				break
 			}
 		}
-		probes := uint8(0)
+		probing := 0
 		for _, s := range ss {
 			i, err := s.client.Info()
 			if err != nil {
 				t.Fatal(err)
 			}
-			probes += i.Probes
+			if i.Probes > 0 {
+				probing++
+			}
 		}
 		rose := w.counters(names...)
 		for name := range rose {
@@ -114,9 +116,9 @@ func TestLoss(t *testing.T) {
 			t.Errorf("of %d lost segments %d were sent again, %d were taken for being in the host", f.Dropped, again, held)
 		}
 		// A reader that a busy machine makes wait closes its window for real, now
-		// and then; a drop that TCP is told of makes it probe each time.
-		if probes != 0 || windows > again/20 {
-			t.Errorf("%d and %d probes of a closed window", probes, windows)
+		// and then; a drop that TCP is told of makes each connection probe each time.
+		if probing > len(ss)/3 || windows > again/20 {
+			t.Errorf("%d of %d connections probe a closed window; %d probes for %d segments sent again", probing, len(ss), windows, again)
 		}
 	})
 }
