@@ -66,10 +66,12 @@ func (w *world) counters(names ...string) map[string]uint64 {
 }
 
 // orderly holds that nothing arrives out of order and nothing is sent twice while
-// f runs. It runs f again, twice at most, if that fails: a virtual wire is a queue
-// on each processor, so what two of them send may overtake on the wire itself, and
-// it loses what a busy one cannot take. The holder's own order is held by a test of
-// the injector.
+// f runs, but for what the wires do: a virtual wire is a queue on each processor,
+// so what two of them send may overtake on the wire itself, some forty of 20,000
+// segments at times. One in a hundred is let go; a jitter that is allowed to
+// reorder does it to most. A busy processor's queue may lose a segment, too, so f
+// runs again, twice at most, if anything was sent twice. The holder's own order is
+// held by a test of the injector, to the segment.
 func (w *world) orderly(f func()) {
 	w.t.Helper()
 	names := []string{"TcpRetransSegs", "TcpExtTCPOFOQueue", "TcpExtTCPSpuriousRtxHostQueues", "TcpExtTCPDSACKRecv", "TcpInErrs"}
@@ -80,6 +82,9 @@ func (w *world) orderly(f func()) {
 		maps.DeleteFunc(rose, func(name string, v uint64) bool { return v == before[name] })
 		for name := range rose {
 			rose[name] -= before[name]
+		}
+		if rose["TcpExtTCPOFOQueue"] <= 20_000/100 {
+			delete(rose, "TcpExtTCPOFOQueue")
 		}
 		switch {
 		case len(rose) == 0:
