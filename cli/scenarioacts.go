@@ -77,11 +77,11 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 	var once sync.Once
 	cfg.OnEvent = func(ev injector.Event) {
 		ev.Rule = step.Fault
+		st.leave.event(step.Fault, ev)
+		st.tell.event(ev)
 		if ev.Kind == injector.Ready {
 			once.Do(func() { close(ready) })
 		}
-		st.leave.event(step.Fault, ev)
-		st.tell.event(ev)
 	}
 	st.leave.attend(step.Fault, &cfg)
 	p := *a.plan

@@ -67,11 +67,13 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 // time. It returns when everything is as before. The error is the run's, else
 // during's.
 func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
-	ready := &moment{c: make(chan struct{})}
+	ready := &moment{c: make(chan struct{})} // the clock runs, even if nobody reads what is told
+	told := &moment{c: make(chan struct{})}  // what during tells comes after it
 	tell, rec := p.evidence.attend(p, h.replays.attend(tell))
 	p.cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
 			ready.set(ev.Time)
+			defer told.set(ev.Time)
 		}
 		tell.event(ev)
 	}
@@ -98,10 +100,10 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 		if during != nil {
 			watchers.Go(func() {
 				select {
-				case <-ready.c:
+				case <-told.c:
 				case <-done:
 				}
-				if ready.isSet() { // however soon the run ended after that
+				if told.isSet() { // however soon the run ended after that
 					failed = during(ctx)
 					cancel(nil)
 				}
