@@ -5,6 +5,7 @@
 GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
+GOTEST  ?= # more for `make test`: -p 1 gives each package the machine for itself
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/cli.stamp=$(VERSION)
 
@@ -20,7 +21,7 @@ deps: ## what the tests use beyond that; as root it installs, else it says what 
 	integration/deps.sh
 
 test: ## every test, race detector on
-	$(GO) test -race -count=1 -timeout 20m $(PKGS)
+	$(GO) test -race -count=1 -timeout 20m $(GOTEST) $(PKGS)
 
 fidelity: ## every fault beside its genuine cause, from everywhere; writes docs/FIDELITY.md
 	$(GO) test -race -count=1 -timeout 20m ./integration/fidelity -update
