@@ -15,14 +15,14 @@ var demoKnobs = map[string][][2]string{
 	"delay":           {{"by", "200ms"}},
 	"duplicate":       {{"rate", "50%"}},
 	"reorder":         {{"rate", "50%"}},
-	"corrupt":         {{"rate", "50%"}},
+	"corrupt":         {{"what", "payload"}, {"rate", "100%"}},
 	"throttle":        {{"rate", "2kbit"}},
 	"mtu-hole":        {{"above", "576"}},
 	"paws-reject":     {{"regress", "1500ms"}},
 	"syn-drop":        {{"attempts", "2"}},
 	"accept-overflow": {{"room-after", "900ms"}},
 	"connect-stall":   {{"for", "2s"}},
-	"slice":           {{"size", "3"}},
+	"slice":           {{"size", "3"}, {"gap", "20ms"}},
 }
 
 // demoCommand shows a fault in a lab of its own: two hosts and a router between
@@ -120,7 +120,7 @@ func storyline(s *demo.Story) timeline {
 		t = append(t, entry{At: c.At, Who: c.Who, Call: c.Text, Result: meaning(c), Bad: c.Failed})
 	}
 	for _, p := range s.Packets {
-		t = append(t, entry{At: p.At, Packet: p.Text, Mark: [...]mark{
+		t = append(t, entry{At: p.At, Packet: p.Text, Late: p.Late, Mark: [...]mark{
 			demo.Passed: untouched, demo.Injected: injected, demo.Dropped: dropped, demo.Rewritten: rewritten, demo.Delayed: delayed,
 		}[p.Fate]})
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // timeline is what happened in a demo, in any order: what the applications
@@ -22,8 +23,9 @@ type entry struct {
 	Result string // ECONNRESET
 	Bad    bool   // the result is an error
 
-	Packet string // client > server: Flags [P.], seq 1:6, ack 1, length 5
-	Mark   mark   // what became of the packet
+	Packet string        // client > server: Flags [P.], seq 1:6, ack 1, length 5
+	Mark   mark          // what became of the packet
+	Late   time.Duration // how much later than it came a delayed packet left
 }
 
 // mark says what faultctl did with a packet.
@@ -91,11 +93,19 @@ func (e entry) right(width int) []string {
 	if e.Packet == "" {
 		return nil
 	}
-	text := e.Packet
-	if e.Mark != untouched {
-		text += " ◀ " + e.Mark.String()
+	lines := block("", e.Packet, width)
+	if e.Mark == untouched {
+		return lines
 	}
-	return block("", text, width)
+	note := "◀ " + e.Mark.String()
+	if e.Late > 0 {
+		note += " " + e.Late.Round(time.Millisecond).String()
+	}
+	if last := &lines[len(lines)-1]; utf8.RuneCountInString(*last+" "+note) <= width {
+		*last += " " + note
+		return lines
+	}
+	return append(lines, "  "+note)
 }
 
 // block breaks a text into lines below each other behind a label.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
 	"golang.org/x/sys/unix"
@@ -39,6 +40,7 @@ type Packet struct {
 	At   time.Duration
 	Text string // client > server [P.] seq 1:6 ack 1
 	Fate Fate
+	Late time.Duration // how much later than it came one that was delayed left
 
 	seg lab.Captured
 }
@@ -65,7 +67,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 		return nil, err
 	}
 	defer l.Close()
-	p := &play{lab: l, fault: fault}
+	p := &play{lab: l, fault: fault, touched: map[string]injector.Fate{}}
 	if err := p.capture(); err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}},
 			Faults: []injector.NamedModel{fault},
 		}},
-		OnEvent: p.event,
+		OnEvent: p.event, OnPacket: p.touch,
 	})
 	if err != nil {
 		return nil, err
@@ -113,11 +115,20 @@ type play struct {
 
 	toClient, toServer *lab.Capture // at the router
 	apps               []*lab.App
+	touched            map[string]injector.Fate // what faultctl says it did, by the segment as it came
 }
 
 func (p *play) event(ev injector.Event) {
 	if ev.Kind == injector.Ready {
 		close(p.ready)
+	}
+}
+
+// touch takes down a segment that leaves late, or as something else: on the
+// wire a slow router looks the same, and a checksum is easily overlooked.
+func (p *play) touch(pkt injector.Packet) {
+	if seg, err := packet.Parse(pkt.Bytes); err == nil && (pkt.Fate == injector.Delayed || pkt.Fate == injector.Rewritten) {
+		p.touched[segmentKey(seg)] = pkt.Fate
 	}
 }
 
@@ -162,21 +173,25 @@ func (p *play) act(ctx context.Context) error {
 		defer server.Close()
 		p.apps = append(p.apps, server)
 		server.Timeout(300 * time.Millisecond)
+		server.SetInt(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // each send is a segment
 	}
 	return p.talk(ctx, client, server)
 }
 
 func (p *play) talk(ctx context.Context, client, server *lab.App) error {
-	second := "2 rows"
-	if p.fault.Name == "mtu-hole" {
-		second = strings.Repeat(second, 200)
+	second := []string{"2 rows"}
+	switch p.fault.Name {
+	case "mtu-hole":
+		second[0] = strings.Repeat(second[0], 200)
+	case "reorder": // nothing overtakes what is alone
+		second = []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}
 	}
 	alive := p.exchange(client, server, "SELECT 1", "1 row")
 	if err := pause(ctx, p.quiet()); err != nil {
 		return err
 	}
 	if alive {
-		alive = p.exchange(client, server, "SELECT 2", second)
+		alive = p.exchange(client, server, "SELECT 2", second...)
 	}
 	if server != nil && alive {
 		server.CloseWrite()
@@ -185,18 +200,40 @@ func (p *play) talk(ctx context.Context, client, server *lab.App) error {
 	if !alive {
 		client.Send("SELECT 3")
 	}
-	return nil
+	return pause(ctx, 50*time.Millisecond) // before the sockets are closed: what is held arrives
 }
 
-// exchange is a request and its answer. It reports whether both arrived.
-func (p *play) exchange(client, server *lab.App, request, answer string) bool {
+// exchange is a request and its answer, which may come in pieces. It reports
+// whether as much arrived as was sent, whatever it was.
+func (p *play) exchange(client, server *lab.App, request string, answer ...string) bool {
 	if client.Send(request) != fmt.Sprint(len(request)) {
 		return false
 	}
-	if server != nil && server.Recv() == request {
-		server.Send(answer)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if server != nil && received(server, len(request)) {
+			for _, piece := range answer {
+				server.Send(piece)
+			}
+		}
+	}()
+	got := received(client, len(strings.Join(answer, "")))
+	<-answered
+	return got
+}
+
+// received receives n bytes, as many calls as that takes. It reports whether
+// they came.
+func received(app *lab.App, n int) bool {
+	for n > 0 {
+		got := app.Recv()
+		if calls := app.Calls(); calls[len(calls)-1].Err != nil || got == "EOF" {
+			return false
+		}
+		n -= len(got)
 	}
-	return client.Recv() == answer
+	return true
 }
 
 // keepalive turns probes on where the fault is about them.
@@ -239,7 +276,7 @@ func (p *play) calls() []Call {
 		who := [...]string{"client", "server"}[i]
 		for _, c := range app.Calls() {
 			out = append(out, Call{
-				At: c.Start.Add(c.Took).Sub(p.start), Who: who, Text: c.Text, Result: result(c), Failed: failed(c),
+				At: c.Start.Add(c.Took).Sub(p.start), Who: who, Text: c.Text, Result: result(c), Failed: c.Err != nil,
 			})
 		}
 	}
@@ -250,13 +287,10 @@ func (p *play) calls() []Call {
 // result puts what was received in quotes.
 func result(c lab.Call) string {
 	switch {
-	case c.Text != "recv()" || failed(c) || c.Result == "EOF":
+	case c.Text != "recv()" || c.Err != nil || c.Result == "EOF":
 		return c.Result
 	case len(c.Result) > 20:
 		return fmt.Sprintf("%d bytes", len(c.Result))
 	}
 	return strconv.Quote(c.Result)
 }
-
-// failed reports whether a call returned an errno.
-func failed(c lab.Call) bool { return len(c.Result) > 1 && c.Result[0] == 'E' && c.Result != "EOF" }

@@ -2,16 +2,50 @@ package demo_test
 
 import (
 	"os"
+	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/cli"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration"
 	"github.com/faultctl/faultctl/integration/demo"
 )
 
-func TestMain(m *testing.M) { os.Exit(integration.Main(m)) }
+// playEnv makes the test binary faultctl.
+const playEnv = "FAULTCTL_TEST_PLAY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(playEnv) != "" {
+		os.Exit(cli.Main(os.Args))
+	}
+	os.Exit(integration.Main(m))
+}
+
+// TestEveryDemo holds that each fault of the catalogue shows within the demo's
+// few calls: it acts, and something on the wire is marked as its work.
+func TestEveryDemo(t *testing.T) {
+	places := make(chan struct{}, 8) // they mostly wait
+	var all sync.WaitGroup
+	for _, kind := range faults.Catalog {
+		all.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			cmd := exec.Command("/proc/self/exe", "demo", kind.Name)
+			cmd.Args[0] = "faultctl"
+			cmd.Env = append(os.Environ(), playEnv+"=faultctl")
+			out, err := cmd.CombinedOutput()
+			marks := strings.Count(string(out), "◀")
+			if err != nil || (marks > 0) == (kind.Name == "observe") {
+				t.Errorf("%s: %v, %d marks\n%s", kind.Name, err, marks, out)
+			}
+		})
+	}
+	all.Wait()
+}
 
 // TestMainJob holds what the demo shows of the main job: the write after the
 // pause succeeds, its segment goes no further, a RST that nobody sent comes back,

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
 )
 
@@ -24,22 +24,24 @@ func (p *play) packets() []Packet {
 		rel.learn(way.came)
 		rest := way.left
 		for _, s := range way.came {
-			i := slices.IndexFunc(rest, func(o lab.Captured) bool { return same(s, o) })
-			if i >= 0 {
-				fate := Passed
-				if rest[i].At.Sub(s.At) > late {
-					fate = Delayed
-				}
-				out = append(out, p.packet(s, fate))
-				rest = slices.Delete(slices.Clone(rest), i, i+1)
+			told := p.touched[segmentKey(s.Segment)]
+			i := slices.IndexFunc(rest, func(o lab.Captured) bool {
+				return told != injector.Rewritten && same(s, o) || told == injector.Rewritten && becomes(s, o)
+			})
+			switch {
+			case i < 0:
+				out = append(out, p.packet(s, Dropped))
 				continue
-			}
-			if i = slices.IndexFunc(rest, func(o lab.Captured) bool { return rewritten(s, o) }); i >= 0 {
+			case told == injector.Rewritten:
 				out = append(out, p.packet(s, Passed), p.packet(rest[i], Rewritten))
-				rest = slices.Delete(slices.Clone(rest), i, i+1)
-				continue
+			case told == injector.Delayed:
+				late := p.packet(s, Delayed)
+				late.Late = rest[i].At.Sub(s.At)
+				out = append(out, late)
+			default:
+				out = append(out, p.packet(s, Passed))
 			}
-			out = append(out, p.packet(s, Dropped))
+			rest = slices.Delete(slices.Clone(rest), i, i+1)
 		}
 		for _, s := range rest {
 			out = append(out, p.packet(s, Injected))
@@ -51,9 +53,6 @@ func (p *play) packets() []Packet {
 	}
 	return out
 }
-
-// late is more than a router takes, on a busy machine too.
-const late = 30 * time.Millisecond
 
 func (p *play) packet(s lab.Captured, fate Fate) Packet {
 	return Packet{At: s.At.Sub(p.start), Fate: fate, seg: s}
@@ -73,10 +72,15 @@ func same(s, o lab.Captured) bool {
 		s.Flags() == o.Flags() && s.ID() == o.ID() && s.Window() == o.Window() && string(s.Payload()) == string(o.Payload())
 }
 
-// rewritten reports whether o is what became of s: its identification is that
-// of s, which forged segments have not.
-func rewritten(s, o lab.Captured) bool {
-	return s.SrcAddrPort() == o.SrcAddrPort() && s.ID() == o.ID() && s.ID() != 0 && s.Segment.Seq() == o.Segment.Seq() && !o.At.Before(s.At)
+// becomes reports whether o may be what a rewritten s left as.
+func becomes(s, o lab.Captured) bool {
+	return s.SrcAddrPort() == o.SrcAddrPort() && s.ID() == o.ID() && s.Segment.Seq() == o.Segment.Seq() && !o.At.Before(s.At)
+}
+
+// segmentKey tells a segment from all others of the conversation, wherever on
+// its way to the fault it is seen.
+func segmentKey(s packet.Segment) string {
+	return fmt.Sprint(s.SrcAddrPort(), s.ID(), s.Seq(), s.Ack(), s.Flags(), s.Window())
 }
 
 // relative writes sequence numbers from each side's first.

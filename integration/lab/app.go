@@ -30,6 +30,7 @@ type Call struct {
 	App    string
 	Text   string // such as send("hello")
 	Result string // such as 5, EOF or ECONNRESET; what was received, for recv()
+	Err    error  // nil if it succeeded, EOF included
 	Start  time.Time
 	Took   time.Duration
 }
@@ -177,7 +178,7 @@ func (a *App) call(text string, f func() (string, error)) string {
 	if err != nil {
 		result = Errno(err)
 	}
-	c.Result, c.Took = result, time.Since(c.Start)
+	c.Result, c.Err, c.Took = result, err, time.Since(c.Start)
 	a.mu.Lock()
 	a.calls = append(a.calls, c)
 	a.mu.Unlock()
