@@ -126,12 +126,8 @@ func (m *matrix) result(c report.Case, o outcome, alone string) {
 func (m *matrix) verdict(c report.Case) string {
 	const width = len("never fired")
 	switch c.Verdict {
-	case report.Survived:
-		word := "survived"
-		if c.Fault == "" {
-			word = "passed"
-		}
-		return m.paint.green(pad(word, width))
+	case report.Survived, report.Passed:
+		return m.paint.green(pad(string(c.Verdict), width))
 	case report.Failed:
 		return m.paint.red(pad("FAILED", width))
 	case report.NeverFired:
@@ -163,7 +159,7 @@ func (m *matrix) numbers(c report.Case, o outcome) string {
 // ended sums up, and says of each failure what helps.
 func (m *matrix) ended(cases []report.Case) {
 	survived := count(cases[1:], report.Survived)
-	failed, never, skipped := count(cases[1:], report.Failed), count(cases[1:], report.NeverFired), count(cases, report.Skipped)
+	failed, never, skipped := count(cases[1:], report.Failed), count(cases[1:], report.NeverFired), count(cases[1:], report.Skipped)
 	if m.json != nil {
 		m.json.line(struct {
 			head
@@ -172,7 +168,7 @@ func (m *matrix) ended(cases []report.Case) {
 			NeverFired int  `json:"never_fired"`
 			Skipped    int  `json:"skipped"`
 			Healthy    bool `json:"healthy"`
-		}{m.host.head("verified"), survived, failed, never, skipped, cases[0].Verdict == report.Survived})
+		}{m.host.head("verified"), survived, failed, never, skipped, cases[0].Verdict == report.Passed})
 		return
 	}
 	var b strings.Builder

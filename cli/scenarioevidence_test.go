@@ -38,8 +38,8 @@ func TestScenarioReport(t *testing.T) {
 		code    int
 		want    []report.Verdict
 	}{
-		"fine":        {func(*theatre) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Survived}},
-		"never fired": {func(th *theatre) { th.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Survived}},
+		"fine":        {func(*theatre) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Passed}},
+		"never fired": {func(th *theatre) { th.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Passed}},
 		"probe failed": {func(th *theatre) {
 			th.fails = func(_ string, at time.Duration) error {
 				if at > 3*time.Second {

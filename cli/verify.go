@@ -219,7 +219,7 @@ func (h *host) carryOut(ctx context.Context, s *survey) ([]report.Case, error) {
 	}
 	cases := []report.Case{healthy}
 	skip := ""
-	if healthy.Verdict != report.Survived {
+	if healthy.Verdict != report.Passed {
 		skip = "the command fails without a fault"
 	}
 	for i, t := range s.trials {
@@ -248,7 +248,7 @@ const noFault = "no fault"
 
 // healthy runs the command without a fault.
 func (h *host) healthy(ctx context.Context, s *survey, m *matrix) (report.Case, error) {
-	c := report.Case{Name: noFault, Verdict: report.Survived, Start: h.now()}
+	c := report.Case{Name: noFault, Base: true, Verdict: report.Passed, Start: h.now()}
 	longest := time.Duration(0)
 	for range s.repeat {
 		m.running(noFault, 0)
@@ -265,7 +265,7 @@ func (h *host) healthy(ctx context.Context, s *survey, m *matrix) (report.Case, 
 		case end.status != 0:
 			c.Verdict, c.Reason = report.Failed, "The command fails without any fault, so nothing can be said: "+end.how+"."
 		}
-		if c.Verdict != report.Survived {
+		if c.Verdict != report.Passed {
 			break
 		}
 	}

@@ -181,7 +181,7 @@ func TestVerifyEvents(t *testing.T) {
 		}
 		events = append(events, strings.TrimSpace(ev.Event+" "+ev.Verdict))
 	}
-	for _, want := range []string{"started", "result survived", "case", "ready", "fired", "ended", "verified"} {
+	for _, want := range []string{"started", "result passed", "result survived", "case", "ready", "fired", "ended", "verified"} {
 		if !slices.Contains(events, want) {
 			t.Errorf("no %q among %v", want, events)
 		}

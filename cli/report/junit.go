@@ -62,7 +62,7 @@ func JUnit(w io.Writer, r *Report) error {
 	suite := junitSuite{
 		Name: "faultctl", junitCounts: counts, Timestamp: r.Start.UTC().Format("2006-01-02T15:04:05"),
 		Properties: []junitProperty{
-			{"command", r.Command}, {"tool", r.Tool}, {"kernel", r.Kernel},
+			{"summary", r.Summary()}, {"command", r.Command}, {"tool", r.Tool}, {"kernel", r.Kernel},
 			{"seed", fmt.Sprint(r.Seed)}, {"exit code", fmt.Sprint(r.Code)},
 		},
 	}
@@ -116,7 +116,7 @@ func junitText(c *Case) string {
 	if c.Exit != "" {
 		fmt.Fprintf(&b, "%s\n", c.Exit)
 	}
-	if c.Output != "" && (c.Verdict == Survived || c.Verdict == Done) {
+	if c.Output != "" && (c.Verdict == Survived || c.Verdict == Passed || c.Verdict == Done) {
 		b.WriteString(c.Output)
 	}
 	return b.String()

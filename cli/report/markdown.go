@@ -58,7 +58,7 @@ func markdownDetail(b *strings.Builder, c *Case) {
 // Sign is a verdict at a glance.
 func (v Verdict) Sign() string {
 	switch v {
-	case Survived, Done:
+	case Survived, Passed, Done:
 		return "✔"
 	case Failed:
 		return "✘"

@@ -23,10 +23,11 @@ type Report struct {
 type Case struct {
 	Name   string `json:"name"`             // unique within the report: a SPEC, "no fault", a probe's name
 	Fault  string `json:"fault,omitempty"`  // name in the catalogue; empty where no fault was at work
+	Base   bool   `json:"base,omitempty"`   // what the others are compared with: the command, untouched
 	Target string `json:"target,omitempty"` // the connections it was about, in words; empty where that says nothing
 
 	Verdict Verdict `json:"verdict"`
-	Reason  string  `json:"reason,omitempty"` // why, in one sentence; empty for what Survived says alone
+	Reason  string  `json:"reason,omitempty"` // why, in one sentence; empty for what the verdict says alone
 	Remedy  string  `json:"remedy,omitempty"` // of the catalogue, where the case failed
 
 	Start time.Time     `json:"start"`
@@ -47,7 +48,8 @@ type Verdict string
 
 // The verdicts. NeverFired is no pass: it says that nothing was tried.
 const (
-	Survived   Verdict = "survived"
+	Survived   Verdict = "survived" // a fault was at work, and the command did not fail
+	Passed     Verdict = "passed"   // what no fault was meant for did not fail: the command untouched, a probe
 	Failed     Verdict = "failed"
 	NeverFired Verdict = "never fired"
 	Broken     Verdict = "error"   // faultctl itself failed

@@ -31,7 +31,7 @@ func sample() *Report {
 		Flaws:   []string{"3 packets went by unjudged: the queue was full."},
 		Tool:    "faultctl v0.3.0", Kernel: "6.18.44", Seed: 42, Start: noon, Took: 95*time.Second + 20*time.Millisecond, Code: 3,
 		Cases: []Case{
-			{Name: "no fault", Verdict: Survived, Start: noon, Took: 900 * time.Millisecond, Exit: "exit 0", Output: "ok\n"},
+			{Name: "no fault", Base: true, Verdict: Passed, Start: noon, Took: 900 * time.Millisecond, Exit: "exit 0", Output: "ok\n"},
 			{
 				Name: "idle-expire:after=2s,then=rst-next,refresh=data", Fault: "idle-expire", Target: "connections to :5432 of go test",
 				Verdict: Failed, Reason: "the command ended with exit 1", Exit: "exit 1",
@@ -241,7 +241,11 @@ func TestSummary(t *testing.T) {
 	if got := (&Report{}).Summary(); got != "nothing was tried" {
 		t.Error(got)
 	}
-	if got, want := sample().Summary(), "1 failed, 1 never fired, 1 could not be tried, 2 survived, 1 done, 1 skipped"; got != want {
+	base := Report{Cases: []Case{{Base: true, Verdict: Failed}, {Verdict: Skipped}, {Verdict: Skipped}}}
+	if got, want := base.Summary(), "failed without a fault, 2 skipped"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := sample().Summary(), "1 failed, 1 never fired, 1 could not be tried, 1 survived, 1 done, 1 skipped"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -77,7 +77,7 @@ func Write(path string, r *Report) error {
 	return nil
 }
 
-// count returns how many cases have one of the verdicts.
+// count returns how many cases have one of the verdicts, the base included.
 func (r *Report) count(vs ...Verdict) int {
 	n := 0
 	for i := range r.Cases {
@@ -88,14 +88,24 @@ func (r *Report) count(vs ...Verdict) int {
 	return n
 }
 
-// Summary says in one line how it went.
+// Summary says in one line how it went. The base is no case of its own there,
+// unless it failed: then it is all that was tried.
 func (r *Report) Summary() string {
 	var parts []string
+	others := Report{}
+	for i := range r.Cases {
+		switch c := &r.Cases[i]; {
+		case !c.Base:
+			others.Cases = append(others.Cases, *c)
+		case c.Verdict == Failed || c.Verdict == Broken:
+			parts = append(parts, map[Verdict]string{Failed: "failed", Broken: "could not be tried"}[c.Verdict]+" without a fault")
+		}
+	}
 	for _, v := range []struct {
 		Verdict
 		word string
-	}{{Failed, "failed"}, {NeverFired, "never fired"}, {Broken, "could not be tried"}, {Survived, "survived"}, {Done, "done"}, {Skipped, "skipped"}} {
-		if n := r.count(v.Verdict); n > 0 {
+	}{{Failed, "failed"}, {NeverFired, "never fired"}, {Broken, "could not be tried"}, {Survived, "survived"}, {Passed, "passed"}, {Done, "done"}, {Skipped, "skipped"}} {
+		if n := others.count(v.Verdict); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, v.word))
 		}
 	}
