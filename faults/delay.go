@@ -37,7 +37,7 @@ func (m *Delay) New() Fault { return &delay{m: m} }
 
 type delay struct {
 	m    *Delay
-	told bool
+	told [2]bool // by direction
 }
 
 func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
@@ -48,8 +48,8 @@ func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
 	if d.m.Reorder {
 		out.Overtake()
 	}
-	if !d.told { // once a connection: every segment would be a flood
-		d.told = true
+	if !d.told[ev.Dir] { // once a connection and direction: every segment would be a flood
+		d.told[ev.Dir] = true
 		out.Note(Delayed, ev.Dir.To(), "the way is longer")
 	}
 	return Pass

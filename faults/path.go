@@ -124,7 +124,7 @@ func (m *Slice) New() Fault { return &slice{m: m} }
 
 type slice struct {
 	m    *Slice
-	told bool
+	told [2]bool          // by direction
 	last [2]time.Duration // when the last piece of a direction leaves
 }
 
@@ -157,8 +157,8 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 		after += s.m.Gap
 	}
 	s.last[ev.Dir] = ev.At + after
-	if !s.told {
-		s.told = true
+	if !s.told[ev.Dir] {
+		s.told[ev.Dir] = true
 		out.Note(Rewritten, ev.Dir.To(), "arrives in pieces")
 	}
 	return Pass

@@ -40,7 +40,7 @@ func (m *Throttle) New() Fault { return &throttle{m: m} }
 
 type throttle struct {
 	m    *Throttle
-	told bool
+	told [2]bool // by direction
 }
 
 func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
@@ -56,8 +56,8 @@ func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
 	if wait > 0 {
 		out.Delay(wait)
 	}
-	if wait > 0 && !t.told {
-		t.told = true
+	if wait > 0 && !t.told[ev.Dir] {
+		t.told[ev.Dir] = true
 		out.Note(Delayed, ev.Dir.To(), "waits in the link's queue")
 	}
 	return Pass

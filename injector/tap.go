@@ -149,15 +149,17 @@ func (t *tap) oldest() (time.Time, bool) {
 func (t *tap) take(tell func(Packet)) {
 	n := t.read.Load()
 	rec := &t.recs[n%tapPackets]
-	t.recall(rec)
-	tell(rec.packet(t.bytes))
+	p := rec.packet(t.bytes)
+	t.recall(rec, &p)
+	tell(p)
 	t.freed.Store(rec.end)
 	t.read.Store(n + 1)
 }
 
 // recall gives a packet the reason that its fault gave for an earlier one of
-// the connection, if it has none of its own.
-func (t *tap) recall(rec *tapped) {
+// the connection, if it has none of its own. What was said of that one's way is
+// said of its own.
+func (t *tap) recall(rec *tapped, p *Packet) {
 	key := why{flowKey{rec.client, rec.server}, rec.fate}
 	switch {
 	case rec.fate == Passed || rec.fate == Forged || rec.behind && (rec.fate == Delayed || rec.fate == Late):
@@ -167,10 +169,29 @@ func (t *tap) recall(rec *tapped) {
 		}
 		t.before[key] = told{rec.fault, rec.notes, rec.noted}
 	default:
-		if b, known := t.before[key]; known && (rec.fault == nil || rec.fault == b.fault) {
-			rec.fault, rec.notes, rec.noted = b.fault, b.notes, b.noted
+		b, known := t.before[key]
+		if !known || rec.fault != nil && rec.fault != b.fault {
+			return
+		}
+		if b.fault != nil {
+			p.Fault = b.fault.name
+		}
+		p.Notes = b.notes[:b.noted]
+		for i := range p.Notes {
+			if n := &p.Notes[i]; n.To != faults.Both && !forges(n.Action) {
+				n.To = faults.Server
+				if p.FromServer {
+					n.To = faults.Client
+				}
+			}
 		}
 	}
+}
+
+// forges reports whether an action puts a packet of our own on its way, to
+// whomever it concerns, rather than doing something to the one that came.
+func forges(a faults.Action) bool {
+	return a == faults.SentRST || a == faults.SentFIN || a == faults.SentICMP
 }
 
 func (rec *tapped) packet(ring []byte) Packet {

@@ -97,6 +97,24 @@ func TestTapRemembersWhy(t *testing.T) {
 			t.Errorf("packet %d: %q, want %q", i, p.comment, want)
 		}
 	}
+	b, look = tapBench(t, ruleOf(NamedModel{"deaf", onceModel{}}))
+	for i, dir := range []faults.Direction{faults.Original, faults.Reply, faults.Original} {
+		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+	}
+	for i, p := range look() {
+		if want := "dropped by deaf: drop to " + [...]string{"server", "client", "server"}[i] + ", deaf"; !strings.Contains(p.comment, want) {
+			t.Errorf("packet %d: %q, want %q", i, p.comment, want)
+		}
+	}
+	b, look = tapBench(t, ruleOf(model(t, "delay", "by", "30ms")))
+	for i, dir := range []faults.Direction{faults.Original, faults.Reply} {
+		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+	}
+	for i, p := range look() {
+		if want := "by delay: delay to " + map[bool]string{true: "client", false: "server"}[p.FromServer] + ", "; !strings.Contains(p.comment, want) {
+			t.Errorf("packet %d: %q, want %q", i, p.comment, want)
+		}
+	}
 	b, look = tapBench(t, ruleOf(NamedModel{"slow", delayModel{50 * time.Millisecond}}))
 	b.now = time.Second - time.Millisecond
 	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
@@ -106,6 +124,23 @@ func TestTapRemembersWhy(t *testing.T) {
 	if got, want := all[len(all)-1].comment, "went on 48ms after it came, delayed: an older packet of its direction is still held"; !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+// onceModel drops everything, and says why once.
+type onceModel struct{}
+
+func (onceModel) Validate() error           { return nil }
+func (onceModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
+func (onceModel) New() faults.Fault         { return new(once) }
+
+type once bool
+
+func (o *once) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
+	if !*o {
+		*o = true
+		out.Note(faults.Dropped, ev.Dir.To(), "deaf")
+	}
+	return faults.Drop
 }
 
 // TestTapShowsChosenOnly holds that others' packets are not shown.
