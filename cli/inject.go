@@ -16,30 +16,40 @@ import (
 // says otherwise.
 const untargetedFor = 15 * time.Minute
 
+// injectCommand is faultctl inject FAULT [flags].
 func (h *host) injectCommand() *cli.Command {
-	common := func() []cli.Flag { return append(targetFlags(), runFlags()...) }
-	cmd := &cli.Command{
+	return underFault(&cli.Command{
 		Name:      "inject",
 		Usage:     "strike connections with a fault, until Ctrl-C or --duration",
 		ArgsUsage: "FAULT [flags]",
 		Description: "faultctl inject idle-expire --after 300s --to :5432\n" +
 			"faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n" +
 			"faultctl inject syn-drop:attempts=1 --fault idle-expire:after=5s --to :6379 -o json",
-		Flags: common(),
-		Action: func(c *cli.Context) error {
-			if len(c.StringSlice("fault")) == 0 {
-				return usageError("inject: which FAULT? For example: faultctl inject idle-expire --after 300s --to :5432").
-					hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
-			}
-			return h.inject(c, "")
-		},
+	}, "faultctl inject idle-expire --after 300s --to :5432",
+		func() []cli.Flag { return append(targetFlags(), runFlags()...) },
+		func(example string) string { return example }, h.inject)
+}
+
+// underFault completes a command that takes a FAULT: it has one for each fault of
+// the catalogue below it, with the fault's knobs as flags. example is a command
+// line, shown says how it does what the catalogue's example of a fault does,
+// flags makes those of the command, and do carries it out: first is the FAULT
+// whose knobs are flags of c, empty if --fault alone names any.
+func underFault(cmd *cli.Command, example string, flags func() []cli.Flag, shown func(string) string, do func(c *cli.Context, first string) error) *cli.Command {
+	cmd.Flags = flags()
+	cmd.Action = func(c *cli.Context) error {
+		if len(c.StringSlice("fault")) == 0 {
+			return usageError("%s: which FAULT? For example: %s", cmd.Name, example).
+				hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
+		}
+		return do(c, "")
 	}
 	for _, kind := range faults.Catalog {
 		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
-			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]",
-			Description: kind.Example,
-			Flags:       append(knobFlags(kind), common()...),
-			Action:      func(c *cli.Context) error { return h.inject(c, kind.Name) },
+			Name: kind.Name, Usage: kind.Cause, ArgsUsage: strings.TrimPrefix(cmd.ArgsUsage, "FAULT "),
+			Description: shown(kind.Example),
+			Flags:       append(knobFlags(kind), flags()...),
+			Action:      func(c *cli.Context) error { return do(c, kind.Name) },
 		})
 	}
 	return cmd

@@ -18,31 +18,16 @@ import (
 
 // runCommand is faultctl run FAULT [flags] -- CMD [ARG…].
 func (h *host) runCommand() *cli.Command {
-	cmd := &cli.Command{
+	return underFault(&cli.Command{
 		Name:      "run",
 		Usage:     "run a command under a fault that strikes its connections only",
 		ArgsUsage: "FAULT [flags] -- CMD [ARG…]",
 		Description: "faultctl run reset --at request -- curl -sS http://127.0.0.1:8080/\n" +
 			"faultctl run idle-expire --after 2s --to :5432 -- go test ./storage/...\n" +
 			"faultctl run syn-drop:attempts=1 --fault delay:by=50ms --every 2 -- ./integration-tests",
-		Flags: caged(),
-		Action: func(c *cli.Context) error {
-			if len(c.StringSlice("fault")) == 0 {
-				return usageError("run: which FAULT? For example: faultctl run reset --at request -- CMD").
-					hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
-			}
-			return h.runUnder(c, "")
-		},
-	}
-	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
-			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags] -- CMD [ARG…]",
-			Description: "faultctl run " + strings.TrimPrefix(kind.Example, "faultctl inject ") + " -- CMD",
-			Flags:       append(knobFlags(kind), caged()...),
-			Action:      func(c *cli.Context) error { return h.runUnder(c, kind.Name) },
-		})
-	}
-	return cmd
+	}, "faultctl run reset --at request -- CMD", caged, func(example string) string {
+		return "faultctl run " + strings.TrimPrefix(example, "faultctl inject ") + " -- CMD"
+	}, h.runUnder)
 }
 
 // caged are the flags of a command that starts one in a cage: whose the
