@@ -25,6 +25,7 @@ func TestImports(t *testing.T) {
 		"injector":           {"faults", "faults/packet"},
 		"injector/pcap":      {"injector"},
 		"cli/report":         {},
+		"cli/goldentest":     {}, // for tests of cli and cli/report
 		"cli/metrics":        {"injector"},
 		"cli/scenario":       {"faults"},
 		"cli/containers":     {},

@@ -4,27 +4,38 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/cli/containers"
+	"github.com/faultctl/faultctl/cli/goldentest"
 	"github.com/faultctl/faultctl/cli/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+// golden compares with a file of testdata, or writes it with -update.
+var golden = goldentest.Compare
 
 // noon is the time of every test.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
+
+// TestMain takes flags out of the environment: whoever runs the tests may have
+// some there for runs of their own.
+func TestMain(m *testing.M) {
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "FAULTCTL_") && name != "FAULTCTL_REQUIRE" {
+			os.Unsetenv(name)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // world is a host that does nothing for real.
 type world struct {
@@ -35,9 +46,11 @@ type world struct {
 	cage     *openCage                // the last one made
 	child    string                   // what the last command wrote
 	cfg      injector.Config          // what the last session was started with
-	afters   []time.Duration          // what was waited for
 	timers   map[time.Duration]func() // run when that is waited for; none: it never comes
 	exited   chan int
+
+	mu     sync.Mutex
+	afters []time.Duration // what was waited for
 }
 
 // fakeSession plays events and then waits for its end.
@@ -156,7 +169,7 @@ func newWorld(t *testing.T) *world {
 	w.mustIsolate = func() bool { return false }
 	w.cleanupCages = func() ([]string, error) { return nil, nil }
 	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
-		t.Setenv(v, "")
+		t.Setenv(v, "") // of an earlier world of the same test
 	}
 	return w
 }
@@ -166,7 +179,9 @@ func (w *world) timer(d time.Duration) <-chan time.Time {
 	if d == lookEvery { // beside the run; see TestNamesFollowed
 		return c
 	}
+	w.mu.Lock()
 	w.afters = append(w.afters, d)
+	w.mu.Unlock()
 	switch do, known := w.timers[d]; {
 	case known && do != nil:
 		do()
@@ -192,24 +207,6 @@ func statsOf(cfg injector.Config) injector.Snapshot {
 // faultctl runs a command line, split at blanks.
 func (w *world) faultctl(line string) int {
 	return w.run(append([]string{"faultctl"}, strings.Fields(line)...))
-}
-
-// golden compares with a file of testdata, or writes it with -update.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }
 
 var dbFlow = injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}

@@ -25,7 +25,7 @@ import (
 func probe(t *testing.T, text string) *scenario.Probe {
 	t.Helper()
 	if !strings.Contains(text, "timeout:") {
-		text = "timeout: 20s, " + text
+		text = "timeout: 1m, " + text
 	}
 	s, err := scenarioLanguage().Parse("f", []byte("faults: [{fault: reset, duration: 1s}]\nprobes:\n  - {name: p, "+text+"}\n"))
 	if err != nil {
@@ -79,9 +79,7 @@ func TestProbeHTTP(t *testing.T) {
 	says(t, "http: {url: "+at("/echo")+", method: PUT, headers: {Host: shop, X-Of: 7}, body: text, contains: PUT shop 7 text}", "<nil>")
 	says(t, "http: "+secret.URL+"/ok", "tls: failed to verify certificate")
 	says(t, "http: {url: "+secret.URL+"/ok, insecure: true}", "<nil>")
-	gone := httptest.NewServer(mux)
-	gone.Close()
-	says(t, "http: "+gone.URL, "connection refused")
+	says(t, "http: http://"+nobody(t), "connection refused")
 
 	// A connection is kept where the file says so, and only there.
 	for keep, want := range map[bool]int{true: 1, false: 3} {
@@ -106,6 +104,7 @@ func TestProbeTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer ln.Close()
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -130,8 +129,26 @@ func TestProbeTCP(t *testing.T) {
 	says(t, "tcp: {address: "+at+`, send: "PING\n", expect: +PONG}`, "<nil>")
 	says(t, "tcp: {address: "+at+`, send: "BYE!\n", expect: +PONG}`, "after 0 bytes: the connection was closed")
 	says(t, "timeout: 100ms, tcp: {address: "+at+`, send: "HM?!\n", expect: +PONG}`, "no answer within 100ms")
-	ln.Close()
-	says(t, "tcp: "+at, "connect: connection refused")
+	says(t, `tcp: "`+nobody(t)+`"`, "connect: connection refused")
+}
+
+// nobody returns an address on which nobody listens, nor will during the test.
+func nobody(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	at := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	if err := syscall.Bind(fd, at); err != nil { // without listen(2)
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 }
 
 func TestProbeCommand(t *testing.T) {
@@ -149,8 +166,8 @@ func TestProbeCommand(t *testing.T) {
 	// Whatever a try started is gone with it, however the try ends.
 	for _, how := range []string{"exit 0", "exit 1", "sleep 100"} {
 		mark := filepath.Join(t.TempDir(), "pid")
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		p := probe(t, "command: 'sleep 1000 & echo $! > "+mark+"; "+how+"'")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		p := probe(t, "timeout: 1m, command: 'sleep 1000 & echo $! > "+mark+"; "+how+"'")
 		done := make(chan struct{})
 		go func() {
 			newProber(noCage).try(ctx, p)
@@ -176,11 +193,9 @@ func TestProbeCommand(t *testing.T) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for range 1000 {
-		if holds() {
-			return
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
 }

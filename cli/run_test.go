@@ -35,6 +35,20 @@ func (w *world) runs(t *testing.T, flags string, command ...string) int {
 	return code
 }
 
+// pipe is one that ends with the test, at the latest.
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.Close()
+		w.Close()
+	})
+	return r, w
+}
+
 // never is a timer that does not come.
 var never = map[time.Duration]func(){-1: nil}
 
@@ -120,7 +134,9 @@ func TestRunOutput(t *testing.T) {
 	oneFired(w, "reset")
 	struck := w.session.events[1:]
 	w.session.events = w.session.events[:1]
-	w.session.played = func() { // nothing is struck before the command runs
+	in, end := pipe(t)
+	w.childIn = in
+	w.session.played = func() { // what strikes the command comes while it runs
 		for told := false; !told; time.Sleep(time.Millisecond) {
 			eventLines.Lock()
 			told = strings.Contains(w.out.String(), `"command"`)
@@ -129,8 +145,9 @@ func TestRunOutput(t *testing.T) {
 		for _, ev := range struck {
 			w.cfg.OnEvent(ev)
 		}
+		end.Close()
 	}
-	if code := w.runs(t, "run reset --to :5432 -o json", "sh", "-c", "sleep 0.3; echo hello"); code != 0 {
+	if code := w.runs(t, "run reset --to :5432 -o json", "sh", "-c", "cat; echo hello"); code != 0 {
 		t.Errorf("exit %d", code)
 	}
 	golden(t, "run.ndjson", theVersion(w.out.String()))

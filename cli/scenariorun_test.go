@@ -40,7 +40,7 @@ func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		th := &theatre{world: newWorld(t), began: time.Now(), fires: 1}
-		th.now, th.after = time.Now, time.After
+		th.now, th.after = now, time.After
 		th.start = func(cfg injector.Config) (session, error) {
 			if err := cfg.Validate(); err != nil {
 				return nil, err
@@ -56,6 +56,9 @@ func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
 		test(t, th)
 	})
 }
+
+// now is the time in a theatre, which begins at midnight wherever the machine is.
+func now() time.Time { return time.Now().UTC() }
 
 func (th *theatre) note(format string, args ...any) {
 	th.mu.Lock()
@@ -108,10 +111,10 @@ func (a *actor) Run(ctx context.Context) error {
 		return a.th.run(ctx)
 	}
 	a.th.note("start %s", a.name())
-	a.cfg.OnEvent(injector.Event{Time: time.Now(), Kind: injector.Ready})
+	a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
 	for range a.th.fires {
-		a.cfg.OnEvent(injector.Event{Time: time.Now(), Kind: injector.Chosen, Flow: dbFlow})
-		a.cfg.OnEvent(injector.Event{Time: time.Now(), Kind: injector.Fired, Fault: a.cfg.Rules[0].Faults[0].Name, Flow: dbFlow,
+		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Chosen, Flow: dbFlow})
+		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Fired, Fault: a.cfg.Rules[0].Faults[0].Name, Flow: dbFlow,
 			Action: faults.SentRST, To: faults.Client, Reason: "because"})
 	}
 	<-ctx.Done()

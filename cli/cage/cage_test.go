@@ -50,7 +50,7 @@ func TestCgroup(t *testing.T) {
 	if foreseen.Path != group.Path || foreseen.Level != group.Level {
 		t.Errorf("foreseen %+v, made %+v", foreseen, group)
 	}
-	cmd := exec.Command("sh", "-c", `mkdir "$0/inner"; sleep 60 & sh -c 'echo $$ > "$0/inner/cgroup.procs"; exec sleep 60' "$0" & sleep 0.1`, group.Dir)
+	cmd := exec.Command("sh", "-c", `mkdir "$0/inner"; sleep 60 & sh -c 'echo $$ > "$0/inner/cgroup.procs"; exec sleep 60' "$0" & until grep -q . "$0/inner/cgroup.procs"; do sleep 0.01; done`, group.Dir)
 	if err := c.Start(cmd); err != nil {
 		t.Fatal(err)
 	}

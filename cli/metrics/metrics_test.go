@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/injector"
+	"golang.org/x/sys/unix"
 )
 
 func scrape(t *testing.T, s *Server) string {
@@ -65,7 +68,7 @@ func TestScrape(t *testing.T) {
 }
 
 func TestServeTwice(t *testing.T) {
-	s, err := Serve("127.0.0.1:0", "")
+	s, err := Serve(reserved(t), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,4 +82,26 @@ func TestServeTwice(t *testing.T) {
 		t.Fatalf("the address is not free after Close: %v", err)
 	}
 	s.Close()
+}
+
+// reserved returns an address of which the kernel gives the port to nobody else
+// meanwhile, while we may listen there: with SO_REUSEADDR, as Go does.
+func reserved(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
 }

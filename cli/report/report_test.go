@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,10 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/faultctl/faultctl/cli/goldentest"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+// golden compares with a file of testdata, or writes it with -update.
+var golden = goldentest.Compare
 
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
 
@@ -90,23 +90,6 @@ func TestForms(t *testing.T) {
 		if ext != ".html" {
 			golden(t, "report"+ext, b.String())
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }
 
