@@ -107,6 +107,12 @@ type jsonTeller struct {
 
 // line writes an event in one piece.
 func (j *jsonTeller) line(event any) {
+	_ = j.lineAfter(func() error { return nil }, event)
+}
+
+// lineAfter writes an event once do has been done, and no other one meanwhile. If
+// do fails the event is not written, and its error returned.
+func (j *jsonTeller) lineAfter(do func() error, event any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -115,7 +121,11 @@ func (j *jsonTeller) line(event any) {
 	}
 	eventLines.Lock()
 	defer eventLines.Unlock()
+	if err := do(); err != nil {
+		return err
+	}
 	j.w.Write(b.Bytes())
+	return nil
 }
 
 func (j *jsonTeller) started(p *plan) {

@@ -207,12 +207,14 @@ func (h *host) runIn(ctx context.Context, st place, p *plan, tell teller) (end j
 	defer endRun()
 	var ended chan error // of the command, once it was started
 	launch := func() error {
-		j, err := h.startJob(st, p.command)
-		if err != nil {
+		var j *job
+		if err := h.commandStarts(p, func() (err error) {
+			j, err = h.startJob(st, p.command)
+			return err
+		}); err != nil {
 			return err
 		}
 		ended = make(chan error, 1)
-		h.commandStarted(p)
 		go func() {
 			var err error
 			end, err = h.wait(jobCtx, j, st.signals, st.limit)
@@ -245,14 +247,17 @@ func (h *host) runIn(ctx context.Context, st place, p *plan, tell teller) (end j
 	return end, o, err
 }
 
-// commandStarted tells of the command where events are what was asked for.
-func (h *host) commandStarted(p *plan) {
-	if p.json {
-		(&jsonTeller{w: h.stdout, host: h}).line(struct {
-			head
-			Command []string `json:"command"`
-		}{h.head("command"), p.command})
+// commandStarts starts the command, and tells of it where events are what was
+// asked for: before any event of what it does.
+func (h *host) commandStarts(p *plan, start func() error) error {
+	if !p.json {
+		return start()
 	}
+	at := h.head("command")
+	return (&jsonTeller{w: h.stdout, host: h}).lineAfter(start, struct {
+		head
+		Command []string `json:"command"`
+	}{at, p.command})
 }
 
 // commandEnded tells how the command ended.
