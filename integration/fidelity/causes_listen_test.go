@@ -5,98 +5,53 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/integration/lab"
-	"golang.org/x/sys/unix"
 )
 
 // listenCauses are connections that are never made.
 var listenCauses = []cause{
-	{
-		name: "refuse", fault: "refuse", watch: faults.Client,
-		genuine: "nobody listens on the port",
-		prepare: func(p *play) { p.ln.Close() },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
-		says:    []string{`connect() = ECONNREFUSED`},
-	},
-	{
-		name: "reset, at the SYN", fault: "reset:at=syn,hit=client", watch: faults.Client,
-		genuine: "nobody listens on the port",
-		prepare: func(p *play) { p.ln.Close() },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
-		says:    []string{`connect() = ECONNREFUSED`},
-	},
-	{
-		name: "reset, at the SYN-ACK", fault: "reset:at=synack,hit=client", watch: faults.Client,
-		genuine: "nobody listens on the port",
-		prepare: func(p *play) { p.ln.Close() },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C [R.] seq=0 ack=1 len=0 win=0 !TS id=0 DF"},
-		says:    []string{`connect() = ECONNREFUSED`},
-	},
+	nobodyListens("refuse", "refuse"),
+	nobodyListens("reset, at the SYN", "reset:at=syn,hit=client"),
+	nobodyListens("reset, at the SYN-ACK", "reset:at=synack,hit=client"),
 	{
 		name: "syn-drop", fault: "syn-drop", watch: faults.Client,
 		genuine: "the listener's accept queue is full: listen(0), and one connection waits in it",
 		prepare: func(p *play) { p.crowd(1) },
-		script: func(p *play) {
-			p.dial().Timeout(2500 * time.Millisecond)
-			p.connect()
-		},
-		shows: []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
-		says:  []string{`connect() = EINPROGRESS`},
+		before:  dialing(2500 * time.Millisecond),
+		then:    []string{`connect() = EINPROGRESS`},
+		shows:   []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
 	},
 	{
 		name: "syn-drop, room again", fault: "syn-drop:attempts=1", watch: faults.Client,
 		genuine: "the listener's accept queue is full, and has room again half a second later",
 		prepare: func(p *play) { p.crowd(1) },
-		script: func(p *play) {
-			p.dial().Timeout(500 * time.Millisecond)
-			p.connect()
-			p.do()
-			p.client.Timeout(5 * time.Second)
-			p.connect()
-			p.accept()
-			p.exchange()
+		before:  func(p *play) { p.dial().Timeout(500 * time.Millisecond); p.connect() },
+		act:     (*play).makeRoom,
+		then: []string{
+			"within 5s", `connect() = ok`, "accept", `send("ping") = 4`,
+			`server: recv() = ping`, "quiet", `server: send("pong") = 4`, `recv() = pong`, "quiet",
 		},
-		act:   func(p *play) { p.makeRoom() },
 		shows: []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)", "S>C [S.] seq=0 ack=1", "C>S [P.] seq=1 ack=1 len=4", "S>C [P.] seq=1 ack=5"},
-		says:  []string{`connect() = ok`, `send("ping") = 4`, `recv() = pong`},
 	},
 	{
 		name: "accept-overflow", fault: "accept-overflow", watch: faults.Client,
 		genuine: "the accept queue fills up between the SYN and the handshake's last ACK",
-		prepare: func(p *play) { p.crowdBehindSYN() },
-		script: func(p *play) {
-			p.connect()
-			p.client.Send("hello")
-			p.client.Timeout(1300 * time.Millisecond)
-			p.client.Recv()
-		},
+		prepare: (*play).crowdBehindSYN,
+		then:    []string{`connect() = ok`, `send("hello") = 5`, "within 1.3s", `recv() = EAGAIN`},
 		shows: []string{
 			"S>C [S.] seq=0 ack=1", "C>S [.] seq=1 ack=1", "C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)",
 			"S>C [S.] seq=0 ack=1 (again)", "C>S [.] seq=6 ack=1",
 		},
-		says: []string{`connect() = ok`, `send("hello") = 5`, `recv() = EAGAIN`},
 	},
 	{
 		name: "accept-overflow, room again", fault: "accept-overflow:room-after=600ms", watch: faults.Client,
 		genuine: "the accept queue fills up in the middle of the handshake, and has room again after 600 ms: the data, sent again, completes it",
-		prepare: func(p *play) { p.crowdBehindSYN() },
-		script: func(p *play) {
-			p.connect()
-			p.client.Send("hello")
-			p.idle(600 * time.Millisecond)
-			p.do()
-			p.accept()
-			p.server.Recv()
-			p.quiet()
-			p.response()
-		},
-		act: func(p *play) { p.makeRoom() },
+		prepare: (*play).crowdBehindSYN,
+		before:  func(p *play) { p.connect(); p.client.Send("hello"); p.idle(600 * time.Millisecond) },
+		act:     (*play).makeRoom,
+		then:    []string{"accept", `server: recv() = hello`, "quiet", `server: send("pong") = 4`, `recv() = pong`, "quiet"},
 		shows: []string{
 			"C>S [.] seq=1 ack=1", "C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)", "S>C [.] seq=1 ack=6", "S>C [P.] seq=1 ack=6 len=4",
 		},
-		says: []string{`recv() = pong`},
 	},
 	{
 		name: "accept-overflow, abort", fault: "accept-overflow:abort=true", watch: faults.Client,
@@ -105,78 +60,54 @@ var listenCauses = []cause{
 			p.must(p.to.Sysctl("net/ipv4/tcp_abort_on_overflow", "1"))
 			p.crowdBehindSYN()
 		},
-		script: func(p *play) {
-			p.must(p.dial().Nonblock())
-			p.connect()
-			p.await(isRST)
-			p.client.Recv()
-			p.client.Recv()
-		},
-		shows: []string{"S>C [S.] seq=0 ack=1", "C>S [.] seq=1 ack=1", "S>C [R] seq=1 len=0 win=0 !TS id=0 DF"},
-		says:  []string{`connect() = EINPROGRESS`, `recv() = ECONNRESET`, `recv() = EOF`},
+		before: func(p *play) { p.must(p.dial().Nonblock()) },
+		then:   []string{`connect() = EINPROGRESS`, "RST", `recv() = ECONNRESET`, `recv() = EOF`},
+		shows:  []string{"S>C [S.] seq=0 ack=1", "C>S [.] seq=1 ack=1", shapeB("S>C", 1)},
 	},
 	{
 		name: "connect-stall", fault: "connect-stall:for=700ms", watch: faults.Both,
 		genuine: "a slow hop keeps the SYN-ACK; the client gives up and closes before it comes",
 		prepare: func(p *play) { p.slow = p.hold(match(fromService(), flags(syn|ack, syn|ack))) },
-		script: func(p *play) {
-			p.dial().Timeout(300 * time.Millisecond)
-			p.connect()
-			p.client.Close()
-			p.do()
-			p.await(isRST)
-		},
-		act:   func(p *play) { p.slow.wait(); p.slow.release() },
-		shows: []string{"C>S [S] seq=0", "S>C [S.] seq=0 ack=1", "C>S [R] seq=1 len=0 win=0 !TS id=0 DF"},
+		before:  func(p *play) { p.dial().Timeout(300 * time.Millisecond); p.connect(); p.client.Close() },
+		act:     func(p *play) { p.slow.wait(); p.slow.release() },
+		then:    []string{"RST"},
+		shows:   []string{"C>S [S] seq=0", "S>C [S.] seq=0 ack=1", shapeB("C>S", 1)},
 	},
-	{
-		name: "unreachable, host", fault: "unreachable:code=host", watch: faults.Client, device: true,
-		genuine: "a router's rule says host unreachable (3/1; IPv6: address unreachable, 1/3)",
-		prepare: func(p *play) { p.rejectSYN(1, 3) },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
-		says:    []string{`connect() = EHOSTUNREACH`},
-	},
+	unreachableAtSYN("host", "host unreachable (3/1; IPv6: address unreachable, 1/3)", 1, 3, `connect() = EHOSTUNREACH`),
 	{
 		name: "unreachable, established", fault: "unreachable:code=port,established=true", watch: faults.Client, device: true, late: true,
 		genuine: "a router's rule comes to say port unreachable while the connection is open: a soft error, told when TCP gives up",
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000))
-			p.start()
-			p.do()
-			p.client.Send("hello")
-			p.client.Recv()
-			p.client.Send("world")
-		},
-		act:   func(p *play) { p.filter(match(toService(), p.unreachable(3, 4))) },
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C ICMP unreachable", "C>S [P.] seq=5 ack=5 len=5 (again)"},
-		says:  []string{`send("hello") = 5`, `recv() = ECONNREFUSED`, `send("world") = EPIPE`},
+		before:  limited(exchanged, 1000),
+		act:     func(p *play) { p.filter(match(toService(), p.unreachable(3, 4))) },
+		then:    []string{`send("hello") = 5`, `recv() = ECONNREFUSED`, `send("world") = EPIPE`},
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", "S>C ICMP unreachable", "C>S [P.] seq=5 ack=5 len=5 (again)"},
 	},
-	{
-		name: "unreachable, port", fault: "unreachable:code=port", watch: faults.Client, device: true,
-		genuine: "a router's rule says port unreachable (3/3; IPv6: 1/4)",
-		prepare: func(p *play) { p.rejectSYN(3, 4) },
-		script:  func(p *play) { p.connect() },
+	unreachableAtSYN("port", "port unreachable (3/3; IPv6: 1/4)", 3, 4, `connect() = ECONNREFUSED`),
+	unreachableAtSYN("net", "net unreachable (3/0; IPv6: no route, 1/0)", 0, 0, `connect() = ENETUNREACH`),
+	unreachableAtSYN("admin", "administratively prohibited (3/13; IPv6: 1/1)", 13, 1, `connect() = EHOSTUNREACH; IPv6: EACCES`),
+}
+
+// nobodyListens is a port without a service, and a fault that looks like one.
+func nobodyListens(name, fault string) cause {
+	return cause{
+		name: name, fault: fault, watch: faults.Client,
+		genuine: "nobody listens on the port",
+		prepare: func(p *play) { p.ln.Close() },
+		then:    []string{`connect() = ECONNREFUSED`},
+		shows:   []string{"C>S [S] seq=0", shapeC},
+	}
+}
+
+// unreachableAtSYN is a router's ICMP error in answer to the SYN: its codes in
+// IPv4 and IPv6, and what the client is told of it.
+func unreachableAtSYN(code, says string, v4, v6 uint8, told string) cause {
+	return cause{
+		name: "unreachable, " + code, fault: "unreachable:code=" + code, watch: faults.Client, device: true,
+		genuine: "a router's rule says " + says,
+		prepare: func(p *play) { p.rejectSYN(v4, v6) },
+		then:    []string{told},
 		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
-		says:    []string{`connect() = ECONNREFUSED`},
-	},
-	{
-		name: "unreachable, net", fault: "unreachable:code=net", watch: faults.Client, device: true,
-		genuine: "a router's rule says net unreachable (3/0; IPv6: no route, 1/0)",
-		prepare: func(p *play) { p.rejectSYN(0, 0) },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
-		says:    []string{`connect() = ENETUNREACH`},
-	},
-	{
-		name: "unreachable, forbidden", fault: "unreachable:code=admin", watch: faults.Client, device: true,
-		genuine: "a router's rule says administratively prohibited (3/13; IPv6: 1/1)",
-		prepare: func(p *play) { p.rejectSYN(13, 1) },
-		script:  func(p *play) { p.connect() },
-		shows:   []string{"C>S [S] seq=0", "S>C ICMP unreachable"},
-	},
+	}
 }
 
 // crowd makes the listener's accept queue as short as it can be, one connection

@@ -11,141 +11,67 @@ import (
 // pathCauses are devices on the path that forget, or do not carry everything.
 var pathCauses = []cause{
 	{
-		name: "idle-expire", fault: "idle-expire:after=1s", watch: faults.Client,
+		name: "idle-expire", fault: "idle-expire:after=1s", watch: faults.Client, device: true,
 		genuine: "a stateful router (conntrack) forgets the flow after a second, and rejects with a RST what it does not know",
-		needs:   canTrack, device: true,
-		prepare: func(p *play) { p.track(1); p.filter(match(unknown(), flags(rst, 0), reject())) },
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.idle(forgotten)
-			p.do()
-			p.client.Send("hello")
-			p.await(isRST)
-			p.client.Recv()
-			p.client.Send("world")
-			p.client.Recv()
-		},
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS ttl=64 id=0 DF label=0"},
-		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`, `recv() = EOF`},
+		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
+		before:  exchanged,
+		then:    later(speaking...),
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", shapeB("S>C", 5) + " ttl=64 label=0"},
 	},
 	{
-		name: "idle-expire, server speaks", fault: "idle-expire:after=1s", watch: faults.Server,
+		name: "idle-expire, server speaks", fault: "idle-expire:after=1s", watch: faults.Server, device: true,
 		genuine: "the same router; the server is the first to speak",
-		needs:   canTrack, device: true,
-		prepare: func(p *play) { p.track(1); p.filter(match(unknown(), flags(rst, 0), reject())) },
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.idle(forgotten)
-			p.do()
-			p.server.Send("hello")
-			p.await(isRST)
-			p.server.Send("world")
-			p.server.Send("again")
-		},
-		shows: []string{"S>C [P.] seq=5 ack=5 len=5", "C>S [R] seq=5 len=0 win=0 !TS ttl=64 id=0 DF label=0"},
-		says:  []string{`send("hello") = 5`, `send("world") = ECONNRESET`, `send("again") = EPIPE`},
+		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
+		before:  exchanged,
+		then:    later(writing...),
+		shows:   []string{"S>C [P.] seq=5 ack=5 len=5", shapeB("C>S", 5) + " ttl=64 label=0"},
 	},
 	{
-		name: "idle-expire, silent", fault: "idle-expire:after=1s,then=silent", watch: faults.Both,
+		name: "idle-expire, silent", fault: "idle-expire:after=1s,then=silent", watch: faults.Both, device: true,
 		genuine: "a stateful router forgets the flow after a second, and drops what it does not know",
-		needs:   canTrack, device: true,
-		prepare: func(p *play) { p.track(1); p.filter(match(unknown(), drop())) },
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.idle(forgotten)
-			p.do()
-			p.client.Send("hello")
-			p.client.Timeout(700 * time.Millisecond)
-			p.client.Recv()
-			p.server.Timeout(100 * time.Millisecond)
-			p.server.Recv()
-		},
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "C>S [P.] seq=5 ack=5 len=5 (again)"},
-		says:  []string{`send("hello") = 5`, `recv() = EAGAIN`},
+		prepare: forgets(match(unknown(), drop())),
+		before:  exchanged,
+		then:    later(`send("hello") = 5`, "within 700ms", `recv() = EAGAIN`, "server: within 100ms", `server: recv() = EAGAIN`),
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", "C>S [P.] seq=5 ack=5 len=5 (again)"},
 	},
 	{
-		name: "idle-expire, inside-only", fault: "idle-expire:after=1s,then=inside-only", watch: faults.Both,
+		name: "idle-expire, inside-only", fault: "idle-expire:after=1s,then=inside-only", watch: faults.Both, device: true,
 		genuine: "a stateful router forgets the flow after a second; it rejects what comes from the client's side and drops what comes from the other",
-		needs:   canTrack, device: true,
-		prepare: func(p *play) {
-			p.track(1)
-			p.filter(match(toService(), unknown(), flags(rst, 0), reject()), match(fromService(), unknown(), flags(rst, 0), drop()))
-		},
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.idle(forgotten)
-			p.do()
-			p.client.Send("hello")
-			p.await(isRST)
-			p.client.Recv()
-			p.server.Send("hello")
-			p.server.Timeout(600 * time.Millisecond)
-			p.server.Recv()
-		},
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS ttl=64 id=0 DF label=0"},
-		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`},
+		prepare: forgets(match(toService(), unknown(), flags(rst, 0), reject()), match(fromService(), unknown(), flags(rst, 0), drop())),
+		before:  exchanged,
+		then: later(`send("hello") = 5`, "RST", `recv() = ECONNRESET`,
+			`server: send("hello") = 5`, "server: within 600ms", `server: recv() = EAGAIN`),
+		shows: []string{"C>S [P.] seq=5 ack=5 len=5", shapeB("S>C", 5) + " ttl=64 label=0"},
 	},
 	{
 		name: "idle-expire, open before", fault: "idle-expire:after=1s", watch: faults.Client, device: true, late: true,
 		genuine: "the same stateful router; faultctl came when the connection was open",
-		needs:   canTrack,
-		prepare: func(p *play) { p.track(1); p.filter(match(unknown(), flags(rst, 0), reject())) },
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.start()
-			p.idle(forgotten)
-			p.do()
-			p.client.Send("hello")
-			p.await(isRST)
-			p.client.Recv()
-			p.client.Send("world")
-		},
-		shows: []string{"C>S [P.] seq=5 ack=5 len=5", "S>C [R] seq=5 len=0 win=0 !TS ttl=64 id=0 DF label=0"},
-		says:  []string{`send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
+		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
+		before:  exchanged,
+		then:    later(`send("hello") = 5`, "RST", `recv() = ECONNRESET`, `send("world") = EPIPE`),
+		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", shapeB("S>C", 5) + " ttl=64 label=0"},
 	},
 	{
 		name: "partition", fault: "partition:at=request", watch: faults.Both, device: true,
 		genuine: "a router drops everything from the request on",
-		script: func(p *play) {
-			p.open()
-			p.do()
-			p.client.Send("hello")
-			p.client.Timeout(700 * time.Millisecond)
-			p.client.Recv()
-			p.server.Timeout(50 * time.Millisecond)
-			p.server.Recv()
-		},
-		act:   func(p *play) { p.filter(match(drop())) },
+		before:  opened, act: filters(match(drop())),
+		then:  []string{`send("hello") = 5`, "within 700ms", `recv() = EAGAIN`, "server: within 50ms", `server: recv() = EAGAIN`},
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "C>S [P.] seq=1 ack=1 len=5 (again)"},
-		says:  []string{`send("hello") = 5`, `recv() = EAGAIN`},
 	},
 	{
 		name: "mtu-hole", fault: "mtu-hole:above=1200", watch: faults.Both,
 		genuine: "a router loses packets of more than 1200 bytes and says nothing",
-		prepare: func(p *play) { p.filter(match(longerThan(1200), drop())) },
-		script: func(p *play) {
-			p.open()
-			p.exchange()
-			p.do()
-			p.client.Send(strings.Repeat("x", 1300))
-			p.client.Timeout(700 * time.Millisecond)
-			p.client.Recv()
-		},
-		shows: []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [P.] seq=5 ack=5 len=1300", "C>S [P.] seq=5 ack=5 len=1300 (again)"},
-		says:  []string{`send(1300 bytes) = 1300`, `recv() = EAGAIN`},
+		prepare: filters(match(longerThan(1200), drop())),
+		before:  exchanged,
+		then:    []string{`send(1300 bytes) = 1300`, "within 700ms", `recv() = EAGAIN`},
+		shows:   []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [P.] seq=5 ack=5 len=1300", "C>S [P.] seq=5 ack=5 len=1300 (again)"},
 	},
 	{
 		name: "stall", fault: "stall:at=bytes=2000", watch: faults.Client,
 		genuine: "the server stops reading; its receive buffer has a fixed size",
 		script: func(p *play) {
 			p.must(p.ln.SetInt(unix.SOL_SOCKET, unix.SO_RCVBUF, 16384))
-			p.open()
-			p.exchange()
+			exchanged(p)
 			p.do()
 			p.pour()
 			p.client.Timeout(700 * time.Millisecond)
@@ -157,36 +83,19 @@ var pathCauses = []cause{
 	{
 		name: "keepalive-drop", fault: "keepalive-drop", watch: faults.Both,
 		genuine: "a router that does not carry segments without data: the probes of a client with keepalive",
-		script:  probes,
+		before:  probing(exchanged),
 		act:     func(p *play) { p.filter(match(toService(), p.bare(), drop())) },
-		shows: []string{
-			"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", "C>S [R.] seq=5 ack=5 len=0 TS id=+1 DF label=own",
-		},
-		says: []string{`recv() = ETIMEDOUT`},
+		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
+		shows:   []string{"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", shapeA("C>S", 5, 5)},
 	},
 	{
 		name: "keepalive-drop, answers", fault: "keepalive-drop:answers=true", watch: faults.Both,
 		genuine: "a router that does not carry segments without data, towards the client: the answers to its probes",
-		script:  probes,
+		before:  probing(exchanged),
 		act:     func(p *play) { p.filter(match(fromService(), p.bare(), drop())) },
-		shows: []string{
-			"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", "C>S [R.] seq=5 ack=5 len=0 TS id=+1 DF label=own",
-		},
-		says: []string{`recv() = ETIMEDOUT`},
+		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
+		shows:   []string{"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", shapeA("C>S", 5, 5)},
 	},
-}
-
-// forgotten is longer than the idle time of the devices here.
-const forgotten = 1400 * time.Millisecond
-
-// probes is a client that waits, with keepalive, and a server that does too.
-func probes(p *play) {
-	p.open()
-	p.exchange()
-	p.keepalive(p.client)
-	p.do()
-	p.client.Recv()
-	p.server.Recv()
 }
 
 // pour sends kilobytes, each when the one before is acknowledged, until one is

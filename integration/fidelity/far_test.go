@@ -50,62 +50,31 @@ var farCauses = []cause{
 	{
 		name: "half-open, writes under way", fault: "half-open:peer=rebooted", watch: faults.Client, far: true,
 		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR), a round trip of 100 ms away; the client sends three times before the first answer is back",
-		script: func(p *play) {
-			p.open()
-			p.do()
-			for range 3 {
-				p.client.Send("hello")
-			}
-			p.client.Recv()
-			p.client.Send("world")
-		},
-		act: func(p *play) { p.forget(p.server) },
+		before:  opened, act: forgotten,
+		then: []string{`send("hello") = 5`, `send("hello") = 5`, `send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
 		shows: []string{
 			"C>S [P.] seq=1 len=5", "C>S [P.] seq=6 len=5", "C>S [P.] seq=11 len=5",
-			"S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF", "S>C [R] seq=1 win=0 !TS id=0 DF",
+			shapeB("S>C", 1), shapeB("S>C", 1), shapeB("S>C", 1),
 		},
-		says: []string{`send("hello") = 5`, `send("hello") = 5`, `send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
 	},
 	{
 		name: "unread-close, far", fault: "unread-close", watch: faults.Client, far: true,
 		genuine: "of two requests the server reads one, answers it and calls close; the client's acknowledgment of the answer crosses the RST",
-		script: func(p *play) {
-			p.open()
-			p.request()
-			p.client.Send("more")
-			p.quiet()
-			p.server.Send("pong")
-			p.do()
-			p.client.Recv()
-			p.client.Recv()
-		},
-		act: func(p *play) { p.server.Close() },
+		before:  func(p *play) { unread(p); p.server.Send("pong") },
+		act:     closes,
+		then:    []string{`recv() = pong`, `recv() = ECONNRESET`},
 		shows: []string{
-			"S>C [P.] seq=1 ack=9 len=4", "C>S [.] seq=9 ack=5", "S>C [R.] seq=5 ack=9 len=0 TS id=+1 DF label=own",
-			"S>C [R] seq=5 win=0 !TS id=0 DF",
+			"S>C [P.] seq=1 ack=9 len=4", "C>S [.] seq=9 ack=5", shapeA("S>C", 5, 9), shapeB("S>C", 5),
 		},
-		says: []string{`recv() = pong`, `recv() = ECONNRESET`},
 	},
 	{
 		name: "closed-socket, far", fault: "closed-socket:pass-response=true", watch: faults.Client, far: true,
 		genuine: "the server answers and calls close; the client sends twice before the first answer is back",
-		script: func(p *play) {
-			p.open()
-			p.request()
-			p.server.Send("pong")
-			p.do()
-			p.client.Recv()
-			p.client.Recv()
-			p.client.Send("hello")
-			p.client.Send("world")
-			p.await(isRST)
-			p.client.Send("again")
-		},
-		act: func(p *play) { p.server.Close() },
+		before:  answered, act: closes,
+		then: []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = 5`, "RST", `send("again") = EPIPE`},
 		shows: []string{
 			"S>C [P.] seq=1 ack=5 len=4", "S>C [F.] seq=5 ack=5 len=0 TS id=+1", "C>S [P.] seq=5 ack=6 len=5", "C>S [P.] seq=10 ack=6 len=5",
-			"S>C [R] seq=6 win=0 !TS id=0 DF label=own", "S>C [R] seq=6 win=0 !TS id=0 DF label=other",
+			shapeB("S>C", 6) + " label=own", shapeB("S>C", 6) + " label=other",
 		},
-		says: []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = 5`, `send("again") = EPIPE`},
 	},
 }

@@ -77,17 +77,9 @@ listen proxy
   server service %s
 `, p.service, behind)
 		},
-		script: func(p *play) {
-			p.open()
-			p.request()
-			p.response()
-			p.idle(forgotten)
-			p.client.Recv()
-			p.client.Send("hello")
-			p.await(isRST)
-			p.client.Send("world")
-		},
-		shows: []string{"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", "S>C [R] seq=6 win=0 !TS id=0 DF"},
+		before: exchanged,
+		then:   later(`recv() = EOF`, `send("hello") = 5`, "RST", `send("world") = EPIPE`),
+		shows:  []string{"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", shapeB("S>C", 6)},
 	},
 }
 

@@ -119,7 +119,7 @@ func notes(b *strings.Builder, cells []*cell) {
 			head = ""
 			for n, d := range c.differences {
 				if n == 3 {
-					fmt.Fprintf(b, "  - and so on, %d differences in all\n", len(c.differences))
+					b.WriteString("  - and so on\n")
 					break
 				}
 				fmt.Fprintf(b, "  - %s\n", d)
@@ -159,10 +159,16 @@ func called(calls []lab.Call, n int) string {
 		return ""
 	}
 	after := ""
-	if s := calls[n].Took.Round(500 * time.Millisecond); s > 0 {
+	if s := coarse(calls[n].Took); s > 0 {
 		after = fmt.Sprintf(", after %v", s)
 	}
 	return fmt.Sprintf("**%s**%s", strings.NewReplacer("|", "\\|").Replace(calls[n].String()), after)
+}
+
+// coarse is a time as the page tells it: in whole seconds, so that each run
+// tells the same. A busy machine makes a wait longer, hardly ever shorter.
+func coarse(d time.Duration) time.Duration {
+	return (d + 150*time.Millisecond).Truncate(time.Second)
 }
 
 func shown(l *line) string {

@@ -33,12 +33,16 @@ type cause struct {
 	lazy bool
 
 	prepare func(*play) // what the genuine lane sets up before anybody connects
-	script  func(*play) // what the programs do, in both lanes
-	act     func(*play) // what the genuine lane does when the script says so
+	before  func(*play) // how far the connection has come, in both lanes; nil: there is none
+	act     func(*play) // what the genuine lane does then
 	healthy func(*play) // what a healthy program does instead; nil: nothing
+	then    []string    // what the programs do after that, and what they are told: see follow
 
-	// late says that faultctl comes to a connection that is open already: the
-	// script starts it.
+	// script is the whole play, of causes that the fields above cannot tell. It
+	// calls do where they have act.
+	script func(*play)
+
+	// late says that faultctl comes to a connection that is open already.
 	late bool
 
 	// far makes the way long: a router passes every packet on after wayLength.
@@ -57,10 +61,6 @@ type cause struct {
 	// wire at the first end watched, in this order, others between them. A line
 	// stands here by its start.
 	shows []string
-
-	// says does the same for the calls: what the first end watched is told
-	// after the script's act. Empty: nothing is expected.
-	says []string
 
 	// needs names what the genuine lane cannot do without, and tries it.
 	needs func(*play) error
@@ -110,7 +110,8 @@ type play struct {
 	acted          map[side]int // how many calls had been made at the act
 	watched        []*end
 
-	slow *holdup // a slow hop of the genuine lane
+	slow   *holdup       // a slow hop of the genuine lane
+	struck chan struct{} // closed when faultctl has acted
 }
 
 type side = faults.Side
@@ -134,7 +135,7 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	t.Cleanup(hosts.Close)
 	p := &play{
 		Lab: hosts, t: t, cause: c, lane: l, at: at, v6: v6,
-		from: hosts.Client, to: hosts.Server, path: hosts.Router, acted: map[side]int{},
+		from: hosts.Client, to: hosts.Server, path: hosts.Router, acted: map[side]int{}, struck: make(chan struct{}),
 	}
 	addr := pick(v6, hosts.Server.V6, hosts.Server.V4)
 	if at == loopback {
@@ -191,8 +192,7 @@ func (p *play) check(err error) {
 	p.t.Skip(err)
 }
 
-// start runs faultctl, in the injected lane. Only the script of a cause that is
-// late calls it.
+// start runs faultctl, in the injected lane.
 func (p *play) start() {
 	p.t.Helper()
 	if p.lane == injected {
@@ -272,6 +272,7 @@ func (p *play) inject() {
 		p.must(faults.Set(model, knob, value))
 	}
 	ready, ended := make(chan struct{}), make(chan error, 1)
+	var struck sync.Once
 	inj, err := injector.New(injector.Config{
 		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
 		Seed:  1,
@@ -280,8 +281,11 @@ func (p *play) inject() {
 			Faults: []injector.NamedModel{{Name: name, Model: model}},
 		}},
 		OnEvent: func(ev injector.Event) {
-			if ev.Kind == injector.Ready {
+			switch ev.Kind {
+			case injector.Ready:
 				close(ready)
+			case injector.Fired:
+				struck.Do(func() { close(p.struck) })
 			}
 		},
 	})

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The steps that scripts are made of.
+// What the programs do, and what is waited for.
 
 // dial makes the client's program. It is not connected yet.
 func (p *play) dial() *lab.App {
@@ -121,6 +121,19 @@ func (p *play) await(what func(line) bool) {
 		return false
 	}) {
 		p.t.Errorf("%s lane: waited in vain; the %s saw\n%s", p.lane, p.watched[0].side, text(p.lines(p.watched[0], p.door(p.watched[0]))))
+	}
+}
+
+// acts waits until faultctl has acted, in the injected lane.
+func (p *play) acts() {
+	p.t.Helper()
+	if p.lane == genuine {
+		return
+	}
+	select {
+	case <-p.struck:
+	case <-time.After(10 * time.Second):
+		p.t.Error("faultctl did not act")
 	}
 }
 

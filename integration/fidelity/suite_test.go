@@ -24,8 +24,8 @@ func TestSuiteSees(t *testing.T) {
 			n := slices.IndexFunc(causes, func(o cause) bool { return o.name == c.cause })
 			other := causes[n]
 			other.fault = c.fault
-			if script := other.script; c.fault == "syn-drop" {
-				other.script = func(p *play) { p.dial().Timeout(300e6); script(p) }
+			if c.fault == "syn-drop" {
+				other.before = dialing(300e6)
 			}
 			cl := &cell{cause: &other, at: atRouter}
 			seen := false
@@ -65,8 +65,14 @@ func TestExpectations(t *testing.T) {
 		}
 	}
 	for n := range causes {
-		if c := &causes[n]; c.none == "" && (len(c.shows) == 0 || c.genuine == "") {
+		c := &causes[n]
+		if c.none == "" && (len(c.shows) == 0 || c.genuine == "") {
 			t.Errorf("%s: nothing holds its genuine lane to anything", c.name)
+		}
+		for _, text := range c.then {
+			if _, err := c.step(text, false); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
 		}
 		if _, err := faults.Find(strings.SplitN(causes[n].fault, ":", 2)[0]); err != nil {
 			t.Error(err)
