@@ -1,7 +1,9 @@
 package injector
 
 import (
+	"errors"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -210,7 +212,11 @@ func (w *worker) change(f *entry, sig signal, done func()) {
 			if sig&s.sig == 0 {
 				continue
 			}
-			if err := w.sets.setFlow(s.op, s.what, key); err != nil {
+			err := w.sets.setFlow(s.op, s.what, key)
+			switch {
+			case errors.Is(err, syscall.ENFILE):
+				w.totals.noRoom(s.what, 1)
+			case err != nil:
 				w.log.Warn("kernel set not changed", "error", err)
 			}
 		}

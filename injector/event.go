@@ -46,12 +46,47 @@ type Snapshot struct {
 	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
 	Cut      uint64    // packets that a fault could neither change nor copy: the queue hands over 65531 bytes at most
 	Latency  Histogram // from receiving a packet to its verdict, but for packets that a fault holds back
-	SetFull  uint64    // packets of flows that found no room in the kernel's idle set
+
+	// The kernel's sets hold 2^20 flows each, and take no more in. With none of
+	// them a packet is lost or held up. All but on old kernels they are known when
+	// the run has ended.
+	SetFull     uint64 // packets of flows that found no room in the idle set, and were judged by user space's own clock
+	CaptureFull uint64 // packets of flows that a fault wanted whole, and saw only where the rules divert them anyway
+	ReleaseFull uint64 // packets of flows that no fault wanted any more, and that entered user space all the same
+	OwnerFull   uint64 // new connections of an Owner that were not known to be its, and never judged
 
 	// Forgotten counts connections that were not remembered until they had been
 	// quiet for two hours, because there were more than a million: each is a new
 	// one with its next packet, of another ordinal, and no fault was told.
 	Forgotten uint64
+}
+
+// Plus is the sum of two snapshots of runs of the same rules; of other rules if
+// one has none. A fault's place counts, not its name.
+func (s Snapshot) Plus(o Snapshot) Snapshot {
+	sum := Snapshot{
+		Diverted: s.Diverted + o.Diverted, Overruns: s.Overruns + o.Overruns, Lost: s.Lost + o.Lost, Unseen: s.Unseen + o.Unseen,
+		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten,
+		SetFull: s.SetFull + o.SetFull, CaptureFull: s.CaptureFull + o.CaptureFull,
+		ReleaseFull: s.ReleaseFull + o.ReleaseFull, OwnerFull: s.OwnerFull + o.OwnerFull,
+	}
+	if len(s.Rules) == 0 || len(o.Rules) == 0 {
+		sum.Rules = append(s.Rules[:len(s.Rules):len(s.Rules)], o.Rules...)
+		return sum
+	}
+	for i, r := range s.Rules {
+		q := o.Rules[i]
+		both := RuleStats{Flows: r.Flows + q.Flows, Chosen: r.Chosen + q.Chosen}
+		for j, f := range r.Faults {
+			g := q.Faults[j]
+			both.Faults = append(both.Faults, FaultStats{
+				Name: f.Name, Fired: f.Fired + g.Fired, Acted: f.Acted + g.Acted,
+				Diverted: f.Diverted + g.Diverted, Dropped: f.Dropped + g.Dropped, Forged: f.Forged + g.Forged,
+			})
+		}
+		sum.Rules = append(sum.Rules, both)
+	}
+	return sum
 }
 
 // Histogram counts durations in buckets.

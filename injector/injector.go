@@ -19,6 +19,7 @@ type Injector struct {
 	totals totals
 	queue  atomic.Uint32 // the number of the queue, once it is bound
 	bySet  bool          // pretend that verdicts cannot change the kernel's sets
+	room   uint32        // of those, in flows; 0: as usual
 
 	mu      sync.Mutex    // guards cfg.Rules' targets, and kernel and settle with them
 	kernel  *kernelSide   // while the rules are in
@@ -122,7 +123,9 @@ func (i *Injector) count(k *kernelSide) {
 	if seen := i.totals.diverted.Load(); queued > seen {
 		i.totals.overruns.Store(queued - seen)
 	}
-	i.totals.setFull.Store(full)
+	for set, n := range full {
+		i.totals.noRoom(set, n)
+	}
 }
 
 // kernelSide is all that a run holds open in the kernel.
@@ -169,6 +172,9 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	i.queue.Store(uint32(number))
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", queueLen, "buffer", k.queues[0].buffer)
 	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number)
+	for n := range k.rules.sets {
+		k.rules.sets[n].size = i.room
+	}
 	if k.nft, k.can, err = install(i.cfg.NetNS, k.rules); err != nil {
 		return k, err
 	}

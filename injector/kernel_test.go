@@ -165,12 +165,18 @@ func startInjectorWith(t *testing.T, ns *os.File, cfg Config, tell func(Event), 
 
 func runInjector(t *testing.T, bySet bool, cfg Config, ready chan struct{}) (*Injector, func()) {
 	t.Helper()
+	return runInjectorWith(t, bySet, 0, cfg, ready)
+}
+
+// runInjectorWith does it with sets that have room for so many flows.
+func runInjectorWith(t *testing.T, bySet bool, room uint32, cfg Config, ready chan struct{}) (*Injector, func()) {
+	t.Helper()
 	cfg.DeadMan = -1 // a debugger may stop a test
 	inj, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inj.bySet = bySet
+	inj.bySet, inj.room = bySet, room
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- inj.Run(ctx) }()

@@ -69,6 +69,7 @@ type nfqueue struct {
 
 	verdicts verdicts
 	failed   error // of a flush that verdict made, for the next one to return
+	pause    func(time.Duration)
 
 	mu     sync.Mutex // a wake may come when the queue is given up
 	closed bool
@@ -146,7 +147,8 @@ func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 	}
 	slot := int(cfg.MaxPacketLen+attrRoom) &^ 63
 	q := &nfqueue{
-		nf: nf, number: number, parked: make(chan struct{}), slot: slot,
+		pause: time.Sleep,
+		nf:    nf, number: number, parked: make(chan struct{}), slot: slot,
 		msgs: make([]mmsghdr, batchSize), iovs: make([]unix.Iovec, batchSize), mem: make([]byte, batchSize*slot),
 		verdicts: verdicts{queue: number},
 	}
@@ -325,10 +327,32 @@ func (q *nfqueue) flush() error {
 		return err
 	}
 	// The packets go on their way within this call.
-	if _, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs))); errno != 0 {
+	errno := q.send(msgs)
+	for wait := time.Millisecond; noMemory(errno) && wait <= longestWait; wait *= 2 {
+		q.pause(wait)
+		errno = q.send(msgs)
+	}
+	if errno != 0 {
 		err = errors.Join(err, fmt.Errorf("send verdicts: %w", errno))
 	}
 	return err
+}
+
+// longestWait is the last of the waits, each twice as long as the one before,
+// for the kernel to have memory for verdicts again: half a second in all, well
+// below the dead man's time. What has no verdict by then hangs in the queue
+// until the run ends.
+const longestWait = 256 * time.Millisecond
+
+// noMemory reports whether a write failed for want of memory: none of what was
+// to be sent has arrived then.
+func noMemory(errno syscall.Errno) bool {
+	return errno == unix.ENOBUFS || errno == unix.ENOMEM || errno == unix.EAGAIN
+}
+
+func (q *nfqueue) send(msgs []byte) syscall.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)))
+	return errno
 }
 
 func (q *nfqueue) close() error {

@@ -238,7 +238,7 @@ func (a *applier) empty(names ...string) error {
 func (a *applier) addSet(s set) error {
 	ns := &nftables.Set{
 		Table: a.table, Name: s.name, KeyType: keyType(s.v6),
-		Dynamic: true, HasTimeout: s.timeout != 0, Timeout: s.timeout, Size: setSize,
+		Dynamic: true, HasTimeout: s.timeout != 0, Timeout: s.timeout, Size: s.holds(),
 	}
 	if err := a.conn.AddSet(ns, nil); err != nil {
 		return fmt.Errorf("add set %s: %w", s.name, err)
@@ -304,27 +304,28 @@ func (a *applier) remove() error {
 
 // counts reads the rules' counters: how many packets were queued, let pass
 // because the queue was full included, and how often a flow found no room in
-// the idle set. rs is what was applied.
-func (a *applier) counts(rs *ruleset) (queued, full uint64, err error) {
+// the sets of a name. rs is what was applied.
+func (a *applier) counts(rs *ruleset) (queued uint64, full map[string]uint64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	full = map[string]uint64{}
 	for _, c := range rs.chains {
 		if c.hook != "" {
 			continue
 		}
 		rules, err := a.conn.GetRules(a.table, a.chains[c.name])
 		if err != nil {
-			return 0, 0, fmt.Errorf("read counters of chain %s: %w", c.name, err)
+			return 0, nil, fmt.Errorf("read counters of chain %s: %w", c.name, err)
 		}
 		for i, r := range c.rules {
 			if i >= len(rules) {
 				break
 			}
 			n := packets(rules[i])
-			switch r[len(r)-1] {
-			case count{full: true}:
-				full += n
-			case statement(rs.to):
+			switch last := r[len(r)-1].(type) {
+			case count:
+				full[last.full] += n
+			case enqueue:
 				queued += n
 			}
 		}

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -76,7 +77,10 @@ type set struct {
 	name    string
 	v6      bool
 	timeout time.Duration // 0: elements stay
+	size    uint32        // elements it may hold; 0: setSize
 }
+
+func (s set) holds() uint32 { return cmp.Or(s.size, setSize) }
 
 type chain struct {
 	name     string
@@ -261,14 +265,16 @@ func (r *compiled) signals(v6, mirror bool) chain {
 	for _, s := range r.verdictSets(v6) {
 		c.add(priorityHas(sigForget), change{lookup{v6: v6, mirror: mirror, set: s.name}, "delete", 0})
 	}
-	if r.diverts.Idle != 0 {
-		live := lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}
-		c.add(priorityHas(sigAdmit), change{live, "update", r.diverts.Idle})
-		missing := live
-		missing.not = true
-		c.add(priorityHas(sigAdmit), missing, count{full: true})
+	put := func(sig signal, op, set string, timeout time.Duration) {
+		flow := lookup{v6: v6, mirror: mirror, set: r.name(set, v6)}
+		c.add(priorityHas(sig), change{flow, op, timeout})
+		flow.not = true // a full set takes nothing in, and says nothing
+		c.add(priorityHas(sig), flow, count{full: set})
 	}
-	c.add(priorityHas(sigRelease), change{lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, "update", releasedFor})
-	c.add(priorityHas(sigCapture), change{lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, "add", 0})
+	if r.diverts.Idle != 0 {
+		put(sigAdmit, "update", "live", r.diverts.Idle)
+	}
+	put(sigRelease, "update", "released", releasedFor)
+	put(sigCapture, "add", "captured", 0)
 	return c
 }

@@ -76,7 +76,11 @@ func (r *compiled) learn(what string, v6, output bool) chain {
 		}
 		s = append(s, userIs(*o.UID))
 	}
-	c.add(append(s, change{lookup{v6: v6, set: r.name("owned", v6)}, "update", ownedFor})...)
+	flow := lookup{v6: v6, set: r.name("owned", v6)}
+	missing := flow
+	missing.not = true
+	c.add(append(s[:len(s):len(s)], change{flow, "update", ownedFor})...)
+	c.add(append(rule{flagsAre{"syn|ack", "syn"}}, append(s[:len(s):len(s)], missing, count{full: "owned"})...)...)
 	return c
 }
 

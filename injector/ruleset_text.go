@@ -10,7 +10,7 @@ func (rs *ruleset) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", rs.table)
 	for _, s := range rs.sets {
-		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), setSize)
+		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), s.holds())
 		if s.timeout != 0 {
 			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t\tgc-interval %s\n", nftDuration(s.timeout), nftDuration(gcInterval(s.timeout)))
 		} else {

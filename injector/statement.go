@@ -33,7 +33,10 @@ type (
 	clearSignals  struct{}
 	verdict       string // accept, drop, return, jump X, goto X
 	longerThan    int
-	count         struct{ full bool }
+
+	// count counts packets. full names the set in which their flow found no
+	// room; empty counts something else.
+	count struct{ full string }
 
 	// enqueue hands packets to one of total queues from the first on, by a hash
 	// of both addresses that does not mind their order (nfqueue_hash): both

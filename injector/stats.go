@@ -39,14 +39,30 @@ func newRuleStates(rules []Rule) []*ruleState {
 
 // totals counts what belongs to no rule.
 type totals struct {
-	diverted, foreign, cut, overruns, lost, unseen, setFull, forgotten atomic.Uint64
-	latency                                                            latency
+	diverted, foreign, cut, overruns, lost, unseen, forgotten atomic.Uint64
+	setFull, captureFull, releaseFull, ownerFull              atomic.Uint64
+	latency                                                   latency
+}
+
+// noRoom counts flows, by packets, that found no room in a set of that name.
+func (t *totals) noRoom(set string, n uint64) {
+	switch set {
+	case "live":
+		t.setFull.Add(n)
+	case "captured":
+		t.captureFull.Add(n)
+	case "released":
+		t.releaseFull.Add(n)
+	case "owned":
+		t.ownerFull.Add(n)
+	}
 }
 
 func snapshot(rules []*ruleState, t *totals) Snapshot {
 	s := Snapshot{
 		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(),
-		SetFull: t.setFull.Load(), Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
+		SetFull: t.setFull.Load(), CaptureFull: t.captureFull.Load(), ReleaseFull: t.releaseFull.Load(), OwnerFull: t.ownerFull.Load(),
+		Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
 	}
 	for _, r := range rules {
 		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}
