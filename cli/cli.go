@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,6 +66,8 @@ type host struct {
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
+
+	leaving *atomic.Pointer[evidence] // what the command that is carried out leaves; nil: nothing
 
 	replays *recording // what a run makes the decisions of again; nil: its own
 
@@ -165,6 +168,7 @@ func thisHost() *host {
 		mustIsolate: func() bool { return os.Geteuid() != 0 },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
+		leaving:   new(atomic.Pointer[evidence]),
 		proc:      "/proc",
 		netnsDirs: []string{"/run/netns", "/var/run/netns"},
 	}

@@ -169,7 +169,7 @@ func (h *host) containedSession(p *plan, cfg injector.Config, say func(targetCha
 }
 
 func (c *contained) Stats() (s injector.Snapshot) {
-	c.state.with(func(st *containedState) { s = added(st.sum, st.run.Stats()) })
+	c.state.with(func(st *containedState) { s = st.sum.Plus(st.run.Stats()) })
 	return s
 }
 
@@ -246,7 +246,7 @@ func (c *contained) stay(ctx context.Context, ns *os.File, box *containers.Conta
 		cfg.NetNS = ns
 		cfg.Seed += n
 		if n > 0 {
-			st.sum = added(st.sum, st.run.Stats())
+			st.sum = st.sum.Plus(st.run.Stats())
 		}
 		if most := cfg.Rules[0].Pick.Max; most > 0 {
 			cfg.Rules = append([]injector.Rule(nil), cfg.Rules...)

@@ -83,8 +83,7 @@ type endedEvent struct {
 	Diverted uint64 `json:"packets_diverted"`
 	Dropped  uint64 `json:"packets_dropped"`
 	Forged   uint64 `json:"packets_forged"`
-	Overruns uint64 `json:"queue_overruns"`
-	Lost     uint64 `json:"events_lost"`
+	flawCounts
 	Duration string `json:"duration"`
 }
 
@@ -182,7 +181,7 @@ func endedOf(at head, s injector.Snapshot, r injector.RuleStats, f injector.Faul
 	return endedEvent{
 		head: at, Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
 		Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
-		Overruns: s.Overruns, Lost: s.Lost, Duration: took.Round(time.Millisecond).String(),
+		flawCounts: countFlaws(s), Duration: took.Round(time.Millisecond).String(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/faultctl/faultctl/cli/metrics"
@@ -28,9 +29,14 @@ type evidence struct {
 	report report.Report
 	pcap   *pcap.File
 
-	unseen, overruns, lost uint64 // of all runs
-
 	metrics *metrics.Server
+
+	// A second signal ends the process while anything may be going on: what it
+	// leaves then is written by the goroutine that was told of the signal.
+	mu      sync.Mutex           // guards what follows, and report
+	missing injector.Snapshot    // of all runs: what could not be judged, followed or told
+	under   func() []report.Case // the cases that are under way, as far as they came; nil: none
+	closed  bool
 }
 
 // evidence reads --report and --pcap and refuses what could not be written. The
@@ -60,6 +66,7 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 		}
 		e.pcap = f
 	}
+	h.leaving.Store(e)
 	return e, nil
 }
 
@@ -86,7 +93,6 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	if e == nil {
 		return tell, nil
 	}
-	e.report.Command, e.report.Seed = p.repeat, p.cfg.Seed
 	if e.metrics != nil && p.target != nil && p.target.none {
 		for i := range p.cfg.Rules {
 			m := &p.cfg.Rules[i].Match
@@ -95,7 +101,19 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	}
 	rec := &record{teller: tell}
 	e.see(&p.cfg, rec)
+	e.underWay(func() []report.Case {
+		c := p.struck(outcome{}, errCutShort)
+		rec.fill(&c)
+		return []report.Case{c}
+	})
 	return rec, rec
+}
+
+// underWay says what to write of a case that begins if it does not end.
+func (e *evidence) underWay(cases func() []report.Case) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.under = cases
 }
 
 // see has the packets of a run shown to what wants to see them.
@@ -138,7 +156,9 @@ func (e *evidence) add(c report.Case, rec *record) {
 		return
 	}
 	rec.fill(&c)
-	e.report.Cases = append(e.report.Cases, c)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.report.Cases, e.under = append(e.report.Cases, c), nil
 }
 
 // watch serves the counters of a run that begins.
@@ -152,6 +172,8 @@ func (e *evidence) watch(run session) {
 // that is more than one run.
 func (e *evidence) named(line string, seed uint64) {
 	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		e.report.Command, e.report.Seed = line, seed
 	}
 }
@@ -159,74 +181,18 @@ func (e *evidence) named(line string, seed uint64) {
 // ended notes what a run says of itself when it is over.
 func (e *evidence) ended(s injector.Snapshot) {
 	if e != nil {
-		e.unseen += s.Unseen
-		e.overruns += s.Overruns
-		e.lost += s.Lost
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		s.Rules = nil // those of the next run are others
+		e.missing = e.missing.Plus(s)
 	}
 }
 
-// flaws says what the evidence lacks.
-func (e *evidence) flaws() (all []string) {
-	for _, f := range []struct {
-		n          uint64
-		noun, what string
-	}{
-		{e.overruns, "packet", "went by unjudged: the queue was full."},
-		{e.lost, "event", "came too fast to be told; the counts include them."},
-		{e.unseen, "packet", "came too fast to be shown."},
-	} {
-		if f.n > 0 {
-			all = append(all, plural(f.n, f.noun)+" "+f.what)
-		}
-	}
-	return all
-}
-
-// close writes the report and ends the capture, whatever became of the command:
-// err is its error. It returns err, or else what kept the evidence from being
-// written.
-func (e *evidence) close(err error) error {
-	var lost []error
-	if e.metrics != nil {
-		lost = append(lost, e.metrics.Close())
-	}
-	if e.pcap != nil {
-		lost = append(lost, e.pcap.Close(e.unseen))
-		if e.unseen > 0 {
-			fmt.Fprintf(e.host.stderr, "faultctl: the capture lacks %s that came too fast\n", plural(e.unseen, "packet"))
-		}
-	}
-	if len(e.paths) > 0 {
-		lost = append(lost, e.write(err)...)
-	}
-	for _, l := range lost {
-		switch {
-		case l == nil:
-		case err == nil:
-			err = l
-		default:
-			fmt.Fprintf(e.host.stderr, "faultctl: %v\n", l)
-		}
-	}
-	return err
-}
-
-// write writes the report of a command that ended with err, in each form.
-func (e *evidence) write(err error) (failed []error) {
-	r := &e.report
-	r.Took, r.Flaws = e.host.now().Sub(r.Start), e.flaws()
-	if err != nil {
-		r.Code = codeOf(err, strings.HasPrefix(r.Command+" ", "faultctl run "))
-	}
-	if len(r.Cases) == 0 && err != nil {
-		r.Cases = []report.Case{{Name: r.Command, Verdict: report.Broken, Reason: err.Error(), Start: r.Start, Took: r.Took}}
-	}
-	for _, path := range e.paths {
-		if err := report.Write(path, r); err != nil {
-			failed = append(failed, fmt.Errorf("write the report %s: %w", path, aboutFile(err)))
-		}
-	}
-	return failed
+// flaws says what the runs so far lack.
+func (e *evidence) flaws() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return said(flaws(e.missing))
 }
 
 // struck is the case of a run in the foreground.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,6 +124,7 @@ func newWorld(t *testing.T) *world {
 		after:   w.timer,
 		signals: func() (<-chan os.Signal, func()) { return w.signal, func() {} },
 		exit:    func(code int) { w.exited <- code },
+		leaving: new(atomic.Pointer[evidence]),
 		seed:    func() uint64 { return 42 },
 		start: func(cfg injector.Config) (session, error) {
 			if err := cfg.Validate(); err != nil {

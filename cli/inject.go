@@ -100,6 +100,7 @@ func (h *host) inject(c *cli.Context, first string) (err error) {
 		return err
 	}
 	defer func() { err = p.evidence.close(err) }()
+	p.evidence.named(p.repeat, p.cfg.Seed)
 	return h.strike(c.Context, p)
 }
 

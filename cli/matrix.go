@@ -138,7 +138,7 @@ func (m *matrix) verdict(c report.Case) string {
 
 // numbers are the facts behind a verdict.
 func (m *matrix) numbers(c report.Case, o outcome) string {
-	if c.Verdict == report.Skipped {
+	if c.Verdict == report.Skipped || c.Verdict == report.Broken {
 		return c.Reason
 	}
 	parts := []string{c.Took.Round(10 * time.Millisecond).String()}
@@ -166,9 +166,10 @@ func (m *matrix) ended(cases []report.Case) {
 			Survived   int  `json:"survived"`
 			Failed     int  `json:"failed"`
 			NeverFired int  `json:"never_fired"`
+			Broken     int  `json:"could_not_be_tried"`
 			Skipped    int  `json:"skipped"`
 			Healthy    bool `json:"healthy"`
-		}{m.host.head("verified"), survived, failed, never, skipped, cases[0].Verdict == report.Passed})
+		}{m.host.head("verified"), survived, failed, never, count(cases, report.Broken), skipped, cases[0].Verdict == report.Passed})
 		return
 	}
 	var b strings.Builder
@@ -176,10 +177,16 @@ func (m *matrix) ended(cases []report.Case) {
 		m.explain(&b, c)
 	}
 	fmt.Fprintf(&b, "\n%d survived, %d failed, %d never fired", survived, failed, never)
+	if n := count(cases, report.Broken); n > 0 {
+		fmt.Fprintf(&b, ", %d could not be tried", n)
+	}
 	if skipped > 0 {
 		fmt.Fprintf(&b, ", %d not tried", skipped)
 	}
 	fmt.Fprintln(&b, "; everything is as before")
+	for _, f := range m.survey.ev.flaws() {
+		fmt.Fprintln(&b, m.paint.yellow(wrap(f, "", m.host.columns())))
+	}
 	m.print(b.String())
 }
 

@@ -29,6 +29,7 @@ type record struct {
 	events  []report.Event
 	cut     int
 	stats   injector.Snapshot
+	run     session // while it goes on; nil before, and after
 	words   injector.Describer
 	packets []report.Packet
 	near    map[injector.Flow]*nearby
@@ -111,9 +112,19 @@ func (r *record) packet(p injector.Packet) {
 
 func (r *record) ended(s injector.Snapshot, took time.Duration) {
 	r.mu.Lock()
-	r.stats, r.took = s, took
+	r.stats, r.took, r.run = s, took, nil
 	r.mu.Unlock()
 	r.teller.ended(s, took)
+}
+
+// watch says which run it is that is taken down.
+func (r *record) watch(run session) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run = run
 }
 
 // fill adds to a case what was taken down.
@@ -123,6 +134,9 @@ func (r *record) fill(c *report.Case) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.run != nil {
+		r.stats = r.run.Stats()
+	}
 	c.Events, c.EventsCut, c.Packets = append(c.Events, r.events...), r.cut, r.packets
 	if c.Start.IsZero() {
 		c.Start = r.start

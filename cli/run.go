@@ -120,6 +120,7 @@ func (h *host) runUnder(c *cli.Context, first string) (err error) {
 		return err
 	}
 	defer func() { err = p.evidence.close(err) }()
+	p.evidence.named(p.repeat, p.cfg.Seed)
 	path, err := findCommand(p.command[0])
 	if err != nil {
 		return err

@@ -124,7 +124,7 @@ func (st *staging) end(fault int) error {
 	a.stop()
 	err := <-a.ended
 	stats := a.run.Stats()
-	a.sum = added(a.sum, stats)
+	a.sum = a.sum.Plus(stats)
 	st.leave.over(fault, stats)
 	if !a.live.IsZero() {
 		a.ready += st.h.now().Sub(a.live)
@@ -142,28 +142,4 @@ func (st *staging) stopAll() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// added sums up the counters of runs of the same rules.
-func added(a, b injector.Snapshot) injector.Snapshot {
-	if a.Rules == nil {
-		return b
-	}
-	s := injector.Snapshot{
-		Diverted: a.Diverted + b.Diverted, Overruns: a.Overruns + b.Overruns, Lost: a.Lost + b.Lost, Unseen: a.Unseen + b.Unseen,
-		Foreign: a.Foreign + b.Foreign, Cut: a.Cut + b.Cut, SetFull: a.SetFull + b.SetFull, Forgotten: a.Forgotten + b.Forgotten, Latency: a.Latency.Plus(b.Latency),
-	}
-	for i, r := range a.Rules {
-		o := b.Rules[i]
-		sum := injector.RuleStats{Flows: r.Flows + o.Flows, Chosen: r.Chosen + o.Chosen}
-		for j, f := range r.Faults {
-			g := o.Faults[j]
-			sum.Faults = append(sum.Faults, injector.FaultStats{
-				Name: f.Name, Fired: f.Fired + g.Fired, Acted: f.Acted + g.Acted,
-				Diverted: f.Diverted + g.Diverted, Dropped: f.Dropped + g.Dropped, Forged: f.Forged + g.Forged,
-			})
-		}
-		s.Rules = append(s.Rules, sum)
-	}
-	return s
 }

@@ -28,18 +28,35 @@ type meter struct {
 	run session // nil between sessions
 }
 
-// newSceneEvidence makes the evidence of a scenario.
+// newSceneEvidence makes the evidence of a scenario that is about to begin.
 func newSceneEvidence(e *evidence, st *staging) *sceneEvidence {
-	e.report.Command, e.report.Seed = st.again, st.seed
-	s := &sceneEvidence{evidence: e, acts: make([]meter, len(st.acts))}
+	s := &sceneEvidence{evidence: e, acts: make([]meter, len(st.s.Faults))}
 	for i := range s.acts {
 		s.acts[i].rec = &record{}
 	}
-	if e.metrics != nil {
-		e.metrics.Watch(s.snapshot)
-	}
 	return s
 }
+
+// begins says that the scenario is on its way.
+func (s *sceneEvidence) begins(st *staging) {
+	if s.metrics != nil {
+		s.metrics.Watch(s.snapshot)
+	}
+	s.underWay(func() (cases []report.Case) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, m := range s.acts {
+			c := st.acts[i].asCase(m.now())
+			c.Verdict, c.Reason = report.Skipped, "It was cut short."
+			m.rec.fill(&c)
+			cases = append(cases, c)
+		}
+		return append(cases, report.Case{Name: theScenario, Verdict: report.Broken, Reason: errCutShort.Error(), Start: st.began})
+	})
+}
+
+// theScenario is the case of a scenario as a whole, where faultctl failed.
+const theScenario = "the scenario"
 
 // attend has the packets of a session of an entry taken down. As in the events,
 // the rule of a packet is its entry's place in the file.
@@ -66,9 +83,17 @@ func (s *sceneEvidence) begun(act int, run session) {
 // over says that it has ended.
 func (s *sceneEvidence) over(act int, stats injector.Snapshot) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.acts[act].sum, s.acts[act].run = added(s.acts[act].sum, stats), nil
+	s.acts[act].sum, s.acts[act].run = s.acts[act].sum.Plus(stats), nil
+	s.mu.Unlock()
 	s.ended(stats)
+}
+
+// now is what an entry's sessions have done so far.
+func (m *meter) now() injector.Snapshot {
+	if m.run == nil {
+		return m.sum
+	}
+	return m.sum.Plus(m.run.Stats())
 }
 
 // snapshot is the counters of all entries, one rule each.
@@ -76,23 +101,19 @@ func (s *sceneEvidence) snapshot() (all injector.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.acts {
-		now := m.sum
-		if m.run != nil {
-			now = added(now, m.run.Stats())
-		}
+		now := m.now()
 		if now.Rules == nil {
 			now.Rules = []injector.RuleStats{{}} // it has yet to begin, and keeps its place
 		}
 		rules := append(all.Rules, now.Rules...)
-		all.Rules, now.Rules = []injector.RuleStats{}, nil
-		all = added(all, now)
+		all.Rules = nil
+		all = all.Plus(now)
 		all.Rules = rules
 	}
 	return all
 }
 
-// conclude adds the cases of a scenario that ended with err, and closes the
-// evidence. It returns the error that the command ends with.
+// conclude adds the cases of a scenario that ended with err, which it returns.
 func (s *sceneEvidence) conclude(st *staging, err error) error {
 	for i, a := range st.acts {
 		s.add(a.testified(st.idle), s.acts[i].rec)
@@ -101,21 +122,26 @@ func (s *sceneEvidence) conclude(st *staging, err error) error {
 		s.add(a.testified(), nil)
 	}
 	if code := exitCode(err); err != nil && code != exitProbe && code != exitNotFired && code < 128 {
-		s.add(report.Case{Name: "the scenario", Verdict: report.Broken, Reason: strings.Join(st.why, "; "), Start: st.began}, nil)
+		s.add(report.Case{Name: theScenario, Verdict: report.Broken, Reason: strings.Join(st.why, "; "), Start: st.began}, nil)
 	}
-	return s.close(err)
+	return err
 }
 
-// testified is the case of an entry. mayIdle says that it need not fire.
-func (a *act) testified(mayIdle bool) report.Case {
+// asCase is the case of an entry that has done so much, without a verdict.
+func (a *act) asCase(did injector.Snapshot) report.Case {
 	var names []string
 	for _, f := range a.plan.specs {
 		names = append(names, f.String())
 	}
-	c := report.Case{
-		Name: a.entry.Name, Fault: a.plan.specs[0].Name, Target: strings.Join(names, " and ") + ": " + a.plan.scope(),
-		Verdict: report.Done, Took: a.ready, Faults: faultStats(a.sum),
+	return report.Case{
+		Name: a.entry.Name, Fault: a.plan.specs[0].Name, Target: strings.Join(names, " and ") + ": " + a.plan.scope(), Faults: faultStats(did),
 	}
+}
+
+// testified is the case of an entry. mayIdle says that it need not fire.
+func (a *act) testified(mayIdle bool) report.Case {
+	c := a.asCase(a.sum)
+	c.Verdict, c.Took = report.Done, a.ready
 	switch why := a.unfired(); {
 	case len(a.sum.Rules) == 0:
 		c.Verdict, c.Reason = report.Skipped, "It never was at work."

@@ -87,7 +87,7 @@ func TestSceneCounters(t *testing.T) {
 		return injector.Snapshot{Diverted: 2, Rules: []injector.RuleStats{{Flows: fired, Faults: []injector.FaultStats{{Name: name, Fired: fired}}}}}
 	}
 	w := newWorld(t)
-	s := newSceneEvidence(&evidence{host: w.host}, &staging{acts: make([]*act, 2), s: &scenario.Scenario{}})
+	s := newSceneEvidence(&evidence{host: w.host}, &staging{s: &scenario.Scenario{Faults: make([]scenario.Fault, 2)}})
 	s.paths = []string{"r.json"}
 	var cfg injector.Config
 	s.attend(1, &cfg)

@@ -55,7 +55,7 @@ type asked struct {
 }
 
 // scenarioRun is faultctl scenario run.
-func (h *host) scenarioRun(c *cli.Context) error {
+func (h *host) scenarioRun(c *cli.Context) (err error) {
 	files, err := scenarioFiles(c, 1)
 	if err != nil {
 		return err
@@ -72,13 +72,22 @@ func (h *host) scenarioRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	st := &staging{h: h, s: s, file: files[0], seed: seed, idle: c.Bool("allow-idle")}
+	st.again = st.repeat()
+	if !c.Bool("dry-run") {
+		var e *evidence
+		if e, err = h.evidence(c); err != nil {
+			return err
+		}
+		e.named(st.again, seed)
+		st.leave = newSceneEvidence(e, st)
+		defer func() { err = e.close(err) }() // what keeps it from beginning is in the report too
+	}
 	plans, err := h.scenarioPlans(c, s, seed)
 	if err != nil {
 		return err
 	}
 	defer closePlans(plans)
-	st := &staging{h: h, s: s, file: files[0], seed: seed, idle: c.Bool("allow-idle")}
-	st.again = st.repeat()
 	for i := range s.Faults {
 		st.acts = append(st.acts, &act{entry: &s.Faults[i], plan: plans[i]})
 	}
@@ -94,11 +103,7 @@ func (h *host) scenarioRun(c *cli.Context) error {
 	if err := st.preflight(); err != nil {
 		return err
 	}
-	e, err := h.evidence(c)
-	if err != nil {
-		return err
-	}
-	st.leave = newSceneEvidence(e, st)
+	st.leave.begins(st)
 	return st.leave.conclude(st, st.play(ctx))
 }
 
@@ -173,8 +178,9 @@ func (st *staging) watchDeadline(cancel context.CancelCauseFunc, over <-chan str
 	select {
 	case <-over:
 	case <-st.h.after(lastGrace):
-		fmt.Fprintf(st.h.stderr, "faultctl: the deadline of %s has come, and the scenario does not end: this process ends, and the kernel takes its rules out\n", shortly(st.s.Deadline))
-		st.h.exit(exitFailure)
+		why := fmt.Sprintf("the deadline of %s has come, and the scenario does not end: this process ends, and the kernel takes its rules out", shortly(st.s.Deadline))
+		fmt.Fprintf(st.h.stderr, "faultctl: %s\n", why)
+		st.h.quit(exitFailure, why)
 	}
 }
 

@@ -389,10 +389,10 @@ func TestAdded(t *testing.T) {
 	twice := s
 	twice.Rules = []injector.RuleStats{{Faults: []injector.FaultStats{{Name: "reset"}}}}
 	setAll(t, &twice, 2)
-	if d := cmp.Diff(twice, added(s, s)); d != "" {
+	if d := cmp.Diff(twice, s.Plus(s)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(s, added(injector.Snapshot{}, s)); d != "" {
+	if d := cmp.Diff(s, injector.Snapshot{}.Plus(s)); d != "" {
 		t.Errorf("to nothing (-want +got):\n%s", d)
 	}
 }

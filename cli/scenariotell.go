@@ -327,7 +327,13 @@ func (t *textScene) ended(code int, why []string, err error) {
 		}
 		tab.Flush()
 	}
-	for _, w := range why {
+	var all injector.Snapshot
+	for _, a := range t.st.acts {
+		sum := a.sum
+		sum.Rules = nil // they are of other faults
+		all = all.Plus(sum)
+	}
+	for _, w := range append(said(flaws(all)), why...) {
 		fmt.Fprintln(&b, t.paint.yellow(wrap(w, "", t.width)))
 	}
 	if code == exitOK {

@@ -82,6 +82,7 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 		return outcome{record: rec}, err
 	}
 	p.evidence.watch(run)
+	rec.watch(run)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})
@@ -161,7 +162,7 @@ func (h *host) watchSignals(signals <-chan os.Signal, cancel context.CancelCause
 				first, came = sig, h.now()
 				cancel(signalled(sig))
 			default:
-				h.exit(128 + int(sig))
+				h.quit(128+int(sig), secondSignal(sig))
 				return
 			}
 		case <-done:

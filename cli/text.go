@@ -184,20 +184,8 @@ func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
 			}
 		}
 	}
-	if s.Overruns > 0 {
-		fmt.Fprintf(&b, "%s went by unjudged: the queue was full\n", plural(s.Overruns, "packet"))
-	}
-	if s.SetFull > 0 {
-		fmt.Fprintf(&b, "%s found the kernel's idle set full and went by this process's own clock\n", plural(s.SetFull, "packet"))
-	}
-	if s.Cut > 0 {
-		fmt.Fprintf(&b, "%s stayed unchanged: with more than 65531 bytes the queue does not hand them over whole (lower the MTU of lo)\n", plural(s.Cut, "packet"))
-	}
-	if s.Forgotten > 0 {
-		fmt.Fprintf(&b, "%s forgotten early, being more than a million: with their next packet they count as new ones\n", plural(s.Forgotten, "connection"))
-	}
-	if s.Lost > 0 {
-		fmt.Fprintf(&b, "%s came too fast to be printed; the counts include them\n", plural(s.Lost, "event"))
+	for _, f := range flaws(s) {
+		fmt.Fprintln(&b, t.paint.yellow(wrap(f.String(), "", t.width)))
 	}
 	t.print("%s", b.String())
 }

@@ -80,19 +80,19 @@ func (h *host) verify(c *cli.Context) (err error) {
 		h.showPlan(s)
 		return nil
 	}
-	if s.path, err = findCommand(s.base.command[0]); err != nil {
-		return &exitError{code: exitUsage, err: fmt.Errorf("verify: %w", err)}
-	}
 	if s.ev, err = h.evidence(c); err != nil {
 		return err
 	}
 	defer func() { err = s.ev.close(err) }()
+	s.ev.named(s.repeats, s.base.cfg.Seed)
+	if s.path, err = findCommand(s.base.command[0]); err != nil {
+		return &exitError{code: exitUsage, err: fmt.Errorf("verify: %w", err)}
+	}
 	ctx, release := h.untilSignal(c.Context)
 	defer release()
 	ctx, out := h.untilBroken(ctx)
 	h.stdout = out
 	cases, err := h.carryOut(ctx, s)
-	s.ev.named(s.repeats, s.base.cfg.Seed)
 	if err != nil {
 		return err
 	}
@@ -218,6 +218,7 @@ func (h *host) carryOut(ctx context.Context, s *survey) ([]report.Case, error) {
 		return nil, err
 	}
 	cases := []report.Case{healthy}
+	var broke error
 	skip := ""
 	if healthy.Verdict != report.Passed {
 		skip = "the command fails without a fault"
@@ -235,12 +236,15 @@ func (h *host) carryOut(ctx context.Context, s *survey) ([]report.Case, error) {
 		}
 		c, err := h.try(ctx, s, t, m, i)
 		if err != nil {
-			return cases, err
+			c.Verdict, c.Reason, c.Remedy, c.Output = report.Broken, err.Error(), "", ""
+			s.ev.add(c, nil)
+			m.result(c, outcome{}, "")
+			skip, broke = "faultctl failed before", err
 		}
 		cases = append(cases, c)
 	}
 	m.ended(cases)
-	return cases, nil
+	return cases, broke
 }
 
 // noFault is the name of the case of a command that is left alone.

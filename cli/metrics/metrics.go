@@ -84,13 +84,16 @@ var (
 	foreign  = desc("packets_foreign_total", "Diverted packets that were no whole TCP segment, and passed.")
 	overruns = desc("queue_overruns_total", "Packets that the kernel let pass because the queue was full; known when a run has ended.")
 	setFull  = desc("set_full_total", "Packets of connections that found no room in the kernel's idle set; known when a run has ended.")
+	captFull = desc("captured_set_full_total", "Packets of connections that a fault wanted whole and that found no room in the kernel's set of those; known when a run has ended.")
+	relFull  = desc("released_set_full_total", "Packets of connections that no fault wanted any more and that found no room in the kernel's set of those; known when a run has ended.")
+	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that found no room in the kernel's set of those and were never judged; known when a run has ended.")
 	cut      = desc("packets_cut_total", "Packets of more than 65531 bytes, which the queue does not hand over whole, that a fault therefore left as they were.")
 	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were more than a million.")
 	lost     = desc("events_lost_total", "Events that came too fast to be told.")
 	unseen   = desc("capture_packets_lost_total", "Packets that came too fast for the capture.")
 	verdict  = desc("verdict_latency_seconds", "From receiving a packet to its verdict, but for packets that a fault holds back.")
 
-	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, cut, forgot, lost, unseen, verdict}
+	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, lost, unseen, verdict}
 )
 
 // Describe implements prometheus.Collector.
@@ -129,6 +132,9 @@ func (s *Server) Collect(to chan<- prometheus.Metric) {
 	count(foreign, snap.Foreign)
 	count(overruns, snap.Overruns)
 	count(setFull, snap.SetFull)
+	count(captFull, snap.CaptureFull)
+	count(relFull, snap.ReleaseFull)
+	count(ownFull, snap.OwnerFull)
 	count(cut, snap.Cut)
 	count(forgot, snap.Forgotten)
 	count(lost, snap.Lost)

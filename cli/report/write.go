@@ -77,6 +77,9 @@ func Write(path string, r *Report) error {
 	return nil
 }
 
+// Has reports whether a case has that verdict.
+func (r *Report) Has(v Verdict) bool { return r.count(v) > 0 }
+
 // count returns how many cases have one of the verdicts, the base included.
 func (r *Report) count(vs ...Verdict) int {
 	n := 0

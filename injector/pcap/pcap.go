@@ -165,12 +165,14 @@ func (f *File) Close(lost uint64) error {
 	if err := f.file.Close(); f.err == nil {
 		f.err = err
 	}
+	err := f.err
+	f.err = os.ErrClosed // for packets that still come
 	var p *os.PathError
-	if errors.As(f.err, &p) {
-		f.err = p.Err // the path is said below
+	if errors.As(err, &p) {
+		err = p.Err // the path is said below
 	}
-	if f.err != nil {
-		return fmt.Errorf("write %s: %w", f.path, f.err)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
 	}
 	return nil
 }
