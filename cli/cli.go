@@ -35,6 +35,7 @@ type host struct {
 	terminal       bool          // stdout is one: live line and colours
 	progress       time.Duration // how often a plain line says how far a run is where there is no terminal; 0 never
 	width          int           // of the terminal, or of what is printed to none
+	screen         func() int    // width of the terminal as it is now
 	getenv         func(string) string
 
 	now     func() time.Time
@@ -139,14 +140,18 @@ func endings(relayed <-chan os.Signal) (<-chan os.Signal, func()) {
 
 // thisHost is the world as it is.
 func thisHost() *host {
-	width, _, err := term.GetSize(int(os.Stdout.Fd()))
-	if err != nil {
-		width = defaultWidth
+	screen := func() int {
+		width, _, err := term.GetSize(int(os.Stdout.Fd()))
+		if err != nil || width == 0 {
+			return defaultWidth
+		}
+		return width
 	}
 	h := &host{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
-		width:    width,
+		width:    screen(),
+		screen:   screen,
 		progress: time.Minute,
 		getenv:   os.Getenv,
 		now:      time.Now, after: time.After, signals: notify, exit: os.Exit,

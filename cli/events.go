@@ -203,7 +203,7 @@ func (h *host) teller(p *plan, w io.Writer) teller {
 	if p.command != nil {
 		return &textTeller{w: w, paint: h.paint(), width: h.columns(), plan: p} // a live line would mix with the command's output
 	}
-	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.width, now: h.now, plan: p}
+	return &textTeller{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.screen, now: h.now, plan: p}
 }
 
 // plural writes a count with its noun.

@@ -119,6 +119,7 @@ func newWorld(t *testing.T) *world {
 	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready, Flow: injector.Flow{Client: "invalid AddrPort", Server: "invalid AddrPort"}}}}
 	w.host = &host{
 		stdout: &w.out, stderr: &w.err, width: defaultWidth,
+		screen:  func() int { return w.width },
 		getenv:  os.Getenv,
 		now:     func() time.Time { return noon.Add(1500 * time.Millisecond) },
 		after:   w.timer,

@@ -93,7 +93,7 @@ func TestTextNeverFiredElsewhere(t *testing.T) {
 func TestLiveLineNarrow(t *testing.T) {
 	for width, want := range map[int]string{1: "", 20: "0 connections match"} {
 		var b strings.Builder
-		tell := textTeller{w: &b, live: true, width: 60, screen: width}
+		tell := textTeller{w: &b, live: true, width: 60, screen: func() int { return width }}
 		tell.tick(injector.Snapshot{}, 0, 0)
 		if b.String() != want {
 			t.Errorf("on %d columns: %q, want %q", width, b.String(), want)

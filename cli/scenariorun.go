@@ -35,6 +35,7 @@ type staging struct {
 	acts  []*act
 	asked []*asked
 	idle  bool // a fault that never fired is no failure
+	json  bool // it is told in events
 	leave *sceneEvidence
 	why   []string // what there is to say of how it ended
 
@@ -72,7 +73,7 @@ func (h *host) scenarioRun(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	st := &staging{h: h, s: s, file: files[0], seed: seed, idle: c.Bool("allow-idle")}
+	st := &staging{h: h, s: s, file: files[0], seed: seed, idle: c.Bool("allow-idle"), json: asJSON}
 	st.again = st.repeat()
 	if !c.Bool("dry-run") {
 		var e *evidence
@@ -267,10 +268,11 @@ func (st *staging) during(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	st.start = st.h.now()
-	var probes sync.WaitGroup
+	var beside sync.WaitGroup
 	for _, a := range st.in(scenario.During) {
-		probes.Go(func() { st.keepAsking(ctx, a, cancel) })
+		beside.Go(func() { st.keepAsking(ctx, a, cancel) })
 	}
+	beside.Go(func() { st.keepTelling(ctx) })
 	err := st.timeline(ctx, cancel)
 	if err == nil {
 		err = st.sleep(ctx, time.Duration(st.s.Duration))
@@ -283,7 +285,7 @@ func (st *staging) during(ctx context.Context) error {
 	for _, a := range st.acts {
 		st.h.askNAT(a.plan, a.sum)
 	}
-	probes.Wait()
+	beside.Wait()
 	if cause != nil {
 		return cause
 	}
@@ -325,6 +327,26 @@ func (st *staging) keepAsking(ctx context.Context, a *asked, cancel context.Canc
 			return
 		}
 		n = max(n, int(ended/time.Duration(a.probe.Interval))) // a slow try skips those that it outlasts
+	}
+}
+
+// keepTelling tells how far the timeline is, again and again until it is over.
+func (st *staging) keepTelling(ctx context.Context) {
+	every := st.h.progress
+	if st.h.terminal {
+		every = time.Second
+	}
+	if every == 0 || st.json {
+		return
+	}
+	for {
+		select {
+		case <-st.h.after(every):
+		case <-ctx.Done():
+			return
+		}
+		gone := st.h.now().Sub(st.start)
+		st.tell.tick(st.leave.snapshot(), gone, max(0, time.Duration(st.s.Duration)-gone))
 	}
 }
 

@@ -424,3 +424,41 @@ func setAll(t *testing.T, v any, n uint64) {
 	}
 	walk(reflect.ValueOf(v))
 }
+
+// On a terminal a live line says how far the timeline is, and elsewhere a plain
+// line now and then; nothing of it is left behind when it is over.
+func TestScenarioProgress(t *testing.T) {
+	const day = "faults: [{name: reset, fault: reset, target: {to: \":80\"}, start: 1500ms, duration: 20s}]\n"
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		t.Setenv("NO_COLOR", "1")
+		th.terminal, th.width = true, 200
+		if code := th.play(t, day); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &th.err)
+		}
+		out := th.out.String()
+		for _, want := range []string{
+			"0 connections matched, 0 chosen, 0 fired; 0 packets judged; 1s gone, 21s left\r\x1b[K",
+			"1 connection matched, 1 chosen, 1 fired; 10 packets judged; 2s gone, 20s left\r\x1b[K",
+			"\r\x1b[K\nended after 21.5s",
+		} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%q", want, out)
+			}
+		}
+	})
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		th.progress = 7 * time.Second
+		if code := th.play(t, day); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &th.err)
+		}
+		if out := th.out.String(); strings.Count(out, "so far: ") != 3 || !strings.Contains(out, "00:00:07.000  so far: 1 connection matched, 1 chosen, 1 fired") || strings.Contains(out, "\r") {
+			t.Errorf("no three lines in\n%q", out)
+		}
+	})
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		th.progress = 7 * time.Second
+		if code := th.play(t, day, "-o", "json"); code != exitOK || strings.Contains(th.out.String(), "so far") {
+			t.Errorf("exit %d\n%s", code, &th.out)
+		}
+	})
+}

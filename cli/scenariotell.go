@@ -21,6 +21,7 @@ type sceneTeller interface {
 	event(ev injector.Event)
 	target(c targetChange)
 	probe(a *asked, ph scenario.Phase, took, since time.Duration, err error, last bool)
+	tick(s injector.Snapshot, gone, left time.Duration) // how far the timeline is
 	ended(code int, why []string, err error)
 }
 
@@ -29,7 +30,7 @@ func (h *host) sceneTeller(st *staging, asJSON bool) sceneTeller {
 		return &jsonScene{jsonTeller{w: h.stdout, host: h}, st}
 	}
 	return &textScene{
-		textTeller: textTeller{w: h.stdout, paint: h.paint(), width: h.columns()},
+		textTeller: textTeller{w: h.stdout, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.screen, now: h.now},
 		st:         st, failing: map[*asked]int{},
 	}
 }
@@ -252,6 +253,7 @@ func when(f *scenario.Fault) string {
 }
 
 func (t *textScene) phase(ph scenario.Phase) {
+	t.still()
 	t.print("%s  %s\n", t.now(), t.paint.bold(string(ph)))
 }
 
@@ -301,6 +303,7 @@ func (t *textScene) probe(a *asked, ph scenario.Phase, took, since time.Duration
 }
 
 func (t *textScene) ended(code int, why []string, err error) {
+	t.still()
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", t.st.h.now().Sub(t.st.began).Round(time.Millisecond))
 	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

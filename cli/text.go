@@ -19,8 +19,8 @@ type textTeller struct {
 	w      io.Writer
 	live   bool
 	paint  paint
-	width  int // of text
-	screen int // of the terminal
+	width  int        // of text
+	screen func() int // width of the terminal, which may change
 	now    func() time.Time
 	plan   *plan
 	status string // the live line on the screen, if any
@@ -43,6 +43,14 @@ func (t *textTeller) clear() {
 	if t.status != "" {
 		fmt.Fprint(t.w, "\r\x1b[K")
 	}
+}
+
+// still takes the live line away.
+func (t *textTeller) still() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	t.status = ""
 }
 
 func (t *textTeller) started(p *plan) {
@@ -147,7 +155,7 @@ func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 		t.print("%s  so far: %s\n", t.now().Format(clockTime), line)
 		return
 	}
-	if n := max(t.screen-1, 0); len(line) > n {
+	if n := max(t.screen()-1, 0); len(line) > n {
 		line = line[:n] // a line that wraps could not be cleared
 	}
 	t.mu.Lock()
@@ -158,10 +166,7 @@ func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 }
 
 func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {
-	t.mu.Lock()
-	t.clear()
-	t.status = ""
-	t.mu.Unlock()
+	t.still()
 	if took == 0 {
 		t.print("\nended before the rules went in: nothing was touched\n")
 		return
