@@ -65,8 +65,11 @@ func (h *host) enterFor(c *cli.Context) (error, bool) {
 		return nil, false
 	}
 	for _, f := range []string{"netns", "pid", "container"} {
-		if c.IsSet(f) {
-			return usageError("%s: --%s needs root: without it, and with --isolate, the command runs in a network namespace of its own", c.Command.Name, f), true
+		switch {
+		case c.IsSet(f) && c.Bool("isolate"):
+			return usageError("--%s and --isolate exclude each other: the command runs in that network namespace, or in one of its own", f), true
+		case c.IsSet(f):
+			return usageError("--%s needs root: without it the command runs in a network namespace of its own", f), true
 		}
 	}
 	signals, stop := h.relay()

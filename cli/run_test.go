@@ -258,6 +258,20 @@ func TestRunIsolated(t *testing.T) {
 	if code := w.runs(t, "run reset --netns blue", "true"); code != 125 || !strings.Contains(w.err.String(), "--netns needs root") {
 		t.Errorf("exit %d\n%s", code, &w.err)
 	}
+	if code := newWorld(t).runs(t, "run reset --container web --isolate", "true"); code != 125 {
+		t.Errorf("--container with --isolate: exit %d", code)
+	}
+}
+
+// TestElsewhere holds that a command whose connections are others' is told so.
+func TestElsewhere(t *testing.T) {
+	for line, want := range map[string]string{
+		"docker exec web curl": " What docker starts is none of its children: strike the container", "/usr/bin/ssh db": " What ssh starts", "true": "",
+	} {
+		if got := elsewhere(strings.Fields(line)); got != want && (want == "" || !strings.HasPrefix(got, want)) {
+			t.Errorf("%s: %q", line, got)
+		}
+	}
 }
 
 // TestAfresh holds that go test is told not to repeat what it said last time,

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -207,7 +208,7 @@ func whyNot(p *plan, r injector.RuleStats, fault string) string {
 	case r.Flows == 0 && p.target.none:
 		return "no TCP packet crossed this network namespace."
 	case r.Flows == 0 && p.command != nil:
-		return "there was not one of the " + strings.Replace(p.scope(), "every TCP connection", "TCP connections", 1) + "."
+		return "there was not one of the " + strings.Replace(p.scope(), "every TCP connection", "TCP connections", 1) + "." + elsewhere(p.command)
 	case r.Flows == 0 && len(p.nat) > 0:
 		return "no packet belonged to " + p.scope() + ": " + aboutNAT(p.nat)
 	case r.Flows == 0:
@@ -217,4 +218,21 @@ func whyNot(p *plan, r injector.RuleStats, fault string) string {
 		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
 	}
 	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + fault + " says which one that is."
+}
+
+// elsewhere says what becomes of a command that has somebody else start what it
+// is about. It is empty for any other.
+func elsewhere(command []string) string {
+	how := ""
+	switch name := filepath.Base(command[0]); name {
+	case "docker", "podman", "nerdctl", "docker-compose", "podman-compose":
+		how = "strike the container with faultctl inject --container NAME meanwhile."
+	case "systemctl", "systemd-run":
+		how = "strike the unit with faultctl inject --cgroup PATH meanwhile."
+	case "ssh", "kubectl":
+		how = "run faultctl there."
+	default:
+		return ""
+	}
+	return " What " + filepath.Base(command[0]) + " starts is none of its children: " + how
 }

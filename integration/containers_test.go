@@ -263,7 +263,18 @@ func TestContainers(t *testing.T) {
 			w := newWorld(t, atRouter, false)
 			w.env = []string{"DOCKER_HOST=unix://" + e.socket}
 
-			p := e.faultctl(w, "--container", "web", "--to", ":5432")
+			// A command in the container's network has connections of its own there.
+			p := w.start("faultctl", "run", "reset:at=request", "-o", "json", "--container", "web", "--",
+				"bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/5432 && echo hello >&3 && ! read -t 30 <&3 && exit 7")
+			p.wait("fired")
+			if ev := p.wait("ended"); ev["flows"] != 1.0 || ev["fired"] != 1.0 {
+				t.Errorf("of the command's connections: %v", ev)
+			}
+			if code := p.end(); code != 7 {
+				t.Errorf("exit %d\n%s", code, p.stderr.String())
+			}
+
+			p = e.faultctl(w, "--container", "web", "--to", ":5432")
 			p.wait("ready")
 			p.wait("fired")
 			e.do("POST", "/containers/web/restart?t=0", nil)
