@@ -61,8 +61,9 @@ package: dist ## the deb and the rpm, in dist/
 			package --config packaging/nfpm.yaml --packager $$kind --target dist/ || exit 1; \
 	done
 
-check-package: ## install the deb in an empty root, run it there, remove it
+check-package: ## install the deb in an empty root, run it there, remove it; run the unit under systemd
 	packaging/check.sh
+	packaging/check-unit.sh
 
 check-image: ## build the image in a store of its own and run it
 	packaging/check-image.sh
