@@ -45,7 +45,7 @@ outside() {
 		exec timeout -k 5 120 unshare --mount --pid --fork --kill-child --net --uts --ipc --cgroup --mount-proc bash "$self" boot "$shared"
 	) >"$shared/console" 2>&1 || code=$?
 	[ "$(cat "$shared/said" 2>/dev/null)" = fine ] && return
-	tail -n 50 "$shared/console" "$shared/log" "$shared/out" "$shared/err" >&2 2>/dev/null || true
+	tail -n 50 "$shared/console" "$shared/log" "$shared"/*.out "$shared"/*.err >&2 2>/dev/null || true
 	fail "systemd ended with $code"
 }
 
@@ -65,7 +65,7 @@ boot() {
 	mount --make-rprivate /
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
 	mount --bind "$1" /mnt
-	for dir in /run /opt /var/lib/systemd; do mount -t tmpfs tmpfs "$dir"; done
+	for dir in /run /opt /var/lib /var/log /var/tmp; do mount -t tmpfs tmpfs "$dir"; done
 	mount --bind /proc/sys /proc/sys
 	mount -o remount,ro,bind /proc/sys
 	ip link set lo up
@@ -76,7 +76,7 @@ boot() {
 	echo '{duration: 1m, faults: [{fault: reset}]}' >/opt/faultctl/nobody.yaml
 	echo '{duration: 1m, faults: [{fault: reset, target: {netns: blue}}]}' >/opt/faultctl/blue.yaml
 	sed 's|/usr/bin/faultctl|/opt/faultctl.bin|; s|/etc/faultctl|/opt/faultctl|; s|/etc/default/faultctl|/opt/environment|
-		/^\[Service\]/a StandardOutput=truncate:/mnt/out\nStandardError=truncate:/mnt/err' packaging/faultctl@.service >/opt/units/faultctl@.service
+		/^\[Service\]/a StandardOutput=truncate:/mnt/%i.out\nStandardError=truncate:/mnt/%i.err' packaging/faultctl@.service >/opt/units/faultctl@.service
 	echo FAULTCTL_OUTPUT=json >/opt/environment
 	for target in sysinit basic shutdown network; do
 		printf '[Unit]\nDefaultDependencies=no\n' >"/opt/units/$target.target"
@@ -112,12 +112,12 @@ Server(("127.0.0.1", 5432), Echo).serve_forever()' 2>/dev/null &
 
 	for how in stop kill; do
 		systemctl start faultctl@day
-		until_ "ready" grep -q '"event":"ready"' /mnt/out
+		until_ "ready" grep -q '"event":"ready"' /mnt/day.out
 		! talks || fail "the sandbox lets faultctl do nothing: a connection that it should strike lives"
 		nft list tables | grep -q faultctl_ || fail "no table while it strikes"
 		if [ $how = stop ]; then
 			systemctl stop faultctl@day
-			grep -q '"event":"result".*"code":143' /mnt/out || fail "a stop is no clean end"
+			grep -q '"event":"result".*"code":143' /mnt/day.out || fail "a stop is no clean end"
 		else
 			systemctl kill -s KILL faultctl@day
 			until_ "the unit has failed" systemctl is-failed faultctl@day
@@ -127,12 +127,14 @@ Server(("127.0.0.1", 5432), Echo).serve_forever()' 2>/dev/null &
 		talks || fail "connections are struck after a $how"
 	done
 
-	systemctl start faultctl@nobody
+	systemctl start faultctl@nobody 2>/dev/null || true # it may have ended already
 	until_ "a scenario without a target is refused" ended faultctl@nobody 6
 	systemctl start faultctl@blue
-	until_ "ready in another namespace" grep -q '"event":"ready"' /mnt/out
+	until_ "ready in another namespace" grep -q '"event":"ready"' /mnt/blue.out
 	ip netns exec blue nft list tables | grep -q faultctl_ || fail "no table in the other namespace"
-	systemctl stop faultctl@blue
+	systemctl start faultctl@day # two at once
+	until_ "ready beside another" grep -q '"event":"ready"' /mnt/day.out
+	systemctl stop faultctl@day faultctl@blue
 	[ -z "$(ip netns exec blue nft list tables)" ] || fail "a table is left in the other namespace"
 	echo fine >/mnt/said
 }
