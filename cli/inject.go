@@ -72,6 +72,7 @@ type plan struct {
 	mayIdle    bool      // it was said that a fault need not fire
 	evidence   *evidence // what it leaves; nil leaves nothing
 
+	name    string   // of the case of a verify; empty for an inject or run
 	verb    string   // inject, run or verify
 	command []string // what run and verify start in a cage; nil: nothing
 	extra   []string // flags of the line that repeats it that nobody typed
@@ -163,7 +164,6 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 		return nil, err
 	}
 	p.cfg.Rules = []injector.Rule{{Match: p.target.match, Pick: p.target.pick, Faults: models}}
-	h.replays.choose(&p.cfg)
 	p.cfg.Protect = h.protected(p.target.none)
 	if err := refuseProtected(p.target.match, p.cfg.Protect); err != nil {
 		return nil, err

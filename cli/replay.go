@@ -13,10 +13,10 @@ import (
 // replayCommand is faultctl replay EVENTS.
 func (h *host) replayCommand() *cli.Command {
 	return &cli.Command{
-		Name: "replay", Usage: "make the decisions of a recorded run again", ArgsUsage: "EVENTS [flags]",
+		Name: "replay", Usage: "make the decisions of a recorded command again", ArgsUsage: "EVENTS [flags]",
 		Description: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
-			"faultctl replay events.ndjson\n" +
-			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng",
+			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
+			"faultctl replay verify.ndjson --case idle-expire",
 		Flags:  replayFlags(),
 		Action: h.replay,
 	}
@@ -24,6 +24,11 @@ func (h *host) replayCommand() *cli.Command {
 
 // replayFlags are those of a run that say how it goes, not what it does.
 func replayFlags() []cli.Flag {
+	return append(passedOn(), text(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
+}
+
+// passedOn are the flags that the command which was recorded is given.
+func passedOn() []cli.Flag {
 	return slices.DeleteFunc(runFlags(), func(f cli.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
@@ -33,7 +38,7 @@ func replayFlags() []cli.Flag {
 // and says where the decisions differ.
 func (h *host) replay(c *cli.Context) error {
 	if c.Args().Len() != 1 {
-		return usageError("replay: which EVENTS? It is a file that faultctl inject -o json wrote, or - for standard input.")
+		return usageError("replay: which EVENTS? It is a file that inject, run, verify or scenario run wrote with -o json, or - for standard input.")
 	}
 	asJSON, err := wantsJSON(c)
 	if err != nil {
@@ -43,11 +48,22 @@ func (h *host) replay(c *cli.Context) error {
 	if err != nil {
 		return usageError("replay %s: %w", c.Args().First(), err)
 	}
+	if name := c.String("case"); name != "" {
+		if err := rec.only(name); err != nil {
+			return usageError("replay %s: %w", c.Args().First(), err)
+		}
+	}
 	args := rec.args
+	has, what := h.app().Command(args[1]), args[1]
+	if what == "scenario" {
+		has, what = has.Subcommands[slices.IndexFunc(has.Subcommands, func(s *cli.Command) bool { return s.Name == "run" })], "scenario run"
+	}
 	var own []string
-	for _, f := range replayFlags() {
+	for _, f := range passedOn() {
 		switch name := f.Names()[0]; {
 		case !c.IsSet(name):
+		case !slices.ContainsFunc(has.Flags, func(f cli.Flag) bool { return f.Names()[0] == name }):
+			return usageError("replay: --%s: %s is of faultctl %s, which has no such flag", name, c.Args().First(), what)
 		case name == "report":
 			for _, path := range c.StringSlice(name) {
 				own = append(own, "--report", path)
@@ -83,7 +99,7 @@ func (h *host) replay(c *cli.Context) error {
 func (h *host) recording(path string) (*recording, error) {
 	if path == "-" {
 		rec, err := readRecording(h.stdin)
-		if err == nil && rec.args[1] == "run" {
+		if err == nil && (rec.args[1] == "run" || rec.args[1] == "verify") {
 			return nil, fmt.Errorf("standard input belongs to the command that is run: name a file")
 		}
 		return rec, err
@@ -108,14 +124,14 @@ func (h *host) tellReplayed(rec *recording, diffs []difference, asJSON bool) {
 			Same        int          `json:"same"`        // of which the same was decided
 			Differences []difference `json:"differences"`
 			Lost        uint64       `json:"events_lost"` // in the recording
-		}{h.head("replayed"), len(rec.then.made), len(rec.then.made) - len(diffs), diffs, rec.lost})
+		}{h.head("replayed"), rec.chosen(), rec.chosen() - len(diffs), diffs, rec.lost})
 		return
 	}
 	var w io.Writer = h.stdout
 	if rec.args[1] == "run" {
 		w = h.stderr // standard output is the command's
 	}
-	n := len(rec.then.made)
+	n := rec.chosen()
 	if len(diffs) == 0 {
 		fmt.Fprintf(w, "replayed %s: the same decisions as then\n", plural(uint64(n), "connection"))
 	} else {

@@ -91,8 +91,9 @@ func TestReplayRefuses(t *testing.T) {
 		"{\"event\":\"ready\"}\n": "no event started",
 		start + start:             "line 2: a second event started",
 		start + "{\"event\":3}\n": "line 2: no JSON object",
-		strings.Replace(start, "inject", "scenario run", 1): "inject and run can be replayed",
-		start + "{\"event\":\"flow\",\"ordinal\":\"x\"}\n":  "line 2: event flow",
+		strings.Replace(start, "inject", "demo", 1):                                           "which cannot be made again",
+		strings.Replace(start, "inject", "verify", 1) + `{"event":"flow","ordinal":1}` + "\n": "before anything has begun",
+		start + "{\"event\":\"flow\",\"ordinal\":\"x\"}\n":                                    "line 2: event flow",
 	} {
 		w := newWorld(t)
 		if code := w.faultctl("replay " + recorded(t, events)); code != exitUsage || !strings.Contains(w.err.String(), want) {
@@ -106,6 +107,82 @@ func TestReplayRefuses(t *testing.T) {
 	if code := w.faultctl("replay"); code != exitUsage {
 		t.Errorf("exit %d without EVENTS", code)
 	}
+}
+
+// TestReplayVerify makes the decisions of a verify again, of all its cases and of
+// one.
+func TestReplayVerify(t *testing.T) {
+	first := newWorld(t)
+	first.timers = never
+	oneOf(first, 6, "reset")
+	if code := first.runs(t, "verify --faults reset,refuse -o json --repeat 2", "true"); code != exitOK {
+		t.Fatalf("exit %d\n%s", code, &first.err)
+	}
+	events := recorded(t, first.out.String())
+	for flags, tc := range map[string]struct {
+		nth  uint64
+		code int
+		want string
+	}{
+		"":                                 {6, exitOK, "replayed 4 connections: the same decisions as then"},
+		" -o json":                         {6, exitOK, `"event":"replayed","connections":4,"same":4,"differences":[],"events_lost":0`},
+		"  ":                               {5, exitProbe, "connection 6 of refuse, the 2. time did not come; then: reset: rst to client, reset"},
+		" --case reset":                    {6, exitOK, "replayed 1 connection: the same decisions as then"},
+		" --case reset:at=request":         {5, exitProbe, "connection 6 did not come"},
+		" --case rset":                     {6, exitUsage, `there is no case "rset"`},
+		" --duration 5s":                   {6, exitUsage, "faultctl verify, which has no such flag"},
+		" --case reset -o json --pcap /x/": {6, exitRunFailed, "--pcap /x/"},
+	} {
+		w := newWorld(t)
+		w.timers = never
+		oneOf(w, tc.nth, "reset")
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.childOut, w.childErr = out, out
+		if code := w.faultctl("replay " + events + flags); code != tc.code || !strings.Contains(w.out.String()+w.err.String(), tc.want) {
+			t.Errorf("%q: exit %d, want %d, and %q in\n%s%s", flags, code, tc.code, tc.want, &w.out, &w.err)
+		}
+		if tc.code < exitUsage && !w.cfg.Rules[0].Pick.Only.Contains(6) {
+			t.Errorf("%q: choosing %+v", flags, w.cfg.Rules[0].Pick)
+		}
+		out.Close()
+	}
+}
+
+// TestReplayScenario makes the decisions of a scenario again, whose pulses count
+// their connections anew.
+func TestReplayScenario(t *testing.T) {
+	const day = `
+faults:
+  - {name: pulses, fault: reset, target: {to: ":80"}, duration: 10s, pulse: {on: 2s, off: 4s}}
+  - {name: drops, fault: "syn-drop:attempts=1", target: {to: ":81"}, start: 3s, duration: 5s}
+`
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		if code := th.play(t, day, "-o", "json"); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &th.err)
+		}
+		events := recorded(t, th.out.String())
+		for flags, want := range map[string]string{
+			"":                                    "replayed 3 connections: the same decisions as then",
+			"-o json":                             `"event":"replayed","connections":3,"same":3`,
+			"--case pulses":                       "only what faultctl verify recorded has cases",
+			"--metrics 127.0.0.1:0 --duration 1s": "faultctl scenario run, which has no such flag",
+		} {
+			th.out.Reset()
+			th.err.Reset()
+			code := th.host.run(append([]string{"faultctl", "replay", events}, strings.Fields(flags)...))
+			if fine := strings.HasPrefix(want, "only") || strings.HasPrefix(want, "faultctl"); (code == exitOK) == fine || !strings.Contains(th.out.String()+th.err.String(), want) {
+				t.Errorf("%s: exit %d, want %q in\n%s%s", flags, code, want, &th.out, &th.err)
+			}
+		}
+		th.fires = 0
+		th.out.Reset()
+		if code := th.host.run([]string{"faultctl", "replay", events}); code != exitNotFired || !strings.Contains(th.out.String(), "connection 0 of pulses, the 2. time did not come; then: reset: rst to client, because") {
+			t.Errorf("exit %d\n%s%s", code, &th.out, &th.err)
+		}
+	})
 }
 
 // TestSplitWords holds that what quote makes of a word is read back.

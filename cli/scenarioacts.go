@@ -73,9 +73,11 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 		pick.Max -= struck
 	}
 	cfg.Seed += uint64(step.Pulse)
+	again := st.h.replays.again(a.entry.Name, &cfg)
 	ready := make(chan struct{})
 	var once sync.Once
 	cfg.OnEvent = func(ev injector.Event) {
+		st.h.replays.saw(again, ev)
 		ev.Rule = step.Fault
 		st.leave.event(step.Fault, ev)
 		st.tell.event(ev)

@@ -69,7 +69,8 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
 	ready := &moment{c: make(chan struct{})} // the clock runs, even if nobody reads what is told
 	told := &moment{c: make(chan struct{})}  // what during tells comes after it
-	tell, rec := p.evidence.attend(p, h.replays.attend(tell))
+	at := h.replays.again(p.name, &p.cfg)
+	tell, rec := p.evidence.attend(p, h.replays.attend(at, tell))
 	p.cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
 			ready.set(ev.Time)

@@ -194,7 +194,7 @@ func (s *survey) commandLine() string {
 func (s *survey) of(t trial, second bool) *plan {
 	p := *s.base
 	target := *p.target
-	p.target, p.specs, p.evidence, p.verb = &target, t.specs, s.ev, "run"
+	p.target, p.specs, p.evidence, p.verb, p.name = &target, t.specs, s.ev, "run", t.name
 	p.extra = nil
 	if !s.picked {
 		p.extra = []string{"--every", fmt.Sprint(target.pick.Every)}
