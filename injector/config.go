@@ -29,7 +29,7 @@ type Config struct {
 	Protect []Tuple
 
 	// DeadMan is how long the workers may be stuck or stopped before the
-	// kernel ends this process, so that the traffic goes on. Zero means 3 s.
+	// kernel ends this process, so that the traffic goes on. Zero means 1.5 s.
 	// Negative means never; only a debugger needs that. One second is the least.
 	DeadMan time.Duration
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // An Injector carries out one Config.
@@ -38,7 +37,7 @@ func New(cfg Config) (*Injector, error) {
 		return nil, err
 	}
 	if cfg.DeadMan == 0 {
-		cfg.DeadMan = 3 * time.Second
+		cfg.DeadMan = defaultDeadMan
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -55,7 +55,7 @@ type worker struct {
 
 // idleWait is how long a worker without work sleeps: it must feed the dead
 // man's timer.
-const idleWait = 250 * time.Millisecond
+const idleWait = 100 * time.Millisecond
 
 // run judges packets until stop, then lets go what is left in the queue.
 func (w *worker) run() error {

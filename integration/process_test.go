@@ -41,9 +41,13 @@ func play() {
 		os.Exit(0)
 	case "stuck":
 		inj, err := injector.New(injector.Config{
-			Rules:   []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
-			Queues:  2, // one worker is enough
-			OnEvent: func(ev injector.Event) { fmt.Printf("{\"event\":%q}\n", ev.Kind) },
+			Rules:  []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
+			Queues: 2, // one worker is enough
+			OnEvent: func(ev injector.Event) {
+				if ev.Kind == injector.Ready {
+					fmt.Println(`{"event":"ready"}`)
+				}
+			},
 		})
 		if err == nil {
 			err = inj.Run(context.Background())

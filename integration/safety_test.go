@@ -7,97 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/faultctl/faultctl/integration/lab"
 )
-
-// chatter is connections on which both ends never stop talking.
-type chatter struct {
-	t     *testing.T
-	pairs [][2]*lab.App
-	stop  atomic.Bool
-	wg    sync.WaitGroup
-	worst atomic.Int64 // the longest exchange since the last look
-	count atomic.Int64
-}
-
-func (w *world) chatter(n int) *chatter {
-	w.t.Helper()
-	c := &chatter{t: w.t}
-	for range n {
-		client, server := w.open()
-		c.pairs = append(c.pairs, [2]*lab.App{client, server})
-	}
-	for _, p := range c.pairs {
-		c.wg.Go(func() {
-			for !c.stop.Load() {
-				start := time.Now()
-				if p[0].Send("ping") != "4" || p[1].Recv() != "ping" || p[1].Send("pong") != "4" || p[0].Recv() != "pong" {
-					c.t.Error("a connection broke: ", p[0].Calls()[max(0, len(p[0].Calls())-4):])
-					return
-				}
-				c.count.Add(1)
-				if took := int64(time.Since(start)); took > c.worst.Load() {
-					c.worst.Store(took)
-				}
-			}
-		})
-	}
-	w.t.Cleanup(c.hush)
-	return c
-}
-
-// flows waits until every connection has gone on, and returns the longest
-// exchange since the last call.
-func (c *chatter) flows() time.Duration {
-	c.t.Helper()
-	before := c.count.Load()
-	if !lab.Eventually(func() bool { return c.count.Load() >= before+int64(4*len(c.pairs)) }) {
-		c.t.Fatal("the traffic stands still")
-	}
-	return time.Duration(c.worst.Swap(0))
-}
-
-// heals holds that every connection goes on after the dead man's timer has gone
-// off. It takes the timer's 3 s and what is left until TCP sends again: 0.4 s as
-// a rule, but its backoff may put that as far off once more where a busy machine
-// has made it patient.
-func (c *chatter) heals() {
-	c.t.Helper()
-	worst := c.flows()
-	c.t.Logf("the longest exchange took %v", worst)
-	if worst > 7*time.Second {
-		c.t.Errorf("the longest exchange took %v, want 7s at most", worst)
-	}
-}
-
-// hush ends the talk.
-func (c *chatter) hush() {
-	c.stop.Store(true)
-	c.wg.Wait()
-}
-
-// losses counts the retransmissions of all connections, at both ends, but for
-// those of which the peer said that it had got both: on a busy machine a
-// segment may be under way for longer than its sender's patience.
-func (c *chatter) losses() (n int) {
-	c.t.Helper()
-	for _, p := range c.pairs {
-		for _, a := range p {
-			i, err := a.Info()
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			n += int(i.TotalRetrans) - int(i.Duplicates)
-		}
-	}
-	return n
-}
 
 // everySegment is a run that judges every segment, so that the queue is in use
 // at every moment.
@@ -167,22 +80,36 @@ func TestKillAnyTime(t *testing.T) {
 		kills, len(took), took[len(took)/2].Round(100*time.Microsecond), took[len(took)*99/100].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 }
 
-// TestSIGSTOP holds that a faultctl which is stopped opens the way: within 4 s
-// every connection that it judges goes on.
+// TestSIGSTOP holds that a faultctl which is stopped opens the way: within 4 s it
+// is gone with its rules, and every connection that it judged goes on.
 func TestSIGSTOP(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		talk := w.chatter(4)
 		p := w.start("faultctl", everySegment...)
 		p.wait("ready")
 		talk.flows()
+		stopped := time.Now()
 		p.cmd.Process.Signal(syscall.SIGSTOP)
-		p.end()
-		if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
-			t.Errorf("ended by %v", s.Signal())
-		}
-		gone(t, w.node())
+		p.opensTheWay(stopped)
 		talk.heals()
 	})
+}
+
+// opensTheWay holds that a process which has not read its queue since then is
+// ended by its dead man's timer, and its rules are gone, within 4 s.
+func (p *process) opensTheWay(since time.Time) {
+	p.t.Helper()
+	p.end()
+	ended := time.Since(since)
+	if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
+		p.t.Errorf("ended by %v\n%s", s.Signal(), p.stderr.String())
+	}
+	gone(p.t, p.node)
+	took := time.Since(since)
+	if took > 4*time.Second {
+		p.t.Errorf("the process ended after %v, its rules were gone after %v; want 4s at most", ended, took)
+	}
+	p.t.Logf("the process ended after %v, its rules were gone after %v", ended, took)
 }
 
 // TestStuckWorker holds the same for a worker that never comes back.
@@ -190,11 +117,8 @@ func TestStuckWorker(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		talk := w.chatter(4)
 		p := w.start("stuck")
-		p.end()
-		if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
-			t.Errorf("ended by %v\n%s", s.Signal(), p.stderr.String())
-		}
-		gone(t, w.node())
+		p.wait("ready") // the next packet is its last
+		p.opensTheWay(time.Now())
 		talk.heals()
 	})
 }
@@ -220,16 +144,14 @@ func TestFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(group) }) // empty: its only process has been waited for
+	var frozen time.Time
 	for _, set := range [][2]string{{"cgroup.procs", fmt.Sprint(p.cmd.Process.Pid)}, {"cgroup.freeze", "1"}} {
+		frozen = time.Now()
 		if err := os.WriteFile(filepath.Join(group, set[0]), []byte(set[1]), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.end()
-	if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGKILL {
-		t.Errorf("ended by %v", s.Signal())
-	}
-	gone(t, w.node())
+	p.opensTheWay(frozen)
 	talk.heals()
 }
 
