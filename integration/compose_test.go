@@ -62,14 +62,14 @@ func TestTwoRules(t *testing.T) {
 			}
 			return r
 		}
-		run := w.run(injector.Config{Rules: []injector.Rule{to(5432, "idle-expire:after=500ms"), to(5434, "half-open:peer=rebooted,at=match=kill", "delay:by=20ms")}})
+		run := w.run(injector.Config{Rules: []injector.Rule{to(5432, "idle-expire:after=2s"), to(5434, "half-open:peer=rebooted,at=match=kill", "delay:by=20ms")}})
 		client, server := w.open()
 		healthy(t, "before its time", client, server)
 		otherClient, otherServer := w.openTo(other, at)
 		healthy(t, "the other before its time", otherClient, otherServer)
 
 		says(t, "half-open", otherClient.Send("kill"), otherClient.Recv())("4", "ECONNRESET")
-		time.Sleep(600 * time.Millisecond) // the pause that the fault waits for; a longer one is one too
+		time.Sleep(2100 * time.Millisecond) // the pause that the fault waits for; a longer one is one too
 		says(t, "idle", client.Send("ping"), client.Recv())("4", "ECONNRESET")
 		after()
 		s := run.Stats()

@@ -170,6 +170,7 @@ func (w *world) run(cfg injector.Config) *running {
 	ready := make(chan struct{})
 	cfg.NetNS = w.node().NS
 	cfg.Seed = 1
+	cfg.DeadMan = -1 // nobody else is here; what it does is held by tests of whole processes
 	cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {
 			close(ready)

@@ -205,7 +205,7 @@ func (c *cell) inject() *injector.Injector {
 	}
 	ready := make(chan struct{})
 	inj, err := injector.New(injector.Config{
-		NetNS: c.lab.Router.NS, Seed: 1, Rules: []injector.Rule{rule},
+		NetNS: c.lab.Router.NS, Seed: 1, Rules: []injector.Rule{rule}, DeadMan: -1, // nobody else is here
 		OnEvent: func(ev injector.Event) {
 			if ev.Kind == injector.Ready {
 				close(ready)

@@ -73,7 +73,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 	}
 	defer p.stopCapture()
 	inj, err := injector.New(injector.Config{
-		NetNS: l.Router.NS, Seed: 1,
+		NetNS: l.Router.NS, Seed: 1, DeadMan: -1, // nobody else is here
 		Rules: []injector.Rule{{
 			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}},
 			Faults: []injector.NamedModel{fault},

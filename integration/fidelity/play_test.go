@@ -275,7 +275,7 @@ func (p *play) inject() {
 	var struck sync.Once
 	inj, err := injector.New(injector.Config{
 		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
-		Seed:  1,
+		Seed:  1, DeadMan: -1, // nobody else is here
 		Rules: []injector.Rule{{
 			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: p.service.Port(), HiPort: p.service.Port()}}},
 			Faults: []injector.NamedModel{{Name: name, Model: model}},

@@ -39,7 +39,7 @@ func (c Call) String() string { return c.Text + " = " + c.Result }
 
 // patience is how long a call may block. A test that waits so long has failed;
 // nothing depends on its length.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // Listen starts a program that listens. Port 0 gets a free one.
 func (n *Node) Listen(at netip.AddrPort, backlog int) (*App, netip.AddrPort, error) {
