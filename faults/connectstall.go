@@ -24,7 +24,7 @@ func (m *ConnectStall) Validate() error {
 
 // Diverts implements Model.
 func (m *ConnectStall) Diverts() Diversion {
-	return Diversion{SYN: true, SYNACK: true, Whole: true, Super: true}
+	return Diversion{SYN: true, SYNACK: true, Whole: true, NoCapture: true, Super: true}
 }
 
 // New implements Model.

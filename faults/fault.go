@@ -107,6 +107,10 @@ type Diversion struct {
 	// or to drop it, needs no more.
 	Whole bool
 
+	// NoCapture says that the fault never asks for a flow whole (Effects.Capture):
+	// the kernel need not look each packet up among those that are.
+	NoCapture bool
+
 	// Super says that the fault does as well with a packet that stands for
 	// several segments, which the host would cut up only later (GSO). Otherwise
 	// each segment is handed over by itself, as on a wire.
@@ -137,8 +141,9 @@ func (d Diversion) Union(o Diversion) Diversion {
 		Small:  d.Small || o.Small,
 		All:    d.All || o.All,
 		Idle:   d.Idle, Refresh: d.Refresh,
-		Whole: d.Whole || o.Whole,
-		Super: d.Super && o.Super,
+		Whole:     d.Whole || o.Whole,
+		NoCapture: d.NoCapture && o.NoCapture,
+		Super:     d.Super && o.Super,
 	}
 	if u.Above = d.Above; o.Above != 0 && (u.Above == 0 || o.Above < u.Above) {
 		u.Above = o.Above

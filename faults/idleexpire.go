@@ -65,7 +65,7 @@ func (m *IdleExpire) Validate() error {
 
 // Diverts implements Model.
 func (m *IdleExpire) Diverts() Diversion {
-	return Diversion{SYN: true, Idle: m.after, Refresh: m.refresh()}
+	return Diversion{SYN: true, Idle: m.after, Refresh: m.refresh(), NoCapture: true}
 }
 
 // refresh says what keeps a flow alive.

@@ -13,7 +13,9 @@ type KeepaliveDrop struct {
 func (m *KeepaliveDrop) Validate() error { return nil }
 
 // Diverts implements Model: probes and their answers are small.
-func (m *KeepaliveDrop) Diverts() Diversion { return Diversion{SYN: true, Small: true, Super: true} }
+func (m *KeepaliveDrop) Diverts() Diversion {
+	return Diversion{SYN: true, Small: true, NoCapture: true, Super: true}
+}
 
 // New implements Model.
 func (m *KeepaliveDrop) New() Fault { return &keepaliveDrop{m: m} }

@@ -10,7 +10,9 @@ type Observe struct{}
 func (m *Observe) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *Observe) Diverts() Diversion { return Diversion{SYN: true, FIN: true, RST: true, Super: true} }
+func (m *Observe) Diverts() Diversion {
+	return Diversion{SYN: true, FIN: true, RST: true, NoCapture: true, Super: true}
+}
 
 // New implements Model.
 func (m *Observe) New() Fault { return &observe{} }

@@ -23,7 +23,7 @@ func (m *MTUHole) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *MTUHole) Diverts() Diversion { return Diversion{SYN: true, Above: m.Above} }
+func (m *MTUHole) Diverts() Diversion { return Diversion{SYN: true, Above: m.Above, NoCapture: true} }
 
 // New implements Model.
 func (m *MTUHole) New() Fault { return mtuHole{m} }

@@ -34,7 +34,7 @@ func (m *PAWSReject) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *PAWSReject) Diverts() Diversion { return Diversion{SYN: true, Super: true} }
+func (m *PAWSReject) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
 // New implements Model.
 func (m *PAWSReject) New() Fault { return &pawsReject{m: m} }

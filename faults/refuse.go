@@ -12,7 +12,7 @@ type Refuse struct {
 func (m *Refuse) Validate() error { return nil }
 
 // Diverts implements Model.
-func (m *Refuse) Diverts() Diversion { return Diversion{SYN: true, Super: true} }
+func (m *Refuse) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
 // New implements Model.
 func (m *Refuse) New() Fault { return refuse{m} }

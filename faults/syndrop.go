@@ -41,7 +41,7 @@ func (m *SYNDrop) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *SYNDrop) Diverts() Diversion { return Diversion{SYN: true, Super: true} }
+func (m *SYNDrop) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
 // New implements Model.
 func (m *SYNDrop) New() Fault { return &synDrop{m: m} }

@@ -20,7 +20,7 @@ func (m *Unreachable) Validate() error { return nil }
 
 // Diverts implements Model.
 func (m *Unreachable) Diverts() Diversion {
-	return Diversion{SYN: true, All: m.Established, Whole: true} // the ICMP error quotes the segment
+	return Diversion{SYN: true, All: m.Established, Whole: true, NoCapture: true} // the ICMP error quotes the segment
 }
 
 // New implements Model.

@@ -207,7 +207,7 @@ func (w *worker) change(f *entry, sig signal, done func()) {
 			op, what string
 		}{
 			{sigForget, "delete", "captured"}, {sigForget, "delete", "released"}, {sigForget, "delete", "live"},
-			{sigAdmit, "add", "live"}, {sigRelease, "add", "released"}, {sigCapture, "add", "captured"},
+			{sigAdmit, "add", "live"}, {sigRelease, "add", "released"}, {sigCapture, "add", "captured"}, {sigCapture, "delete", "released"},
 		} {
 			if sig&s.sig == 0 {
 				continue

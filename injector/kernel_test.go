@@ -143,7 +143,7 @@ func TestSetsByVerdict(t *testing.T) {
 
 // startInjector runs an injector in the namespace until the returned function
 // is called.
-func startInjector(t *testing.T, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
+func startInjector(t testing.TB, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
 	t.Helper()
 	ready := make(chan struct{})
 	cfg.OnEvent = func(ev Event) {
@@ -163,13 +163,13 @@ func startInjectorWith(t *testing.T, ns *os.File, cfg Config, tell func(Event), 
 	return runInjector(t, false, cfg, ready)
 }
 
-func runInjector(t *testing.T, bySet bool, cfg Config, ready chan struct{}) (*Injector, func()) {
+func runInjector(t testing.TB, bySet bool, cfg Config, ready chan struct{}) (*Injector, func()) {
 	t.Helper()
 	return runInjectorWith(t, bySet, 0, cfg, ready)
 }
 
 // runInjectorWith does it with sets that have room for so many flows.
-func runInjectorWith(t *testing.T, bySet bool, room uint32, cfg Config, ready chan struct{}) (*Injector, func()) {
+func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready chan struct{}) (*Injector, func()) {
 	t.Helper()
 	cfg.DeadMan = -1 // a debugger may stop a test
 	inj, err := New(cfg)
@@ -204,6 +204,11 @@ func runInjectorWith(t *testing.T, bySet bool, room uint32, cfg Config, ready ch
 // talk opens a connection to itself and sends a line to and fro n times.
 func talk(t *testing.T, at netip.AddrPort, n int) {
 	t.Helper()
+	talkFrom(t, net.Dialer{Timeout: 5 * time.Second}, at, n)
+}
+
+func talkFrom(t *testing.T, d net.Dialer, at netip.AddrPort, n int) {
+	t.Helper()
 	ln, err := net.Listen("tcp", at.String())
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +222,7 @@ func talk(t *testing.T, at netip.AddrPort, n int) {
 		io.Copy(c, c)
 		c.Close()
 	}()
-	c, err := net.DialTimeout("tcp", at.String(), 5*time.Second)
+	c, err := d.Dial("tcp", at.String())
 	if err != nil {
 		t.Fatal(err)
 	}

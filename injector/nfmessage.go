@@ -25,6 +25,9 @@ const (
 	attrSkbInfo    = 14 // NFQA_SKB_INFO, be32
 	attrPriority   = 21 // NFQA_PRIORITY, be32
 
+	nfDrop, nfAccept uint32 = 0, 1
+	nfRepeat         uint32 = 4 // through the chain that queued it once more
+
 	skbCsumNotReady = 1 << 0
 	skbGSO          = 1 << 1
 )
@@ -67,7 +70,14 @@ func decodePacket(msg []byte, p *packetIn) bool {
 // appendVerdict appends one NFQNL_MSG_VERDICT.
 func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
 	start := len(b)
-	b = appendHead(b, msgVerdict, number, v.id, !v.drop)
+	what := nfAccept
+	switch {
+	case v.drop:
+		what = nfDrop
+	case v.signal != 0:
+		what = nfRepeat
+	}
+	b = appendHead(b, msgVerdict, number, v.id, what)
 	if v.signal != 0 {
 		b = appendAttr(b, attrPriority, 4)
 		b = binary.BigEndian.AppendUint32(b, v.priority|uint32(v.signal))
@@ -85,19 +95,15 @@ func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
 // appendAcceptUpTo appends one NFQNL_MSG_VERDICT_BATCH: every packet that waits
 // and is not newer than id goes on.
 func appendAcceptUpTo(b []byte, number uint16, id uint32) []byte {
-	return endMessage(appendHead(b, msgBatch, number, id, true), len(b))
+	return endMessage(appendHead(b, msgBatch, number, id, nfAccept), len(b))
 }
 
-func appendHead(b []byte, kind, number uint16, id uint32, accept bool) []byte {
+func appendHead(b []byte, kind, number uint16, id, what uint32) []byte {
 	var head [nlHeader]byte
 	binary.NativeEndian.PutUint16(head[4:], kind)
 	binary.NativeEndian.PutUint16(head[6:], unix.NLM_F_REQUEST)
 	b = append(b, head[:]...)
 	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(number>>8), byte(number))
-	what := uint32(0) // NF_DROP
-	if accept {
-		what = 1 // NF_ACCEPT
-	}
 	b = appendAttr(b, attrVerdictHdr, 8)
 	b = binary.BigEndian.AppendUint32(b, what)
 	return binary.BigEndian.AppendUint32(b, id)

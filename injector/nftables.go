@@ -268,10 +268,10 @@ func (a *applier) exprs(r rule) []expr.Any {
 	return es
 }
 
-// disarm empties the chains that divert, so that no further packet is queued,
-// and leaves the table itself: taking a base chain out makes the kernel drop
-// what sits in the queues of the namespace (nf_queue_nf_hook_drop), and those
-// packets are to go on.
+// disarm empties the chains that divert, so that no further packet is queued, but
+// for what verdicts that are under way have to say. It leaves the table itself:
+// taking a base chain out makes the kernel drop what sits in the queues of the
+// namespace (nf_queue_nf_hook_drop), and those packets are to go on.
 func (a *applier) disarm() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -280,6 +280,7 @@ func (a *applier) disarm() error {
 	}
 	for _, name := range []string{"judge_input", "judge_forward", "judge_output"} {
 		a.conn.FlushChain(a.chains[name])
+		a.fill(&chain{name: name, rules: []rule{{priorityHas(sigAll), verdict("goto later")}}})
 	}
 	if err := a.conn.Flush(); err != nil {
 		return fmt.Errorf("disarm table %s: %w", a.table.Name, explain(err))

@@ -15,16 +15,24 @@ import (
 //
 //  1. One table, ours alone, owned by a netlink connection that is kept open:
 //     it dies with the process.
-//  2. The first rule accepts our own packets (OwnSign).
+//  2. Our own packets (OwnSign) go before a set is asked or a packet queued.
 //  3. Every queue rule has bypass.
 //  4. Ports and addresses are matched here: unrelated traffic never reaches
 //     user space.
 //  5. Nothing of the host's is changed: no sysctl, qdisc, set or rule.
 //  6. A packet that crosses loopback is judged once, in input.
 //
-// A verdict speaks to the chains behind the queue through bits of the packet's
-// priority (see signal): the packet itself changes the sets, so there is no
-// window between the verdict and the rule that knows of it.
+// A verdict speaks to the rules through bits of the packet's priority (see
+// signal), and sends the packet through them once more (NF_REPEAT): the packet
+// itself changes the sets, so there is no window between the verdict and the
+// rule that knows of it.
+//
+// What a waiting fault costs is what these rules cost a packet that they let
+// pass, so each counts. A rule costs little while its expressions are those that
+// the kernel has in its loop: a word, a half word or a byte of a header, a mask on
+// a word, an equal. Each call costs ten times as much (verdicts, meta, comparing
+// greater), a set fifty times (BenchmarkRules). So ports come first, sets last,
+// and what a fault cannot come to need is not there.
 
 // OwnSign is the priority (SO_PRIORITY) of every packet that faultctl sends:
 // forged, duplicated or re-injected. It has none of the signal bits. Not a
@@ -32,7 +40,7 @@ import (
 // than the flow's own.
 const OwnSign uint32 = 0x01a0_17c1
 
-// signal is what a verdict tells the later chain, as bits of the packet's
+// signal is what a verdict tells the chain later, as bits of the packet's
 // priority, which gets its own value back there. SO_PRIORITY and tc class
 // handles leave these bits alone in practice: they make major numbers from
 // 0x0100 on, and classids count from 1.
@@ -51,8 +59,8 @@ const (
 
 const (
 	// judgePriority is where mangle sits: after conntrack, before NAT. A second
-	// instance in the same namespace comes two further down, so that each
-	// clears its signals before the next one judges.
+	// instance in the same namespace comes further down, so that each clears its
+	// signals before the next one judges.
 	judgePriority = -150
 
 	// releasedFor is how long the kernel remembers that a flow was released.
@@ -98,85 +106,42 @@ func (c *chain) add(s ...statement) { c.rules = append(c.rules, s) }
 // newRuleset compiles the rules of a Config. queue is the number of the first queue.
 func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
 	rs := &ruleset{table: table, queue: queue, to: enqueue{queue, cfg.queues()}}
-	judge, later := chain{name: "judge"}, chain{name: "later"}
-	for _, c := range []*chain{&judge, &later} {
-		c.add(priorityIs(OwnSign), verdict("accept"))
-		for _, p := range cfg.Protect {
-			for _, ends := range [][2]faultEnd{{{p.A}, {p.B}}, {{p.B}, {p.A}}} {
-				c.add(addrIs{false, ends[0].endpoint().Prefix}, portIn{false, ends[0].Port(), ends[0].Port()},
-					addrIs{true, ends[1].endpoint().Prefix}, portIn{true, ends[1].Port(), ends[1].Port()}, verdict("accept"))
-			}
-		}
-	}
-	var sub []chain
+	marked, later := chain{name: "marked"}, chain{name: "later"}
+	marked.add(priorityIs(OwnSign), verdict("accept"))
+	marked.add(priorityHas(sigAll), verdict("goto later"))
+	rules := make([]compiled, len(cfg.Rules))
 	for i := range cfg.Rules {
-		r := compiled{cfg: &cfg.Rules[i], n: i, to: rs.to, diverts: diversion(cfg.Rules[i].Faults)}
-		sub = append(sub, r.compile(rs)...)
-		judge.add(verdict(fmt.Sprintf("jump judge%d", i)))
+		rules[i] = compiled{cfg: &cfg.Rules[i], n: i, to: rs.to, diverts: diversion(cfg.Rules[i].Faults)}
+		rs.chains = append(rs.chains, rules[i].compile(rs)...)
 		later.add(verdict(fmt.Sprintf("jump later%d", i)))
 	}
 	later.add(priorityHas(sigDrop), count{}, verdict("drop"))
-	later.add(priorityHas(sigAll), clearSignals{})
-
-	rs.chains = append(append(sub, judge, later), hooks(priorityOf(queue), refreshes(cfg.Rules))...)
+	later.add(clearSignals{})
+	later.add(verdict("accept"))
+	rs.chains = append(rs.chains, later, marked)
+	rs.chains = append(rs.chains, hooks(priorityOf(queue), cfg, rules)...)
 	rs.learn(cfg)
 	return rs
 }
 
-// priorityOf is the priority of the judge chains of the instance that has the
-// queue of that number; its later chains come one behind.
+// priorityOf is the priority of the chains of the instance that has the queue of
+// that number.
 func priorityOf(queue uint16) int {
 	if queue < firstQueue || queue > lastQueue {
 		return judgePriority
 	}
-	return judgePriority + 2*int(queue-firstQueue)
-}
-
-// hooks are the places where packets are met. The loopback device is passed
-// over in output: its packets are judged in input, where they may be held. A
-// packet that no verdict has signalled on has nothing to do in the later chains,
-// unless some rule refreshes idle timers there.
-func hooks(priority int, refreshes bool) []chain {
-	var cs []chain
-	for _, at := range []struct {
-		prefix   string
-		priority int
-	}{{"judge", priority}, {"later", priority + 1}} {
-		for _, hook := range []string{"input", "forward", "output"} {
-			c := chain{name: at.prefix + "_" + hook, hook: hook, priority: at.priority}
-			if hook == "output" {
-				c.add(oifLoopback{}, verdict("accept"))
-			}
-			if at.prefix == "later" && !refreshes {
-				c.add(priorityLacks(sigAll), verdict("accept"))
-			}
-			c.add(isTCP{}, verdict("goto "+at.prefix))
-			cs = append(cs, c)
-		}
-	}
-	return cs
+	return judgePriority + int(queue-firstQueue)
 }
 
 // diversion is what the faults of one rule want together. A SYN is always
 // among it: it starts the flow, and tells a new connection from an old one on
 // the same addresses and ports.
 func diversion(fs []NamedModel) faults.Diversion {
-	d := faults.Diversion{SYN: true}
+	d := faults.Diversion{SYN: true, NoCapture: true}
 	for _, f := range fs {
 		d = d.Union(f.Model.Diverts())
 	}
 	return d
-}
-
-// refreshes reports whether a packet that was let pass may have to keep a flow
-// from expiring.
-func refreshes(rules []Rule) bool {
-	for i := range rules {
-		if diversion(rules[i].Faults).Idle != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // copies is how packets must be handed over for the faults of all rules: their
@@ -205,34 +170,22 @@ func (r *compiled) name(what string, v6 bool) string {
 	return fmt.Sprintf("%s%d_%s", what, r.n, family(v6))
 }
 
+// compile makes the rule's sets and chains, but not the rules that lead there.
 func (r *compiled) compile(rs *ruleset) []chain {
 	var cs []chain
-	for _, what := range []string{"judge", "later"} {
-		dispatch := chain{name: fmt.Sprintf("%s%d", what, r.n)}
-		for _, v6 := range []bool{false, true} {
-			if !r.dispatch(&dispatch, what, v6) {
-				continue
-			}
-			if !r.cfg.Match.Owner.Any() {
-				cs = append(cs, r.owned(what, v6))
-			}
-			if what == "judge" {
-				cs = append(cs, r.enqueue(v6), r.divert(v6))
-				rs.sets = append(rs.sets, r.sets(v6)...)
-			} else {
-				cs = append(cs, r.signals(v6, false), r.signals(v6, true))
-			}
-			for _, w := range r.ways(v6) {
-				if what == "judge" {
-					cs = append(cs, r.judge(v6, w))
-				} else {
-					cs = append(cs, r.later(v6, w)...)
-				}
-			}
+	later := chain{name: fmt.Sprintf("later%d", r.n)}
+	for _, v6 := range []bool{false, true} {
+		if !r.dispatch(&later, "later", v6, "") {
+			continue
 		}
-		cs = append(cs, dispatch)
+		rs.sets = append(rs.sets, r.sets(v6)...)
+		if !r.cfg.Match.Owner.Any() {
+			cs = append(cs, r.owned("judge", v6), r.owned("later", v6))
+		}
+		cs = append(cs, r.judge(v6)...)
+		cs = append(cs, r.signals(v6, false), r.signals(v6, true), r.later(v6))
 	}
-	return cs
+	return append(cs, later)
 }
 
 func (r *compiled) sets(v6 bool) []set {
@@ -245,9 +198,12 @@ func (r *compiled) sets(v6 bool) []set {
 
 // verdictSets are the sets that verdicts change.
 func (r *compiled) verdictSets(v6 bool) []set {
-	ss := []set{
-		{name: r.name("captured", v6), v6: v6},
-		{name: r.name("released", v6), v6: v6, timeout: releasedFor},
+	var ss []set
+	if r.captures() {
+		ss = append(ss, set{name: r.name("captured", v6), v6: v6})
+	}
+	if r.releases() {
+		ss = append(ss, set{name: r.name("released", v6), v6: v6, timeout: releasedFor})
 	}
 	if r.diverts.Idle != 0 {
 		ss = append(ss, set{name: r.name("live", v6), v6: v6, timeout: r.diverts.Idle})
@@ -255,26 +211,53 @@ func (r *compiled) verdictSets(v6 bool) []set {
 	return ss
 }
 
-// signals carries out what the verdict on the packet asked for.
+// captures reports whether a captured flow must be told from others. Where all is
+// diverted it is one that was not released.
+func (r *compiled) captures() bool { return !r.diverts.NoCapture && !r.diverts.All }
+
+// releases reports whether anything is diverted that may be of a released flow.
+// A SYN is diverted whatever its flow is.
+func (r *compiled) releases() bool {
+	d := r.diverts
+	d.SYN, d.NoCapture, d.Whole, d.Super = false, false, false, false
+	return d != faults.Diversion{}
+}
+
+// later is what a signalled packet of the rule comes to.
+func (r *compiled) later(v6 bool) chain {
+	c := chain{name: r.name("later", v6)}
+	c.add(priorityHas(sigReply), verdict("goto "+r.name("reply", v6)))
+	c.add(verdict("goto " + r.name("original", v6)))
+	return c
+}
+
+// signals carries out what the verdict on the packet asked for. A captured flow
+// is never a released one, whichever set is asked.
 func (r *compiled) signals(v6, mirror bool) chain {
 	name := "original"
 	if mirror {
 		name = "reply"
 	}
 	c := chain{name: r.name(name, v6)}
+	key := func(what string) lookup { return lookup{v6: v6, mirror: mirror, set: r.name(what, v6)} }
 	for _, s := range r.verdictSets(v6) {
 		c.add(priorityHas(sigForget), change{lookup{v6: v6, mirror: mirror, set: s.name}, "delete", 0})
 	}
-	put := func(sig signal, op, set string, timeout time.Duration) {
-		flow := lookup{v6: v6, mirror: mirror, set: r.name(set, v6)}
+	put := func(sig signal, op, what string, timeout time.Duration) {
+		flow := key(what)
 		c.add(priorityHas(sig), change{flow, op, timeout})
 		flow.not = true // a full set takes nothing in, and says nothing
-		c.add(priorityHas(sig), flow, count{full: set})
+		c.add(priorityHas(sig), flow, count{full: what})
 	}
 	if r.diverts.Idle != 0 {
 		put(sigAdmit, "update", "live", r.diverts.Idle)
 	}
-	put(sigRelease, "update", "released", releasedFor)
-	put(sigCapture, "add", "captured", 0)
+	if r.releases() {
+		put(sigRelease, "update", "released", releasedFor)
+		c.add(priorityHas(sigCapture), change{key("released"), "delete", 0})
+	}
+	if r.captures() {
+		put(sigCapture, "add", "captured", 0)
+	}
 	return c
 }

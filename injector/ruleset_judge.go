@@ -4,7 +4,7 @@ import "github.com/faultctl/faultctl/faults"
 
 // way is which of a flow's two directions a packet may travel, as far as its
 // rule's target says. A set has each flow once, client first; a packet whose way
-// is known need be looked up in one order only.
+// is known is looked up in one order, and in the other only if it is not there.
 type way string
 
 const (
@@ -24,6 +24,8 @@ func (w way) mirrors() []bool {
 	return []bool{false, true}
 }
 
+func (w way) other() way { return map[way]way{there: back, back: there}[w] }
+
 // chain is the name of a chain for packets of that way.
 func (w way) chain(r *compiled, what string, v6 bool) string {
 	if w != either {
@@ -32,139 +34,184 @@ func (w way) chain(r *compiled, what string, v6 bool) string {
 	return r.name(what, v6)
 }
 
-// mostWays is how many service ends a rule may name for its packets to be parted
-// by their way: each packet is compared with all of them once more.
-const mostWays = 4
+// parted reports whether the target tells which way a packet travels.
+func (r *compiled) parted() bool { return len(r.cfg.Match.To) > 0 && r.cfg.Match.Owner.Any() }
 
-// ends are the service ends of the family that the rule names.
-func (r *compiled) ends(v6 bool) []Endpoint {
-	to := r.cfg.Match.To
-	if len(to) == 0 {
-		to = []Endpoint{{}}
+// flags are those that a packet has which the rule diverts for its flags.
+func (r *compiled) flags() string {
+	mask := "syn"
+	if r.diverts.FIN {
+		mask += "|fin"
 	}
-	var es []Endpoint
-	for _, e := range to {
-		if e.of(v6) {
-			es = append(es, e)
-		}
+	if r.diverts.RST {
+		mask += "|rst"
 	}
-	return es
+	return mask
 }
 
-// ways are those by which the packets of the rule are parted.
-func (r *compiled) ways(v6 bool) []way {
-	es := r.ends(v6)
-	if len(r.cfg.Match.To) == 0 || len(es) > mostWays || !r.cfg.Match.Owner.Any() {
-		return []way{either}
-	}
-	return []way{either, there, back}
+// flagsOnly reports whether nothing but its flags says whether a packet is
+// diverted. No set need be asked for others then.
+func (r *compiled) flagsOnly() bool {
+	d := r.diverts
+	return d.NoCapture && d.Idle == 0 && d.Above == 0 && !d.All && !d.Small && r.cfg.Match.Owner.Any()
 }
 
-// dispatch sends the packets of one family that the rule is about to their
-// chain. It reports whether the rule can match that family at all.
-func (r *compiled) dispatch(c *chain, what string, v6 bool) bool {
-	m := &r.cfg.Match
-	parted := len(r.ways(v6)) > 1
-	fam := isFamily{v6}
-	before := len(c.rules)
-	for _, e := range m.Except {
-		if !e.of(v6) {
-			continue
-		}
-		for _, dst := range []bool{true, false} {
-			c.add(append(append(rule{fam}, e.match(dst)...), verdict("return"))...)
-		}
+// judge is the chains that decide whether user space must see a packet.
+func (r *compiled) judge(v6 bool) []chain {
+	cs := []chain{r.enqueue(v6)}
+	if r.releases() {
+		cs = append(cs, r.divert(v6))
 	}
-	matched := false
-	for _, e := range r.ends(v6) {
-		for _, dst := range []bool{true, false} {
-			target := r.name(what, v6)
-			switch {
-			case !m.Owner.Any() && (what == "judge" || what == "later"):
-				target = r.name("owned_"+what, v6)
-			case parted && dst:
-				target = there.chain(r, what, v6)
-			case parted:
-				target = back.chain(r, what, v6)
-			}
-			for _, s := range r.clients(v6, !dst) {
-				c.add(append(append(append(rule{fam}, e.match(dst)...), s...), verdict("goto "+target))...)
-				matched = true
-			}
-			if e == (Endpoint{}) && len(m.From) == 0 {
-				break // both directions look the same
-			}
+	if r.flagsOnly() || r.flagged() {
+		cs = append(cs, r.byFlags(v6))
+	}
+	switch {
+	case r.flagsOnly():
+	case r.parted():
+		for _, w := range []way{there, back} {
+			cs = append(cs, r.refresh(v6, w), r.astray(v6, w), r.judgeWay(v6, w))
+		}
+	default:
+		cs = append(cs, r.refresh(v6, there), r.refresh(v6, back), r.judgeWay(v6, either))
+	}
+	var used []chain
+	for _, c := range cs {
+		if len(c.rules) > 0 {
+			used = append(used, c)
 		}
 	}
-	if !matched {
-		c.rules = c.rules[:before]
-	}
-	return matched
+	return used
 }
 
-// clients are the conditions on a client's address, one of which must hold. dst
-// says that it is the destination.
-func (r *compiled) clients(v6, dst bool) []rule {
-	if len(r.cfg.Match.From) == 0 {
-		return []rule{nil}
-	}
-	var rs []rule
-	for _, p := range r.cfg.Match.From {
-		if p.Addr().Is6() == v6 {
-			rs = append(rs, rule{addrIs{dst, p}})
-		}
-	}
-	return rs
-}
-
-// part sends on, from the chain of one way, the packets that the target lets
-// travel the other way as well: both of their ends may be the service.
-func (r *compiled) part(c *chain, what string, v6 bool, w way) {
-	if w == either {
-		return
-	}
-	for _, e := range r.ends(v6) {
-		for _, s := range r.clients(v6, w == there) {
-			c.add(append(append(e.match(w == back), s...), verdict("goto "+either.chain(r, what, v6)))...)
-		}
-	}
-}
-
-// judge decides whether user space must see the packet.
-func (r *compiled) judge(v6 bool, w way) chain {
+// judgeWay is what most packets meet: of those that pass, as little as tells that
+// they do.
+func (r *compiled) judgeWay(v6 bool, w way) chain {
 	c := chain{name: w.chain(r, "judge", v6)}
-	r.part(&c, "judge", v6, w)
 	d, queue, divert := r.diverts, verdict("goto "+r.name("queue", v6)), verdict("goto "+r.name("divert", v6))
-	for _, mirror := range w.mirrors() {
-		c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, queue)
+	c.add(prioritySet{}, verdict("jump marked"))
+	if r.flagged() {
+		c.add(flagsHave{r.flags()}, verdict("jump "+r.name("flagged", v6)))
+	} else {
+		c.add(flagsAre{"syn|ack", "syn"}, queue)
 	}
-	c.add(flagsAre{"syn|ack", "syn"}, queue)
-	if d.All {
-		c.add(divert)
-		return c
-	}
-	if d.SYNACK {
-		c.add(flagsAre{"syn|ack", "syn|ack"}, divert)
-	}
-	if d.FIN {
-		c.add(flagsAre{"fin", "fin"}, divert)
-	}
-	if d.RST {
-		c.add(flagsAre{"rst", "rst"}, divert)
-	}
-	if d.Above != 0 {
+	if d.Above != 0 && !d.All {
 		c.add(longerThan(d.Above), divert)
 	}
-	if d.Small {
+	if d.Small && !d.All {
 		for doff := 5; doff <= 15; doff++ {
 			c.add(flagsAre{"syn|fin|rst", "0"}, payloadIs{v6: v6, doff: doff, min: 0, max: 1}, divert)
 		}
 	}
-	if d.Idle != 0 {
+	if r.captures() {
 		for _, mirror := range w.mirrors() {
-			c.add(lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}, verdict("return"))
+			c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, queue)
 		}
+	}
+	passes := r.passes()
+	switch {
+	case passes != "" && w != either:
+		for _, mirror := range w.mirrors() {
+			c.add(lookup{v6: v6, mirror: mirror, not: true, set: r.name(passes, v6)}, verdict("goto "+w.chain(r, "astray", v6)))
+		}
+		c.rules = append(c.rules, r.refresh(v6, w).rules...)
+	case passes == "live":
+		c.rules = append(c.rules, r.isLive(v6, there)...)
+		c.rules = append(c.rules, r.isLive(v6, back)...)
 		c.add(divert)
+	case passes == "released":
+		c.add(divert)
+	case w != either && r.captures():
+		r.part(&c, v6, w, w.chain(r, "astray", v6))
+	}
+	return c
+}
+
+// passes is the set of the flows that the kernel lets pass, while others' packets
+// are diverted; empty if it is the packet that decides.
+func (r *compiled) passes() string {
+	switch {
+	case r.diverts.All:
+		return "released"
+	case r.diverts.Idle != 0:
+		return "live"
+	}
+	return ""
+}
+
+// astray looks packets up in the order that is not the target's: both of their
+// ends may be the service, or a client may have the service's port for its own.
+func (r *compiled) astray(v6 bool, w way) chain {
+	c := chain{name: w.chain(r, "astray", v6)}
+	queue := verdict("goto " + r.name("queue", v6))
+	for _, mirror := range w.other().mirrors() {
+		if r.captures() {
+			c.add(lookup{v6: v6, mirror: mirror, set: r.name("captured", v6)}, queue)
+		}
+		if r.diverts.All {
+			c.add(lookup{v6: v6, mirror: mirror, set: r.name("released", v6)}, verdict("return"))
+			c.add(queue)
+		} else if r.diverts.Idle != 0 {
+			c.rules = append(c.rules, r.isLive(v6, w.other())...)
+			c.add(verdict("goto " + r.name("divert", v6)))
+		}
+	}
+	return c
+}
+
+// isLive lets a flow pass that is in the set of those that are not idle.
+func (r *compiled) isLive(v6 bool, w way) []rule {
+	leave := verdict("return")
+	if refresh := r.refresh(v6, w); len(refresh.rules) > 0 {
+		leave = verdict("goto " + refresh.name)
+	}
+	var rs []rule
+	for _, mirror := range w.mirrors() {
+		rs = append(rs, rule{lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}, leave})
+	}
+	return rs
+}
+
+// mostParts is how many service ends a packet is compared with once more before it
+// is rather looked up in both orders.
+const mostParts = 4
+
+// part sends on, from the chain of one way, the packets that the target lets
+// travel the other way as well: both of their ends may be the service.
+func (r *compiled) part(c *chain, v6 bool, w way, to string) {
+	es := r.ends(v6)
+	if len(es) > mostParts {
+		c.add(verdict("goto " + to))
+		return
+	}
+	for _, e := range es {
+		for _, s := range r.clients(v6, w == there) {
+			c.add(append(append(e.match(v6, w == back), s...), verdict("goto "+to))...)
+		}
+	}
+}
+
+// flagged reports whether other flags than the SYN's are diverted, and not all.
+func (r *compiled) flagged() bool {
+	d := r.diverts
+	return !d.All && (d.SYNACK || d.FIN || d.RST)
+}
+
+// byFlags diverts packets for their flags. A SYN is queued whatever its flow is.
+func (r *compiled) byFlags(v6 bool) chain {
+	c := chain{name: r.name("flagged", v6)}
+	divert := verdict("goto " + r.name("divert", v6))
+	if r.flagsOnly() { // nothing has asked before
+		c.add(prioritySet{}, verdict("jump marked"))
+	}
+	c.add(flagsAre{"syn|ack", "syn"}, verdict("goto "+r.name("queue", v6)))
+	if r.diverts.SYNACK {
+		c.add(flagsAre{"syn|ack", "syn|ack"}, divert)
+	}
+	if r.diverts.FIN {
+		c.add(flagsAre{"fin", "fin"}, divert)
+	}
+	if r.diverts.RST {
+		c.add(flagsAre{"rst", "rst"}, divert)
 	}
 	return c
 }
@@ -189,32 +236,14 @@ func (r *compiled) enqueue(v6 bool) chain {
 	return c
 }
 
-// later is what a packet meets behind the queue, or instead of it.
-func (r *compiled) later(v6 bool, w way) []chain {
-	refresh := r.refresh(v6, w)
-	c := chain{name: w.chain(r, "later", v6)}
-	if len(refresh.rules) == 0 {
-		c.add(priorityLacks(sigAll), verdict("return"))
-	} else {
-		c.add(priorityLacks(sigAll), verdict("goto "+refresh.name))
-	}
-	c.add(priorityHas(sigReply), verdict("goto "+r.name("reply", v6)))
-	c.add(verdict("goto " + r.name("original", v6)))
-	if len(refresh.rules) == 0 {
-		return []chain{c}
-	}
-	return []chain{refresh, c}
-}
-
-// refresh keeps a flow alive that the kernel lets pass. Only what is in the
-// set already is updated: while user space holds a segment, a bare ACK of the
-// peer must not admit the flow behind its back.
+// refresh keeps a flow alive that the kernel lets pass, and that is in the set
+// already: while user space holds a segment, a bare ACK of the peer must not
+// admit the flow behind its back.
 func (r *compiled) refresh(v6 bool, w way) chain {
 	c := chain{name: w.chain(r, "refresh", v6)}
-	if r.diverts.Idle == 0 {
+	if r.passes() != "live" {
 		return c
 	}
-	r.part(&c, "refresh", v6, w)
 	ref := r.diverts.Refresh
 	for _, mirror := range w.mirrors() {
 		from := faults.Client
@@ -224,16 +253,15 @@ func (r *compiled) refresh(v6 bool, w way) chain {
 		if !ref.From.Includes(from) {
 			continue
 		}
-		live := lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}
-		update := change{live, "update", r.diverts.Idle}
+		update := change{lookup{v6: v6, mirror: mirror, set: r.name("live", v6)}, "update", r.diverts.Idle}
 		if ref.MinPayload == 0 {
-			c.add(live, update)
+			c.add(update)
 			continue
 		}
 		for doff := 5; doff <= 15; doff++ {
-			c.add(payloadIs{v6: v6, doff: doff, min: ref.MinPayload, max: -1}, live, update)
+			c.add(payloadIs{v6: v6, doff: doff, min: ref.MinPayload, max: -1}, update)
 		}
-		c.add(flagsAre{"fin", "fin"}, live, update)
+		c.add(flagsAre{"fin", "fin"}, update)
 	}
 	return c
 }

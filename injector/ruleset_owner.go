@@ -35,7 +35,7 @@ func (rs *ruleset) learn(cfg *Config) {
 			what := "learn_" + hook
 			dispatch := chain{name: fmt.Sprintf("%s%d", what, i)}
 			for _, v6 := range []bool{false, true} {
-				if r.dispatch(&dispatch, what, v6) {
+				if r.dispatch(&dispatch, what, v6, "") {
 					sub = append(sub, r.learn(what, v6, hook == "output"))
 				}
 			}

@@ -21,7 +21,7 @@ func read(t *testing.T, b []byte) string {
 		}
 		kind := binary.NativeEndian.Uint16(b[4:])
 		what, id := binary.BigEndian.Uint32(b[24:]), binary.BigEndian.Uint32(b[28:])
-		word := map[uint32]string{0: "drop", 1: "accept"}[what]
+		word := map[uint32]string{nfDrop: "drop", nfAccept: "accept", nfRepeat: "repeat"}[what]
 		switch kind {
 		case msgVerdict:
 			out = append(out, fmt.Sprintf("%s %d", word, id))
@@ -93,7 +93,7 @@ func TestRuns(t *testing.T) {
 			v.add(&verdictOut{id: 2, bytes: []byte("x")})
 			accept(v, 3)
 			return read(t, v.take())
-		}, "accept 1, accept 2, accept 3"},
+		}, "repeat 1, accept 2, accept 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.play(&verdicts{}); got != c.want {

@@ -43,6 +43,9 @@ func (k *kernel) learn(at time.Duration, out *faults.Effects) (did []string) {
 	case out.Captured() && !k.captured:
 		k.captured, k.released = true, false
 		did = append(did, "capture")
+		if k.diverts.NoCapture {
+			did = append(did, "although Diverts says that it never does")
+		}
 	case out.Released() && !k.released:
 		k.captured, k.released = false, true
 		did = append(did, "release")
