@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -196,6 +197,8 @@ func notify() (<-chan os.Signal, func()) {
 
 // run is Main on any host.
 func (h *host) run(args []string) int {
+	var unsaid error // why standard output says less than it should
+	h.stdout = &outlet{w: h.stdout, broken: func(err error) { unsaid = err }}
 	app := h.app()
 	rest, command := cutCommand(args)
 	h.command = command
@@ -203,6 +206,10 @@ func (h *host) run(args []string) int {
 	if err == nil {
 		cli.HelpPrinter = h.printHelp
 		err = app.RunContext(context.Background(), tidy)
+	}
+	var broken outletEnd
+	if errors.As(unsaid, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(outletEnd)) {
+		err = broken.untold()
 	}
 	return h.report(args, err)
 }

@@ -328,6 +328,20 @@ func TestBrokenOutput(t *testing.T) {
 	}
 }
 
+// A command that says nothing but what it prints fails if that does not arrive.
+func TestBrokenOutputOfOthers(t *testing.T) {
+	for _, line := range []string{"faults", "faults reset", "faults -o json", "doctor", "version", "help", "inject --help", "completion bash", "cleanup",
+		"scenario schema", "inject reset --to :80 --dry-run"} {
+		for err, want := range map[error]int{syscall.EPIPE: 141, syscall.ENOSPC: exitFailure} {
+			w := newWorld(t)
+			w.stdout = &brokenPipe{0, err}
+			if code := w.faultctl(line); code != want || (w.err.Len() > 0) != (want == exitFailure) {
+				t.Errorf("%s, %v: exit %d, want %d; %s", line, err, code, want, &w.err)
+			}
+		}
+	}
+}
+
 // TestBrokenOutputOfCommand holds the same of run, which ends the command then,
 // and of verify, which tries nothing more.
 func TestBrokenOutputOfCommand(t *testing.T) {

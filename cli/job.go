@@ -54,7 +54,7 @@ func findCommand(name string) (string, error) {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
 		return "", &exitError{code: exitNotExec, err: fmt.Errorf("%s cannot be executed", name), advice: "Its file must be a program, and you must have the right to execute it (chmod +x)."}
 	}
-	return "", &exitError{code: exitNotFound, err: fmt.Errorf("%s: command not found", name)}
+	return "", &exitError{code: exitNotFound, err: fmt.Errorf("%s: command not found", quote(name))}
 }
 
 // afresh is a command, told to run where it would rather say what it said last

@@ -38,11 +38,18 @@ func (h *host) untilBroken(ctx context.Context) (context.Context, *outlet) {
 	return ctx, &outlet{w: h.stdout, broken: cancel}
 }
 
-// exit is what a run that ended so returns. To a shell, a reader who has gone
-// looks like the death by SIGPIPE of any other program.
+// exit is what a run that ended so returns.
 func (e outletEnd) exit() error {
+	err := e.untold()
+	err.advice = "The run has ended, cleanly: nobody would have known what it did."
+	return err
+}
+
+// untold is what a command returns that could not tell all. To a shell, a reader
+// who has gone looks like the death by SIGPIPE of any other program.
+func (e outletEnd) untold() *exitError {
 	if errors.Is(e.err, syscall.EPIPE) {
-		return quietExit(128 + int(syscall.SIGPIPE))
+		return &exitError{code: 128 + int(syscall.SIGPIPE), err: e, quiet: true}
 	}
-	return (&exitError{code: exitFailure, err: e}).hint("The run has ended, cleanly: nobody would have known what it did.")
+	return &exitError{code: exitFailure, err: e}
 }
