@@ -85,15 +85,13 @@ func (m *matrix) clear() {
 	}
 }
 
-// running shows on a terminal what is under way. nth counts the trials from 0.
-func (m *matrix) running(what string, nth int) {
+// running shows on a terminal what is under way, in one of several lengths, the
+// longest first.
+func (m *matrix) running(what ...string) {
 	if m.json != nil || !m.host.terminal {
 		return
 	}
-	line := what
-	if len(line) >= m.host.columns() {
-		line = line[:m.host.columns()-1]
-	}
+	line := fitting(m.host.screen(), what...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clear()
@@ -247,9 +245,10 @@ func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
 		}
 	}
 	since := t.m.host.now().Sub(t.begun).Round(time.Second)
-	left := (t.m.survey.limit - since).Round(time.Second)
-	t.m.running(fmt.Sprintf("  %d of %d  %s: %s, %d chosen, %d fired; %s, at most %s more", t.nth+1, len(t.m.survey.trials), t.name,
-		plural(flows, "connection"), chosen, fired, faults.ShortDuration(since), faults.ShortDuration(left)), t.nth)
+	left := max(0, t.m.survey.limit-since).Round(time.Second)
+	head := fmt.Sprintf("  %d of %d  %s: ", t.nth+1, len(t.m.survey.trials), t.name)
+	tail := fmt.Sprintf("%d chosen, %d fired; %s, at most %s more", chosen, fired, faults.ShortDuration(since), faults.ShortDuration(left))
+	t.m.running(head+plural(flows, "connection")+", "+tail, head+tail)
 }
 
 // caseTeller writes the events of one run.

@@ -91,7 +91,7 @@ func TestTextNeverFiredElsewhere(t *testing.T) {
 // A live line that is wider than the terminal would wrap, and could not be
 // cleared.
 func TestLiveLineNarrow(t *testing.T) {
-	for width, want := range map[int]string{1: "", 20: "0 connections match"} {
+	for width, want := range map[int]string{1: "", 11: "0 chosen, ", 20: "0 chosen, 0 fired", 99: "0 connections matched, 0 chosen, 0 fired; 0 packets judged"} {
 		var b strings.Builder
 		tell := textTeller{w: &b, live: true, width: 60, screen: func() int { return width }}
 		tell.tick(injector.Snapshot{}, 0, 0)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -145,25 +146,37 @@ func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 			fired += f.Fired
 		}
 	}
-	line := fmt.Sprintf("%s matched, %d chosen, %d fired; %s judged", plural(flows, "connection"), chosen, fired, plural(s.Diverted, "packet"))
+	tail := fmt.Sprintf("%d chosen, %d fired", chosen, fired)
+	rest := ""
 	if gone > 0 {
-		line += "; " + gone.Round(time.Second).String() + " gone"
+		rest += "; " + gone.Round(time.Second).String() + " gone"
 	}
 	if left > 0 {
-		line += ", " + left.Round(time.Second).String() + " left"
+		rest += ", " + left.Round(time.Second).String() + " left"
 	}
+	line := plural(flows, "connection") + " matched, " + tail + "; " + plural(s.Diverted, "packet") + " judged" + rest
 	if !t.live {
 		t.print("%s  so far: %s\n", t.now().Format(clockTime), line)
 		return
 	}
-	if n := max(t.screen()-1, 0); len(line) > n {
-		line = line[:n] // a line that wraps could not be cleared
-	}
+	line = fitting(t.screen(), line, tail+rest)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
 	t.status = t.paint.dim(line)
 	fmt.Fprint(t.w, t.status)
+}
+
+// fitting is the first of the lines that a terminal of that width has room for,
+// or what there is room for of the last: a line that wraps could not be cleared.
+func fitting(width int, lines ...string) string {
+	most := max(width-1, 0)
+	for _, l := range lines {
+		if utf8.RuneCountInString(l) <= most {
+			return l
+		}
+	}
+	return string([]rune(lines[len(lines)-1])[:most])
 }
 
 func (t *textTeller) ended(s injector.Snapshot, took time.Duration) {

@@ -255,7 +255,7 @@ func (h *host) healthy(ctx context.Context, s *survey, m *matrix) (report.Case, 
 	c := report.Case{Name: noFault, Base: true, Verdict: report.Passed, Start: h.now()}
 	longest := time.Duration(0)
 	for range s.repeat {
-		m.running(noFault, 0)
+		m.running("  " + noFault)
 		end, out, err := h.alone(ctx, s)
 		if err != nil {
 			return c, err
