@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 		return args, nil
 	}
 	cmd := app.Command(args[1])
+	if err := dashesMissing(cmd, args); err != nil {
+		return nil, err
+	}
 	if cmd == nil || !takesFault(cmd) {
 		return flagsFirst(cmd, args)
 	}
@@ -50,6 +54,50 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 		return nil, e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
 	}
 	return append(append(out, flags...), tail...), nil
+}
+
+// dashesMissing is the error of a command to run that does not stand behind --,
+// as it would not with time, env or timeout. Its own flags are not faultctl's.
+func dashesMissing(cmd *cli.Command, args []string) error {
+	if !takesCommand(args) || slices.Contains(args, "--") {
+		return nil
+	}
+	words, named := 0, false
+	if cmd.Name == "verify" {
+		words = 1 // it takes no FAULT
+	}
+	for i := 2; i < len(args); i++ {
+		a := args[i]
+		if len(a) > 1 && a[0] == '-' {
+			name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+			f := anyFlag(cmd, name)
+			switch {
+			case f == nil: // unknown, or --help
+				return nil
+			case takesValue(f) && !joined:
+				i++
+			}
+			named = named || name == "fault"
+			continue
+		}
+		_, notFault := faults.ParseSpecs(a)
+		_, notCommand := exec.LookPath(a)
+		switch words++; {
+		case notFault == nil && words == 2, words == 1 && (notFault == nil || notCommand != nil):
+			continue // it is the FAULT, or one too many
+		}
+		between := []string{"--"}
+		if words == 1 && !named {
+			between = []string{"reset", "--"}
+		}
+		line := slices.Concat(args[:i:i], between, args[i:])
+		for n := range line {
+			line[n] = quote(line[n])
+		}
+		line[0] = "faultctl"
+		return usageError("%s: the command to run stands behind --", cmd.Name).hint("Did you mean " + strings.Join(line, " ") + "?")
+	}
+	return nil
 }
 
 // flagsFirst puts the flags of replay, or of a command's subcommand, before its

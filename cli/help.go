@@ -33,7 +33,7 @@ func (h *host) appHelp(w io.Writer, app *cli.App) {
 	}
 	fmt.Fprint(w, "\nexamples:\n"+
 		"  faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n"+
-		"  faultctl run reset --at request --to :8080 -- ./my-test\n"+
+		"  faultctl verify --to :8080 -- ./my-test\n"+
 		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such\n"+
 		"as FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 3 a check failed, 4 the\n"+
 		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")

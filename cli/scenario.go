@@ -33,8 +33,12 @@ func (h *host) scenarioCommand() *cli.Command {
 			if !c.Args().Present() {
 				return usageError("scenario: run, validate or schema?").hint("faultctl scenario --help says more.")
 			}
-			return usageError("scenario: unknown command %q%s", c.Args().First(), faults.DidYouMean(c.Args().First(), names)).
-				hint("There are run, validate and schema.")
+			word := c.Args().First()
+			e := usageError("scenario: unknown command %q%s", word, faults.DidYouMean(word, names)).hint("There are run, validate and schema.")
+			if _, err := os.Stat(word); err == nil {
+				return e.hint("Did you mean faultctl scenario run " + quote(word) + "?")
+			}
+			return e
 		},
 		Subcommands: []*cli.Command{
 			{

@@ -347,11 +347,16 @@ func (t *textScene) ended(code int, why []string, err error) {
 
 // holding says what a scenario that ended well has shown.
 func (t *textScene) holding() string {
-	fired := "every fault fired"
+	fired, none := "every fault fired", true
 	for _, a := range t.st.acts {
 		if a.sum.Rules == nil || idle(a.sum) {
 			fired = "every fault fired that must"
+		} else {
+			none = false
 		}
+	}
+	if none {
+		fired = "no fault fired, and none had to, so it shows nothing of them"
 	}
 	if len(t.st.asked) == 0 {
 		return fired + "; no probe was there to fail"
