@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"golang.org/x/sys/unix"
@@ -67,8 +68,14 @@ func ownedCgroup(t *testing.T) string {
 		unavailable(t, "a cgroup v2 of our own", err)
 	}
 	t.Cleanup(func() {
-		if err := os.Remove(dir); err != nil {
-			t.Errorf("cgroup left: %v", err)
+		// A process that is gone may be counted a moment longer.
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if err := os.Remove(dir); err == nil {
+				return
+			} else if time.Now().After(end) {
+				t.Errorf("cgroup left: %v", err)
+				return
+			}
 		}
 	})
 	return dir

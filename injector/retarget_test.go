@@ -1,21 +1,25 @@
 package injector
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // connection is a conversation over loopback that a test holds open.
 type connection struct {
 	net.Conn
-	t *testing.T
+	t      *testing.T
+	server *net.TCPConn
 }
 
 // connect opens a connection to a listener of its own at that address.
@@ -26,32 +30,59 @@ func connect(t *testing.T, at string) *connection {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	go func() {
-		if c, err := ln.Accept(); err == nil {
-			io.Copy(c, c)
-			c.Close()
-		}
-	}()
-	c, err := net.DialTimeout("tcp", at, 5*time.Second)
+	c, err := net.DialTimeout("tcp", at, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	conn := &connection{c, t}
+	s, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	go io.Copy(s, s)
+	conn := &connection{c, t, s.(*net.TCPConn)}
 	conn.talk()
 	return conn
 }
 
-// talk sends a line to and fro.
+// talk sends a line to and fro, and waits until no packet of that is under way:
+// the acknowledgment of the answer would come 40 ms later, perhaps while another
+// connection's packets are counted.
 func (c *connection) talk() {
 	c.t.Helper()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := c.Write([]byte("hello")); err != nil {
 		c.t.Fatal(err)
 	}
 	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
 		c.t.Fatal(err)
 	}
+	ack := func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) }
+	if err := onSocket(c.Conn, ack); err != nil {
+		c.t.Fatal(err)
+	}
+	for unacked := uint32(1); unacked > 0; time.Sleep(100 * time.Microsecond) {
+		if err := onSocket(c.server, func(fd int) error {
+			info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err == nil {
+				unacked = info.Unacked
+			}
+			return err
+		}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// onSocket does something to the socket of a connection.
+func onSocket(c net.Conn, do func(fd int) error) error {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var done error
+	return errors.Join(raw.Control(func(fd uintptr) { done = do(int(fd)) }), done)
 }
 
 // bothWays runs a test with verdicts that change the kernel's sets, and with
