@@ -101,17 +101,7 @@ func TestContainerFollowed(t *testing.T) {
 			inTheatre(t, func(t *testing.T, th *theatre) {
 				b := &box{from: tc.from}
 				th.procOf(t, b)
-				if code := th.faultctl("inject reset --container web --duration 1m " + tc.flags); code != exitOK {
-					t.Errorf("exit %d\n%s", code, &th.err)
-				}
-				if d := cmp.Diff(tc.want, th.log); d != "" {
-					t.Errorf("(-want +got):\n%s", d)
-				}
-				for _, s := range tc.says {
-					if !strings.Contains(th.out.String(), s) {
-						t.Errorf("it does not say %q:\n%s", s, &th.out)
-					}
-				}
+				th.holds(t, "inject reset --container web --duration 1m "+tc.flags, tc.want, tc.says)
 			})
 		})
 	}

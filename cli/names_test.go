@@ -58,17 +58,7 @@ func TestNamesFollowed(t *testing.T) {
 			inTheatre(t, func(t *testing.T, th *theatre) {
 				th.deaf = tc.deaf
 				th.lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(th.began)) }
-				if code := th.faultctl("inject reset --to db.internal:5432 --duration 10m " + tc.flags); code != exitOK {
-					t.Errorf("exit %d\n%s", code, &th.err)
-				}
-				if d := cmp.Diff(tc.want, th.log); d != "" {
-					t.Errorf("(-want +got):\n%s", d)
-				}
-				for _, s := range tc.says {
-					if !strings.Contains(th.out.String(), s) {
-						t.Errorf("it does not say %q:\n%s", s, &th.out)
-					}
-				}
+				th.holds(t, "inject reset --to db.internal:5432 --duration 10m "+tc.flags, tc.want, tc.says)
 			})
 		})
 	}

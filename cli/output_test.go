@@ -101,24 +101,28 @@ func TestLiveLineNarrow(t *testing.T) {
 	}
 }
 
-// On a terminal the counters stand in a live line below the events, which the
-// summary replaces.
-func TestLiveLine(t *testing.T) {
-	w := newWorld(t)
-	w.terminal = true
-	ticks := 0
-	end := make(chan struct{})
+// untilTwo has a run end when it has waited twice for a time that comes at once.
+func (w *world) untilTwo(every time.Duration) {
+	ticks, end := 0, make(chan struct{})
 	w.host.after = func(d time.Duration) <-chan time.Time {
 		c := make(chan time.Time, 1)
-		if d == time.Second && ticks < 2 {
+		if d == every && ticks < 2 {
 			ticks++
 			c <- noon
-		} else if d == time.Second {
+		} else if d == every {
 			close(end)
 		}
 		return c
 	}
 	w.session.played = func() { <-end; w.signal <- os.Interrupt }
+}
+
+// On a terminal the counters stand in a live line below the events, which the
+// summary replaces.
+func TestLiveLine(t *testing.T) {
+	w := newWorld(t)
+	w.terminal = true
+	w.untilTwo(time.Second)
 	t.Setenv("NO_COLOR", "1")
 	w.faultctl("inject reset --to :80 --duration 1m")
 	// Events may come between two ticks; then the line is drawn once more below them.
@@ -132,19 +136,7 @@ func TestLiveLine(t *testing.T) {
 func TestProgressLines(t *testing.T) {
 	w := newWorld(t)
 	w.progress = 7 * time.Second
-	ticks := 0
-	end := make(chan struct{})
-	w.host.after = func(d time.Duration) <-chan time.Time {
-		c := make(chan time.Time, 1)
-		if d == w.progress && ticks < 2 {
-			ticks++
-			c <- noon
-		} else if d == w.progress {
-			close(end)
-		}
-		return c
-	}
-	w.session.played = func() { <-end; w.signal <- os.Interrupt }
+	w.untilTwo(w.progress)
 	w.faultctl("inject reset --to :80 --duration 1m")
 	const line = "\n12:00:01.500  so far: 0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s gone, 59s left\n"
 	if out := w.out.String(); strings.Count(out, line[1:]) != 2 || strings.Contains(out, "\r") {

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/google/go-cmp/cmp"
+)
+
+// theatre is a world in which a scenario plays by a clock of its own: nothing
+// happens for real, and time passes only when everybody waits for it.
+type theatre struct {
+	*world
+	began time.Time
+
+	mu    sync.Mutex
+	log   []string // what was done to sessions, and when
+	fires uint64   // on how many connections each session's faults act
+	lacks error    // what Preflight returns
+	deaf  error    // what Retarget returns
+	fails func(probe string, at time.Duration) error
+	run   func(ctx context.Context) error // what a session does, if not nothing
+}
+
+// inTheatre runs a test of scenarios.
+func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		th := &theatre{world: newWorld(t), began: time.Now(), fires: 1}
+		th.now, th.after = now, time.After
+		th.start = func(cfg injector.Config) (session, error) {
+			if err := cfg.Validate(); err != nil {
+				return nil, err
+			}
+			return &actor{th: th, cfg: cfg}, nil
+		}
+		th.ask = func(ctx context.Context, p *scenario.Probe) error {
+			if th.fails == nil {
+				return nil
+			}
+			return th.fails(p.Name, time.Since(th.began))
+		}
+		test(t, th)
+	})
+}
+
+// now is the time in a theatre, which begins at midnight wherever the machine is.
+func now() time.Time { return time.Now().UTC() }
+
+func (th *theatre) note(format string, args ...any) {
+	th.mu.Lock()
+	defer th.mu.Unlock()
+	th.log = append(th.log, fmt.Sprintf("%v ", time.Since(th.began))+fmt.Sprintf(format, args...))
+}
+
+// play writes a file and runs it.
+func (th *theatre) play(t *testing.T, file string, flags ...string) int {
+	t.Helper()
+	return th.world.run(append([]string{"faultctl", "scenario", "run", th.file(t, file)}, flags...))
+}
+
+func (th *theatre) file(t *testing.T, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile(filepath.Join(dir, "day.yaml"), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return "day.yaml"
+}
+
+// holds runs a command line, and holds what it did to sessions and some of what it
+// said.
+func (th *theatre) holds(t *testing.T, line string, did, says []string) {
+	t.Helper()
+	if code := th.faultctl(line); code != exitOK {
+		t.Errorf("exit %d\n%s", code, &th.err)
+	}
+	if d := cmp.Diff(did, th.log); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for _, s := range says {
+		if !strings.Contains(th.out.String(), s) {
+			t.Errorf("it does not say %q:\n%s", s, &th.out)
+		}
+	}
+}
+
+// actor is a session that says what is done to it.
+type actor struct {
+	th  *theatre
+	cfg injector.Config
+}
+
+func (a *actor) name() string {
+	r := a.cfg.Rules[0]
+	s := r.Faults[0].Name
+	if r.Pick.Share > 0 {
+		s += fmt.Sprintf(" %.4g%%", r.Pick.Share*100)
+	}
+	if r.Pick.Max > 0 {
+		s += fmt.Sprintf(" max %d", r.Pick.Max)
+	}
+	if r.Pick.Skip == ^uint64(0) {
+		s += " skip all"
+	}
+	if a.cfg.Seed != 42 {
+		s += fmt.Sprintf(" seed %d", a.cfg.Seed)
+	}
+	return s
+}
+
+func (a *actor) Run(ctx context.Context) error {
+	if a.th.run != nil {
+		return a.th.run(ctx)
+	}
+	a.th.note("start %s", a.name())
+	a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
+	for range a.th.fires {
+		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Chosen, Flow: dbFlow})
+		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Fired, Fault: a.cfg.Rules[0].Faults[0].Name, Flow: dbFlow,
+			Action: faults.SentRST, To: faults.Client, Reason: "because"})
+	}
+	<-ctx.Done()
+	a.th.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
+	return nil
+}
+
+func (a *actor) Preflight() error { return a.th.lacks }
+
+func (a *actor) SetShare(_ int, share float64) error {
+	a.th.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)
+	return nil
+}
+
+func (a *actor) Retarget(_ int, m injector.Matcher) error {
+	var ends []string
+	for _, e := range m.To {
+		ends = append(ends, fmt.Sprintf("%v:%d", e.Prefix.Addr(), e.LowPort))
+	}
+	a.th.note("retarget %s", strings.Join(ends, " "))
+	return a.th.deaf
+}
+
+func (a *actor) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
+
+func (a *actor) Stats() injector.Snapshot {
+	s := statsOf(a.cfg)
+	s.Diverted = 10
+	for i := range s.Rules {
+		s.Rules[i].Flows, s.Rules[i].Chosen = a.th.fires, a.th.fires
+		for k := range s.Rules[i].Faults {
+			s.Rules[i].Faults[k].Fired = a.th.fires
+		}
+	}
+	return s
+}
