@@ -76,8 +76,8 @@ func TestScenarioOutcomes(t *testing.T) {
 		"aborted by time":        {probe + "abort: [{probe: web, failing-for: 3s}]\n", "", from(2*time.Second, 6*time.Second), 1, 3, "aborted: the probe web: it has not passed for 3s", "0s start reset; 5s stop reset", 6 * time.Second},
 		"never fired":            {oneFault, "", nil, 0, 4, "reset never fired: no packet belonged to connections to :5432", "0s start reset; 10s stop reset", 10 * time.Second},
 		"fired too seldom":       {strings.Replace(oneFault, "fault:", "must-fire: 3, fault:", 1), "", nil, 2, 4, "reset fired on 2 connections, and must on 3", "0s start reset; 10s stop reset", 10 * time.Second},
-		"need not fire":          {strings.Replace(oneFault, "fault:", "must-fire: false, fault:", 1), "", nil, 0, 0, "every fault fired that must", "0s start reset; 10s stop reset", 10 * time.Second},
-		"idle is allowed":        {oneFault, "--allow-idle", nil, 0, 0, "every fault fired that must", "0s start reset; 10s stop reset", 10 * time.Second},
+		"need not fire":          {strings.Replace(oneFault, "fault:", "must-fire: false, fault:", 1), "", nil, 0, 0, "no fault fired, and none had to", "0s start reset; 10s stop reset", 10 * time.Second},
+		"idle is allowed":        {oneFault, "--allow-idle", nil, 0, 0, "no fault fired, and none had to", "0s start reset; 10s stop reset", 10 * time.Second},
 		"a failed probe is more": {probe, "", from(3*time.Second, 4*time.Second), 0, 3, "web failed 1 of 10", "0s start reset; 10s stop reset", 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
