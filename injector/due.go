@@ -48,7 +48,7 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 	if !w.out.Overtakes() {
 		f.due[dir] = due
 	}
-	l := later{at: due, kind: releasePacket, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
+	l := later{at: due, kind: releasePacket, hook: p.hook, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
 	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.gso {
 		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
@@ -111,34 +111,27 @@ func finish(pkt []byte) {
 	}
 }
 
-// runDue does what is due, in its order: a verdict that is kept back for the next
-// system call goes before what is sent behind it.
+// dueAtOnce is how much of what is due is done before the queue is looked at
+// again: a packet that waits there is not late yet, but what delays it counts from
+// when it is seen.
+const dueAtOnce = 4 * batchSize
+
+// runDue does what is due, in its order.
 func (w *worker) runDue(now time.Duration) {
-	for kept := false; ; {
+	for range dueAtOnce {
 		at, ok := w.holder.next()
 		if !ok || at > now {
-			return
+			break
 		}
-		switch l := w.holder.take(); l.kind {
-		case wakeFlow:
-			w.wakeFlow(l.flow, now)
-		case sendPacket:
-			if kept {
-				kept = false
-				w.flush()
-			}
-			w.send(l.pkt, l.mark, l.iface)
-			w.spend(l.pkt)
-		case releasePacket:
-			kept = true
-			dir := faults.Original
-			if l.reply {
-				dir = faults.Reply
-			}
-			w.answer(verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
-			w.spend(l.pkt)
+		l := w.holder.take()
+		if l.kind != wakeFlow {
+			w.depart(&l)
+			continue
 		}
+		w.leave()
+		w.wakeFlow(l.flow, now)
 	}
+	w.leave()
 }
 
 // schedule sees to it that the flow's next alarm is in the heap.

@@ -61,7 +61,8 @@ func (w *worker) forgedAfter(f *entry, forged *faults.Forged, dir faults.Directi
 }
 
 func (w *worker) send(pkt []byte, mark, iface uint32) {
-	if err := w.sender.send(pkt, mark, iface); err != nil {
+	w.single[0] = packetOut{pkt, mark, iface}
+	if err := w.sender.send(w.single[:]); err != nil {
 		w.log.Warn("forged packet not sent", "error", err)
 	}
 }

@@ -7,6 +7,7 @@ type later struct {
 	at    time.Duration
 	order uint64 // of being put in: what is due at the same time goes in this order
 	kind  laterKind
+	hook  uint8 // release, send of a copy: where the packet was met
 
 	flow   *entry // wake
 	id     uint32 // release

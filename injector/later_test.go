@@ -190,9 +190,40 @@ func (q *leaving) flush() error {
 	q.left, q.kept = append(q.left, q.kept...), nil
 	return nil
 }
-func (q *leaving) send([]byte, uint32, uint32) error {
-	q.left = append(q.left, "copy")
+func (q *leaving) send(pkts []packetOut) error {
+	var as []string
+	for _, p := range pkts {
+		as = append(as, "copy"+string(p.bytes))
+	}
+	q.left = append(q.left, strings.Join(as, " + "))
 	return nil
+}
+
+// TestDepartsTogether holds that copies of what local senders sent leave by one
+// system call, past what is let go of the other way, but neither they nor what was
+// forged changes places with anything that must come before.
+func TestDepartsTogether(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "reset")))
+	q := &leaving{}
+	b.queue, b.sender = q, q
+	for i, l := range []later{
+		{kind: sendPacket, hook: localOut}, {kind: releasePacket, hook: localIn}, {kind: sendPacket, hook: localOut},
+		{kind: releasePacket, hook: localOut}, {kind: releasePacket, hook: localIn}, {kind: sendPacket, hook: localOut},
+		{kind: releasePacket, hook: localIn}, {kind: sendPacket}, {kind: sendPacket, hook: localOut},
+		{kind: releasePacket, hook: forward}, {kind: sendPacket, hook: localIn},
+	} {
+		l.id, l.pkt = uint32(i), fmt.Append(nil, " ", i)
+		if l.kind == releasePacket {
+			l.pkt = nil
+		}
+		b.holder.put(l)
+	}
+	b.runDue(0)
+	b.flush()
+	want := "copy 0 + copy 2, packet 1, packet 3, packet 4, packet 6, copy 5, copy 7, packet 9, copy 8, copy 10"
+	if got := strings.Join(q.left, ", "); got != want {
+		t.Errorf("left: %s\nwant: %s", got, want)
+	}
 }
 
 // TestDrainKeepsOrder holds that what is let go at the end of a run leaves in its

@@ -73,12 +73,15 @@ func (w *wire) flush() error {
 	return nil
 }
 
-func (w *wire) send(pkt []byte, _, _ uint32) error {
-	seg, err := packet.Parse(pkt)
-	if err == nil {
+func (w *wire) send(pkts []packetOut) error {
+	for _, p := range pkts {
+		seg, err := packet.Parse(p.bytes)
+		if err != nil {
+			return err
+		}
 		w.left = append(w.left, seg.Flags().String()+" "+string(seg.Payload()))
 	}
-	return err
+	return nil
 }
 
 func (w *wire) close() error { return nil }

@@ -48,8 +48,17 @@ type verdictOut struct {
 // sender sends packets of our own making: raw sockets, or a fake in tests. One
 // goroutine uses it.
 type sender interface {
-	// send puts a whole packet on its way, with the routing mark of its flow.
-	// iface is the scope of a link-local destination.
-	send(pkt []byte, mark, iface uint32) error
+	// send puts whole packets on their way, in their order, by as few system
+	// calls as it can. What cannot be sent is left out; the error is that of the
+	// first of those.
+	send(pkts []packetOut) error
+
 	close() error
+}
+
+// packetOut is a packet for a sender.
+type packetOut struct {
+	bytes []byte
+	mark  uint32 // the routing mark of its flow
+	iface uint32 // the scope of a link-local destination
 }

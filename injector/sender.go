@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +19,20 @@ import (
 type rawSender struct {
 	fd4, fd6     int
 	mark4, mark6 uint32
+
+	// One of each for a packet of one system call.
+	msgs [batchSize]mmsghdr
+	iovs [batchSize]unix.Iovec
+	to4  [batchSize]unix.RawSockaddrInet4
+	to6  [batchSize]unix.RawSockaddrInet6
 }
+
+// sendWait is how long packets wait for room in a socket's send buffer before
+// they are given up. The buffer is larger than the queue of a common device, and
+// the worker has other things to do.
+const sendWait = 10 * time.Millisecond
+
+const sendBuffer = 4 << 20
 
 // openSender opens the sockets in the namespace, nil being the caller's own.
 func openSender(netns *os.File) (*rawSender, error) {
@@ -45,8 +60,11 @@ func rawSocket(family int) (int, error) {
 		return -1, err
 	}
 	// A raw socket of this protocol sends only, but a large queue of packets
-	// may leave in one go.
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<20)
+	// may leave in one go. Only root of the host may ask for more than
+	// net.core.wmem_max, some two hundred packets by default.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(OwnSign)); err != nil {
 		unix.Close(fd)
 		return -1, err
@@ -54,24 +72,95 @@ func rawSocket(family int) (int, error) {
 	return fd, nil
 }
 
-func (s *rawSender) send(pkt []byte, mark, iface uint32) error {
-	if len(pkt) < 20 {
-		return fmt.Errorf("send: %d bytes are no packet", len(pkt))
-	}
-	if pkt[0]>>4 == 4 {
-		if err := setMark(s.fd4, &s.mark4, mark); err != nil {
-			return err
+func (s *rawSender) send(pkts []packetOut) (err error) {
+	for len(pkts) > 0 {
+		n := alike(pkts)
+		if e := s.sendAlike(pkts[:n]); err == nil {
+			err = e
 		}
-		return unix.Sendto(s.fd4, pkt, 0, &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])})
+		pkts = pkts[n:]
 	}
-	if err := setMark(s.fd6, &s.mark6, mark); err != nil {
+	return err
+}
+
+// alike returns how many packets at the beginning leave by one system call: those
+// of one family with one mark, which are the socket's.
+func alike(pkts []packetOut) int {
+	n := 1
+	for n < min(len(pkts), batchSize) && pkts[n].mark == pkts[0].mark && version(pkts[n].bytes) == version(pkts[0].bytes) {
+		n++
+	}
+	return n
+}
+
+// version is that of IP, or 0.
+func version(pkt []byte) byte {
+	if len(pkt) < 20 {
+		return 0
+	}
+	return pkt[0] >> 4
+}
+
+// sendAlike sends packets that alike has found.
+func (s *rawSender) sendAlike(pkts []packetOut) (err error) {
+	fd, have := s.fd6, &s.mark6
+	switch v := version(pkts[0].bytes); {
+	case v == 4:
+		fd, have = s.fd4, &s.mark4
+	case v != 6 || len(pkts[0].bytes) < 40:
+		return fmt.Errorf("send: %d bytes are no packet", len(pkts[0].bytes))
+	}
+	if err := setMark(fd, have, pkts[0].mark); err != nil {
 		return err
 	}
-	to := unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
-	if netip.AddrFrom16(to.Addr).IsLinkLocalUnicast() {
-		to.ZoneId = iface
+	for i := range pkts {
+		s.address(i, &pkts[i])
 	}
-	return unix.Sendto(s.fd6, pkt, 0, &to)
+	for at, waited := 0, false; at < len(pkts); {
+		// A sender does not wait, so neither need Go's scheduler know.
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.msgs[at])), uintptr(len(pkts)-at), 0, 0, 0)
+		switch {
+		case errno == 0:
+			at += int(n)
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && !waited:
+			waited = true
+			writable(fd, sendWait)
+		default: // of the first, and of that alone
+			if err == nil {
+				err = errno
+			}
+			at++
+		}
+	}
+	return err
+}
+
+// address makes p the packet of that place in the next system call.
+func (s *rawSender) address(i int, p *packetOut) {
+	s.iovs[i].Base = unsafe.SliceData(p.bytes)
+	s.iovs[i].SetLen(len(p.bytes))
+	hdr := &s.msgs[i].hdr
+	hdr.Iov = &s.iovs[i]
+	hdr.SetIovlen(1)
+	if version(p.bytes) == 4 {
+		s.to4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: [4]byte(p.bytes[16:20])}
+		hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(&s.to4[i])), unix.SizeofSockaddrInet4
+		return
+	}
+	to := &s.to6[i]
+	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: [16]byte(p.bytes[24:40])}
+	if netip.AddrFrom16(to.Addr).IsLinkLocalUnicast() {
+		to.Scope_id = p.iface
+	}
+	hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(to)), unix.SizeofSockaddrInet6
+}
+
+// writable waits until the socket has room.
+func writable(fd int, wait time.Duration) {
+	ts := unix.NsecToTimespec(int64(wait))
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	unix.Ppoll(fds[:], &ts, nil)
 }
 
 // setMark gives the socket the routing mark of the flow, so that what it sends

@@ -42,6 +42,11 @@ type worker struct {
 	buf     []byte   // the packet being built
 	spare   [][]byte // of packets that have left: see copyOf
 
+	single     [1]packetOut
+	leaving    []packetOut // sent with the next system call: see depart
+	kept       bool        // verdicts on what was held go with the next one
+	keptOutput bool        // and one of them on a local sender's packet
+
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
 	bySet    bool
@@ -85,6 +90,7 @@ func (w *worker) run() error {
 
 // flush sends the verdicts that the queue has kept back.
 func (w *worker) flush() {
+	w.kept, w.keptOutput = false, false
 	if err := w.queue.flush(); err != nil {
 		w.log.Warn("verdict lost", "error", err)
 	}
@@ -365,13 +371,12 @@ const drainWait = 3 * time.Millisecond
 // sets, and all that is still in the queue. The rules that queue are gone by now.
 func (w *worker) drain() error {
 	for len(w.holder.heap) > 0 {
-		if l := w.holder.take(); l.kind == releasePacket {
-			w.queue.verdict(verdictOut{id: l.id, bytes: l.pkt})
-		} else if l.kind == sendPacket {
-			w.flush() // what is let go before leaves before
-			w.send(l.pkt, l.mark, l.iface)
+		if l := w.holder.take(); l.kind != wakeFlow {
+			l.signal = 0 // nobody listens any more
+			w.depart(&l)
 		}
 	}
+	w.leave()
 	for {
 		w.runPosted()
 		if err := w.queue.flush(); err != nil {

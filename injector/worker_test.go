@@ -33,8 +33,10 @@ type fakeSender struct {
 	marks []uint32
 }
 
-func (s *fakeSender) send(pkt []byte, mark, _ uint32) error {
-	s.pkts, s.marks = append(s.pkts, append([]byte(nil), pkt...)), append(s.marks, mark)
+func (s *fakeSender) send(pkts []packetOut) error {
+	for _, p := range pkts {
+		s.pkts, s.marks = append(s.pkts, append([]byte(nil), p.bytes...)), append(s.marks, p.mark)
+	}
 	return nil
 }
 func (s *fakeSender) close() error { return nil }
@@ -90,6 +92,13 @@ func segment(dir faults.Direction, flags packet.Flags, seq, ack packet.Seq, payl
 		f.Src, f.Dst = server, client
 	}
 	return f.Append(nil, []byte(payload))
+}
+
+// runDue does all that is due: the worker does a part of it at a time.
+func (b *bench) runDue(now time.Duration) {
+	for at, ok := b.holder.next(); ok && at <= now; at, ok = b.holder.next() {
+		b.worker.runDue(now)
+	}
 }
 
 // judge has the worker judge a packet and returns the verdict.
@@ -329,7 +338,7 @@ func (*silentQueue) verdict(verdictOut)                             {}
 func (*silentQueue) flush() error                                   { return nil }
 func (*silentQueue) wake()                                          {}
 func (*silentQueue) close() error                                   { return nil }
-func (*silentQueue) send([]byte, uint32, uint32) error              { return nil }
+func (*silentQueue) send([]packetOut) error                         { return nil }
 
 func BenchmarkJudge(b *testing.B) {
 	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))

@@ -1,0 +1,54 @@
+package injector
+
+import (
+	"github.com/faultctl/faultctl/faults"
+	"golang.org/x/sys/unix"
+)
+
+// depart lets go what was held, or sends what was copied or forged. Verdicts are
+// kept back until flush, copies of what local senders sent until leave: a system
+// call for many costs a fraction of one for each. None of them changes places with
+// another of its direction, and forged segments with none at all. A copy may leave
+// before the verdict on a packet that was met on its way in or through: that
+// travels the other way.
+func (w *worker) depart(l *later) {
+	output := l.hook == unix.NF_INET_LOCAL_OUT
+	if l.kind == releasePacket {
+		dir := faults.Original
+		if l.reply {
+			dir = faults.Reply
+		}
+		if output {
+			w.leave()
+			w.keptOutput = true
+		}
+		w.kept = true
+		w.answer(verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
+		w.spend(l.pkt)
+		return
+	}
+	if w.keptOutput || w.kept && !output {
+		w.flush()
+	}
+	if !output || len(w.leaving) == batchSize {
+		w.leave()
+	}
+	w.leaving = append(w.leaving, packetOut{l.pkt, l.mark, l.iface})
+	if !output {
+		w.leave()
+	}
+}
+
+// leave sends the copies that depart has kept back.
+func (w *worker) leave() {
+	if len(w.leaving) == 0 {
+		return
+	}
+	if err := w.sender.send(w.leaving); err != nil {
+		w.log.Warn("held packet not sent", "error", err)
+	}
+	for i := range w.leaving {
+		w.spend(w.leaving[i].bytes)
+	}
+	w.leaving = w.leaving[:0]
+}
