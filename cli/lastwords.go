@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
+	"unicode"
 )
 
 // lastWords keeps the end of what a command prints.
@@ -13,11 +15,12 @@ type lastWords struct {
 	kept []byte
 }
 
-// keptOutput is how much of a command's output is kept, and keptLines how many
-// lines of that are shown.
+// keptOutput is how much of a command's output is kept, keptLines how many lines
+// of that are shown, and keptLetters how much of each.
 const (
-	keptOutput = 64 << 10
-	keptLines  = 20
+	keptOutput  = 64 << 10
+	keptLines   = 20
+	keptLetters = 1000
 )
 
 func listen() (*lastWords, error) {
@@ -49,6 +52,31 @@ func listen() (*lastWords, error) {
 func (t *lastWords) text() string {
 	t.w.Close()
 	<-t.done
-	lines := strings.Split(strings.TrimRight(string(t.kept), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-keptLines):], "\n")
+	lines := strings.Split(strings.TrimRight(string(t.kept), "\r\n"), "\n")
+	lines = lines[max(0, len(lines)-keptLines):]
+	for i := range lines {
+		lines[i] = legible(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sequences are the orders that a terminal takes: colours, movements, titles.
+var sequences = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[ -/]*[0-~])")
+
+// legible is what a line leaves on a screen, as text that a report may hold: of
+// what was written over itself, as progress is, the last.
+func legible(line string) string {
+	line = sequences.ReplaceAllString(strings.ToValidUTF8(line, "\ufffd"), "")
+	line = strings.TrimRight(line, "\r")
+	line = line[strings.LastIndexByte(line, '\r')+1:]
+	line = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' {
+			return -1
+		}
+		return r
+	}, line)
+	if letters := []rune(line); len(letters) > keptLetters {
+		return string(letters[:keptLetters]) + " …"
+	}
+	return line
 }
