@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRunKillAnyTime kills faultctl, or any process that it started, at random
+// moments, and holds that nothing stays behind: no rule, cgroup or process, of
+// the command's neither.
+func TestRunKillAnyTime(t *testing.T) {
+	kills := 12
+	if n, err := strconv.Atoi(os.Getenv("FAULTCTL_KILLS")); err == nil {
+		kills = n
+	}
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newWorld(t, loopback, false).node()
+			rng := rand.New(rand.NewPCG(2, 2))
+			for i := range kills {
+				mark := mark()
+				verb, args := "run", []string{"delay:by=1ms"}
+				if i%3 == 2 {
+					verb, args = "verify", []string{"--faults", "reset,refuse"}
+				}
+				cmd := m.faultctl(verb, append(args, "--", "sh", "-c", "sleep "+mark+" & (sleep "+mark+" & sleep 0.1); sleep "+mark)...)
+				if err := n.Do(cmd.Start); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
+				victims := family(cmd.Process.Pid)
+				victim := victims[0]
+				if i%2 == 1 {
+					victim = victims[rng.IntN(len(victims))]
+				}
+				unix.Kill(victim, unix.SIGKILL)
+				if victim != cmd.Process.Pid {
+					time.Sleep(50 * time.Millisecond)
+					cmd.Process.Signal(syscall.SIGTERM)
+				}
+				cmd.Wait()
+				m.nothingLeft(t, n, cmd.Process.Pid, mark)
+			}
+		})
+	}
+}
+
+// TestRunAtATerminal holds that Ctrl-C reaches the command once, and that its
+// status counts.
+func TestRunAtATerminal(t *testing.T) {
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newWorld(t, loopback, false).node()
+			master, slave := terminal(t)
+			cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c",
+				`n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.05; done; sleep 1.5; echo "interrupts: $n"; exit 33`)
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+			cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
+			if err := n.Do(cmd.Start); err != nil {
+				t.Fatal(err)
+			}
+			slave.Close()
+			var seen strings.Builder
+			buf := make([]byte, 4096)
+			sent := false
+			for {
+				k, err := master.Read(buf)
+				seen.Write(buf[:k])
+				if !sent && strings.Contains(seen.String(), "begun\r\n") {
+					sent = true
+					master.Write([]byte{3}) // Ctrl-C
+				}
+				if err != nil {
+					break
+				}
+			}
+			cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 33 || !strings.Contains(seen.String(), "interrupts: 1\r\n") {
+				t.Errorf("exit code %d\n%s", code, &seen)
+			}
+			m.nothingLeft(t, n, cmd.Process.Pid, "")
+		})
+	}
+}
+
+// terminal makes a pseudo terminal.
+func terminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminal: %v", err)
+	}
+	t.Cleanup(func() { master.Close() })
+	var number int
+	rc, err := master.SyscallConn()
+	if err == nil {
+		err = rc.Control(func(fd uintptr) {
+			err1 := unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
+			var err2 error
+			number, err2 = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+			err = errors.Join(err1, err2)
+		})
+	}
+	if err == nil {
+		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// TestSignalsReachTheCommand holds that what faultctl is sent, the command gets.
+func TestSignalsReachTheCommand(t *testing.T) {
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newWorld(t, loopback, false).node()
+			for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1} {
+				cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c",
+					`for s in TERM INT HUP USR1; do trap "echo got $s; exit 44" $s; done; echo begun; while :; do sleep 0.05; done`)
+				out, err := cmd.StdoutPipe()
+				if err == nil {
+					err = n.Do(cmd.Start)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				buf := make([]byte, 6)
+				if _, err := io.ReadFull(out, buf); err != nil {
+					t.Fatalf("%v: %v", sig, err)
+				}
+				cmd.Process.Signal(sig)
+				rest, _ := io.ReadAll(out)
+				cmd.Wait()
+				want := "got " + strings.TrimPrefix(unix.SignalName(sig), "SIG")
+				if code := cmd.ProcessState.ExitCode(); code != 44 || !strings.Contains(string(rest), want) {
+					t.Errorf("%v: exit code %d, %q", sig, code, rest)
+				}
+			}
+		})
+	}
+}

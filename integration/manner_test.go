@@ -1,0 +1,176 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/integration/lab"
+	"golang.org/x/sys/unix"
+)
+
+// nobody is a user without rights.
+const nobody = 65534
+
+// manner is a way to keep a command together.
+type manner struct {
+	name  string
+	flags []string
+	uid   uint32 // who runs faultctl
+}
+
+// manners are those that are possible here. Root of the host has them all.
+func manners(t *testing.T) []manner {
+	t.Helper()
+	all := []manner{{name: "isolated", flags: []string{"--isolate"}}}
+	if os.Getenv("FAULTCTL_INSIDE") != "" {
+		return all // in a user namespace there is no cgroup to have, nor another user to be
+	}
+	if _, err := cgroupOfOurs(); err != nil {
+		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+			t.Fatalf("cgroup v2 is needed: %v", err)
+		}
+		t.Logf("without a cgroup: %v", err)
+	} else {
+		all = append(all, manner{name: "cgroup"})
+	}
+	return append(all, manner{name: "without root", uid: nobody})
+}
+
+// cgroupOfOurs is where faultctl makes its cgroups.
+func cgroupOfOurs() (string, error) {
+	own, err := injector.OwnCgroup()
+	if err == nil && unix.Access(own, unix.W_OK) != nil {
+		err = errors.New("it cannot be written")
+	}
+	return own, err
+}
+
+// faultctl returns a faultctl that works in a manner, in the host's namespace
+// when started by Do.
+func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
+	cmd.Args[0] = "faultctl"
+	cmd.Env = append(os.Environ(), playEnv+"=faultctl", "GORACE=atexit_sleep_ms=0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal of whoever runs the tests is none of its business
+	if m.uid != 0 {
+		cmd.Dir = "/"
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: m.uid, Gid: m.uid, NoSetGroups: true}
+	}
+	return cmd
+}
+
+// run runs it to its end in a host's namespace, and returns its exit code and
+// what it printed.
+// No process whose command line has the mark may be left then.
+func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string) (code int, output string) {
+	t.Helper()
+	cmd := m.faultctl(verb, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := n.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	m.nothingLeft(t, n, cmd.Process.Pid, mark)
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// nothingLeft waits until no table, cgroup or process of that faultctl is left (0:
+// no table of any), and none whose command line has the mark.
+func (m manner) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
+	t.Helper()
+	own, _ := injector.OwnCgroup()
+	var left []string
+	if !lab.Eventually(func() bool {
+		left = nil
+		for _, table := range tables(t, n) {
+			if pid == 0 || strings.HasPrefix(table+"_", fmt.Sprintf("faultctl_%d_", pid)) {
+				left = append(left, table)
+			}
+		}
+		groups, _ := filepath.Glob(filepath.Join(own, fmt.Sprintf("faultctl-%d-*", pid)))
+		left = append(left, groups...)
+		for p, line := range processes() {
+			if p == pid || strings.Contains(line, fmt.Sprintf("faultctl-%d-", pid)) || mark != "" && strings.Contains(line, mark) {
+				left = append(left, fmt.Sprintf("process %d: %s", p, line))
+			}
+		}
+		return len(left) == 0
+	}) {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// marks counts the marks that were made.
+var marks atomic.Uint32
+
+// mark is a time to sleep, in seconds, that no other process sleeps for: not of
+// this test, nor of another run of it, nor one that such a run left behind.
+func mark() string { return fmt.Sprintf("2718.%08d%04d", os.Getpid(), marks.Add(1)) }
+
+// processes lists the processes that are no zombies, with their command lines.
+func processes() map[int]string {
+	found := map[int]string{}
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range lines {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if line, err := os.ReadFile(file); err == nil && len(line) > 0 {
+			found[pid] = strings.ReplaceAll(string(line), "\x00", " ")
+		}
+	}
+	return found
+}
+
+// family lists the process and its descendants, oldest first.
+func family(pid int) []int {
+	all := []int{pid}
+	for i := 0; i < len(all); i++ {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
+		for _, file := range tasks {
+			b, _ := os.ReadFile(file)
+			for _, child := range strings.Fields(string(b)) {
+				if n, err := strconv.Atoi(child); err == nil {
+					all = append(all, n)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// program is a copy of the test binary that every user may execute.
+func program(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "faultctl-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	path := filepath.Join(dir, "program")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err == nil {
+		_, err = io.Copy(f, self)
+		err = errors.Join(err, f.Close(), os.Chmod(dir, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
