@@ -47,9 +47,9 @@ func TestScenario(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "redis-cache.yaml")
-	quick := strings.NewReplacer("duration: 8m", "duration: 6s", "deadline: 10m", "deadline: 1m", "start: 30s", "start: 500ms", "duration: 2m", "duration: 1500ms",
-		"start: 3m", "start: 2500ms", "{on: 10s, off: 20s}", "{on: 500ms, off: 200ms}", "start: 6m", "start: 4500ms", "duration: 20s", "duration: 1s",
-		"interval: 1s", "interval: 100ms", "tolerance: 40%", "tolerance: 70%").Replace(string(text))
+	quick := strings.NewReplacer("duration: 8m", "duration: 12s", "deadline: 10m", "deadline: 2m", "start: 30s", "start: 500ms", "duration: 2m", "duration: 4s",
+		"start: 3m", "start: 5s", "{on: 10s, off: 20s}", "{on: 1500ms, off: 500ms}", "start: 6m", "start: 9500ms", "duration: 20s", "duration: 2s",
+		"interval: 1s", "interval: 100ms", "timeout: 1s", "timeout: 10s", "tolerance: 40%", "tolerance: 70%").Replace(string(text))
 	if err := os.WriteFile(file, []byte(quick), 0o644); err != nil {
 		t.Fatal(err)
 	}
