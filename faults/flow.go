@@ -159,7 +159,7 @@ func (f *Flow) Like(dir Direction, at time.Duration, flags packet.Flags) (packet
 	out.Src, out.Dst = f.ends(dir)
 	if h.Stamped {
 		ecr := h.TSEcr
-		if peer.Stamped && int32(peer.TSVal-ecr) > 0 {
+		if peer.Stamped && (ecr == 0 || int32(peer.TSVal-ecr) > 0) { // a SYN echoes nothing
 			ecr = peer.TSVal // unless it was let pass unseen what was echoed since
 		}
 		out.SetTimestamps(h.TSVal+uint32((at-h.At)/time.Millisecond), ecr)

@@ -138,6 +138,9 @@ func (r *reset) hit(ev *Event, out *Effects, s Side) Verdict {
 	if !ok {
 		return Drop // it has not seen anything of the connection yet
 	}
+	if r.prober.asked != Both && ev.Dir.From() == s && f.Flags.Has(packet.ACK) {
+		f.Ack = packet.Max(f.Ack, ev.Seg.Seq()) // what was let pass unseen has arrived
+	}
 	out.Note(SentRST, s, "reset")
 	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == Both {
 		out.Replace(packet.AbortInPlace(out.Copy(ev.Seg)))
