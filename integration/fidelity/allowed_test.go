@@ -45,11 +45,27 @@ var allowances = []allowance{
 		},
 	},
 	{
-		what: "the server's output shows a RST of the firewall",
-		why:  "on loopback the genuine device is the host's own firewall: what it sends leaves by the host's output, like what the server sends",
+		what: "an end's output shows a RST of the firewall",
+		why:  "on loopback the genuine device is the host's own firewall: what it sends leaves by the host's output, like what the ends send",
 		is: func(c *cell, d difference) bool {
-			return d.what == "only genuine" && c.cause.device && c.at == loopback && d.side == faults.Server &&
-				d.genuine.Flags == "R" && d.genuine.Way == "S>C"
+			return d.what == "only genuine" && c.cause.device && c.at == loopback &&
+				d.genuine.Flags == "R" && d.genuine.Way == outward(d.side)
+		},
+	},
+	{
+		what: "the server is asked for its numbers",
+		why:  "faultctl lets a flow pass unseen until its time is over, then asks with a byte that lies outside of any window; the server's TCP answers, its application sees nothing. A device that has seen every segment need not ask",
+		is: func(c *cell, d difference) bool {
+			probe := d.injected.Way == "C>S" && d.injected.Len == 1 && d.injected.Window == 0 && d.injected.Stamps == ""
+			answer := d.injected.Way == "S>C" && d.injected.Flags == "." && d.injected.Len == 0
+			return d.what == "only injected" && c.cause.asks && d.side == faults.Server && (probe || answer)
+		},
+	},
+	{
+		what: "the identification of the client's RST does not go on",
+		why:  "it does from the last segment of the client's that faultctl saw, and the rest was let pass unseen",
+		is: func(c *cell, d difference) bool {
+			return d.what == "identification" && c.cause.asks && d.side == faults.Server && d.injected.Flags == "R."
 		},
 	},
 }
@@ -71,5 +87,6 @@ var unfaithful = map[string]string{
 	"stall/IPv6/loopback": openingWindow,
 }
 
-const openingWindow = "over loopback, whose packets are large, a socket that is not read goes on opening its window for a while: " +
-	"its buffer has more room than it had offered. The fault cannot see the buffer, and lets the window close from the first moment"
+const openingWindow = "a socket that is not read may go on opening its window for a while: its buffer has more room than it offered last. " +
+	"Over loopback, whose packets are large, that is all of the buffer, on the wire nothing on a new connection and a kilobyte or a few on one that has carried much. " +
+	"The fault cannot see the buffer, and lets the window close from where it was offered last"

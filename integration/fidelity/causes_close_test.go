@@ -66,6 +66,20 @@ var closeCauses = []cause{
 		shows: []string{"S>C [P.] seq=1 ack=5 len=4", shapeA("S>C", 5, 5)},
 	},
 	{
+		name: "linger-reset, unsent data lost", fault: "linger-reset:discard=2", watch: faults.Client, lazy: true,
+		genuine: "the server closes with SO_LINGER on and a time of zero while the end of its answer waits to be sent (TCP_CORK)",
+		before:  requested,
+		act: func(p *play) {
+			p.server.Send("po")
+			p.must(p.server.SetInt(unix.IPPROTO_TCP, unix.TCP_CORK, 1))
+			p.server.Send("ng")
+			aborts(p)
+		},
+		healthy: func(p *play) { p.server.Send("pong"); p.server.Close() },
+		then:    append([]string{`recv() = po`}, reading...),
+		shows:   []string{"S>C [P.] seq=1 ack=5 len=2", shapeA("S>C", 3, 5)},
+	},
+	{
 		name: "linger-reset, killed with unread data", fault: "linger-reset", watch: faults.Client,
 		genuine: "the server's process is killed (SIGKILL) with a request unread; its kernel aborts the connection",
 		before:  func(p *play) { exchanged(p); p.client.Send("more"); p.quiet() },

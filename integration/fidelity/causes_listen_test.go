@@ -16,9 +16,10 @@ var listenCauses = []cause{
 		name: "syn-drop", fault: "syn-drop", watch: faults.Client,
 		genuine: "the listener's accept queue is full: listen(0), and one connection waits in it",
 		prepare: func(p *play) { p.crowd(1) },
-		before:  dialing(2500 * time.Millisecond),
-		then:    []string{`connect() = EINPROGRESS`},
-		shows:   []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
+		counts:  "ListenOverflows", counted: faults.Server,
+		before: dialing(2500 * time.Millisecond),
+		then:   []string{`connect() = EINPROGRESS`},
+		shows:  []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
 	},
 	{
 		name: "syn-drop, room again", fault: "syn-drop:attempts=1", watch: faults.Client,
@@ -31,6 +32,15 @@ var listenCauses = []cause{
 			`server: recv() = ping`, "quiet", `server: send("pong") = 4`, `recv() = pong`, "quiet",
 		},
 		shows: []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)", "S>C [S.] seq=0 ack=1", "C>S [P.] seq=1 ack=1 len=4", "S>C [P.] seq=1 ack=5"},
+	},
+	{
+		name: "syn-drop, SYN queue full", fault: "syn-drop", watch: faults.Client,
+		genuine: "half-open connections fill the listener's SYN queue (listen(0) and tcp_syncookies=0): a stranger sends a SYN and never completes the handshake",
+		prepare: (*play).crowdSYNs,
+		counts:  "TCPReqQFullDrop", counted: faults.Server,
+		before: dialing(2500 * time.Millisecond),
+		then:   []string{`connect() = EINPROGRESS`},
+		shows:  []string{"C>S [S] seq=0", "C>S [S] seq=0 (again)"},
 	},
 	{
 		name: "accept-overflow", fault: "accept-overflow", watch: faults.Client,
@@ -126,11 +136,24 @@ func (p *play) fill() {
 	p.t.Helper()
 	c, err := p.to.Client(p.service.Addr())
 	p.must(err)
-	p.t.Cleanup(c.Close)
+	p.cleanup(c.Close)
 	if got := c.Connect(p.service); got != "ok" {
 		p.t.Errorf("take a place in the accept queue: %s", got)
 	}
 	p.waiting(1)
+}
+
+// crowdSYNs fills the listener's SYN queue with a handshake that is never
+// completed: its SYN-ACKs are lost.
+func (p *play) crowdSYNs() {
+	p.t.Helper()
+	p.must(p.to.Sysctl("net/ipv4/tcp_syncookies", "0"))
+	p.crowd(0)
+	p.filter(match(fromService(), flags(syn|ack, syn|ack), drop()))
+	p.must(p.raw(p.from, p.strangerSYN(1), 0))
+	if !lab.Eventually(func() bool { return len(p.ends[faults.Server].door.Segments(strangerPort)) > 1 }) {
+		p.t.Error("no handshake comes to wait in the SYN queue")
+	}
 }
 
 // makeRoom accepts the connection that filled the accept queue.
@@ -138,7 +161,7 @@ func (p *play) makeRoom() {
 	p.t.Helper()
 	filler, err := p.ln.Accept()
 	p.must(err)
-	p.t.Cleanup(filler.Close)
+	p.cleanup(filler.Close)
 }
 
 // waiting waits until so many connections wait to be accepted.
@@ -163,7 +186,7 @@ func (p *play) crowdBehindSYN() {
 		p.fill()
 		h.release()
 	}()
-	p.t.Cleanup(func() { <-done })
+	p.cleanup(func() { <-done })
 }
 
 // rejectSYN makes the device answer SYNs with an ICMP error, after a moment, as
@@ -179,5 +202,5 @@ func (p *play) rejectSYN(v4, v6 uint8) {
 		time.Sleep(20 * time.Millisecond) // connect has let go of the socket by now
 		h.release()
 	}()
-	p.t.Cleanup(func() { <-done })
+	p.cleanup(func() { <-done })
 }

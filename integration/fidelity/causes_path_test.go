@@ -52,6 +52,23 @@ var pathCauses = []cause{
 		shows:   []string{"C>S [P.] seq=5 ack=5 len=5", shapeB("S>C", 5) + " ttl=64 label=0"},
 	},
 	{
+		name: "idle-expire, rst-both", fault: "idle-expire:after=1s,then=rst-both", watch: faults.Both, device: true, asks: true,
+		genuine: "a device that keeps the last segment of each direction, and when the flow has been idle for a second hands both to its firewall, which rejects them with a RST",
+		prepare: func(p *play) { p.keep(true) },
+		before:  exchanged,
+		then:    later(`recv() = ECONNRESET`, `server: recv() = ECONNRESET`, `send("hello") = EPIPE`, `server: send("hello") = EPIPE`),
+		shows:   []string{shapeB("S>C", 5) + " ttl=64 label=0"},
+	},
+	{
+		name: "idle-expire, client-only", fault: "idle-expire:after=1s,then=client-only", watch: faults.Both, device: true, provokes: true,
+		genuine: "the same device, which forgets the flow in silence; when the server speaks, it resets the client and drops what the server sent",
+		prepare: func(p *play) { p.keep(false) },
+		before:  exchanged,
+		then: later(`server: send("hello") = 5`, "RST", `recv() = ECONNRESET`, `recv() = EOF`,
+			"server: within 600ms", `server: recv() = EAGAIN`),
+		shows: []string{shapeB("S>C", 5) + " ttl=64 label=0"},
+	},
+	{
 		name: "partition", fault: "partition:at=request", watch: faults.Both, device: true,
 		genuine: "a router drops everything from the request on",
 		before:  opened, act: filters(match(drop())),
@@ -77,7 +94,7 @@ var pathCauses = []cause{
 			p.client.Timeout(700 * time.Millisecond)
 			p.client.Recv()
 		},
-		healthy: func(p *play) { p.drain() },
+		healthy: (*play).drain,
 		shows:   []string{"C>S [P.] seq=5 ack=5 len=1024", "S>C [.] win=0"},
 	},
 	{
@@ -127,5 +144,5 @@ func (p *play) drain() {
 			}
 		}
 	}()
-	p.t.Cleanup(func() { p.client.Close(); <-done })
+	p.cleanup(func() { p.client.Close(); <-done })
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/integration/lab"
 )
 
@@ -161,13 +160,12 @@ var tells = map[tell]string{
 // tellsOf lists the tells of a record taken on faultctl's own host.
 func tellsOf(r record) []tell {
 	var out []tell
-	outward := pick(r.side == faults.Client, "C>S", "S>C")
 	align(r.door, r.wire, func(door, wire *line) {
 		switch {
 		case wire == nil:
-			out = append(out, pick(door.Way == outward, swallowedOut, rewrittenIn))
+			out = append(out, pick(door.Way == outward(r.side), swallowedOut, rewrittenIn))
 		case door == nil:
-			out = append(out, pick(wire.Way == outward, sentForOther, swallowedIn))
+			out = append(out, pick(wire.Way == outward(r.side), sentForOther, swallowedIn))
 		}
 	})
 	return sorted(out)

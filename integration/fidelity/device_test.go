@@ -101,12 +101,17 @@ func (p *play) filter(rules ...rule) {
 
 func (p *play) chain(name string, priority nftables.ChainPriority, rules []rule) {
 	p.t.Helper()
+	p.chainAt(name, pick(p.at == loopback, nftables.ChainHookInput, nftables.ChainHookForward), priority, rules)
+}
+
+func (p *play) chainAt(name string, hook *nftables.ChainHook, priority nftables.ChainPriority, rules []rule) {
+	p.t.Helper()
 	c, err := nftables.New(nftables.WithNetNSFd(int(p.path.NS.Fd())))
 	p.must(err)
 	t := c.AddTable(&nftables.Table{Name: "device_" + name, Family: pick(p.v6, nftables.TableFamilyIPv6, nftables.TableFamilyIPv4)})
 	ch := c.AddChain(&nftables.Chain{
 		Name: name, Table: t, Type: nftables.ChainTypeFilter, Priority: nftables.ChainPriorityRef(priority),
-		Hooknum: pick(p.at == loopback, nftables.ChainHookInput, nftables.ChainHookForward),
+		Hooknum: hook,
 	})
 	for _, r := range rules {
 		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
@@ -190,7 +195,7 @@ func (p *play) hold(r rule) *holdup {
 		}
 	})
 	h.mu.Unlock()
-	p.t.Cleanup(func() {
+	p.cleanup(func() {
 		h.release()
 		cancel()
 		h.queue.Close()

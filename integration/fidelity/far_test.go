@@ -41,7 +41,7 @@ func (p *play) lengthen() {
 			}
 		}
 	}()
-	p.t.Cleanup(func() { cancel(); <-ended; q.Close() })
+	p.cleanup(func() { cancel(); <-ended; q.Close() })
 }
 
 // farCauses are causes over a way that has a length: what is under way when the

@@ -32,7 +32,7 @@ func (c *cause) run(p *play) {
 //	server: recv() = EOF    one of the server's
 //	within 700ms            so long its calls may block from here on
 //	RST                     waits until a RST has crossed
-//	S>C [F.] seq=5          waits until such a segment has
+//	S>C [F.] seq=5          waits until such a segment has, at the same end
 //	idle 1.4s               lets time pass
 //	ack                     the client sends the acknowledgment that it owes
 //	quiet                   waits until both ends know that the other has everything
@@ -109,7 +109,7 @@ func (p *play) follow(steps []string) {
 		case "struck":
 			p.acts()
 		default:
-			p.await(func(l line) bool { return fits(l, s.line, p.v6) })
+			p.awaitAt(p.ends[s.side], func(l line) bool { return fits(l, s.line, p.v6) })
 		}
 	}
 }

@@ -64,7 +64,7 @@ listen proxy
 			behind := netip.MustParseAddrPort("127.0.0.1:6000")
 			ln, _, err := p.to.Listen(behind, 16)
 			p.must(err)
-			p.t.Cleanup(ln.Close)
+			p.cleanup(ln.Close)
 			p.ln = ln
 			p.haproxy(`
 defaults
@@ -117,7 +117,7 @@ func (p *play) haproxy(format string, args ...any) {
 	}
 	cmd := exec.Command(path, "-db", "-f", file)
 	p.must(at.Do(cmd.Start))
-	p.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	p.cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	if !lab.Eventually(func() bool { return at.Listens(ready) }) {
 		p.t.Fatal("haproxy does not listen")
 	}
@@ -128,7 +128,7 @@ func (p *play) user(at *lab.Node, to netip.AddrPort) *lab.App {
 	p.t.Helper()
 	a, err := at.Client(to.Addr())
 	p.must(err)
-	p.t.Cleanup(a.Close)
+	p.cleanup(a.Close)
 	if got := a.Connect(to); got != "ok" {
 		p.t.Fatalf("connect to the proxy: %s", got)
 	}

@@ -65,10 +65,10 @@ func (p *play) lines(e *end, segs []lab.Captured) []line {
 	again := map[string]bool{}
 	for _, s := range segs {
 		l := r.reduce(s)
-		if l.Again && again[l.key()] {
+		if again[l.key()] {
 			continue
 		}
-		again[l.key()] = l.Again
+		again[l.key()] = l.Again || p.cause.provokes && l.Flags == "R"
 		out = append(out, l)
 	}
 	return out
@@ -138,6 +138,10 @@ func (r *reducer) reduce(s lab.Captured) line {
 	if s.ICMP != nil {
 		return r.icmp(s, l)
 	}
+	if r.p.cause.asks && way == "C>S" && isProbe(s) {
+		l.Seq, l.Ack = uint32(s.Seq()-from.base), uint32(s.Ack()-peer.base)
+		return l // it is no part of the stream
+	}
 	literal := flags.Has(packet.RST) && s.Seq() == 0 // shape C
 	if !from.based && !literal {
 		from.based, from.base, from.next = true, s.Seq(), s.Seq()
@@ -169,6 +173,13 @@ func (r *reducer) reduce(s lab.Captured) line {
 	return l
 }
 
+// isProbe recognises the segment with which faultctl asks an end for its
+// numbers.
+func isProbe(s lab.Captured) bool {
+	_, _, stamped := s.Timestamps()
+	return s.PayloadLen() == 1 && s.Window() == 0 && !stamped
+}
+
 // repeats recognises what was sent before.
 func (r *reducer) repeats(s lab.Captured, l *line, from *sideState) {
 	if s.Flags().Has(packet.RST) {
@@ -189,7 +200,7 @@ func (r *reducer) repeats(s lab.Captured, l *line, from *sideState) {
 
 func (r *reducer) options(s lab.Captured, l *line, from, peer *sideState) {
 	if val, ecr, ok := s.Timestamps(); ok {
-		l.Stamps = pick(ecr == from.recent, "TS", "TS old")
+		l.Stamps = pick(ecr == from.recent || r.p.cause.stranger, "TS", "TS old")
 		if !peer.hasAcked || s.Seq().LessEq(peer.acked) && peer.acked.LessEq(s.End()) {
 			peer.recent = val
 		}

@@ -100,11 +100,6 @@ func notes(b *strings.Builder, cells []*cell) {
 	}
 	head := "\n## Cells without a genuine cause\n\n"
 	for n := range causes {
-		if none := causes[n].none; none != "" {
-			fmt.Fprintf(b, "%s- %s (`%s`): %s\n", head, causes[n].name, causes[n].fault, none)
-			head = ""
-			continue
-		}
 		for _, at := range vantages {
 			if c := find(cells, &causes[n], false, at); c != nil && c.missing != "" {
 				fmt.Fprintf(b, "%s- %s, %s: %s\n", head, causes[n].name, at, c.missing)
@@ -133,9 +128,6 @@ func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // traces writes both lanes of a cause side by side, IPv4 at the router.
 func traces(b *strings.Builder, c *cause, cells []*cell) {
-	if c.none != "" {
-		return
-	}
 	fmt.Fprintf(b, "## %s\n\n**Genuine:** %s.\n**Injected:** `%s`.\n\n", c.name, c.genuine, c.fault)
 	cell := find(cells, c, false, atRouter)
 	if cell == nil || cell.injected == nil {

@@ -57,18 +57,33 @@ type cause struct {
 	// on the path.
 	device bool
 
+	// asks says that faultctl must ask the server for its numbers: the flow was
+	// let pass unseen.
+	asks bool
+
+	// provokes says that each segment that is sent again provokes a RST: how many
+	// there are is a matter of time.
+	provokes bool
+
 	// shows holds the genuine lane to what was measured: these lines cross the
 	// wire at the first end watched, in this order, others between them. A line
 	// stands here by its start.
 	shows []string
 
+	// counts names a counter of the kernel, as in TcpExt of nstat, that the
+	// genuine lane raises, and at which end: that it is this cause and no other.
+	counts  string
+	counted side
+
+	// stranger says that somebody else speaks in the server's name: what
+	// timestamps are echoed from there on, tells nothing.
+	stranger bool
+
 	// needs names what the genuine lane cannot do without, and tries it.
 	needs func(*play) error
 
-	// notOn says why there is no genuine cause at a vantage, none why there is
-	// none at all.
+	// notOn says why there is no genuine cause at a vantage.
 	notOn map[vantage]string
-	none  string
 }
 
 // lane says who does it.
@@ -108,9 +123,16 @@ type play struct {
 	client, server *lab.App
 	port           uint16       // the client's: what is recorded is recorded of it
 	acted          map[side]int // how many calls had been made at the act
+	ends           map[side]*end
 	watched        []*end
+	counters       uint64 // the cause's counter when it began
 
-	slow   *holdup       // a slow hop of the genuine lane
+	vain   string  // what was awaited and did not come
+	slow   *holdup // a slow hop of the genuine lane
+	mu     sync.Mutex
+	ended  []func()      // what is to be done when the play is over
+	dies   chan struct{} // closed when the proxy of the genuine lane is to die
+	ahead  uint32        // the timestamp of another host behind the client's address
 	struck chan struct{} // closed when faultctl has acted
 }
 
@@ -132,11 +154,12 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)
 	}
-	t.Cleanup(hosts.Close)
 	p := &play{
 		Lab: hosts, t: t, cause: c, lane: l, at: at, v6: v6,
-		from: hosts.Client, to: hosts.Server, path: hosts.Router, acted: map[side]int{}, struck: make(chan struct{}),
+		from: hosts.Client, to: hosts.Server, path: hosts.Router, acted: map[side]int{}, ends: map[side]*end{}, struck: make(chan struct{}),
 	}
+	t.Cleanup(p.end)
+	p.cleanup(hosts.Close)
 	addr := pick(v6, hosts.Server.V6, hosts.Server.V4)
 	if at == loopback {
 		p.from, p.path = hosts.Server, hosts.Server
@@ -156,6 +179,7 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 		if at == loopback || p.own(e) {
 			e.wire = append(e.wire, p.capture(e.node.Capture("lo")))
 		}
+		p.ends[e.side] = e
 		if c.watch.Includes(e.side) {
 			p.watched = append(p.watched, e)
 		}
@@ -170,10 +194,41 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	if l == genuine && c.prepare != nil {
 		c.prepare(p)
 	}
+	p.counters = p.counter()
 	if !c.late {
 		p.start()
 	}
 	return p
+}
+
+// counter reads the counter that the cause raises.
+func (p *play) counter() uint64 {
+	p.t.Helper()
+	if p.cause.counts == "" {
+		return 0
+	}
+	n, err := pick(p.cause.counted == faults.Client, p.from, p.to).Counter("TcpExt" + p.cause.counts)
+	p.must(err)
+	return n
+}
+
+// cleanup puts off what is to be done when the play is over.
+func (p *play) cleanup(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = append(p.ended, f)
+}
+
+// end gives back what the play has taken: there may be another one in the same
+// test.
+func (p *play) end() {
+	p.mu.Lock()
+	ended := p.ended
+	p.ended = nil
+	p.mu.Unlock()
+	for n := len(ended) - 1; n >= 0; n-- {
+		ended[n]()
+	}
 }
 
 // lacking says of a cause what this machine lacks for it.
@@ -240,7 +295,7 @@ func (p *play) prompt() {
 func (p *play) capture(c *lab.Capture, err error) *lab.Capture {
 	p.t.Helper()
 	p.must(err)
-	p.t.Cleanup(c.Close)
+	p.cleanup(c.Close)
 	return c
 }
 
@@ -256,7 +311,7 @@ func (p *play) listen(backlog int) *lab.App {
 	p.t.Helper()
 	ln, _, err := p.to.Listen(p.service, backlog)
 	p.must(err)
-	p.t.Cleanup(ln.Close)
+	p.cleanup(ln.Close)
 	return ln
 }
 
@@ -292,14 +347,11 @@ func (p *play) inject() {
 	p.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- inj.Run(ctx) }()
-	var once sync.Once
-	p.t.Cleanup(func() {
-		once.Do(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				p.t.Errorf("faultctl: %v", err)
-			}
-		})
+	p.cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			p.t.Errorf("faultctl: %v", err)
+		}
 	})
 	select {
 	case <-ready:

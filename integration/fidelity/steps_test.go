@@ -1,6 +1,7 @@
 package fidelity
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -15,7 +16,7 @@ func (p *play) dial() *lab.App {
 	p.t.Helper()
 	c, err := p.from.Client(p.service.Addr())
 	p.must(err)
-	p.t.Cleanup(c.Close)
+	p.cleanup(c.Close)
 	p.client = c
 	return c
 }
@@ -48,7 +49,7 @@ func (p *play) accept() {
 	var err error
 	p.server, err = p.ln.Accept()
 	p.must(err)
-	p.t.Cleanup(p.server.Close)
+	p.cleanup(p.server.Close)
 }
 
 // request sends a request, which the server reads.
@@ -112,15 +113,20 @@ func (p *play) app(s side) *lab.App { return pick(s == faults.Client, p.client, 
 // the script does next is to find it arrived.
 func (p *play) await(what func(line) bool) {
 	p.t.Helper()
+	p.awaitAt(p.watched[0], what)
+}
+
+func (p *play) awaitAt(e *end, what func(line) bool) {
+	p.t.Helper()
 	if !lab.Eventually(func() bool {
-		for _, l := range p.lines(p.watched[0], p.door(p.watched[0])) {
+		for _, l := range p.lines(e, p.door(e)) {
 			if what(l) {
 				return true
 			}
 		}
 		return false
 	}) {
-		p.t.Errorf("%s lane: waited in vain; the %s saw\n%s", p.lane, p.watched[0].side, text(p.lines(p.watched[0], p.door(p.watched[0]))))
+		p.vain = fmt.Sprintf("%s lane: waited in vain; the %s saw\n%s", p.lane, e.side, text(p.lines(e, p.door(e))))
 	}
 }
 

@@ -1,0 +1,89 @@
+package fidelity
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// proxyCauses are the ends of a proxy that neither end knows of.
+var proxyCauses = []cause{
+	{
+		name: "reset, both ends", fault: "reset:at=age=1s,hit=both,shape=a", watch: faults.Both, asks: true,
+		genuine: "a transparent proxy on the router, which each end takes for the other one, dies: both of its sockets are closed with SO_LINGER on and a time of zero",
+		prepare: (*play).proxy,
+		before:  exchanged,
+		act:     func(p *play) { close(p.dies) },
+		then:    later(`recv() = ECONNRESET`, `send("hello") = EPIPE`, `server: recv() = ECONNRESET`, `server: send("hello") = EPIPE`),
+		shows:   []string{"S>C [P.] seq=1 ack=5 len=4", shapeA("S>C", 5, 5)},
+		notOn:   map[vantage]string{loopback: "a proxy on the same host would be another address or port"},
+	},
+}
+
+// proxy puts a transparent proxy on the router: it takes the packets of the
+// service, whichever end sends them, for its own, and answers in the name of the
+// other end and with its TTL.
+func (p *play) proxy() {
+	p.t.Helper()
+	const table, port = 100, 5432
+	family, loopbackNet := netlink.FAMILY_V4, &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+	if p.v6 {
+		family, loopbackNet = netlink.FAMILY_V6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	nl := p.path.Netlink()
+	lo, err := nl.LinkByName("lo")
+	p.must(err)
+	p.must(nl.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Table: table, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, Dst: loopbackNet}))
+	for iface, service := range map[string]func(*netlink.Rule){
+		"c0": func(r *netlink.Rule) { r.Dport = netlink.NewRulePortRange(port, port) },
+		"s0": func(r *netlink.Rule) { r.Sport = netlink.NewRulePortRange(port, port) },
+	} {
+		r := netlink.NewRule()
+		r.Family, r.Table, r.IifName, r.IPProto, r.Priority = family, table, iface, unix.IPPROTO_TCP, 10
+		service(r)
+		p.must(nl.RuleAdd(r))
+	}
+	if p.v6 {
+		p.must(p.path.Sysctl("net/ipv6/conf/c0/hop_limit", "63"), p.path.Sysctl("net/ipv6/conf/s0/hop_limit", "63"))
+	} else {
+		p.must(p.path.Sysctl("net/ipv4/ip_default_ttl", "63"))
+	}
+	ln, err := p.path.ListenAs(p.service, 16)
+	p.must(err)
+	p.dies = make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- p.relay(ln) }()
+	p.cleanup(func() {
+		ln.Shutdown()
+		if err := <-ended; err != nil {
+			p.t.Errorf("the proxy: %v", err)
+		}
+		ln.Close()
+	})
+}
+
+// relay carries a request and its response, and dies when it is told.
+func (p *play) relay(ln *lab.App) error {
+	front, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	defer front.Close()
+	back, err := p.path.ClientAs(front.Peer())
+	if err != nil {
+		return err
+	}
+	defer back.Close()
+	if got := back.Connect(p.service); got != "ok" {
+		return fmt.Errorf("connect to the service: %s", got)
+	}
+	back.Send(front.Recv())
+	front.Send(back.Recv())
+	<-p.dies
+	return errors.Join(front.Linger(), back.Linger())
+}
