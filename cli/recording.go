@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -87,23 +89,39 @@ func readRecording(r io.Reader) (*recording, error) {
 	rec := &recording{
 		then: map[stretch]*decisions{}, now: map[stretch]*decisions{}, alone: map[stretch]string{}, starts: map[string]int{},
 	}
-	lines := bufio.NewReader(r)
-	for n := 1; ; n++ {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF { // nothing, or a line cut short
-			break
-		}
-		if err != nil {
-			return nil, aboutFile(err)
-		}
-		if err := rec.add(line); err != nil {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, longestEvent)
+	lines.Split(wholeLines)
+	n := 1
+	for ; lines.Scan(); n++ {
+		if err := rec.add(lines.Bytes()); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, fmt.Errorf("line %d is longer than 1 MiB: is it what faultctl inject -o json printed?", n)
+	case err != nil:
+		return nil, aboutFile(err)
 	}
 	if rec.args == nil {
 		return nil, fmt.Errorf("no event started: is it what faultctl inject -o json printed?")
 	}
 	return rec, nil
+}
+
+// longestEvent is how long a line of events may be.
+const longestEvent = 1 << 20
+
+// wholeLines is a bufio.SplitFunc of lines, without a last one that has no end.
+func wholeLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF {
+		return len(data), nil, nil
+	}
+	return 0, nil, nil
 }
 
 // add takes in one event.

@@ -101,6 +101,10 @@ func TestReplayRefuses(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
+	if code := w.faultctl("replay /dev/zero"); code != exitUsage || !strings.Contains(w.err.String(), "line 1 is longer than 1 MiB") {
+		t.Errorf("exit %d, %s", code, &w.err)
+	}
+	w = newWorld(t)
 	if code := w.faultctl("replay /none/events"); code != exitUsage || !strings.Contains(w.err.String(), "no such file") {
 		t.Errorf("exit %d, %s", code, &w.err)
 	}

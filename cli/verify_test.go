@@ -54,6 +54,7 @@ func TestVerifyStatus(t *testing.T) {
 		{"--faults reset --plan " + plan, true, always, 2, "give one"},
 		{"--plan " + bad, true, always, 2, `line 2: unknown fault "idle-expier", did you mean "idle-expire"?`},
 		{"--plan /nowhere", true, always, 2, "/nowhere"},
+		{"--plan /dev/zero", true, always, 2, "that is no plan"},
 		{"--plan /dev/null", true, always, 2, "no fault in it"},
 		{"--faults reset --repeat 0", true, always, 2, "--repeat 0"},
 		{"--faults reset --timeout 5", true, always, 2, "did you mean 5s?"},

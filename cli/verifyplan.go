@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -162,7 +163,9 @@ func (h *host) readPlan(path string) ([]planLine, error) {
 		}
 		lines = append(lines, planLine{where, specs})
 	}
-	if err := in.Err(); err != nil {
+	if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, usageError("--plan %s: a line is longer than 64 KiB: that is no plan", path)
+	} else if err != nil {
 		return nil, usageError("--plan %s: %w", path, aboutFile(err))
 	}
 	if len(lines) == 0 {

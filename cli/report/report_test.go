@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/faultctl/faultctl/cli/goldentest"
 )
@@ -214,6 +215,16 @@ func TestWriteAtOnce(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("left beside it: %v", left)
+	}
+	for _, e := range Extensions() {
+		r, path := sample(), filepath.Join(t.TempDir(), "r"+e)
+		r.Command += " \xff\xfe"
+		if err := Write(path, r); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !utf8.Valid(got) {
+			t.Errorf("%s: %v, or it is no UTF-8", e, err)
+		}
 	}
 	if err := Write(filepath.Join(dir, "none", "r.json"), sample()); err == nil {
 		t.Error("no error for a directory that is not there")

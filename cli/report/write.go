@@ -60,7 +60,7 @@ func Write(path string, r *Report) error {
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	_, err = tmp.Write(b.Bytes())
+	_, err = tmp.Write(bytes.ToValidUTF8(b.Bytes(), []byte("\ufffd"))) // a command may hold anything
 	if err == nil {
 		err = tmp.Chmod(0o644)
 	}
