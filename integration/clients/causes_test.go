@@ -30,6 +30,7 @@ type cause struct {
 	play  play
 	pause float64 // between the two requests, in seconds
 	limit int     // what the client allows for a connect, a read or a request, in seconds; 0 is 2
+	v6    bool    // over IPv6, else over IPv4
 	meets errno   // what the kernel tells a client that reads or writes
 }
 
@@ -42,6 +43,7 @@ const (
 	portUnreach    errno = "connect: ECONNREFUSED, by ICMP"
 	hostUnreach    errno = "connect: EHOSTUNREACH"
 	netUnreach     errno = "connect: ENETUNREACH"
+	forbidden      errno = "connect: EACCES"
 	connectLate    errno = "connect: nothing within the client's limit"
 	connectTimeout errno = "connect: ETIMEDOUT"
 	readReset      errno = "read: ECONNRESET"
@@ -93,6 +95,11 @@ var causes = []cause{
 	{spec: "keepalive-drop", play: wait, limit: 20, meets: probeTimeout},
 	{spec: "bad-seq:kind=rst-in-window", play: call, meets: nothing},
 	{spec: "stall:at=REQUEST", play: upload, meets: writeStuck},
+
+	// Over IPv6 programs say the same, as a rule.
+	{spec: "reset:at=REQUEST", play: call, v6: true, meets: readReset},
+	{spec: "refuse", play: call, v6: true, meets: refused},
+	{spec: "unreachable:code=admin", play: call, v6: true, meets: forbidden},
 }
 
 // fault is the name in the catalogue.
@@ -115,6 +122,9 @@ func (c cause) id() string {
 	id = strings.Trim(id, ":,") + "/" + string(c.play)
 	if c.limit != 0 {
 		id += "-patient"
+	}
+	if c.v6 {
+		id += "-IPv6"
 	}
 	return id
 }

@@ -120,7 +120,11 @@ func try(t *testing.T, cause cause, prog program) {
 
 // attempt runs a client under a cause and says what is wrong with its report.
 func attempt(t *testing.T, cause cause, prog program) (wrong string) {
-	l, err := lab.NewIPv4() // hundreds of them
+	build := lab.NewIPv4 // hundreds of them
+	if cause.v6 {
+		build = lab.New
+	}
+	l, err := build()
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)
 	}
@@ -241,6 +245,9 @@ var varying = []struct {
 	{regexp.MustCompile(`\b10\.77\.1\.\d+(:| port )\d+`), "client"},
 	{regexp.MustCompile(`\b10\.77\.2\.\d+(:| port )\d+`), "server"},
 	{regexp.MustCompile(`\b10\.77\.2\.\d+`), "server"},
+	{regexp.MustCompile(`\[?\bfd77:1::1\]?(:| port )\d+`), "client"},
+	{regexp.MustCompile(`\[?\bfd77:2::1\]?(:| port )\d+`), "server"},
+	{regexp.MustCompile(`\[?\bfd77:2::1\b\]?`), "server"},
 	{regexp.MustCompile(`127\.0\.0\.1(:| port )8080`), "proxy"},
 	{regexp.MustCompile(`\b\d+ (ms|milliseconds)\b`), "N $1"},
 	{regexp.MustCompile(`^(curl: \(22\)|This probably means|before or while|Is the server running|connection to server was lost|psql:<stdin>:1: error: connection to server was lost).*`), ""},

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,8 @@ const intro = `# What clients report
 Real programs against real servers, under every fault that resets a connection or lets it hang. Each line below is asserted
 by a test; a client that says something else fails it.
 
-- Client and server are hosts of their own, and a router between them plays the fault.
+- Client and server are hosts of their own, and a router between them plays the fault. They speak IPv4; the last section tells
+  what differs over IPv6.
 - In the two lines through a proxy, the proxy is on the client's side: the fault lies between the proxy and its backend.
 - Every program has a limit of 2 s for its calls, if it knows such a limit and nothing else is said. redis-cli knows none.
   psql has one for the connect, and tcp_user_timeout, here 3 s, for the rest.
@@ -45,6 +47,8 @@ by a test; a client that says something else fails it.
 - **Who reuses connections may not notice at all.** curl, Go, Java's HttpClient, Node's agent and both proxies repeat a GET on
   a new connection if the old one died idle. Python's http.client, psql and redis-cli do not. fetch does if it sees the end
   before it writes, and not if the reset comes after. No program repeats where nothing comes back.
+- **Forbidden reads differently over IPv6.** A router's "administratively prohibited" is EHOSTUNREACH over IPv4 and EACCES over
+  IPv6; Java makes a ` + "`BindException`" + ` of it.
 - **An ICMP error may come after connect has succeeded.** Linux wakes a poll for it before the socket has its errno. A program
   that asks for SO_ERROR in between takes the socket for connected, and its first write fails with the errno, in one of some
   hundred connects.
@@ -82,27 +86,57 @@ func tables() string {
 	var p strings.Builder
 	last := ""
 	for _, c := range causes {
+		if c.v6 {
+			continue
+		}
 		if kind, err := faults.Find(c.fault()); err == nil && c.fault() != last {
 			last = c.fault()
 			fmt.Fprintf(&p, "## %s\n\n%s\n\n", last, kind.Cause)
 		}
 		c.blame(&p)
-		p.WriteString("| client | reports |\n|---|---|\n")
-		for _, prog := range programs {
-			if prog.never != nil && prog.never(c) {
-				continue
-			}
-			texts := want(c, prog)
-			for i, text := range texts {
-				if !strings.HasPrefix(text, fine) && text != waitsOn {
-					texts[i] = "`" + text + "`"
-				}
-			}
-			fmt.Fprintf(&p, "| %s | %s |\n", prog.name, strings.Join(texts, " or "))
+		c.table(&p, programs)
+	}
+	p.WriteString("## Over IPv6\n\nPlayed again over IPv6; only clients that report something else than over IPv4 are listed.\n\n")
+	for _, c := range causes {
+		if !c.v6 {
+			continue
 		}
-		p.WriteByte('\n')
+		c.blame(&p)
+		other := slices.DeleteFunc(slices.Clone(programs), c.sameOverIPv4)
+		if len(other) == 0 {
+			p.WriteString("Each client reports what it reports over IPv4.\n\n")
+			continue
+		}
+		c.table(&p, other)
 	}
 	return p.String()
+}
+
+// sameOverIPv4 says whether the program reports nothing else where the cause is
+// played over IPv4.
+func (c cause) sameOverIPv4(prog program) bool {
+	n := slices.IndexFunc(causes, func(o cause) bool {
+		return !o.v6 && o.spec == c.spec && o.play == c.play && o.limit == c.limit && o.pause == c.pause
+	})
+	return n >= 0 && slices.Equal(want(c, prog), want(causes[n], prog))
+}
+
+// table tells what the programs report.
+func (c cause) table(p *strings.Builder, programs []program) {
+	p.WriteString("| client | reports |\n|---|---|\n")
+	for _, prog := range programs {
+		if prog.never != nil && prog.never(c) {
+			continue
+		}
+		texts := want(c, prog)
+		for i, text := range texts {
+			if !strings.HasPrefix(text, fine) && text != waitsOn {
+				texts[i] = "`" + text + "`"
+			}
+		}
+		fmt.Fprintf(p, "| %s | %s |\n", prog.name, strings.Join(texts, " or "))
+	}
+	p.WriteByte('\n')
 }
 
 // versions asks each program for its version.

@@ -62,7 +62,7 @@ func (c *cell) arguments() []string {
 		does = upload
 	}
 	return []string{
-		c.lab.Server.V4.String(), "80", string(does), c.path(),
+		c.server(), "80", string(does), c.path(),
 		strconv.FormatFloat(c.cause.pause, 'f', -1, 64), strconv.Itoa(c.cause.seconds()),
 	}
 }
@@ -109,7 +109,7 @@ func goClient(kind string) func(c *cell) *exec.Cmd {
 
 func curl(proxied bool) func(c *cell) *exec.Cmd {
 	return func(c *cell) *exec.Cmd {
-		at, limit := c.lab.Server.V4.String(), c.cause.seconds()
+		at, limit := c.host(), c.cause.seconds()
 		if proxied {
 			at, limit = proxyAt, limit*2+3 // the proxy's limits come first
 		}
@@ -141,7 +141,7 @@ func (c *cell) file() string {
 }
 
 func redisCLI(c *cell) *exec.Cmd {
-	cmd := exec.Command("redis-cli", "-h", c.lab.Server.V4.String())
+	cmd := exec.Command("redis-cli", "-h", c.server())
 	switch c.cause.play {
 	case call:
 		cmd.Args = append(cmd.Args, "-r", "2", "-i", strconv.FormatFloat(c.cause.pause, 'f', -1, 64), "PING")
@@ -159,7 +159,7 @@ func redisCLI(c *cell) *exec.Cmd {
 func psql(c *cell) *exec.Cmd {
 	limit := c.cause.seconds()
 	conninfo := fmt.Sprintf("host=%s user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=%d",
-		c.lab.Server.V4, limit)
+		c.server(), limit)
 	if c.cause.limit == 0 { // longer than the other, which would race with it
 		conninfo += fmt.Sprintf(" tcp_user_timeout=%d", 1000*(limit+1))
 	}

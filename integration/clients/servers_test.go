@@ -2,6 +2,7 @@ package clients
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,22 @@ import (
 	"github.com/faultctl/faultctl/integration/lab"
 )
 
+// server is the server's address.
+func (c *cell) server() string {
+	if c.cause.v6 {
+		return c.lab.Server.V6.String()
+	}
+	return c.lab.Server.V4.String()
+}
+
+// host is the server's address as it stands before a port.
+func (c *cell) host() string {
+	if c.cause.v6 {
+		return "[" + c.server() + "]"
+	}
+	return c.server()
+}
+
 // config writes a configuration file of testdata.
 func (c *cell) config(name string) string {
 	c.t.Helper()
@@ -25,7 +42,7 @@ func (c *cell) config(name string) string {
 		c.t.Fatal(err)
 	}
 	var b bytes.Buffer
-	err = tmpl.Execute(&b, map[string]any{"Dir": c.dir, "Server": c.lab.Server.V4, "Limit": c.cause.seconds()})
+	err = tmpl.Execute(&b, map[string]any{"Dir": c.dir, "Server": c.host(), "Limit": c.cause.seconds()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -63,7 +80,7 @@ func (c *cell) serveNginx() {
 	app := &http.Server{Handler: mux}
 	go app.Serve(ln)
 	c.t.Cleanup(func() { close(stop); app.Close() })
-	c.serve(c.lab.Server, c.lab.Server.V4.String()+":80", exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx.log"), "-c", c.config("nginx.conf")))
+	c.serve(c.lab.Server, c.host()+":80", exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx.log"), "-c", c.config("nginx.conf")))
 }
 
 func (c *cell) serve(node *lab.Node, at string, cmd *exec.Cmd) {
@@ -91,8 +108,8 @@ func (c *cell) serveRedis() {
 	if c.cause.play == wait { // redis-cli's own probes come after 15 s
 		keepalive = "1"
 	}
-	c.serve(c.lab.Server, c.lab.Server.V4.String()+":6379", exec.Command("redis-server",
-		"--bind", c.lab.Server.V4.String(), "--port", "6379", "--dir", c.dir, "--save", "", "--protected-mode", "no",
+	c.serve(c.lab.Server, c.host()+":6379", exec.Command("redis-server",
+		"--bind", c.server(), "--port", "6379", "--dir", c.dir, "--save", "", "--protected-mode", "no",
 		"--tcp-keepalive", keepalive))
 }
 
@@ -111,11 +128,11 @@ func (c *cell) servePostgres() {
 	}
 	dir := c.cluster(as)
 	cmd := exec.Command(postgresProgram("postgres"), "-D", dir, "-p", "5432",
-		"-c", "listen_addresses="+c.lab.Server.V4.String(), "-c", "unix_socket_directories=", "-c", "fsync=off",
+		"-c", "listen_addresses="+c.server(), "-c", "unix_socket_directories=", "-c", "fsync=off",
 		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "log_destination=stderr")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	cmd.Dir = dir
-	serve(c.t, c.lab.Server, c.lab.Server.V4.String()+":5432", syscall.SIGINT, cmd)
+	serve(c.t, c.lab.Server, c.host()+":5432", syscall.SIGINT, cmd)
 }
 
 // cluster takes a database that no test uses, until the end of the test.
@@ -152,8 +169,8 @@ func (c *cell) cluster(as *syscall.Credential) (dir string) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		fmt.Fprintf(hba, "host all all %s/32 trust\n", c.lab.Client.V4)
-		if err := hba.Close(); err != nil {
+		_, err = hba.WriteString("host all all all trust\n")
+		if err := errors.Join(err, hba.Close()); err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -12,7 +12,7 @@ public class Client {
         int pause = (int) (1000 * Double.parseDouble(args[4]));
         Duration limit = Duration.ofSeconds(Long.parseLong(args[5]));
         HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(limit).build();
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://" + args[0] + ":" + args[1] + args[3])).timeout(limit);
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://" + (args[0].contains(":") ? "[" + args[0] + "]" : args[0]) + ":" + args[1] + args[3])).timeout(limit);
         if (args[2].equals("upload")) {
             request.POST(BodyPublishers.ofByteArray(new byte[8 << 20]));
         }
