@@ -24,6 +24,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(playEnv) == "faultctl" {
 		os.Exit(cli.Main(os.Args))
 	}
+	for _, v := range os.Environ() { // flags of whoever runs the tests
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "FAULTCTL_") && name != "FAULTCTL_REQUIRE" {
+			os.Unsetenv(name)
+		}
+	}
 	flag.Parse()
 	flag.Set("test.parallel", "16") // these tests wait for time to pass, not for a processor
 	code := m.Run()

@@ -86,11 +86,12 @@ func TestDiverted(t *testing.T) {
 				if !cap.Wait(5432, func(s []lab.Captured) bool { segs = s; return len(s) >= 3+2*exchanges }) {
 					t.Fatalf("%d segments were captured", len(segs))
 				}
-				want, syns := 0, map[packet.Flags]bool{}
+				want, again, syns := 0, 0, map[packet.Flags]bool{}
 				for i := range segs {
 					if f := segs[i].Flags(); f.Has(packet.SYN) {
 						if syns[f] {
-							continue // it was held, and sent again by us
+							again++
+							continue // it was held, and sent again by us, or by its own TCP if the machine stood still
 						}
 						syns[f] = true
 					}
@@ -103,7 +104,7 @@ func TestDiverted(t *testing.T) {
 				if strings.Contains(knobs, "age=") { // the handshake, until its numbers are known
 					want = min(max(want, got), 4)
 				}
-				if got != want || s.Overruns != 0 {
+				if got < want || got > want+again || s.Overruns != 0 {
 					t.Errorf("%d of %d segments entered user space, want %d; overruns %d", got, len(segs), want, s.Overruns)
 				}
 			})

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,11 +19,24 @@ import (
 
 func TestMain(m *testing.M) {
 	play()
+	forgetFlags()
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		f.Value.Set("16") // these tests wait for time to pass, not for a processor
 	}
 	os.Exit(Main(m))
+}
+
+// forgetFlags takes flags out of the environment: whoever runs the tests may have
+// some there for runs of their own.
+func forgetFlags() {
+	ours := []string{"INSIDE", "CAGE", "CAGED", "REQUIRE", "KILLS", "MEASURE"}
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if flag, is := strings.CutPrefix(name, "FAULTCTL_"); is && !slices.Contains(ours, flag) && !strings.HasPrefix(flag, "TEST_") {
+			os.Unsetenv(name)
+		}
+	}
 }
 
 // vantage is where faultctl runs in a test.
