@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +37,11 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 	for i := range pairs { // each pair of addresses has a hash of its own
 		talk(t, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + i)}), 5432), lines)
 	}
-	talk(t, netip.MustParseAddrPort("[::1]:5432"), lines)
+	other := "[::1]:5432"
+	if !lab.IPv6() {
+		other = "127.0.1.1:5432"
+	}
+	talk(t, netip.MustParseAddrPort(other), lines)
 	stop()
 	s := inj.Stats()
 	if s.Rules[0].Chosen != pairs+1 || s.Rules[0].Flows != pairs+1 || s.Overruns != 0 {

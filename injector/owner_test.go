@@ -142,7 +142,7 @@ func dialFrom(t *testing.T, addr, cgroup string, uid uint32) {
 // TestOwner holds that only the connections of the owner's processes are
 // judged, over loopback and by whichever end is the owner's.
 func TestOwner(t *testing.T) {
-	for _, addr := range []string{"127.0.0.1", "::1"} {
+	for _, addr := range loopbacks() {
 		for _, by := range []string{"cgroup", "user"} {
 			t.Run(by+"/"+addr, func(t *testing.T) {
 				ns := inKernel(t)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -143,6 +144,9 @@ func TestSetShare(t *testing.T) {
 // A rule that gets another target keeps its connections, and takes in what is
 // open at the other, of a family that it had no rules for.
 func TestRetarget(t *testing.T) {
+	if !lab.IPv6() {
+		t.Skip("this kernel has no IPv6")
+	}
 	bothWays(t, func(t *testing.T, bySet bool) {
 		ns := inKernel(t)
 		to := func(addrs ...string) (m Matcher) {

@@ -174,6 +174,7 @@ func alive(pid int) bool {
 // new addresses, of a family that it had none of before, are struck too.
 func TestNames(t *testing.T) {
 	t.Parallel()
+	newWorld(t, loopback, true) // it is about both families
 	w := newWorld(t, loopback, false)
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	write := func(text string) {

@@ -79,6 +79,12 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, at vantage, v6 bool) *world {
 	t.Helper()
+	if v6 && !lab.IPv6() {
+		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+			t.Fatal("this kernel has no IPv6")
+		}
+		t.Skip("this kernel has no IPv6")
+	}
 	l, err := lab.New()
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)

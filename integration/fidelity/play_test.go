@@ -150,6 +150,12 @@ type end struct {
 // runs from here on.
 func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	t.Helper()
+	if v6 && !lab.IPv6() {
+		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+			t.Fatal("this kernel has no IPv6")
+		}
+		t.Skip("this kernel has no IPv6")
+	}
 	hosts, err := lab.New()
 	if err != nil {
 		t.Fatalf("build the lab: %v", err)

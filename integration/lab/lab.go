@@ -42,8 +42,15 @@ type Node struct {
 	net *netlink.Handle
 }
 
-// New builds a lab. Close ends it.
-func New() (*Lab, error) { return build(true) }
+// New builds a lab. Close ends it. Where the kernel has no IPv6, its hosts have
+// none.
+func New() (*Lab, error) { return build(IPv6()) }
+
+// IPv6 reports whether the kernel has it: with ipv6.disable=1 it has not.
+func IPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
 
 // NewIPv4 builds a lab whose hosts know nothing of IPv6. It spares what all
 // namespaces of a machine share: a table of 1024 IPv6 neighbours (gc_thresh3).
@@ -66,23 +73,27 @@ func build(v6 bool) (l *Lab, err error) {
 		{&l.Router, "router", "10.77.1.254", "fd77:1::fe"},
 		{&l.Server, "server", "10.77.2.1", "fd77:2::1"},
 	} {
-		if *n.at, err = newNode(n.name, n.v4, n.v6); err != nil {
+		if *n.at, err = newNode(n.name, netip.MustParseAddr(n.v4), netip.MustParseAddr(n.v6)); err != nil {
 			return l, fmt.Errorf("make host %s: %w", n.name, err)
 		}
 		if !v6 {
 			(*n.at).V6 = netip.Addr{}
+			if !IPv6() {
+				continue
+			}
 			if err = (*n.at).Sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err == nil {
 				err = (*n.at).Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
 			}
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err != nil {
 				return l, fmt.Errorf("turn off IPv6 on %s: %w", n.name, err)
 			}
 		}
 	}
-	if err = errors.Join(
-		l.Router.Sysctl("net/ipv4/ip_forward", "1"),
-		l.Router.Sysctl("net/ipv6/conf/all/forwarding", "1"),
-	); err != nil {
+	err = l.Router.Sysctl("net/ipv4/ip_forward", "1")
+	if err == nil && v6 {
+		err = l.Router.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	}
+	if err != nil {
 		return l, fmt.Errorf("turn on forwarding: %w", err)
 	}
 	if err = l.Router.wire(l.Client, "c0", "10.77.1.254", "fd77:1::fe"); err != nil {
@@ -127,7 +138,7 @@ func (l *Lab) Reboot() error {
 	}
 	l.Server.net.Close()
 	l.Server.NS.Close()
-	again, err := newNode("server", l.Server.V4.String(), l.Server.V6.String())
+	again, err := newNode("server", l.Server.V4, l.Server.V6)
 	if err != nil {
 		return fmt.Errorf("make host server again: %w", err)
 	}
@@ -136,7 +147,7 @@ func (l *Lab) Reboot() error {
 		return fmt.Errorf("wire server again: %w", err)
 	}
 	for _, to := range []netip.Addr{l.Server.V4, l.Server.V6} {
-		if !Eventually(func() bool { return l.Client.reaches(to) }) {
+		if to.IsValid() && !Eventually(func() bool { return l.Client.reaches(to) }) {
 			return fmt.Errorf("the client does not reach %s again", to)
 		}
 	}
@@ -166,8 +177,8 @@ func (l *Lab) Close() {
 	}
 }
 
-func newNode(name, v4, v6 string) (*Node, error) {
-	n := &Node{Name: name, V4: netip.MustParseAddr(v4), V6: netip.MustParseAddr(v6)}
+func newNode(name string, v4, v6 netip.Addr) (*Node, error) {
+	n := &Node{Name: name, V4: v4, V6: v6}
 	err := onFreshThread(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare network namespace: %w", err)
@@ -194,6 +205,9 @@ func newNode(name, v4, v6 string) (*Node, error) {
 	}
 	// An address is good at once: nobody else is on these wires.
 	for _, conf := range []string{"all", "default"} {
+		if !IPv6() {
+			break
+		}
 		if err := n.Sysctl("net/ipv6/conf/"+conf+"/dad_transmits", "0"); err != nil {
 			return nil, err
 		}
