@@ -59,7 +59,10 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 		}
 		fmt.Fprintf(h.stderr, "faultctl: metrics on http://%s/metrics\n", e.metrics.Addr())
 	}
-	if path := c.String("pcap"); path != "" {
+	if path := c.String("pcap"); path == "-" {
+		return nil, e.refuse(usageError("--pcap -: standard output is for what the run tells: name a file").
+			hint("A named pipe will do: mkfifo live.pcapng, wireshark -k -i live.pcapng, and --pcap live.pcapng."))
+	} else if path != "" {
 		f, err := pcap.Create(path, "faultctl "+version())
 		if err != nil {
 			return nil, e.refuse(usageError("--pcap %s: %w", path, aboutFile(err)))

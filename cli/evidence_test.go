@@ -115,6 +115,7 @@ func TestEvidenceRefused(t *testing.T) {
 		"--report " + dir + "/none/r.xml":  "no such file or directory",
 		"--pcap " + dir + "/none/r.pcapng": "no such file or directory",
 		"--pcap " + dir:                    "is a directory",
+		"--pcap -":                         "name a file",
 	} {
 		w := newWorld(t)
 		if code := w.faultctl("inject reset --to :80 --duration 1s " + flags); code != exitUsage || !strings.Contains(w.err.String(), want) {
