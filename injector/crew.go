@@ -53,10 +53,10 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 		c.workers = append(c.workers, w)
 	}
 	if events != nil {
-		c.listening.Go(func() { deliver(events, eventBell, c.silent, i.cfg.OnEvent) })
+		c.listening.Go(func() { deliver(events, eventBell, c.silent, breather, i.cfg.OnEvent) })
 	}
 	if packets != nil {
-		c.listening.Go(func() { deliver(packets, packetBell, c.silent, i.cfg.OnPacket) })
+		c.listening.Go(func() { deliver(packets, packetBell, c.silent, 0, i.cfg.OnPacket) })
 	}
 	c.workers[0].tell(record{kind: Ready})
 	var once sync.Once

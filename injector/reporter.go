@@ -75,16 +75,29 @@ type ring[T any] interface {
 	take(tell func(T))
 }
 
+// breather is how long whoever tells of events rests after he has told all that
+// there were: in a burst of them he is woken so often, not for each, which costs
+// the worker more than the event does. One that comes alone is told at once.
+const breather = 5 * time.Millisecond
+
 // deliver hands what comes into the rings of all workers to tell, the oldest
 // first, until done is closed, and then what is left. The rings ring the bell.
-func deliver[T any](rings []ring[T], bell, done <-chan struct{}, tell func(T)) {
-	for ended := false; !ended; {
+// Between two rounds it rests, if at all, for that long.
+func deliver[T any](rings []ring[T], bell, done <-chan struct{}, rest time.Duration, tell func(T)) {
+	for {
 		select {
 		case <-bell:
+			drain(rings, tell)
 		case <-done:
-			ended = true
+			drain(rings, tell)
+			return
 		}
-		drain(rings, tell)
+		if rest > 0 {
+			select {
+			case <-time.After(rest):
+			case <-done:
+			}
+		}
 	}
 }
 
