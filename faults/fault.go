@@ -74,6 +74,11 @@ type Event struct {
 	// since the kernel last saw a segment that counts. Zero if unknown.
 	Idle time.Duration
 
+	// Busy says that the kernel has seen a segment that counts more recently than
+	// Diversion.Idle: this one was handed over for another reason. It is set only
+	// where user space has not seen one since.
+	Busy bool
+
 	// Rand is this connection's own chance, seeded from the run's seed and
 	// the connection's ordinal within its rule, so that a run repeats although
 	// ephemeral ports and goroutine order differ.

@@ -129,7 +129,8 @@ func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
 
 // expires reports whether the segment finds the flow forgotten: it was handed
 // over at least so long after the flow was last admitted. An admitted flow
-// stays out of user space for at least that time.
+// stays out of user space for at least that time, but for segments that another
+// fault diverts.
 func (i *idleExpire) expires(ev *Event) bool {
 	if !i.started {
 		i.started = true
@@ -138,7 +139,7 @@ func (i *idleExpire) expires(ev *Event) bool {
 		}
 		i.admitted = ev.Flow.Since
 	}
-	return ev.At-i.admitted >= i.m.after
+	return !ev.Busy && ev.At-i.admitted >= i.m.after
 }
 
 // admit lets the kernel watch the flow from here on, if the segment is one

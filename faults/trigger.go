@@ -212,7 +212,7 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		if first {
 			s.admitted = f.Since
 		}
-		expired := ev.At-s.admitted >= t.d && (!first || f.Midstream)
+		expired := !ev.Busy && ev.At-s.admitted >= t.d && (!first || f.Midstream)
 		if !expired {
 			s.admitted = ev.At
 			out.Admit()

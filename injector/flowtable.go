@@ -66,6 +66,7 @@ type entry struct {
 	marked  [2]bool          // such a packet was seen
 	iface   uint32           // of its last packet
 	last    time.Duration    // when it was last seen
+	before  time.Duration    // when it was seen before that; of a SYN that begins it the same
 	newer   *entry           // the list of flows by last seen
 	older   *entry
 	deleted bool

@@ -43,6 +43,36 @@ func TestTakenInLater(t *testing.T) {
 	}
 }
 
+// TestBusyBeside holds that a flow which only the kernel has seen lately does not
+// count as idle when another fault has a segment of it handed over, and that the
+// kernel is not asked about one of which user space has seen enough.
+func TestBusyBeside(t *testing.T) {
+	for name, m := range map[string]NamedModel{
+		"the fault":   model(t, "idle-expire", "after", "1m"),
+		"the trigger": model(t, "reset", "at", "idle=1m"),
+	} {
+		for quiet, idle := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
+			r := ruleOf(m)
+			r.Faults = append(r.Faults, model(t, "observe"))
+			b := newBench(t, r)
+			b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
+			b.judge(t, forward, segment(faults.Reply, packet.SYN|packet.ACK, 99, 100, "")) // not admitted by it
+			b.now = time.Hour
+			b.sets.idleOf = map[int]time.Duration{0: quiet}
+			b.judge(t, forward, segment(faults.Original, packet.FIN|packet.ACK, 100, 100, ""))
+			if acted := len(b.s.pkts) > 0; acted != idle {
+				t.Errorf("%s: an hour later, after the kernel has seen nothing for %v, a reset is sent: %v, want %v", name, quiet, acted, idle)
+			}
+			b.sets.idleOf[0] = 0 // as if it did not know
+			b.now += time.Second
+			b.judge(t, forward, segment(faults.Original, packet.FIN|packet.ACK, 100, 100, ""))
+			if b.ev.Busy {
+				t.Errorf("%s: the kernel is asked about a flow that user space saw a second ago", name)
+			}
+		}
+	}
+}
+
 // TestReleasedAgain holds that the kernel is told once more to let a flow pass
 // when it has forgotten, and not for each packet that was under way.
 func TestReleasedAgain(t *testing.T) {

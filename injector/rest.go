@@ -135,6 +135,29 @@ func waits(rules []Rule) bool {
 	return true
 }
 
+// mixed reports whether segments of flows that the kernel watches for being idle
+// may be handed over for other reasons.
+func mixed(rules []Rule) bool {
+	var all faults.Diversion
+	for i := range rules {
+		all = all.Union(diversion(rules[i].Faults))
+	}
+	return all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0)
+}
+
+// busy reports whether the kernel has lately let segments of the flow pass that
+// keep it from being idle. It is asked only about a flow that the worker has seen
+// nothing of for that long.
+func (w *worker) busy(f *entry, now time.Duration) bool {
+	for _, c := range f.links {
+		after := diversion(w.rules[c.rule].Faults).Idle
+		if after != 0 && now-f.before >= after && w.sets.idle(c.rule, flowKey{f.Client, f.Server}) < after {
+			return true
+		}
+	}
+	return false
+}
+
 // find returns the flow that the segment belongs to, awake, and the direction of
 // the segment; nil if it is not known.
 func (w *worker) find(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {

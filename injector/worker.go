@@ -35,6 +35,7 @@ type worker struct {
 	asleep  *dormitory // flows put away, see rest
 	resting waiting
 	waits   bool // the kernel lets the flows of every rule pass until something happens
+	mixed   bool // it watches for idle flows, and hands over segments of busy ones too
 	holder  holder
 	pkts    [batchSize]packetIn
 	ev      faults.Event
@@ -130,7 +131,7 @@ func (w *worker) handle(p *packetIn) {
 		w.tired(f, now)
 		return
 	}
-	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Rand: f.rng}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	if w.out.WasCut() {
 		w.totals.cut.Add(1)
@@ -165,6 +166,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		e = nil
 	}
 	if e != nil {
+		e.before = e.last
 		w.flows.touch(e, now)
 		return e, dir
 	}
@@ -175,6 +177,9 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		e.Client, e.Server = e.Server, e.Client
 	}
 	e.openBefore, e.Since = !e.fresh, w.since(now)
+	if e.fresh {
+		e.before = now
+	}
 	if before != nil {
 		e.openBefore = before.openBefore
 	}

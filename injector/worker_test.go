@@ -74,7 +74,7 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	dead, _ := newDeadMan(-1, 1)
 	b.worker = &worker{
 		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: portion{deadMan: dead}, totals: &totals{}, changes: new(atomic.Uint32),
-		clock: func() time.Duration { return b.now }, flows: newFlowTable(), asleep: newDormitory(), waits: waits(rules), log: slog.New(slog.DiscardHandler),
+		clock: func() time.Duration { return b.now }, flows: newFlowTable(), asleep: newDormitory(), waits: waits(rules), mixed: mixed(rules), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten
 	return b

@@ -12,6 +12,7 @@ import (
 type kernel struct {
 	diverts            faults.Diversion
 	captured, released bool
+	busy               bool          // the segment handed over last found the flow so
 	live               time.Duration // until then the flow counts as busy
 	seen               time.Duration // the last segment that counts
 }
@@ -19,6 +20,7 @@ type kernel struct {
 func (k *kernel) handsOver(at time.Duration, dir faults.Direction, s packet.Segment) bool {
 	d, flags := &k.diverts, s.Flags()
 	busy := at < k.live
+	k.busy = busy
 	if busy && d.Refresh.Counts(dir, s.PayloadLen()) {
 		k.live, k.seen = at+d.Idle, at
 	}

@@ -224,7 +224,7 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 		}
 	}
 	p.eff.Reset()
-	p.ev.At, p.ev.Dir, p.ev.Seg, p.ev.Idle = p.now, dir, seg, 0
+	p.ev.At, p.ev.Dir, p.ev.Seg, p.ev.Idle, p.ev.Busy = p.now, dir, seg, 0, p.kernel.busy
 	p.ev.Fresh = p.flow.Observe(p.now, dir, seg)
 	v, _ := p.chain.OnSegment(&p.ev, &p.eff)
 	p.nap()
@@ -288,7 +288,7 @@ func (p *player) verdict(v faults.Verdict) string {
 // wake runs one alarm.
 func (p *player) wake() error {
 	p.eff.Reset()
-	p.ev.At, p.ev.Seg, p.ev.Fresh, p.ev.Idle = p.now, packet.Segment{}, false, p.kernel.idle(p.now)
+	p.ev.At, p.ev.Seg, p.ev.Fresh, p.ev.Idle, p.ev.Busy = p.now, packet.Segment{}, false, p.kernel.idle(p.now), false
 	p.chain.OnWake(&p.ev, &p.eff)
 	p.nap()
 	words := append([]string{fmt.Sprintf("%.3f wake", p.now.Seconds())}, p.kernel.learn(p.now, &p.eff)...)
