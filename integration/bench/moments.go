@@ -211,10 +211,12 @@ func (b *bench) idlePunctuality() error {
 	return nil
 }
 
-// micro runs the micro-benchmarks of the packet path and of the flow table.
+// micro runs the micro-benchmarks of the packet path, of the rules and of the flow
+// table.
 func (b *bench) micro() error {
 	for _, run := range [][]string{
 		{"-bench", "Judge|Decode|Verdict|WorstThree|Catalog", "-benchtime", "100ms", "-count", "3", "./faults", "./injector"},
+		{"-bench", "Rules", "-benchtime", "300x", "-count", "3", "./injector"},
 		{"-bench", "Flows|IdleSet", "-benchtime", "1x", "./injector"},
 	} {
 		out, err := exec.Command("go", append([]string{"test", "-run", "^$", "-benchmem"}, run...)...).Output()

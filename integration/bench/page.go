@@ -132,6 +132,7 @@ func (b *bench) write(page string) error {
 	for _, t := range r.targets() {
 		fmt.Fprintf(&p, "| %s | %s | %s | %s |\n", t.what, t.want, t.got, map[bool]string{true: "met", false: "**missed**"}[t.met])
 	}
+	p.WriteString(r.ceiling())
 	p.WriteString("\n## Side by side\n\n![requests a second](performance-requests.svg)\n\n" +
 		"| way | Redis GET, requests/s | of direct | p50 ms | p99 ms | user space, µs a packet | bulk, MB/s | of direct | connections/s | of direct |\n" +
 		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -146,7 +147,7 @@ func (b *bench) write(page string) error {
 		"\n![bulk](performance-bulk.svg)\n\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
 	for _, name := range sortedKeys(r.micro) {
 		m := r.micro[name]
-		if _, ok := m["ns/op"]; ok && !strings.HasPrefix(name, "Flows") && !strings.HasPrefix(name, "IdleSet") {
+		if _, ok := m["ns/op"]; ok && !slices.ContainsFunc(tabled, func(p string) bool { return strings.HasPrefix(name, p) }) {
 			ns := m["ns/op"]
 			if a, ok := m["ns/segment"]; ok {
 				ns = a
@@ -155,6 +156,7 @@ func (b *bench) write(page string) error {
 		}
 	}
 	p.WriteString("\nJudge is parse, flow, observe, decide and commit of one segment; Catalog is one fault alone; WorstThree the chain of the\nthree slowest. Slice cuts a segment of 1000 bytes into as many; where it stands alone, that is one step.\n" +
+		r.rules() +
 		"\n## Flows\n\n![memory](performance-memory.svg)\n\n| flows | bytes a flow | longest a new flow took, ms |\n|--:|--:|--:|\n")
 	for _, n := range flowCounts {
 		if m := r.micro[fmt.Sprintf("Flows/%d", n)]; m != nil {
@@ -176,6 +178,38 @@ func (b *bench) write(page string) error {
 	}
 	p.WriteString("\n" + string(notes))
 	return os.WriteFile(page, []byte(p.String()), 0o644)
+}
+
+// tabled are the benchmarks that have a table of their own.
+var tabled = []string{"Flows", "IdleSet", "Rules"}
+
+// rules is the table of what the rules of a waiting fault cost a packet.
+func (r *results) rules() string {
+	var p strings.Builder
+	for _, name := range sortedKeys(r.micro) {
+		if what, ok := strings.CutSuffix(strings.TrimPrefix(name, "Rules/"), "/IPv4"); ok {
+			v4, v6 := r.micro[name], r.micro["Rules/"+what+"/IPv6"]
+			fmt.Fprintf(&p, "| %s | %s | %s |\n", what, figure(v4["ns/packet"], 0), figure(v6["ns/packet"], 0))
+		}
+	}
+	if p.Len() == 0 {
+		return ""
+	}
+	return "\n## The rules\n\n| waiting | IPv4, ns | IPv6, ns |\n|---|--:|--:|\n" + p.String() +
+		"\nWhat the kernel takes for the rules with each packet of an established flow that it lets pass, once a host, both ways and on\n" +
+		"average: the difference to as many packets without rules, in turn, from one processor to an interface that swallows them\n" +
+		"(`BenchmarkRules`). Steadier than requests a second, and the same on a busy machine.\n"
+}
+
+// ceiling says what no way to divert packets can reach in this run, if that is so.
+func (r *results) ceiling() string {
+	most, ours := r.ratio("direct", toxi, rps), r.ratio(all, toxi, rps)
+	if most == 0 || most >= 2 {
+		return ""
+	}
+	return fmt.Sprintf("\nTwice Toxiproxy's requests a second were beyond anybody's reach in this run: direct traffic itself, with nothing in its way, made\n"+
+		"%.2f times as many (%.0f beside %.0f). Of that, traffic that is diverted packet by packet made %.0f %%.\n",
+		most, median(r.of("direct", rps)), median(r.of(toxi, rps)), 100*ours/most)
 }
 
 var flowCounts = []int{1000, 10_000, 100_000, 1_000_000}
