@@ -114,7 +114,7 @@ func finish(pkt []byte) {
 // dueAtOnce is how much of what is due is done before the queue is looked at
 // again: a packet that waits there is not late yet, but what delays it counts from
 // when it is seen.
-const dueAtOnce = 4 * batchSize
+const dueAtOnce = batchSize
 
 // runDue does what is due, in its order.
 func (w *worker) runDue(now time.Duration) {
