@@ -72,6 +72,8 @@ func TestRunAtATerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			slave.Close()
+			defer expose(cmd).Stop()
+			master.SetReadDeadline(time.Now().Add(5 * time.Minute))
 			var seen strings.Builder
 			buf := make([]byte, 4096)
 			sent := false
@@ -138,6 +140,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				overdue := expose(cmd)
 				buf := make([]byte, 6)
 				if _, err := io.ReadFull(out, buf); err != nil {
 					t.Fatalf("%v: %v", sig, err)
@@ -145,6 +148,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 				cmd.Process.Signal(sig)
 				rest, _ := io.ReadAll(out)
 				cmd.Wait()
+				overdue.Stop()
 				want := "got " + strings.TrimPrefix(unix.SignalName(sig), "SIG")
 				if code := cmd.ProcessState.ExitCode(); code != 44 || !strings.Contains(string(rest), want) {
 					t.Errorf("%v: exit code %d, %q", sig, code, rest)

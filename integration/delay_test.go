@@ -214,7 +214,7 @@ func TestDelayUnderWay(t *testing.T) {
 // way before the first arrived.
 func (w *world) underWay(ss []stream, size int) (n uint64) {
 	w.t.Helper()
-	run := w.inject("delay:by=3s,jitter=300ms,dir=client")
+	run := w.inject("delay:by=6s,jitter=300ms,dir=client")
 	for _, s := range ss {
 		if err := s.client.Pour(size); err != nil {
 			w.t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
@@ -63,6 +64,7 @@ func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
 	cmd.Args[0] = "faultctl"
 	cmd.Env = append(os.Environ(), playEnv+"=faultctl", "GORACE=atexit_sleep_ms=0")
+	cmd.WaitDelay = 20 * time.Second                     // what it left behind may hold its output open, and is to be named
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal of whoever runs the tests is none of its business
 	if m.uid != 0 {
 		cmd.Dir = "/"
@@ -82,6 +84,7 @@ func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string
 	if err := n.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
+	defer expose(cmd).Stop()
 	cmd.Wait()
 	m.nothingLeft(t, n, cmd.Process.Pid, mark)
 	return cmd.ProcessState.ExitCode(), out.String()

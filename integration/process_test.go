@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,7 +91,9 @@ func (w *world) start(plays string, args ...string) *process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	overdue := expose(p.cmd)
 	go func() {
+		defer overdue.Stop()
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			var ev map[string]any
@@ -107,6 +110,11 @@ func (w *world) start(plays string, args ...string) *process {
 		<-p.ended
 	})
 	return p
+}
+
+// expose has a process that hangs say where, and end.
+func expose(cmd *exec.Cmd) *time.Timer {
+	return time.AfterFunc(4*time.Minute, func() { cmd.Process.Signal(syscall.SIGABRT) }) // the runtime writes every stack
 }
 
 // wait waits for an event.
