@@ -1,6 +1,7 @@
 package fidelity
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -84,6 +85,18 @@ var pathCauses = []cause{
 		shows:   []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [P.] seq=5 ack=5 len=1300", "C>S [P.] seq=5 ack=5 len=1300 (again)"},
 	},
 	{
+		name: "loss", fault: "loss:rate=10%,dir=server", watch: faults.Client, late: true,
+		genuine: "a router drops, by chance, one in ten of the server's packets (nftables, numgen random)",
+		act:     filters(match(fromService(), oneInTen(), drop())),
+		before:  opened,
+		sums:    lossSums,
+		measured: []string{
+			"bytes that arrive = all, in order", "share of the server's segments that is lost = 10 %, give or take 2.5",
+			"segments sent again = as many as were lost, or more",
+		},
+		notOn: map[vantage]string{loopback: "a packet there holds dozens of segments: too few are lost to count them"},
+	},
+	{
 		name: "stall", fault: "stall:at=bytes=2000", watch: faults.Client,
 		genuine: "the server stops reading; its receive buffer has a fixed size",
 		script: func(p *play) {
@@ -113,6 +126,27 @@ var pathCauses = []cause{
 		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
 		shows:   []string{"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", shapeA("C>S", 5, 5)},
 	},
+}
+
+// lossSums is a download, and what became of its segments.
+func lossSums(p *play) []string {
+	p.t.Helper()
+	const bytes = 3000 * 1448
+	poured := make(chan error, 1)
+	go func() { poured <- p.server.Pour(bytes) }()
+	drained := p.client.Drain(bytes)
+	p.must(<-poured, drained)
+	p.quiet()
+	sent, err := p.server.Info()
+	p.must(err)
+	got, err := p.client.Info()
+	p.must(err)
+	lost := float64(sent.DataOut-got.DataIn) / float64(sent.DataOut)
+	return []string{
+		"bytes that arrive = all, in order",
+		"share of the server's segments that is lost = " + pick(lost > 0.075 && lost < 0.125, "10 %, give or take 2.5", fmt.Sprintf("%.1f %%", 100*lost)),
+		"segments sent again = " + pick(sent.TotalRetrans >= sent.DataOut-got.DataIn, "as many as were lost, or more", fmt.Sprint(sent.TotalRetrans)),
+	}
 }
 
 // pour sends kilobytes, each when the one before is acknowledged, until one is

@@ -73,6 +73,14 @@ func longerThan(bytes uint32) rule {
 	}
 }
 
+// oneInTen matches packets by chance.
+func oneInTen() rule {
+	return rule{
+		&expr.Numgen{Register: 1, Modulus: 10, Type: unix.NFT_NG_RANDOM},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
 // unknown matches packets of connections that the device does not know.
 func unknown() rule {
 	const invalid = 1 // NF_CT_STATE_INVALID_BIT

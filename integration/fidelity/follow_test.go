@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/integration/lab"
 )
 
 // run plays the cause.
@@ -75,12 +76,16 @@ func (c *cause) step(text string, v6 bool) (s step, err error) {
 	return s, err
 }
 
-// calls are those that an end makes after the act, with what they return.
+// calls are those that an end makes after the act, with what they return, and
+// behind them the sums.
 func (c *cause) calls(of side, v6 bool) (out []string) {
 	for _, text := range c.then {
 		if s, err := c.step(text, v6); err == nil && s.call != "" && s.side == of {
 			out = append(out, s.call+" = "+s.want)
 		}
+	}
+	if c.watch.Includes(of) {
+		out = append(out, c.measured...)
 	}
 	return out
 }
@@ -136,4 +141,14 @@ func (p *play) call(s step) {
 func scans(text, format string, into any) bool {
 	_, err := fmt.Sscanf(text, format, into)
 	return err == nil
+}
+
+// sums are the sums of the cause, as calls are told.
+func (p *play) sums() (out []lab.Call) {
+	p.t.Helper()
+	for _, s := range p.cause.sums(p) {
+		what, result, _ := strings.Cut(s, " = ")
+		out = append(out, lab.Call{Text: what, Result: result})
+	}
+	return out
 }

@@ -65,6 +65,11 @@ type cause struct {
 	// there are is a matter of time.
 	provokes bool
 
+	// sums are what a lane is compared by where chance decides which segments
+	// suffer: sums, in words. Then no segment is compared.
+	sums     func(*play) []string
+	measured []string // what they are in the genuine lane
+
 	// shows holds the genuine lane to what was measured: these lines cross the
 	// wire at the first end watched, in this order, others between them. A line
 	// stands here by its start.

@@ -16,6 +16,7 @@ func TestSuiteSees(t *testing.T) {
 		{"closed-socket", "unread-close", "missing: S>C [F.]"},
 		{"idle-expire", "idle-expire:after=1s,device-ttl=63", "TTL of S>C [R]"},
 		{"half-open, writes under way", "half-open:peer=rebooted,rtt=0", "round trip of S>C [R]"},
+		{"loss", "loss:rate=20%,dir=server", "share of the server's segments that is lost = 10 %, give or take 2.5, and injected"},
 		{"refuse", "syn-drop", "connect() = ECONNREFUSED, and injected connect() = EINPROGRESS"},
 		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH, and injected connect() = ECONNREFUSED"},
 	} {
@@ -66,7 +67,7 @@ func TestExpectations(t *testing.T) {
 	}
 	for n := range causes {
 		c := &causes[n]
-		if len(c.shows) == 0 || c.genuine == "" {
+		if len(c.shows)+len(c.measured) == 0 || c.genuine == "" {
 			t.Errorf("%s: nothing holds its genuine lane to anything", c.name)
 		}
 		for _, text := range c.then {

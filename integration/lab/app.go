@@ -225,6 +225,8 @@ type Info struct {
 	Notsent      uint32
 	Received     uint64 // bytes of the stream
 	SegsIn       uint32
+	DataIn       uint32 // segments with payload
+	DataOut      uint32
 }
 
 // Info asks for tcp_info.
@@ -237,6 +239,7 @@ func (a *App) Info() (Info, error) {
 		State: b.State, Retransmits: b.Retransmits, Probes: b.Probes, Backoff: b.Backoff,
 		Unacked: b.Unacked, Lost: b.Lost, Cwnd: b.Snd_cwnd, TotalRetrans: b.Total_retrans, Duplicates: b.Dsack_dups, Notsent: b.Notsent_bytes,
 		Received: b.Bytes_received, SegsIn: b.Segs_in,
+		DataIn: b.Data_segs_in, DataOut: b.Data_segs_out,
 	}, nil
 }
 
