@@ -178,5 +178,5 @@ func (p *play) drain() {
 			}
 		}
 	}()
-	p.cleanup(func() { p.client.Close(); <-done })
+	p.cleanup(func() { p.server.Shutdown(); <-done })
 }
