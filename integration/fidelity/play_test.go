@@ -84,6 +84,10 @@ type cause struct {
 	// timestamps are echoed from there on, tells nothing.
 	stranger bool
 
+	// unlike says that the fault is not meant to be the cause: of tests of the
+	// comparison.
+	unlike bool
+
 	// needs names what the genuine lane cannot do without, and tries it.
 	needs func(*play) error
 
