@@ -109,6 +109,11 @@ func idleSet(b *testing.B, every time.Duration) {
 		}
 	}
 	b.ReportMetric(float64(meminfo(b, "SUnreclaim")-before)/elements, "B/element")
+	for range 30 { // what else the kernel still has to do: grow the set's table, give back an older one
+		if core(b, 2*time.Second) < idle+25 {
+			break
+		}
+	}
 	b.ReportMetric(max(0, core(b, 20*time.Second)-idle), "core-%") // two of our intervals
 }
 

@@ -32,7 +32,7 @@ func main() {
 func run() int {
 	b := &bench{missing: map[string]string{}}
 	page := flag.String("o", "docs/PERFORMANCE.md", "the `page` to write; pictures go beside it")
-	flag.IntVar(&b.rounds, "rounds", 5, "how often all take turns")
+	flag.IntVar(&b.rounds, "rounds", 9, "how often all take turns")
 	flag.IntVar(&b.requests, "requests", 60_000, "Redis requests a turn")
 	flag.DurationVar(&b.each, "each", time.Second, "how long bulk and churn take a turn")
 	only := flag.String("only", "", "just the loads, and of the ways just direct and those that this `regexp` matches: the table goes to the page")
