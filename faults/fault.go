@@ -134,6 +134,17 @@ func (r Refresh) Counts(dir Direction, payload int) bool {
 	return r.From.Includes(dir.From()) && payload >= r.MinPayload
 }
 
+// Together is what models that share a flow want handed over. A SYN is always among
+// it: it begins the flow, and tells a new connection from an old one on the same
+// addresses and ports.
+func Together(models ...Model) Diversion {
+	d := Diversion{SYN: true, NoCapture: true, Super: true}
+	for _, m := range models {
+		d = d.Union(m.Diverts())
+	}
+	return d
+}
+
 // Union returns the diversion that hands over what either of d and o does.
 // Where both divert idle flows the shorter time wins, and of two sizes the
 // smaller. Super-packets come as they are only if both can do with them.

@@ -150,7 +150,7 @@ func mixed(rules []Rule) bool {
 // nothing of for that long.
 func (w *worker) busy(f *entry, now time.Duration) bool {
 	for _, c := range f.links {
-		after := diversion(w.rules[c.rule].Faults).Idle
+		after := w.rules[c.rule].idle
 		if after != 0 && now-f.before >= after && w.sets.idle(c.rule, flowKey{f.Client, f.Server}) < after {
 			return true
 		}

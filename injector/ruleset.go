@@ -133,15 +133,13 @@ func priorityOf(queue uint16) int {
 	return judgePriority + int(queue-firstQueue)
 }
 
-// diversion is what the faults of one rule want together. A SYN is always
-// among it: it starts the flow, and tells a new connection from an old one on
-// the same addresses and ports.
+// diversion is what the faults of one rule want together.
 func diversion(fs []NamedModel) faults.Diversion {
-	d := faults.Diversion{SYN: true, NoCapture: true}
-	for _, f := range fs {
-		d = d.Union(f.Model.Diverts())
+	models := make([]faults.Model, len(fs))
+	for i, f := range fs {
+		models[i] = f.Model
 	}
-	return d
+	return faults.Together(models...)
 }
 
 // copies is how packets must be handed over for the faults of all rules: their
@@ -149,11 +147,9 @@ func diversion(fs []NamedModel) faults.Diversion {
 func copies(cfg *Config) copying {
 	how := copying{super: true, whole: cfg.OnPacket != nil && !cfg.HeadersOnly}
 	for i := range cfg.Rules {
-		for _, f := range cfg.Rules[i].Faults {
-			d := f.Model.Diverts()
-			how.whole = how.whole || d.Whole
-			how.super = how.super && d.Super
-		}
+		d := diversion(cfg.Rules[i].Faults)
+		how.whole = how.whole || d.Whole
+		how.super = how.super && d.Super
 	}
 	return how
 }

@@ -3,6 +3,7 @@ package injector
 import (
 	"math"
 	"sync/atomic"
+	"time"
 )
 
 // counters of one fault of one rule. Workers add, anyone reads.
@@ -16,6 +17,7 @@ type counters struct {
 type ruleState struct {
 	*Rule
 	index         int
+	idle          time.Duration           // Diversion.Idle of its faults together
 	match         atomic.Pointer[Matcher] // as it is now, see Retarget
 	share         atomic.Uint64           // of Pick, as the bits of a float64, see SetShare
 	next          atomic.Uint64           // the ordinal of the next connection
@@ -26,7 +28,7 @@ type ruleState struct {
 func newRuleStates(rules []Rule) []*ruleState {
 	rs := make([]*ruleState, len(rules))
 	for i := range rules {
-		rs[i] = &ruleState{Rule: &rules[i], index: i}
+		rs[i] = &ruleState{Rule: &rules[i], index: i, idle: diversion(rules[i].Faults).Idle}
 		match := rules[i].Match
 		rs[i].match.Store(&match)
 		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share))

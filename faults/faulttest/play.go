@@ -201,10 +201,7 @@ func (p *player) handshake() error {
 func (p *player) begin() {
 	p.chain, p.flow = faults.NewChain(p.models), faults.Flow{}
 	p.flow.Client, p.flow.Server = p.addr(faults.Original), p.addr(faults.Reply)
-	p.kernel = kernel{diverts: faults.Diversion{SYN: true, NoCapture: true}}
-	for _, m := range p.models {
-		p.kernel.diverts = p.kernel.diverts.Union(m.Diverts())
-	}
+	p.kernel = kernel{diverts: faults.Together(p.models...)}
 	p.nth++
 	p.ev.Flow, p.ev.Rand = &p.flow, rand.New(rand.NewPCG(p.seed, p.nth))
 }
