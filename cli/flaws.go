@@ -25,6 +25,7 @@ func flaws(s injector.Snapshot) (all []flaw) {
 		{s.CaptureFull, "packet", "found the kernel's set of captured connections full (a million): of those connections the fault saw a part only."},
 		{s.ReleaseFull, "packet", "found the kernel's set of released connections full (a million): those connections went on being handed over, which costs time and nothing else."},
 		{s.OwnerFull, "connection", "found the kernel's set of the target's own connections full (a million), and were left alone."},
+		{s.Unsent, "packet", "could not be put on the way again: there was no route, or no room; the cause of the first is logged."},
 		{s.Lost, "event", "came too fast to be told; the counts include them."},
 		{s.Unseen, "packet", "came too fast to be shown."},
 	} {
@@ -52,6 +53,7 @@ type flawCounts struct {
 	CaptureFull uint64 `json:"captured_set_full,omitempty"`
 	ReleaseFull uint64 `json:"released_set_full,omitempty"`
 	OwnerFull   uint64 `json:"owned_set_full,omitempty"`
+	Unsent      uint64 `json:"packets_unsent,omitempty"`
 	Lost        uint64 `json:"events_lost"`
 	Unseen      uint64 `json:"packets_unseen,omitempty"`
 }
@@ -59,6 +61,6 @@ type flawCounts struct {
 func countFlaws(s injector.Snapshot) flawCounts {
 	return flawCounts{
 		Overruns: s.Overruns, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
-		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Lost: s.Lost, Unseen: s.Unseen,
+		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Lost: s.Lost, Unseen: s.Unseen,
 	}
 }

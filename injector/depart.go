@@ -39,14 +39,21 @@ func (w *worker) depart(l *later) {
 	}
 }
 
+// put hands packets to the sender. What it cannot send is counted, and the first time
+// logged: a route that is gone for a while would fill the log.
+func (w *worker) put(pkts []packetOut) {
+	n, err := w.sender.send(pkts)
+	if n > 0 && w.totals.unsent.Add(uint64(n)) == uint64(n) {
+		w.log.Warn("packet not sent; more of them are only counted", "error", err)
+	}
+}
+
 // leave sends the copies that depart has kept back.
 func (w *worker) leave() {
 	if len(w.leaving) == 0 {
 		return
 	}
-	if err := w.sender.send(w.leaving); err != nil {
-		w.log.Warn("held packet not sent", "error", err)
-	}
+	w.put(w.leaving)
 	for i := range w.leaving {
 		w.spend(w.leaving[i].bytes)
 	}

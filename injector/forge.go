@@ -62,7 +62,5 @@ func (w *worker) forgedAfter(f *entry, forged *faults.Forged, dir faults.Directi
 
 func (w *worker) send(pkt []byte, mark, iface uint32) {
 	w.single[0] = packetOut{pkt, mark, iface}
-	if err := w.sender.send(w.single[:]); err != nil {
-		w.log.Warn("forged packet not sent", "error", err)
-	}
+	w.put(w.single[:])
 }

@@ -73,15 +73,15 @@ func (w *wire) flush() error {
 	return nil
 }
 
-func (w *wire) send(pkts []packetOut) error {
+func (w *wire) send(pkts []packetOut) (int, error) {
 	for _, p := range pkts {
 		seg, err := packet.Parse(p.bytes)
 		if err != nil {
-			return err
+			return 1, err
 		}
 		w.left = append(w.left, seg.Flags().String()+" "+string(seg.Payload()))
 	}
-	return nil
+	return 0, nil
 }
 
 func (w *wire) close() error { return nil }

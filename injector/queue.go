@@ -49,9 +49,9 @@ type verdictOut struct {
 // goroutine uses it.
 type sender interface {
 	// send puts whole packets on their way, in their order, by as few system
-	// calls as it can. What cannot be sent is left out; the error is that of the
-	// first of those.
-	send(pkts []packetOut) error
+	// calls as it can. What cannot be sent is left out: it returns how many, and
+	// why the first of them could not.
+	send(pkts []packetOut) (unsent int, err error)
 
 	close() error
 }

@@ -72,15 +72,16 @@ func rawSocket(family int) (int, error) {
 	return fd, nil
 }
 
-func (s *rawSender) send(pkts []packetOut) (err error) {
+func (s *rawSender) send(pkts []packetOut) (unsent int, err error) {
 	for len(pkts) > 0 {
 		n := alike(pkts)
-		if e := s.sendAlike(pkts[:n]); err == nil {
+		left, e := s.sendAlike(pkts[:n])
+		if unsent += left; err == nil {
 			err = e
 		}
 		pkts = pkts[n:]
 	}
-	return err
+	return unsent, err
 }
 
 // alike returns how many packets at the beginning leave by one system call: those
@@ -102,16 +103,16 @@ func version(pkt []byte) byte {
 }
 
 // sendAlike sends packets that alike has found.
-func (s *rawSender) sendAlike(pkts []packetOut) (err error) {
+func (s *rawSender) sendAlike(pkts []packetOut) (unsent int, err error) {
 	fd, have := s.fd6, &s.mark6
 	switch v := version(pkts[0].bytes); {
 	case v == 4:
 		fd, have = s.fd4, &s.mark4
 	case v != 6 || len(pkts[0].bytes) < 40:
-		return fmt.Errorf("send: %d bytes are no packet", len(pkts[0].bytes))
+		return len(pkts), fmt.Errorf("send: %d bytes are no packet", len(pkts[0].bytes))
 	}
 	if err := setMark(fd, have, pkts[0].mark); err != nil {
-		return err
+		return len(pkts), err
 	}
 	for i := range pkts {
 		s.address(i, &pkts[i])
@@ -130,10 +131,11 @@ func (s *rawSender) sendAlike(pkts []packetOut) (err error) {
 			if err == nil {
 				err = errno
 			}
+			unsent++
 			at++
 		}
 	}
-	return err
+	return unsent, err
 }
 
 // address makes p the packet of that place in the next system call.

@@ -3,11 +3,14 @@ package injector
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -92,8 +95,8 @@ func TestSender(t *testing.T) {
 	add(0, true, "fd09::9")
 	add(1, true, "10.9.9.9")
 
-	if err := s.send(all); !errors.Is(err, unix.ENETUNREACH) {
-		t.Errorf("send: %v, want the first error: %v", err, unix.ENETUNREACH)
+	if n, err := s.send(all); n != len(all)-len(want) || !errors.Is(err, unix.ENETUNREACH) {
+		t.Errorf("send: %d unsent, %v; want %d and the first error: %v", n, err, len(all)-len(want), unix.ENETUNREACH)
 	}
 	var got [][]byte
 	for buf := make([]byte, 1<<16); ; {
@@ -111,10 +114,24 @@ func TestSender(t *testing.T) {
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("%d packets left, or others than the %d that should, or in another order", len(got), len(want))
 	}
-	if err := s.send([]packetOut{{bytes: all[0].bytes, mark: barred}}); !errors.Is(err, unix.EACCES) {
+	if _, err := s.send([]packetOut{{bytes: all[0].bytes, mark: barred}}); !errors.Is(err, unix.EACCES) {
 		t.Errorf("with a barred mark: %v, want %v", err, unix.EACCES)
 	}
 	if n := testing.AllocsPerRun(10, func() { s.send(all[:batchSize]) }); n != 0 {
 		t.Errorf("%v allocations for a batch, want none", n)
+	}
+}
+
+// TestUnsentIsCounted holds that what the kernel does not take is counted, and only
+// the first of it logged.
+func TestUnsentIsCounted(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "duplicate", "rate", "100%")))
+	var log strings.Builder
+	b.log, b.s.fail = slog.New(slog.NewTextHandler(&log, nil)), unix.ENETUNREACH
+	for i := range packet.Seq(3) {
+		b.judge(t, forward, segment(faults.Original, packet.ACK, 100+i, 1, "x"))
+	}
+	if got := snapshot(b.rules, b.totals).Unsent; got != 3 || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("%d packets counted as unsent, want 3; logged:\n%s", got, &log)
 	}
 }

@@ -41,9 +41,9 @@ func newRuleStates(rules []Rule) []*ruleState {
 
 // totals counts what belongs to no rule.
 type totals struct {
-	diverted, foreign, cut, overruns, lost, unseen, forgotten atomic.Uint64
-	setFull, captureFull, releaseFull, ownerFull              atomic.Uint64
-	latency                                                   latency
+	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten atomic.Uint64
+	setFull, captureFull, releaseFull, ownerFull                      atomic.Uint64
+	latency                                                           latency
 }
 
 // noRoom counts flows, by packets, that found no room in a set of that name.
@@ -62,7 +62,7 @@ func (t *totals) noRoom(set string, n uint64) {
 
 func snapshot(rules []*ruleState, t *totals) Snapshot {
 	s := Snapshot{
-		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(),
+		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(), Unsent: t.unsent.Load(),
 		SetFull: t.setFull.Load(), CaptureFull: t.captureFull.Load(), ReleaseFull: t.releaseFull.Load(), OwnerFull: t.ownerFull.Load(),
 		Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
 	}

@@ -31,13 +31,17 @@ func (q *fakeQueue) close() error { return nil }
 type fakeSender struct {
 	pkts  [][]byte
 	marks []uint32
+	fail  error // of all that is sent
 }
 
-func (s *fakeSender) send(pkts []packetOut) error {
+func (s *fakeSender) send(pkts []packetOut) (int, error) {
+	if s.fail != nil {
+		return len(pkts), s.fail
+	}
 	for _, p := range pkts {
 		s.pkts, s.marks = append(s.pkts, append([]byte(nil), p.bytes...)), append(s.marks, p.mark)
 	}
-	return nil
+	return 0, nil
 }
 func (s *fakeSender) close() error { return nil }
 
@@ -338,7 +342,7 @@ func (*silentQueue) verdict(verdictOut)                             {}
 func (*silentQueue) flush() error                                   { return nil }
 func (*silentQueue) wake()                                          {}
 func (*silentQueue) close() error                                   { return nil }
-func (*silentQueue) send([]packetOut) error                         { return nil }
+func (*silentQueue) send([]packetOut) (int, error)                  { return 0, nil }
 
 func BenchmarkJudge(b *testing.B) {
 	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))

@@ -89,11 +89,12 @@ var (
 	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that found no room in the kernel's set of those and were never judged; known when a run has ended.")
 	cut      = desc("packets_cut_total", "Packets of more than 65531 bytes, which the queue does not hand over whole, that a fault therefore left as they were.")
 	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were more than a million.")
+	unsent   = desc("packets_unsent_total", "Packets, forged or held, that the kernel did not take when they were to leave.")
 	lost     = desc("events_lost_total", "Events that came too fast to be told.")
 	unseen   = desc("capture_packets_lost_total", "Packets that came too fast for the capture.")
 	verdict  = desc("verdict_latency_seconds", "From receiving a packet to its verdict, but for packets that a fault holds back.")
 
-	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, lost, unseen, verdict}
+	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict}
 )
 
 // Describe implements prometheus.Collector.
@@ -137,6 +138,7 @@ func (s *Server) Collect(to chan<- prometheus.Metric) {
 	count(ownFull, snap.OwnerFull)
 	count(cut, snap.Cut)
 	count(forgot, snap.Forgotten)
+	count(unsent, snap.Unsent)
 	count(lost, snap.Lost)
 	count(unseen, snap.Unseen)
 	to <- histogram(snap.Latency)
