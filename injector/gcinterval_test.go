@@ -22,11 +22,7 @@ func TestGCInterval(t *testing.T) {
 	if major, minor := kernelVersion(); major < 6 || major == 6 && minor < 2 {
 		t.Skipf("Linux %d.%d does not change a set any more, 6.2 does", major, minor)
 	}
-	a, err := openNftables(inKernel(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.close()
+	a := newApplier(t, inKernel(t))
 	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", firstQueue)
 	if err := errors.Join(a.apply(rs), a.tuneSets(rs)); err != nil {
 		t.Fatal(err)

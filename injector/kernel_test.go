@@ -48,20 +48,29 @@ func inKernel(t testing.TB) *os.File {
 	return ns
 }
 
+// newApplier applies rulesets in a namespace as this kernel can, until the test
+// is over.
+func newApplier(t testing.TB, ns *os.File) *applier {
+	t.Helper()
+	can, err := probeKernel(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := openNftables(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.close() })
+	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	return a
+}
+
 // TestRulesetInKernel puts every golden ruleset into a kernel, whole.
 func TestRulesetInKernel(t *testing.T) {
 	for name, cfg := range rulesets {
 		t.Run(name, func(t *testing.T) {
 			ns := inKernel(t)
-			can, err := probeKernel(ns)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a, err := openNftables(ns)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+			a := newApplier(t, ns)
 			rs := newRuleset(&cfg, "faultctl_1", 61440)
 			if err := a.apply(rs); err != nil {
 				t.Fatal(err)
@@ -84,7 +93,6 @@ func TestRulesetInKernel(t *testing.T) {
 			if got := tableNames(t, ns); len(got) != 0 {
 				t.Errorf("tables left: %v", got)
 			}
-			a.close()
 		})
 	}
 }
@@ -329,16 +337,7 @@ func TestManyFiles(t *testing.T) {
 func TestUnknownIdleTime(t *testing.T) {
 	ns := inKernel(t)
 	cfg := Config{Rules: []Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}}}
-	a, err := openNftables(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.close()
-	can, err := probeKernel(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	a := newApplier(t, ns)
 	if err := a.apply(newRuleset(&cfg, "faultctl_1", firstQueue)); err != nil {
 		t.Fatal(err)
 	}
@@ -363,17 +362,7 @@ func TestUnknownIdleTime(t *testing.T) {
 // TestRefusedChange holds that a change which the kernel refuses leaves the rules
 // as they were, and does not spoil the next one.
 func TestRefusedChange(t *testing.T) {
-	ns := inKernel(t)
-	can, err := probeKernel(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := openNftables(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.close()
-	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
+	a := newApplier(t, inKernel(t))
 	compile := func(addrs ...string) *ruleset {
 		m := Matcher{}
 		for _, addr := range addrs {
