@@ -155,7 +155,7 @@ func (r *recording) add(line []byte) error {
 		switch {
 		case r.args != nil:
 			return fmt.Errorf("a second event started: the decisions of one command at a time can be made again")
-		case err != nil || len(args) < 3 || !slices.Contains([]string{"inject", "run", "verify", "scenario"}, args[1]):
+		case err != nil || !runsFaults(args):
 			return fmt.Errorf("it is of %q, which cannot be made again", ev.Repeat)
 		}
 		r.args = args
@@ -167,6 +167,9 @@ func (r *recording) add(line []byte) error {
 		r.alone[r.at] = ev.Repeat
 	case "step":
 		if ev.Do == "start" && ev.Note == "" { // with a note it did not begin
+			if ev.Rule < 0 || ev.Rule >= mostEntries {
+				return fmt.Errorf("event step: no scenario has a fault of the number %d", ev.Rule)
+			}
 			r.begin(ev.Name)
 			r.rules = append(r.rules, make([]stretch, max(0, ev.Rule+1-len(r.rules)))...)
 			r.rules[ev.Rule] = r.at
@@ -189,6 +192,21 @@ func (r *recording) add(line []byte) error {
 		r.lost = max(r.lost, ev.Lost)
 	}
 	return nil
+}
+
+// mostEntries bounds the faults of a scenario: a file of 1 MiB has no room for
+// more.
+const mostEntries = 1 << 20
+
+// runsFaults reports whether a command line is one of those that are recorded.
+func runsFaults(args []string) bool {
+	switch {
+	case len(args) < 3:
+		return false
+	case args[1] == "scenario":
+		return args[2] == "run"
+	}
+	return slices.Contains([]string{"inject", "run", "verify"}, args[1])
 }
 
 // begin says that a stretch of that name begins in the record.

@@ -94,6 +94,9 @@ func TestReplayRefuses(t *testing.T) {
 		strings.Replace(start, "inject", "demo", 1):                                           "which cannot be made again",
 		strings.Replace(start, "inject", "verify", 1) + `{"event":"flow","ordinal":1}` + "\n": "before anything has begun",
 		start + "{\"event\":\"flow\",\"ordinal\":\"x\"}\n":                                    "line 2: event flow",
+		strings.Replace(start, "inject reset", "scenario validate", 1):                        "which cannot be made again",
+		start + `{"event":"step","do":"start","rule":-1}` + "\n":                              "line 2: event step: no scenario has a fault of the number -1",
+		start + `{"event":"step","do":"start","rule":9000000000}` + "\n":                      "no scenario has a fault of the number 9000000000",
 	} {
 		w := newWorld(t)
 		if code := w.faultctl("replay " + recorded(t, events)); code != exitUsage || !strings.Contains(w.err.String(), want) {
