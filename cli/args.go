@@ -38,22 +38,38 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 			return nil, usageErrorf(cmd, err)
 		}
 		out = append(out, specs[0].Name)
-		out = append(out, specs[0].Flags()...)
+		if cmd.Name != "faults" { // which explains a fault, whatever its settings
+			out = append(out, specs[0].Flags()...)
+		}
+		several := findFlag(cmd.Flags, "fault") != nil
+		if len(specs) > 1 && !several {
+			return nil, usageError("%s %s: it takes one fault at a time", cmd.Name, words[0])
+		}
 		for _, s := range specs[1:] {
 			flags = append(flags, "--fault", s.String())
 		}
+		if len(words) > 1 {
+			return nil, unexpected(cmd, args, words[1], several)
+		}
 	}
-	if len(words) > 1 {
-		e := usageError("%s: unexpected argument %q", cmd.Name, words[1])
-		if _, err := faults.Find(words[1]); err == nil {
-			return nil, e.hint("More faults on the same connections are given with --fault " + words[1] + ".")
-		}
-		if takesCommand(args) {
-			return nil, e.hint("The command to run stands behind --.")
-		}
-		return nil, e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
+	if len(tail) > 1 {
+		return nil, usageError("%s: unexpected argument %q", cmd.Name, tail[1]).hint("A command is run under a fault by faultctl run and faultctl verify.")
 	}
 	return append(append(out, flags...), tail...), nil
+}
+
+// unexpected is the error of a word behind the FAULT. several says that the
+// command takes more faults than one.
+func unexpected(cmd *cli.Command, args []string, word string, several bool) error {
+	e := usageError("%s: unexpected argument %q", cmd.Name, word)
+	_, notFault := faults.Find(word)
+	switch {
+	case notFault == nil && several:
+		return e.hint("More faults on the same connections are given with --fault " + word + ".")
+	case takesCommand(args):
+		return e.hint("The command to run stands behind --.")
+	}
+	return e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
 }
 
 // dashesMissing is the error of a command to run that does not stand behind --,

@@ -146,7 +146,7 @@ var notBool = regexp.MustCompile(`"([^"]*)" (?:as bool value from environment va
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.
 func unknownFlag(c *cli.Command, name string) *exitError {
-	names := flagNames(c.Flags)
+	names := slices.DeleteFunc(flagNames(c.Flags), func(n string) bool { return len(n) < 2 }) // near to any short word
 	var owners []string
 	for _, k := range faults.Catalog {
 		if slices.ContainsFunc(faults.Knobs(k.New()), func(k faults.Knob) bool { return k.Name == name }) {

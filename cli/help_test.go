@@ -59,6 +59,14 @@ func TestFaultsJSONSaysAll(t *testing.T) {
 	}
 }
 
+// A SPEC is taken wherever a FAULT is.
+func TestFaultsTakesSpec(t *testing.T) {
+	name, spec := newWorld(t), newWorld(t)
+	if name.faultctl("faults idle-expire"); spec.faultctl("faults idle-expire:after=3s") != exitOK || spec.out.String() != name.out.String() {
+		t.Errorf("a SPEC is explained otherwise than its fault:\n%s%s", &spec.out, &spec.err)
+	}
+}
+
 // The catalogue teaches everything about each fault, and its example works.
 func TestFaultsTeach(t *testing.T) {
 	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
