@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,15 +31,21 @@ func (h *host) dryRun(c *cli.Context, p *plan) error {
 			head
 			Ruleset     string     `json:"ruleset"`
 			Queue       string     `json:"queue"`
-			Connections []flowEnds `json:"connections"`
+			Connections []flowEnds `json:"connections"`       // null: unknown
+			Unknown     string     `json:"unknown,omitempty"` // why
 			Repeat      string     `json:"repeat"`
-		}{h.head("dry-run"), run.Ruleset(), h.queueRule(), flows, p.repeat}
+		}{head: h.head("dry-run"), Ruleset: run.Ruleset(), Queue: h.queueRule(), Connections: flows, Repeat: p.repeat}
+		if err != nil {
+			event.Connections, event.Unknown = nil, err.Error()
+		}
 		(&jsonTeller{w: h.stdout, host: h}).line(event)
 		return nil
 	}
 	fmt.Fprintf(h.stdout, "# dry run: nothing is touched. %s\n", p.scope())
 	fmt.Fprintf(h.stdout, "# The rules in nft's syntax. On this kernel \"queue\" is %s.\n%s\n", h.queueRule(), strings.TrimRight(run.Ruleset(), "\n"))
 	switch {
+	case p.command != nil:
+		fmt.Fprintf(h.stdout, "\n# The connections are those that the command will open.\n")
 	case err != nil:
 		fmt.Fprintf(h.stdout, "\n# connections open now: unknown (%v)\n", err)
 	case len(flows) == 0:
@@ -95,15 +102,20 @@ func (h *host) netDir(c *cli.Context, p *plan) (string, error) {
 	return "", errors.New("no process lives in that network namespace")
 }
 
-// matching lists the connections that the plan is about, client first.
+// matching lists the connections that the plan is about, client first. A command
+// that is yet to run has none.
 func (h *host) matching(p *plan, dir string) ([]flowEnds, error) {
+	flows := []flowEnds{}
+	if p.command != nil {
+		return flows, nil
+	}
 	all, err := sockets(dir)
 	rule := &p.cfg.Rules[0]
-	flows := []flowEnds{}
+	owned := h.ownedBy(rule.Match.Owner)
 	for _, s := range all {
 		there, back := rule.Match.Matches(s.local, s.remote), rule.Match.Matches(s.remote, s.local)
 		switch {
-		case isProtected(p.cfg.Protect, s) || !there && !back:
+		case isProtected(p.cfg.Protect, s) || !there && !back || !owned(s):
 			continue
 		case !there || back && s.local.Port() < s.remote.Port(): // services listen on the lower ports
 			s.local, s.remote = s.remote, s.local
@@ -112,4 +124,28 @@ func (h *host) matching(p *plan, dir string) ([]flowEnds, error) {
 	}
 	slices.SortFunc(flows, func(a, b flowEnds) int { return strings.Compare(a.Server+" "+a.Client, b.Server+" "+b.Client) })
 	return slices.Compact(flows), err // both ends of a connection over loopback are here
+}
+
+// ownedBy returns what tells the sockets of an owner's processes from others, as
+// far as the user may see whose they are.
+func (h *host) ownedBy(o injector.Owner) func(socket) bool {
+	inodes := map[string]bool{}
+	if o.Cgroup != nil {
+		filepath.WalkDir(o.Cgroup.Dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Base(path) != "cgroup.procs" {
+				return nil
+			}
+			procs, _ := os.ReadFile(path)
+			for _, word := range strings.Fields(string(procs)) {
+				pid, _ := strconv.Atoi(word)
+				for _, inode := range h.socketsOf(pid) {
+					inodes[inode] = true
+				}
+			}
+			return nil
+		})
+	}
+	return func(s socket) bool {
+		return (o.UID == nil || *o.UID == s.uid) && (o.Cgroup == nil || inodes[s.inode])
+	}
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +179,56 @@ func TestDryRun(t *testing.T) {
 	w.out.Reset()
 	w.faultctl("inject reset --to :5432 --dry-run -o json")
 	golden(t, "dry-run.json", w.out.String())
+}
+
+// TestDryRunOwner holds that connections of others are not shown as those that
+// would be struck.
+func TestDryRunOwner(t *testing.T) {
+	w := newWorld(t)
+	of := func(uid, line string) string {
+		return strings.Replace(line, "     0        0 ", "  "+uid+"        0 ", 1)
+	}
+	procNet(t, w.proc, "self",
+		of("1000", conn("10.0.0.2:4001", "10.0.0.9:5432", "1")),
+		of("1000", conn("10.0.0.2:4002", "10.0.0.9:5432", "2")),
+		of("7", conn("10.0.0.2:4003", "10.0.0.9:5432", "3")))
+	process(t, w.proc, "50", 1, 1, "2", "3")
+	group := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(group, "sub"), 0o755), os.WriteFile(filepath.Join(group, "sub", "cgroup.procs"), []byte("50\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w.cgroup = func(string) (*injector.Cgroup, error) {
+		return &injector.Cgroup{Path: "app", Dir: group, ID: 7, Level: 1}, nil
+	}
+	for flags, ports := range map[string]string{
+		"":                          "4001 4002 4003",
+		"--uid 1000":                "4001 4002",
+		"--cgroup /app":             "4002 4003",
+		"--cgroup /app --uid 1000":  "4002",
+		"--uid 4":                   "",
+		"--netns /proc/self/ns/net": "", // nobody of this /proc lives there
+	} {
+		w.out.Reset()
+		w.faultctl("inject reset --to :5432 --dry-run -o json " + flags)
+		var got struct {
+			Connections []flowEnds
+			Unknown     string
+		}
+		if err := json.Unmarshal(w.out.Bytes(), &got); err != nil {
+			t.Fatalf("%s: %v\n%s%s", flags, err, &w.out, &w.err)
+		}
+		var found []string
+		for _, f := range got.Connections {
+			found = append(found, strings.TrimPrefix(f.Client, "10.0.0.2:"))
+		}
+		if s := strings.Join(found, " "); s != ports || (got.Connections == nil) != (got.Unknown != "") {
+			t.Errorf("%s: %q, want %q; unknown: %q", flags, s, ports, got.Unknown)
+		}
+	}
+	w.out.Reset()
+	if w.runs(t, "run reset --to :5432 --dry-run", "true"); strings.Contains(w.out.String(), "4001") || !strings.Contains(w.out.String(), "those that the command will open") {
+		t.Errorf("connections of others than the command:\n%s", &w.out)
+	}
 }
 
 func TestDoctor(t *testing.T) {

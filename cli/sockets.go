@@ -17,6 +17,7 @@ import (
 type socket struct {
 	local, remote netip.AddrPort
 	inode         string
+	uid           uint32 // of its process
 }
 
 // sockets reads the established connections of a network namespace. dir is
@@ -53,7 +54,8 @@ func parseSocket(line string) (socket, bool) {
 	}
 	local, err1 := parseProcAddr(w[1])
 	remote, err2 := parseProcAddr(w[2])
-	return socket{local, remote, w[9]}, err1 == nil && err2 == nil
+	uid, err3 := strconv.ParseUint(w[7], 10, 32)
+	return socket{local, remote, w[9], uint32(uid)}, err1 == nil && err2 == nil && err3 == nil
 }
 
 // parseProcAddr reads an address of /proc/net/tcp: 32-bit words in the host's
