@@ -106,6 +106,9 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	e.see(&p.cfg, rec)
 	e.underWay(func() []report.Case {
 		c := p.struck(outcome{}, errCutShort)
+		if p.name != "" {
+			c.Name = p.name
+		}
 		rec.fill(&c)
 		return []report.Case{c}
 	})
@@ -216,10 +219,17 @@ func (p *plan) struck(o outcome, err error) report.Case {
 	switch {
 	case err != nil:
 		c.Verdict, c.Reason = report.Broken, err.Error()
-	case len(idle) > 0 && p.mayIdle:
-		c.Verdict, c.Reason = report.Skipped, "Nothing was tried, which --allow-idle allows: "+strings.Join(idle, " ")
 	case len(idle) > 0:
 		c.Verdict, c.Reason = report.NeverFired, strings.Join(idle, " ")
+	}
+	return p.allowed(c)
+}
+
+// allowed is a case as a report has it: that a fault never fired is no failure
+// there if it was said that it need not.
+func (p *plan) allowed(c report.Case) report.Case {
+	if c.Verdict == report.NeverFired && p.mayIdle {
+		c.Verdict, c.Reason = report.Skipped, "Nothing was tried, which --allow-idle allows: "+c.Reason
 	}
 	return c
 }

@@ -108,14 +108,15 @@ func (h *host) inject(c *cli.Context, first string) (err error) {
 // plan reads and checks everything on the command line, and touches nothing.
 // The network namespace comes last, so that an error leaves nothing open.
 func (h *host) plan(c *cli.Context, first string) (*plan, error) {
-	p := &plan{expect: c.Bool("expect-fired") && !c.Bool("allow-idle"), mayIdle: c.Bool("allow-idle"), verb: "inject"}
+	p := &plan{verb: "inject", mayIdle: c.Bool("allow-idle") || c.IsSet("expect-fired") && !c.Bool("expect-fired")}
+	p.expect = c.Bool("expect-fired") && !p.mayIdle
 	if w := strings.Fields(c.Command.HelpName); takesCommand(w) {
 		p.verb = w[1]
 		if p.command = afresh(h.command); len(p.command) == 0 {
 			return nil, usageError("%s: which command? Write it behind --, such as: %s -- go test ./...", p.verb, c.Command.HelpName).
 				hint("All flags stand before the --.")
 		}
-		p.expect = !c.Bool("allow-idle") && (!c.IsSet("expect-fired") || c.Bool("expect-fired"))
+		p.expect = !p.mayIdle
 	}
 	err := noneEmpty(c)
 	if err != nil {
@@ -277,6 +278,8 @@ func (p *plan) commandLine(c *cli.Context) string {
 			line = append(line, "--"+name, quote(c.String(name)))
 		case c.Bool(name):
 			line = append(line, "--"+name)
+		default:
+			line = append(line, "--"+name+"=false")
 		}
 	}
 	line = append(append(line, p.extra...), "--seed", fmt.Sprint(p.cfg.Seed))

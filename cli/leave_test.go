@@ -64,6 +64,10 @@ func TestReportOfWhatFailed(t *testing.T) {
 			cases{"faultctl": report.Broken}},
 		"no command to run": {func(*world) {}, "run reset", []string{"no-such-command"}, exitNotFound, "command not found",
 			cases{"faultctl": report.Broken}},
+		"nothing fired, and nothing had to": {func(*world) {}, "verify --faults reset --allow-idle", []string{"true"}, exitOK, "",
+			cases{"no fault": report.Passed, "reset:at=request": report.Skipped}},
+		"likewise, said otherwise": {func(*world) {}, "run reset --expect-fired=false", []string{"true"}, exitOK, "",
+			cases{"reset": report.Skipped}},
 		"the kernel breaks in between": {func(w *world) { w.session.err = errors.New("no queue is free") }, "verify --faults reset,refuse", []string{"true"},
 			exitFailure, "no queue is free", cases{"no fault": report.Passed, "reset:at=request": report.Broken, "refuse": report.Skipped}},
 	} {
@@ -89,7 +93,11 @@ func TestReportOfWhatFailed(t *testing.T) {
 
 // TestVerifyAtSecondSignal holds that what was found so far is not lost.
 func TestVerifyAtSecondSignal(t *testing.T) {
-	w, path := newWorld(t), filepath.Join(t.TempDir(), "r.json")
+	w, dir := newWorld(t), t.TempDir()
+	plan, path := filepath.Join(dir, "plan"), filepath.Join(dir, "r.json")
+	if err := os.WriteFile(plan, []byte("reset:at=request,delay:by=1ms\nrefuse\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	w.timers = never
 	oneFired(w, "reset")
 	done := make(chan bool)
@@ -99,7 +107,7 @@ func TestVerifyAtSecondSignal(t *testing.T) {
 		for _, c := range r.Cases {
 			got = append(got, c.Name+": "+string(c.Verdict))
 		}
-		if want := []string{"no fault: passed", "reset:at=request: error"}; !slices.Equal(got, want) || r.Passed() || !strings.Contains(r.Command, "verify") {
+		if want := []string{"no fault: passed", "reset:at=request,delay:by=1ms: error"}; !slices.Equal(got, want) || r.Passed() || !strings.Contains(r.Command, "verify") {
 			t.Errorf("%v: %q; want %q", r.Command, got, want)
 		}
 		close(done)
@@ -109,7 +117,7 @@ func TestVerifyAtSecondSignal(t *testing.T) {
 		w.signal <- syscall.SIGTERM
 		<-done
 	}
-	w.runs(t, "verify --faults reset,refuse --report "+path, "true")
+	w.runs(t, "verify --plan "+plan+" --report "+path, "true")
 }
 
 // TestScenarioFailsEarly holds that a scenario which cannot begin leaves a report

@@ -245,9 +245,11 @@ func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
 		}
 	}
 	since := t.m.host.now().Sub(t.begun).Round(time.Second)
-	left := max(0, t.m.survey.limit-since).Round(time.Second)
 	head := fmt.Sprintf("  %d of %d  %s: ", t.nth+1, len(t.m.survey.trials), t.name)
-	tail := fmt.Sprintf("%d chosen, %d fired; %s, at most %s more", chosen, fired, faults.ShortDuration(since), faults.ShortDuration(left))
+	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, faults.ShortDuration(since))
+	if limit := t.m.survey.limit; limit > 0 {
+		tail += fmt.Sprintf(", at most %s more", faults.ShortDuration(max(0, limit-since).Round(time.Second)))
+	}
 	t.m.running(head+plural(flows, "connection")+", "+tail, head+tail)
 }
 

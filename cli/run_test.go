@@ -294,6 +294,10 @@ func TestAfresh(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
+	if w.runs(t, "run reset --to :80 --dry-run --expect-fired=false", "true"); !strings.Contains(w.out.String(), "--expect-fired=false --seed 42 -- true") {
+		t.Errorf("the line that repeats it lacks what was turned off:\n%s", &w.out)
+	}
+	w.out.Reset()
 	if w.runs(t, "run reset --to :80 --dry-run", "go", "test", "./..."); !strings.Contains(w.out.String(), "-- go test -count=1 ./...") {
 		t.Errorf("nobody is told:\n%s", &w.out)
 	}

@@ -36,7 +36,7 @@ func verifyFlags() []cli.Flag {
 	return append(fs,
 		text(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
 		list(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
-		text(runHeading, "timeout", "`D` end a run of CMD after D (default ten times the healthy run, 30s at least)"),
+		text(runHeading, "timeout", "`D` end a run of CMD after D; 0: never (default ten times the healthy run, 30s at least)"),
 		text(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
 		toggle(runHeading, "dry-run", "print the plan; run and touch nothing"),
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
@@ -48,8 +48,9 @@ func verifyFlags() []cli.Flag {
 type survey struct {
 	base    *plan
 	trials  []trial
-	path    string // of the program
-	limit   time.Duration
+	path    string        // of the program
+	limit   time.Duration // of a run of the command; 0: none
+	limitIs bool          // given, not to be found out by the healthy run
 	repeat  int
 	picked  bool // the user said which connections to strike
 	repeats string
@@ -86,7 +87,7 @@ func (h *host) verify(c *cli.Context) (err error) {
 	defer func() { err = s.ev.close(err) }()
 	s.ev.named(s.repeats, s.base.cfg.Seed)
 	if s.path, err = findCommand(s.base.command[0]); err != nil {
-		return &exitError{code: exitUsage, err: fmt.Errorf("verify: %w", err)}
+		return usageError("verify: %w", err).hint(advice(err))
 	}
 	ctx, release := h.untilSignal(c.Context)
 	defer release()
@@ -149,6 +150,7 @@ func (h *host) survey(c *cli.Context) (*survey, error) {
 	if s.limit, err = duration(c, "timeout"); err != nil {
 		return nil, err
 	}
+	s.limitIs = c.IsSet("timeout")
 	if c.IsSet("repeat") {
 		if s.repeat, err = strconv.Atoi(c.String("repeat")); err != nil || s.repeat < 1 {
 			return nil, usageError("--repeat %s: not a whole number from 1 on", c.String("repeat"))
@@ -180,6 +182,8 @@ func (s *survey) commandLine() string {
 			line = append(line, "--"+name, quote(s.c.String(name)))
 		case s.c.Bool(name):
 			line = append(line, "--"+name)
+		default:
+			line = append(line, "--"+name+"=false")
 		}
 	}
 	line = append(line, "--seed", fmt.Sprint(s.base.cfg.Seed), "--")
@@ -273,7 +277,7 @@ func (h *host) healthy(ctx context.Context, s *survey, m *matrix) (report.Case, 
 			break
 		}
 	}
-	if s.limit == 0 {
+	if !s.limitIs {
 		s.limit = max(30*time.Second, (10 * longest).Round(time.Second))
 	}
 	s.ev.add(c, nil)
@@ -341,7 +345,7 @@ func (h *host) try(ctx context.Context, s *survey, t trial, m *matrix, nth int) 
 	if c.Verdict != report.Failed {
 		c.Output = ""
 	}
-	s.ev.add(c, last)
+	s.ev.add(s.base.allowed(c), last)
 	m.result(c, shown, alone)
 	return c, nil
 }
@@ -391,8 +395,11 @@ func (h *host) under(ctx context.Context, s *survey, p *plan, tell teller) (end 
 
 // limitText is how long a run may take, in words.
 func (s *survey) limitText() string {
-	if s.limit == 0 {
+	switch {
+	case !s.limitIs:
 		return "ten times as long as the healthy one, 30s at least"
+	case s.limit == 0:
+		return "as long as it wants"
 	}
 	return faults.ShortDuration(s.limit)
 }
