@@ -47,7 +47,7 @@ func (h *host) openContainer(ctx context.Context, name string, wide bool) (f *os
 	}
 	switch {
 	case errors.Is(err, errMoving):
-		return nil, nil, fmt.Errorf("--container %s: it is restarted again and again", name)
+		return nil, nil, fmt.Errorf("--container %s: %w", name, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, refused("--container %s: process %d, which %s says it is, is not a process of that container here", name, c.Pid, c.Engine).
 			hint("Its engine is on another machine, in a virtual machine, or in another PID namespace: run faultctl where the engine runs.")

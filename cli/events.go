@@ -130,7 +130,7 @@ func (j *jsonTeller) lineAfter(do func() error, event any) error {
 func (j *jsonTeller) started(p *plan) {
 	e := startedEvent{
 		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: p.netns,
-		Protected: []flowPair{}, Duration: p.duration.String(), Repeat: p.repeat,
+		Protected: protectedBy(&p.cfg), Duration: p.duration.String(), Repeat: p.repeat,
 	}
 	if e.NetNS == "" {
 		e.NetNS = "self"
@@ -141,10 +141,16 @@ func (j *jsonTeller) started(p *plan) {
 		rule.Faults = append(rule.Faults, s.String())
 	}
 	e.Rules = []ruleEvent{rule}
-	for _, t := range p.cfg.Protect {
-		e.Protected = append(e.Protected, flowPair{t.A.String(), t.B.String()})
-	}
 	j.line(e)
+}
+
+// protectedBy lists the connections that a run leaves alone, whatever matches.
+func protectedBy(cfg *injector.Config) []flowPair {
+	pairs := []flowPair{}
+	for _, t := range cfg.Protect {
+		pairs = append(pairs, flowPair{t.A.String(), t.B.String()})
+	}
+	return pairs
 }
 
 func notNil(s []string) []string {

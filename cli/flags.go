@@ -55,7 +55,7 @@ func targetFlags() []cli.Flag {
 
 // runFlags say how a run goes.
 func runFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable"),
 		text(runHeading, "duration", "`D` end by itself after D, such as 60s; 0: no end"),
 		text(runHeading, "start-after", "`D` wait before the rules go in"),
@@ -66,6 +66,12 @@ func runFlags() []cli.Flag {
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired"),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 		outputFlag(runHeading),
+	}, leavingFlags()...)
+}
+
+// leavingFlags say what a run leaves besides what it prints.
+func leavingFlags() []cli.Flag {
+	return []cli.Flag{
 		text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
 		list(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json; repeatable"),
 		text(runHeading, "metrics", "`ADDR` serve counters to Prometheus, such as 127.0.0.1:9187"),

@@ -237,13 +237,7 @@ func (t *lineTeller) event(injector.Event)                   {}
 func (t *lineTeller) target(targetChange)                    {}
 func (t *lineTeller) ended(injector.Snapshot, time.Duration) {}
 func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
-	var flows, chosen, fired uint64
-	for _, r := range s.Rules {
-		flows, chosen = flows+r.Flows, chosen+r.Chosen
-		for _, f := range r.Faults {
-			fired += f.Fired
-		}
-	}
+	flows, chosen, fired := totals(s)
 	since := t.m.host.now().Sub(t.begun).Round(time.Second)
 	head := fmt.Sprintf("  %d of %d  %s: ", t.nth+1, len(t.m.survey.trials), t.name)
 	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, faults.ShortDuration(since))

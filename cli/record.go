@@ -42,8 +42,6 @@ type nearby struct {
 	kept   int
 }
 
-func (r *record) started(p *plan) { r.teller.started(p) }
-
 func (r *record) event(ev injector.Event) {
 	r.take(ev)
 	r.teller.event(ev)

@@ -147,12 +147,12 @@ func (h *host) runUnder(c *cli.Context, first string) (err error) {
 	}
 	err = errors.Join(err, in.Close())
 	p.evidence.add(p.survival(end, o, err), o.record)
-	var broken outletEnd
+	cut := cutShort(ctx)
 	switch {
 	case err != nil:
 		return err
-	case errors.As(context.Cause(ctx), &broken):
-		return broken.exit()
+	case cut != nil:
+		return cut
 	case end.status != 0:
 		return quietExit(end.status)
 	case p.expect && idle(o.stats):

@@ -44,16 +44,12 @@ func (h *host) scenarioCommand() *cli.Command {
 			{
 				Name: "run", Usage: "play a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
 				Description: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
-				Flags: []cli.Flag{
+				Flags: append([]cli.Flag{
 					text(runHeading, "seed", "`N` repeat a run: same seed, same choices; goes before the file's"),
 					toggle(runHeading, "dry-run", "show the timeline, the rules and what they would hit; touch nothing"),
 					toggle(runHeading, "allow-idle", "a fault that never fired is no failure"),
 					outputFlag(runHeading),
-					text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
-					list(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json; repeatable"),
-					text(runHeading, "metrics", "`ADDR` serve counters to Prometheus, such as 127.0.0.1:9187"),
-					text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
-				},
+				}, leavingFlags()...),
 				Action: h.scenarioRun,
 			},
 			{

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -69,7 +70,7 @@ func (j *jsonScene) started() {
 	s := j.st.s
 	e := sceneStarted{
 		head: j.host.head("started"), Scenario: s.Name, File: j.st.file, Seed: j.st.seed, Version: version(),
-		Probes: []string{}, Protected: []flowPair{}, Duration: shortly(s.Duration), Deadline: shortly(s.Deadline), Repeat: j.st.again,
+		Probes: []string{}, Protected: j.st.protected(), Duration: shortly(s.Duration), Deadline: shortly(s.Deadline), Repeat: j.st.again,
 	}
 	for _, a := range j.st.acts {
 		r := sceneRule{
@@ -84,11 +85,6 @@ func (j *jsonScene) started() {
 			r.Faults = append(r.Faults, sp.String())
 		}
 		e.Rules = append(e.Rules, r)
-		for _, t := range a.plan.cfg.Protect {
-			if pair := (flowPair{t.A.String(), t.B.String()}); !containsPair(e.Protected, pair) {
-				e.Protected = append(e.Protected, pair)
-			}
-		}
 	}
 	for i := range s.Probes {
 		e.Probes = append(e.Probes, s.Probes[i].Name)
@@ -96,13 +92,17 @@ func (j *jsonScene) started() {
 	j.line(e)
 }
 
-func containsPair(all []flowPair, p flowPair) bool {
-	for _, x := range all {
-		if x == p {
-			return true
+// protected lists the connections that none of the faults touches.
+func (st *staging) protected() []flowPair {
+	all := []flowPair{}
+	for _, a := range st.acts {
+		for _, p := range protectedBy(&a.plan.cfg) {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
 		}
 	}
-	return false
+	return all
 }
 
 func (j *jsonScene) phase(ph scenario.Phase) {
@@ -216,14 +216,8 @@ func (t *textScene) started() {
 		fmt.Fprintln(&b, wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
 	}
 	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.st.seed, t.st.again)
-	seen := []flowPair{}
 	for _, a := range t.st.acts {
 		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.bold(a.entry.Name), a.plan.scope(), when(a.entry))
-		for _, c := range a.plan.cfg.Protect {
-			if pair := (flowPair{c.A.String(), c.B.String()}); !containsPair(seen, pair) {
-				seen = append(seen, pair)
-			}
-		}
 	}
 	for i := range s.Probes {
 		p := &s.Probes[i]
@@ -233,7 +227,7 @@ func (t *textScene) started() {
 		}
 		fmt.Fprintf(&b, "probe  %s: %s\n", t.paint.bold(p.Name), strings.Join(phases, ", "))
 	}
-	for _, p := range seen {
+	for _, p := range t.st.protected() {
 		fmt.Fprintf(&b, "protected: %s and %s\n", p.A, p.B)
 	}
 	fmt.Fprintln(&b)

@@ -48,6 +48,18 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
+	if err := cutShort(ctx); err != nil {
+		return err
+	}
+	if p.expect && idle(o.stats) {
+		return quietExit(exitNotFired)
+	}
+	return nil
+}
+
+// cutShort is what a command returns whose context was ended by a signal, or by
+// nobody reading what it tells. It is nil for any other.
+func cutShort(ctx context.Context) error {
 	var sig signalled
 	var broken outletEnd
 	switch cause := context.Cause(ctx); {
@@ -55,8 +67,6 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 		return quietExit(128 + int(sig))
 	case errors.As(cause, &broken):
 		return broken.exit()
-	case p.expect && idle(o.stats):
-		return quietExit(exitNotFired)
 	}
 	return nil
 }

@@ -132,10 +132,8 @@ func parsePercent(text string) (float64, error) {
 		return 0, usageError("--percent %s: not a number from 0 to 100", text)
 	case v < 0 || v > 100:
 		return 0, usageError("--percent %s: lies outside 0 to 100", text)
-	case v == 0:
-		return math.SmallestNonzeroFloat64, nil
 	}
-	return v / 100, nil
+	return notNought(v / 100), nil
 }
 
 // parseTo reads [HOST|CIDR]:PORTS, or a HOST or CIDR alone, which means any

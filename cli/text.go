@@ -139,13 +139,7 @@ func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 	if t.plan != nil && t.plan.command != nil {
 		return // it would stand in the middle of what the command prints
 	}
-	var flows, chosen, fired uint64
-	for _, r := range s.Rules {
-		flows, chosen = flows+r.Flows, chosen+r.Chosen
-		for _, f := range r.Faults {
-			fired += f.Fired
-		}
-	}
+	flows, chosen, fired := totals(s)
 	tail := fmt.Sprintf("%d chosen, %d fired", chosen, fired)
 	rest := ""
 	if gone > 0 {
@@ -165,6 +159,17 @@ func (t *textTeller) tick(s injector.Snapshot, gone, left time.Duration) {
 	t.clear()
 	t.status = t.paint.dim(line)
 	fmt.Fprint(t.w, t.status)
+}
+
+// totals sums up the counters of a live line.
+func totals(s injector.Snapshot) (flows, chosen, fired uint64) {
+	for _, r := range s.Rules {
+		flows, chosen = flows+r.Flows, chosen+r.Chosen
+		for _, f := range r.Faults {
+			fired += f.Fired
+		}
+	}
+	return flows, chosen, fired
 }
 
 // fitting is the first of the lines that a terminal of that width has room for,

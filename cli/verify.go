@@ -97,38 +97,16 @@ func (h *host) verify(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var sig signalled
-	var broken outletEnd
-	switch cause := context.Cause(ctx); {
-	case errors.As(cause, &sig):
-		return quietExit(128 + int(sig))
-	case errors.As(cause, &broken):
-		return broken.exit()
+	cut := cutShort(ctx)
+	switch {
+	case cut != nil:
+		return cut
 	case count(cases, report.Failed) > 0:
 		return quietExit(exitProbe)
 	case count(cases, report.NeverFired) > 0 && s.base.expect:
 		return quietExit(exitNotFired)
 	}
 	return nil
-}
-
-// showPlan prints what would be tried: a case a line, or an event.
-func (h *host) showPlan(s *survey) {
-	for _, t := range s.trials {
-		if !s.base.json {
-			fmt.Fprintln(h.stdout, t.name)
-			continue
-		}
-		names := make([]string, len(t.specs))
-		for i, spec := range t.specs {
-			names[i] = spec.String()
-		}
-		(&jsonTeller{w: h.stdout, host: h}).line(struct {
-			head
-			Case   string   `json:"case"`
-			Faults []string `json:"faults"`
-		}{h.head("dry-run"), t.name, names})
-	}
 }
 
 func count(cases []report.Case, v report.Verdict) (n int) {

@@ -98,6 +98,25 @@ func (h *host) trials(c *cli.Context) ([]trial, error) {
 	return ts, nil
 }
 
+// showPlan prints what would be tried: a case a line, or an event.
+func (h *host) showPlan(s *survey) {
+	for _, t := range s.trials {
+		if !s.base.json {
+			fmt.Fprintln(h.stdout, t.name)
+			continue
+		}
+		names := make([]string, len(t.specs))
+		for i, spec := range t.specs {
+			names[i] = spec.String()
+		}
+		(&jsonTeller{w: h.stdout, host: h}).line(struct {
+			head
+			Case   string   `json:"case"`
+			Faults []string `json:"faults"`
+		}{h.head("dry-run"), t.name, names})
+	}
+}
+
 // planLine is a line of a plan, read.
 type planLine struct {
 	where string
