@@ -69,7 +69,8 @@ func (h *host) enterFor(c *cli.Context) (error, bool) {
 		case c.IsSet(f) && c.Bool("isolate"):
 			return usageError("--%s and --isolate exclude each other: the command runs in that network namespace, or in one of its own", f), true
 		case c.IsSet(f):
-			return usageError("--%s needs root: without it the command runs in a network namespace of its own", f), true
+			return &exitError{code: exitPreflight, err: fmt.Errorf("--%s needs root: without it the command runs in a network namespace of its own", f),
+				advice: "Run it with sudo, or leave --" + f + " out."}, true
 		}
 	}
 	signals, stop := h.relay()

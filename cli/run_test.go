@@ -258,6 +258,11 @@ func TestRunIsolated(t *testing.T) {
 	if code := w.runs(t, "run reset --netns blue", "true"); code != 125 || !strings.Contains(w.err.String(), "--netns needs root") {
 		t.Errorf("exit %d\n%s", code, &w.err)
 	}
+	w = newWorld(t)
+	w.mustIsolate = func() bool { return true }
+	if code := w.runs(t, "verify --pid 7", "true"); code != exitPreflight || !strings.Contains(w.err.String(), "sudo") {
+		t.Errorf("verify --pid without root: exit %d\n%s", code, &w.err)
+	}
 	if code := newWorld(t).runs(t, "run reset --container web --isolate", "true"); code != 125 {
 		t.Errorf("--container with --isolate: exit %d", code)
 	}
