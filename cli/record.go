@@ -53,7 +53,10 @@ func (r *record) take(ev injector.Event) {
 	e := report.Event{At: ev.Time, Client: ev.Flow.Client, Server: ev.Flow.Server, Fault: ev.Fault}
 	switch ev.Kind {
 	case injector.Ready: // of no connection
-		e, r.start = report.Event{At: ev.Time, Kind: "ready"}, ev.Time
+		e = report.Event{At: ev.Time, Kind: "ready"}
+		if r.start.IsZero() { // pulses begin again, and so does a run in a container
+			r.start = ev.Time
+		}
 	case injector.Chosen:
 		e.Kind = "flow"
 	case injector.Fired:

@@ -80,6 +80,18 @@ func TestScenarioReport(t *testing.T) {
 	}
 }
 
+// TestCaseOfPulses holds that the case of a fault that comes and goes begins when
+// it was first at work.
+func TestCaseOfPulses(t *testing.T) {
+	inTheatre(t, func(t *testing.T, th *theatre) {
+		th.play(t, `faults: [{fault: reset, target: {to: ":80"}, start: 1s, duration: 9s, pulse: {on: 1s, off: 2s}}]`, "--report", "r.json")
+		c := readReport(t, "r.json").Cases[0]
+		if want := th.began.Add(time.Second); len(c.Events) != 9 || !c.Start.Equal(want) || !c.Start.Equal(c.Events[0].At) {
+			t.Errorf("%d events, and it began at %v, want %v", len(c.Events), c.Start, want)
+		}
+	})
+}
+
 // TestSceneCounters holds that the counters of sessions that come and go are
 // served as one rule for each fault, in the file's order.
 func TestSceneCounters(t *testing.T) {
