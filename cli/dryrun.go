@@ -64,6 +64,21 @@ func (h *host) dryRun(c *cli.Context, p *plan) error {
 	return nil
 }
 
+// rehearse shows what the scenario would do.
+func (h *host) rehearse(c *cli.Context, st *staging) error {
+	st.tell.started()
+	for _, step := range st.s.Timeline() {
+		st.tell.step(step, st.acts[step.Fault], "")
+	}
+	for _, a := range st.acts {
+		err := asInject(c.Context, a.entry, nil, func(c *cli.Context, _ string) error { return h.dryRun(c, a.plan) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // queueRule says how the kernel queues packets, as far as one may find out.
 func (h *host) queueRule() string {
 	for _, f := range h.probe() {

@@ -96,12 +96,7 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	if e == nil {
 		return tell, nil
 	}
-	if e.metrics != nil && p.target != nil && p.target.none {
-		for i := range p.cfg.Rules {
-			m := &p.cfg.Rules[i].Match
-			m.Except = append(slices.Clone(m.Except), scrapes(e.metrics.Addr())...)
-		}
-	}
+	e.spare(p)
 	rec := &record{teller: tell}
 	e.see(&p.cfg, rec)
 	e.underWay(func() []report.Case {
@@ -141,18 +136,35 @@ func (e *evidence) see(cfg *injector.Config, rec *record) {
 	}
 }
 
-// scrapes is the service end of the connections to the metrics: a run without a
-// target leaves them alone.
-func scrapes(addr string) []injector.Endpoint {
-	ap, err := netip.ParseAddrPort(addr)
+// spare has the run of a plan leave the connections to the metrics alone, for
+// they are faultctl's own. A target that cannot mean them stays as it is.
+func (e *evidence) spare(p *plan) {
+	if e.metrics == nil || p.target == nil || p.cfg.NetNS != nil && !e.host.isOwn(p.cfg.NetNS) {
+		return
+	}
+	own, err := netip.ParseAddrPort(e.metrics.Addr())
 	if err != nil {
-		return nil
+		return
 	}
-	e := injector.Endpoint{LowPort: ap.Port(), HiPort: ap.Port()}
-	if !ap.Addr().IsUnspecified() {
-		e.Prefix = netip.PrefixFrom(ap.Addr(), ap.Addr().BitLen())
+	service := injector.Endpoint{LowPort: own.Port(), HiPort: own.Port()}
+	if !own.Addr().IsUnspecified() {
+		service.Prefix = single(own.Addr())
 	}
-	return []injector.Endpoint{e}
+	means := func(to injector.Endpoint) bool {
+		if own.Addr().IsUnspecified() {
+			to.Prefix = netip.Prefix{} // whichever address of this host that is
+		}
+		return to.Contains(own)
+	}
+	if to := p.target.match.To; len(to) > 0 && !slices.ContainsFunc(to, means) {
+		return
+	}
+	p.target.spared = []injector.Endpoint{service}
+	p.target.match.Except = slices.Concat(p.target.match.Except, p.target.spared)
+	for i := range p.cfg.Rules {
+		m := &p.cfg.Rules[i].Match
+		m.Except = slices.Concat(m.Except, p.target.spared)
+	}
 }
 
 // add adds a case to the report. rec is what was taken down of its run, nil if

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -258,5 +259,42 @@ func TestMetricsOfARun(t *testing.T) {
 	w = newWorld(t)
 	if code := w.faultctl("inject reset --to :80 --duration 1s --metrics 192.0.2.1:9"); code != exitUsage || !strings.Contains(w.err.String(), "no address of this host") {
 		t.Errorf("exit %d: %s", code, &w.err)
+	}
+}
+
+// TestScrapesAreSpared holds that faultctl's own connections are left alone,
+// whatever matches, and that a target which does not mean them stays as it is.
+func TestScrapesAreSpared(t *testing.T) {
+	day := filepath.Join(t.TempDir(), "day.yaml")
+	if err := os.WriteFile(day, []byte("{duration: 1s, faults: [{fault: reset}]}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	client := netip.MustParseAddrPort("127.0.0.1:1")
+	for line, spared := range map[string]bool{
+		"inject reset --duration 1s":                           true,
+		"inject reset --duration 1s --from 127.0.0.1":          true,
+		"inject reset --duration 1s --uid 0":                   true,
+		"inject reset --duration 1s --to 127.0.0.0/8":          true,
+		"inject reset --duration 1s --to :1-65535":             true,
+		"inject reset --duration 1s --to !db.internal:80":      true,
+		"inject reset --duration 1s --to :80":                  false,
+		"inject reset --duration 1s --netns /proc/self/ns/net": false,
+		"scenario run " + day:                                  true,
+	} {
+		for _, addr := range []string{"127.0.0.1:0", ":0"} {
+			w := newWorld(t)
+			w.timers = map[time.Duration]func(){time.Second: nil}
+			w.faultctl(line + " --metrics " + addr)
+			url, _, _ := strings.Cut(strings.TrimPrefix(w.err.String(), "faultctl: metrics on http://"), "/")
+			own, err := netip.ParseAddrPort(url)
+			if err != nil || w.cfg.Rules == nil {
+				t.Fatalf("%s: %v\n%s", line, err, &w.err)
+			}
+			own = netip.AddrPortFrom(client.Addr(), own.Port())
+			m := w.cfg.Rules[0].Match
+			if got := !slices.ContainsFunc(m.Except, func(e injector.Endpoint) bool { return e.Contains(own) }); got == spared {
+				t.Errorf("%s --metrics %s: spared is %v, want %v: %+v", line, addr, !got, spared, m)
+			}
+		}
 	}
 }

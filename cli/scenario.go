@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -130,18 +131,14 @@ func readFile(file string) ([]byte, error) {
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return nil, usageError("%s is a directory: name a file", file)
 	}
-	content := make([]byte, 0, 1<<14)
-	buf := make([]byte, 1<<14)
-	for {
-		n, err := f.Read(buf)
-		content = append(content, buf[:n]...)
-		if len(content) > largestFile {
-			return nil, usageError("%s is larger than 1 MiB: that is no scenario", file)
-		}
-		if n == 0 || err != nil {
-			return content, nil
-		}
+	content, err := io.ReadAll(io.LimitReader(f, largestFile+1))
+	switch {
+	case err != nil:
+		return nil, usageError("read %s: %w", file, aboutFile(err))
+	case len(content) > largestFile:
+		return nil, usageError("%s is larger than 1 MiB: that is no scenario", file)
 	}
+	return content, nil
 }
 
 // scenarioFiles reads the arguments of a command that takes files.

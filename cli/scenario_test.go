@@ -197,3 +197,24 @@ func TestScenarioWords(t *testing.T) {
 		}
 	})
 }
+
+// TestScenarioEmptyFlags holds that a variable of a shell which is not set does not
+// turn a flag off in silence.
+func TestScenarioEmptyFlags(t *testing.T) {
+	for _, flag := range []string{"--pcap", "--metrics", "--seed", "--log-level", "--report"} {
+		inTheatre(t, func(t *testing.T, th *theatre) {
+			if code := th.play(t, oneFault, flag, ""); code != exitUsage || !strings.Contains(th.err.String(), flag) || th.log != nil {
+				t.Errorf("%s: exit %d, did %q: %s", flag, code, th.log, &th.err)
+			}
+		})
+	}
+}
+
+// TestScenarioUnreadable holds that a file which breaks off is not taken for a
+// shorter one.
+func TestScenarioUnreadable(t *testing.T) {
+	w := newWorld(t)
+	if code := w.faultctl("scenario validate /proc/self/mem"); code != exitUsage || !strings.Contains(w.err.String(), "read /proc/self/mem: ") {
+		t.Errorf("exit %d: %s%s", code, &w.out, &w.err)
+	}
+}

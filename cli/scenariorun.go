@@ -73,6 +73,9 @@ func (h *host) scenarioRun(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := noneEmpty(c); err != nil {
+		return err
+	}
 	st := &staging{h: h, s: s, file: files[0], seed: seed, idle: c.Bool("allow-idle"), json: asJSON}
 	st.again = st.repeat()
 	if !c.Bool("dry-run") {
@@ -90,6 +93,9 @@ func (h *host) scenarioRun(c *cli.Context) (err error) {
 	}
 	defer closePlans(plans)
 	for i := range s.Faults {
+		if st.leave != nil {
+			st.leave.spare(plans[i])
+		}
 		st.acts = append(st.acts, &act{entry: &s.Faults[i], plan: plans[i]})
 	}
 	for i := range s.Probes {
@@ -379,19 +385,4 @@ func (st *staging) after(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-}
-
-// rehearse shows what the scenario would do.
-func (h *host) rehearse(c *cli.Context, st *staging) error {
-	st.tell.started()
-	for _, step := range st.s.Timeline() {
-		st.tell.step(step, st.acts[step.Fault], "")
-	}
-	for _, a := range st.acts {
-		err := asInject(c.Context, a.entry, nil, func(c *cli.Context, _ string) error { return h.dryRun(c, a.plan) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

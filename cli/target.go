@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ type target struct {
 	from  []string
 	owner string // --cgroup and --uid in words; empty without
 	names *names // nil if no host name is among them
+
+	spared []injector.Endpoint // left alone besides, though nobody typed it
 
 	// none says that the flags leave every connection of the namespace that
 	// faultctl is run in: neither an address, a port nor a namespace is named.
@@ -53,7 +56,7 @@ func (h *host) target(c *cli.Context) (*target, error) {
 
 // read makes the matcher of --to and --from. Host names are looked up.
 func (t *target) read(ctx context.Context, h *host) error {
-	m := injector.Matcher{Owner: t.match.Owner}
+	m := injector.Matcher{Owner: t.match.Owner, Except: slices.Clone(t.spared)}
 	for _, text := range t.to {
 		rest, except := strings.CutPrefix(text, "!")
 		es, err := h.parseTo(ctx, rest)
