@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,12 +34,24 @@ type ruleEvent struct {
 	Faults []string `json:"faults"`
 }
 
+// ruleOf is the rule of a target and faults.
+func ruleOf(t *target, specs []spec) ruleEvent {
+	r := ruleEvent{To: notNil(t.to), From: notNil(t.from)}
+	for _, s := range specs {
+		r.Faults = append(r.Faults, s.String())
+	}
+	return r
+}
+
+// ownNetNS is the caller's own network namespace in events.
+const ownNetNS = "self"
+
 type startedEvent struct {
 	head
 	Faults    []string    `json:"faults"`
 	Seed      uint64      `json:"seed"`
 	Version   string      `json:"version"`
-	NetNS     string      `json:"netns"` // "self" is the caller's own
+	NetNS     string      `json:"netns"`
 	Rules     []ruleEvent `json:"rules"`
 	Protected []flowPair  `json:"protected"`
 	Duration  string      `json:"duration"` // "0s": no end
@@ -129,18 +142,13 @@ func (j *jsonTeller) lineAfter(do func() error, event any) error {
 
 func (j *jsonTeller) started(p *plan) {
 	e := startedEvent{
-		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: p.netns,
+		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: cmp.Or(p.netns, ownNetNS),
 		Protected: protectedBy(&p.cfg), Duration: p.duration.String(), Repeat: p.repeat,
 	}
-	if e.NetNS == "" {
-		e.NetNS = "self"
-	}
-	rule := ruleEvent{To: notNil(p.target.to), From: notNil(p.target.from)}
 	for _, s := range p.specs {
 		e.Faults = append(e.Faults, s.Name)
-		rule.Faults = append(rule.Faults, s.String())
 	}
-	e.Rules = []ruleEvent{rule}
+	e.Rules = []ruleEvent{ruleOf(p.target, p.specs)}
 	j.line(e)
 }
 

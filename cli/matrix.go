@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -41,21 +42,26 @@ func (h *host) matrix(s *survey) *matrix {
 func (m *matrix) started() {
 	s := m.survey
 	var names []string
+	var rules []ruleEvent // of each case, in their order
 	for _, t := range s.trials {
 		names = append(names, t.name)
+		rules = append(rules, ruleOf(s.base.target, t.specs))
 	}
 	if m.json != nil {
 		m.json.line(struct {
 			head
-			Faults  []string `json:"faults"`
-			Seed    uint64   `json:"seed"`
-			Version string   `json:"version"`
-			Command []string `json:"command"`
-			To      []string `json:"to"`
-			From    []string `json:"from"`
-			Runs    int      `json:"runs"`
-			Repeat  string   `json:"repeat"`
-		}{m.host.head("started"), names, s.base.cfg.Seed, version(), s.base.command, notNil(s.base.target.to), notNil(s.base.target.from), s.repeat, s.repeats})
+			Faults  []string    `json:"faults"`
+			Seed    uint64      `json:"seed"`
+			Version string      `json:"version"`
+			NetNS   string      `json:"netns"`
+			Rules   []ruleEvent `json:"rules"`
+			Command []string    `json:"command"`
+			To      []string    `json:"to"`
+			From    []string    `json:"from"`
+			Runs    int         `json:"runs"`
+			Repeat  string      `json:"repeat"`
+		}{m.host.head("started"), names, s.base.cfg.Seed, version(), cmp.Or(s.base.netns, ownNetNS), rules, s.base.command,
+			notNil(s.base.target.to), notNil(s.base.target.from), s.repeat, s.repeats})
 		return
 	}
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,15 +75,11 @@ func (j *jsonScene) started() {
 	}
 	for _, a := range j.st.acts {
 		r := sceneRule{
-			Name: a.entry.Name, NetNS: a.plan.netns, Start: shortly(a.entry.Start), Duration: shortly(a.entry.Duration), MustFire: a.entry.MustFire.N,
-			ruleEvent: ruleEvent{To: notNil(a.plan.target.to), From: notNil(a.plan.target.from)},
-		}
-		if r.NetNS == "" {
-			r.NetNS = "self"
+			Name: a.entry.Name, NetNS: cmp.Or(a.plan.netns, ownNetNS), Start: shortly(a.entry.Start), Duration: shortly(a.entry.Duration), MustFire: a.entry.MustFire.N,
+			ruleEvent: ruleOf(a.plan.target, a.plan.specs),
 		}
 		for _, sp := range a.plan.specs {
 			e.Faults = append(e.Faults, sp.Name)
-			r.Faults = append(r.Faults, sp.String())
 		}
 		e.Rules = append(e.Rules, r)
 	}

@@ -177,6 +177,9 @@ func TestVerifyEvents(t *testing.T) {
 	if code := w.runs(t, "verify --faults reset --to :5432 -o json", "true"); code != exitOK {
 		t.Fatalf("exit %d\n%s", code, &w.err)
 	}
+	if first, _, _ := strings.Cut(w.out.String(), "\n"); !strings.Contains(first, `"netns":"self","rules":[{"to":[":5432"],"from":[],"faults":["reset:at=request"]}]`) {
+		t.Errorf("started lacks what it has of a run: %s", first)
+	}
 	var events []string
 	for _, line := range strings.Split(strings.TrimSpace(w.out.String()), "\n") {
 		var ev struct{ Time, Event, Verdict string }
