@@ -10,7 +10,7 @@ _faultctl() {
 	while IFS=$'\t' read -r line _; do
 		COMPREPLY+=("$line")
 	done < <("${words[0]}" __complete -- "${words[@]:1:cword-1}" "$cur" 2>/dev/null)
-	if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then
+	if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=/] ]]; then
 		compopt -o nospace 2>/dev/null
 	fi
 	if declare -F __ltrim_colon_completions >/dev/null; then

@@ -105,7 +105,11 @@ func (h *host) argumentCandidates(cmd *cli.Command, before []string, last string
 	if len(before) > 0 {
 		prev := before[len(before)-1]
 		if f := anyFlag(owner, strings.TrimLeft(prev, "-")); strings.HasPrefix(prev, "-") && f != nil && takesValue(f) {
-			return h.valueCandidates(owner.Name, f.Names()[0])
+			name := f.Names()[0]
+			if slices.Contains([]string{"pcap", "report", "plan"}, name) {
+				return fileCandidates(last)
+			}
+			return h.valueCandidates(owner.Name, name)
 		}
 	}
 	switch {
@@ -122,22 +126,24 @@ func (h *host) argumentCandidates(cmd *cli.Command, before []string, last string
 		}
 		return all
 	case cmd.Name == "scenario":
+		return fileCandidates(last, ".yaml", ".yml", ".json")
+	case cmd.Name == "replay":
 		return fileCandidates(last)
 	}
 	return nil
 }
 
-// fileCandidates lists the directories and scenario files that the last word
-// may become.
-func fileCandidates(last string) []candidate {
+// fileCandidates lists the directories that the last word may become, and the
+// files with one of the extensions, any if none is named.
+func fileCandidates(last string, extensions ...string) []candidate {
 	dir := last[:strings.LastIndexByte(last, '/')+1]
 	entries, _ := os.ReadDir(cmp.Or(dir, "."))
 	var all []candidate
 	for _, e := range entries {
-		switch ext := filepath.Ext(e.Name()); {
+		switch {
 		case e.IsDir():
 			all = append(all, candidate{dir + e.Name() + "/", ""})
-		case ext == ".yaml" || ext == ".yml" || ext == ".json":
+		case len(extensions) == 0 || slices.Contains(extensions, filepath.Ext(e.Name())):
 			all = append(all, candidate{dir + e.Name(), ""})
 		}
 	}

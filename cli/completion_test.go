@@ -41,6 +41,10 @@ func TestComplete(t *testing.T) {
 		{[]string{"scenario", "run", "x.yaml", "-o", ""}, "json"},
 		{[]string{"scenario", "run", "../examples/scenarios/re"}, "../examples/scenarios/redis-cache.yaml"},
 		{[]string{"scenario", "validate", "../examples/sc"}, "../examples/scenarios/"},
+		{[]string{"scenario", "run", "../examples/pl"}, "-../examples/plan.txt"},
+		{[]string{"replay", "testdata/run.n"}, "testdata/run.ndjson"},
+		{[]string{"verify", "--plan", "../examples/pl"}, "../examples/plan.txt"},
+		{[]string{"scenario", "run", "--report", "../exam"}, "../examples/"},
 		{[]string{"nosuch", ""}, "-inject"},
 	} {
 		w := newWorld(t)
