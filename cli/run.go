@@ -34,12 +34,13 @@ func (h *host) runCommand() *cli.Command {
 // connections are is settled.
 func caged() []cli.Flag {
 	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f cli.Flag) bool {
-		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle"}, f.Names()[0])
+		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "output"}, f.Names()[0])
 	})
 	return append(fs,
 		toggle(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
 		text(runHeading, "timeout", "`D` end CMD after D: SIGTERM, and SIGKILL "+faults.ShortDuration(grace)+" later"),
+		text(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
 		toggle(runHeading, "isolate", "run CMD in a network namespace of its own that has loopback only; always so without root"),
 	)
 }

@@ -31,13 +31,14 @@ func (h *host) verifyCommand() *cli.Command {
 
 func verifyFlags() []cli.Flag {
 	fs := slices.DeleteFunc(caged(), func(f cli.Flag) bool {
-		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "timeout"}, f.Names()[0])
+		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "timeout", "output"}, f.Names()[0])
 	})
 	return append(fs,
 		text(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
 		list(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
 		text(runHeading, "timeout", "`D` end a run of CMD after D; 0: never (default ten times the healthy run, 30s at least)"),
 		text(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
+		outputFlag(runHeading),
 		toggle(runHeading, "dry-run", "print the plan; run and touch nothing"),
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
