@@ -301,6 +301,42 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// splitWords undoes quote for each word of a command line.
+func splitWords(line string) (words []string, err error) {
+	var b strings.Builder
+	open, quoted := false, false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case quoted && c == '\'':
+			quoted = false
+		case quoted:
+			b.WriteByte(c)
+		case c == '\'':
+			quoted, open = true, true
+		case c == '\\' && i+1 < len(line):
+			i++
+			b.WriteByte(line[i])
+			open = true
+		case c == ' ':
+			if open {
+				words = append(words, b.String())
+			}
+			b.Reset()
+			open = false
+		default:
+			b.WriteByte(c)
+			open = true
+		}
+	}
+	if quoted {
+		return nil, fmt.Errorf("a quotation mark is missing")
+	}
+	if open {
+		words = append(words, b.String())
+	}
+	return words, nil
+}
+
 // scope says in words which connections a run is about.
 func (p *plan) scope() string {
 	var parts []string

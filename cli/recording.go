@@ -22,6 +22,12 @@ type recording struct {
 	args []string // the command line that repeats it, split into words
 	lost uint64   // events that the stream lacks
 
+	// An inject that follows a container counts connections anew in each of its
+	// namespaces, and begins each with another event ready. Its decisions are
+	// those in the first: nobody could restart the container at the same moments.
+	readies    int // in the record
+	readyAgain int // while its decisions are made again
+
 	then map[stretch]*decisions
 	made []stretch // those of then, in their order
 
@@ -143,7 +149,7 @@ func (r *recording) add(line []byte) error {
 	if err := json.Unmarshal(line, &kind); err != nil {
 		return fmt.Errorf("no JSON object: is it what faultctl inject -o json printed?")
 	}
-	if !slices.Contains([]string{"started", "case", "step", "flow", "fired", "ended"}, kind.Event) {
+	if !slices.Contains([]string{"started", "case", "step", "ready", "flow", "fired", "ended"}, kind.Event) {
 		return nil
 	}
 	if err := json.Unmarshal(line, &ev); err != nil {
@@ -174,7 +180,12 @@ func (r *recording) add(line []byte) error {
 			r.rules = append(r.rules, make([]stretch, max(0, ev.Rule+1-len(r.rules)))...)
 			r.rules[ev.Rule] = r.at
 		}
+	case "ready":
+		r.readies++
 	case "flow", "fired":
+		if r.moved(r.readies) {
+			return nil
+		}
 		at := r.at
 		if len(r.rules) > 0 {
 			at = r.rules[min(max(ev.Rule, 0), len(r.rules)-1)]
@@ -192,6 +203,20 @@ func (r *recording) add(line []byte) error {
 		r.lost = max(r.lost, ev.Lost)
 	}
 	return nil
+}
+
+// moved reports whether what a run decides after so many events ready is not to
+// be compared.
+func (r *recording) moved(readies int) bool {
+	return r.args != nil && r.args[1] == "inject" && readies > 1
+}
+
+// restarts is how often the container of an inject was restarted.
+func (r *recording) restarts() int {
+	if !r.moved(r.readies) {
+		return 0
+	}
+	return r.readies - 1
 }
 
 // mostEntries bounds the faults of a scenario: a file of 1 MiB has no room for
@@ -258,42 +283,6 @@ func (r *recording) chosen() (n int) {
 	return n
 }
 
-// splitWords undoes quote for each word of a command line.
-func splitWords(line string) (words []string, err error) {
-	var b strings.Builder
-	open, quoted := false, false
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case quoted && c == '\'':
-			quoted = false
-		case quoted:
-			b.WriteByte(c)
-		case c == '\'':
-			quoted, open = true, true
-		case c == '\\' && i+1 < len(line):
-			i++
-			b.WriteByte(line[i])
-			open = true
-		case c == ' ':
-			if open {
-				words = append(words, b.String())
-			}
-			b.Reset()
-			open = false
-		default:
-			b.WriteByte(c)
-			open = true
-		}
-	}
-	if quoted {
-		return nil, fmt.Errorf("a quotation mark is missing")
-	}
-	if open {
-		words = append(words, b.String())
-	}
-	return words, nil
-}
-
 // again says that a stretch of that name begins while the decisions are made
 // again, and has it choose the connections that were chosen then. One that the
 // record does not have chooses its own.
@@ -342,9 +331,15 @@ func (r *recording) saw(at stretch, ev injector.Event) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch flow := flowEnds(ev.Flow); ev.Kind {
-	case injector.Ready:
+	flow := flowEnds(ev.Flow)
+	if ev.Kind == injector.Ready {
 		r.seen = true
+		r.readyAgain++
+	}
+	if r.moved(r.readyAgain) {
+		return
+	}
+	switch ev.Kind {
 	case injector.Chosen:
 		r.now[at].chosen(flow, ev.Ordinal)
 	case injector.Fired:

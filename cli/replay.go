@@ -123,8 +123,9 @@ func (h *host) tellReplayed(rec *recording, diffs []difference, asJSON bool) {
 			Connections int          `json:"connections"` // chosen then
 			Same        int          `json:"same"`        // of which the same was decided
 			Differences []difference `json:"differences"`
-			Lost        uint64       `json:"events_lost"` // in the recording
-		}{h.head("replayed"), rec.chosen(), rec.chosen() - len(diffs), diffs, rec.lost})
+			Lost        uint64       `json:"events_lost"`        // in the recording
+			Restarts    int          `json:"restarts,omitempty"` // of the container then; what came after the first is left out
+		}{h.head("replayed"), rec.chosen(), rec.chosen() - len(diffs), diffs, rec.lost, rec.restarts()})
 		return
 	}
 	var w io.Writer = h.stdout
@@ -143,6 +144,9 @@ func (h *host) tellReplayed(rec *recording, diffs []difference, asJSON bool) {
 			break
 		}
 		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(d.String()))
+	}
+	if rec.restarts() > 0 {
+		fmt.Fprintln(w, "the container was restarted when this was recorded: what came after that is left out")
 	}
 	if rec.lost > 0 {
 		fmt.Fprintf(w, "%s had been lost when this was recorded: connections may be missing here\n", plural(rec.lost, "event"))

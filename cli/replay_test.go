@@ -83,6 +83,35 @@ func TestReplayEvents(t *testing.T) {
 	}
 }
 
+// TestReplayContainer holds that connections which are counted anew, because the
+// container was restarted, are not taken for the first ones.
+func TestReplayContainer(t *testing.T) {
+	first := newWorld(t)
+	oneOf(first, 0, "reset")
+	again := len(first.session.events)
+	first.session.events = append(first.session.events, first.session.events[0])
+	oneOf(first, 0, "something else")
+	oneOf(first, 3, "reset")
+	first.faultctl("inject reset --to :5432 --duration 60s -o json")
+	events := recorded(t, first.out.String())
+	for _, n := range []int{again, len(first.session.events)} { // it is not restarted now, and it is
+		for flags, want := range map[string]string{
+			"":         "replayed 1 connection: the same decisions as then\nthe container was restarted when this was recorded",
+			" -o json": `"connections":1,"same":1,"differences":[],"events_lost":0,"restarts":1}`,
+		} {
+			w := newWorld(t)
+			w.session.stats = first.session.stats
+			w.session.events = first.session.events[:n]
+			if code := w.faultctl("replay " + events + flags); code != exitOK || !strings.Contains(w.out.String(), want) {
+				t.Errorf("%d events%s: exit %d, want %q in\n%s%s", n, flags, code, want, &w.out, &w.err)
+			}
+			if only := w.cfg.Rules[0].Pick.Only; !only.Contains(0) || only.Contains(3) {
+				t.Errorf("choosing %+v", only)
+			}
+		}
+	}
+}
+
 func TestReplayRefuses(t *testing.T) {
 	const start = `{"time":"2026-03-04T12:00:00Z","event":"started","repeat":"faultctl inject reset --to :80 --duration 1s --seed 1"}` + "\n"
 	for events, want := range map[string]string{
