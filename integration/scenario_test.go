@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -177,8 +178,13 @@ func TestNames(t *testing.T) {
 	newWorld(t, loopback, true) // it is about both families
 	w := newWorld(t, loopback, false)
 	hosts := filepath.Join(t.TempDir(), "hosts")
-	write := func(text string) {
-		if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
+	write := func(text string) { // over what there is, at once: a look-up meets one or the other
+		f, err := os.OpenFile(hosts, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err == nil {
+			_, err = f.WriteString(text)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
