@@ -20,9 +20,9 @@ func TestIdleExpire(t *testing.T) {
 		oldClient, oldServer := w.open()
 		healthy(t, "before", oldClient, oldServer)
 		cap := w.capture()
-		run := w.inject("idle-expire:after=1s")
-		client, server := w.busy(run, 400*time.Millisecond, time.Second)
-		pause(1100 * time.Millisecond)
+		run := w.inject("idle-expire:after=2s")
+		client, server := w.busy(run, 400*time.Millisecond, 2*time.Second)
+		pause(2100 * time.Millisecond)
 		for name, pair := range map[string][2]*lab.App{"new": {client, server}, "open before": {oldClient, oldServer}} {
 			client, server := pair[0], pair[1]
 			before := retransmitted(t, server)
@@ -164,7 +164,8 @@ func try(a *lab.App, expect []string) []string {
 }
 
 // TestIdleExpireRefresh holds which segments keep a flow alive: somebody speaks
-// every 0.7 s, and then the client finds out whether that counted.
+// every 0.7 s for longer than the limit, and then the client finds out whether
+// that counted.
 func TestIdleExpireRefresh(t *testing.T) {
 	for _, c := range []struct {
 		name, spec string
@@ -181,7 +182,7 @@ func TestIdleExpireRefresh(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, w *world) {
-				w.inject("idle-expire:after=2s," + c.spec)
+				w.inject("idle-expire:after=3s," + c.spec)
 				client, server := w.open()
 				says(t, "first", client.Send("ping"), server.Recv())("4", "ping")
 				from, to := client, server
@@ -189,7 +190,7 @@ func TestIdleExpireRefresh(t *testing.T) {
 					from, to = server, client
 				}
 				to.Timeout(200 * time.Millisecond)
-				for range 4 {
+				for range 5 {
 					pause(700 * time.Millisecond)
 					from.Send(c.word)
 					to.Recv()
