@@ -120,6 +120,7 @@ func TestRunLeavesOthersAlone(t *testing.T) {
 		if err := w.node().Do(cmd.Start); err != nil {
 			t.Fatal(err)
 		}
+		defer expose(cmd).Stop()
 		if !lab.Eventually(func() bool { _, err := os.Stat(begun); return err == nil }) {
 			t.Error("the command does not begin")
 		}

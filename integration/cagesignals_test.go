@@ -38,6 +38,7 @@ func TestRunKillAnyTime(t *testing.T) {
 				if err := n.Do(cmd.Start); err != nil {
 					t.Fatal(err)
 				}
+				overdue := expose(cmd)
 				time.Sleep(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
 				victims := family(cmd.Process.Pid)
 				victim := victims[0]
@@ -50,6 +51,7 @@ func TestRunKillAnyTime(t *testing.T) {
 					cmd.Process.Signal(syscall.SIGTERM)
 				}
 				cmd.Wait()
+				overdue.Stop()
 				m.nothingLeft(t, n, cmd.Process.Pid, mark)
 			}
 		})
@@ -73,7 +75,9 @@ func TestRunAtATerminal(t *testing.T) {
 			}
 			slave.Close()
 			defer expose(cmd).Stop()
-			master.SetReadDeadline(time.Now().Add(5 * time.Minute))
+			if err := master.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+				t.Fatal(err)
+			}
 			var seen strings.Builder
 			buf := make([]byte, 4096)
 			sent := false
@@ -141,6 +145,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 					t.Fatal(err)
 				}
 				overdue := expose(cmd)
+				out.(*os.File).SetReadDeadline(time.Now().Add(5 * time.Minute)) // what it left behind may hold it open
 				buf := make([]byte, 6)
 				if _, err := io.ReadFull(out, buf); err != nil {
 					t.Fatalf("%v: %v", sig, err)

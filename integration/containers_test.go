@@ -156,7 +156,7 @@ func (e *engine) sweep() {
 
 // try asks the engine as any HTTP client would.
 func (e *engine) try(method, path string, body any) (map[string]any, error) {
-	c := http.Client{Transport: &http.Transport{
+	c := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", e.socket)

@@ -220,7 +220,10 @@ func (w *world) underWay(ss []stream, size int) (n uint64) {
 			w.t.Fatal(err)
 		}
 	}
-	for !slices.ContainsFunc(ss, stream.arrived) {
+	for begun := time.Now(); !slices.ContainsFunc(ss, stream.arrived); {
+		if time.Since(begun) > time.Minute {
+			w.t.Fatal("nothing arrives")
+		}
 		n = run.Stats().Diverted
 		time.Sleep(time.Millisecond)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/cli/report"
 )
@@ -114,6 +115,7 @@ func (w *world) scrape() (body string) {
 			return err
 		}
 		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprintf(conn, "GET /metrics HTTP/1.0\r\n\r\n")
 		b, err := io.ReadAll(conn)
 		body = string(b)

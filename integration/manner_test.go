@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
@@ -64,7 +63,7 @@ func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
 	cmd.Args[0] = "faultctl"
 	cmd.Env = append(os.Environ(), playEnv+"=faultctl", "GORACE=atexit_sleep_ms=0")
-	cmd.WaitDelay = 20 * time.Second                     // what it left behind may hold its output open, and is to be named
+	cmd.WaitDelay = patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal of whoever runs the tests is none of its business
 	if m.uid != 0 {
 		cmd.Dir = "/"

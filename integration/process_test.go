@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -83,17 +84,19 @@ func (w *world) start(plays string, args ...string) *process {
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Args[0] = "faultctl"
 	p.cmd.Env = append(append(os.Environ(), w.env...), playEnv+"="+plays)
-	p.cmd.Stderr = &p.stderr
-	out, err := p.cmd.StdoutPipe()
-	if err == nil {
-		err = p.node.Do(p.cmd.Start) // a child is born where its parent's thread is
-	}
-	if err != nil {
+	out, in := io.Pipe()
+	p.cmd.Stdout, p.cmd.Stderr = in, &p.stderr
+	p.cmd.WaitDelay = patience
+	if err := p.node.Do(p.cmd.Start); err != nil { // a child is born where its parent's thread is
 		w.t.Fatal(err)
 	}
 	overdue := expose(p.cmd)
 	go func() {
-		defer overdue.Stop()
+		p.cmd.Wait()
+		overdue.Stop()
+		in.Close()
+	}()
+	go func() {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			var ev map[string]any
@@ -101,20 +104,28 @@ func (w *world) start(plays string, args ...string) *process {
 				p.events <- ev
 			}
 		}
+		out.Close() // of a line that is too long the process learns by a broken pipe
 		close(p.events)
-		p.cmd.Wait()
 		close(p.ended)
 	}()
 	w.t.Cleanup(func() {
 		p.cmd.Process.Kill()
-		<-p.ended
+		p.end()
 	})
 	return p
 }
 
+// patience is how long the output of a process that has ended may be held open by
+// what it left behind, which is to be named then.
+const patience = 20 * time.Second
+
 // expose has a process that hangs say where, and end.
 func expose(cmd *exec.Cmd) *time.Timer {
-	return time.AfterFunc(4*time.Minute, func() { cmd.Process.Signal(syscall.SIGABRT) }) // the runtime writes every stack
+	return time.AfterFunc(4*time.Minute, func() {
+		cmd.Process.Signal(syscall.SIGABRT) // the runtime writes every stack
+		time.Sleep(patience)
+		cmd.Process.Kill() // one that is stopped or frozen hears of nothing else
+	})
 }
 
 // wait waits for an event.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -212,18 +213,36 @@ func (w *world) run(cfg injector.Config) *running {
 	case err := <-ended:
 		cancel()
 		w.t.Fatalf("run: %v", err)
+	case <-time.After(overdue):
+		cancel()
+		w.t.Fatalf("the run does not begin:\n%s", stacks())
 	}
 	var once sync.Once
 	stop := func() {
 		once.Do(func() {
 			cancel()
-			if err := <-ended; err != nil {
-				w.t.Errorf("run: %v", err)
+			select {
+			case err := <-ended:
+				if err != nil {
+					w.t.Errorf("run: %v", err)
+				}
+			case <-time.After(overdue):
+				w.t.Errorf("the run does not end:\n%s", stacks())
 			}
 		})
 	}
 	w.t.Cleanup(stop)
 	return &running{inj, stop}
+}
+
+// overdue is when a run in this process that does not begin or end is taken to
+// hang: it has no dead man's timer.
+const overdue = 2 * time.Minute
+
+// stacks says what every goroutine of this process does.
+func stacks() []byte {
+	b := make([]byte, 4<<20)
+	return b[:runtime.Stack(b, true)]
 }
 
 // fired reports whether a fault has done that to that side.
