@@ -39,6 +39,9 @@ func (h *host) completionCommand() *cli.Command {
 				if !ok && c.Args().Present() {
 					e = usageError("completion: unknown shell %q%s", c.Args().First(), faults.DidYouMean(c.Args().First(), shells))
 				}
+				if ok {
+					e = usageError("completion: unexpected argument %q", c.Args().Get(1))
+				}
 				return e.hint("faultctl completion bash, zsh or fish; --help shows where the script goes.")
 			}
 			fmt.Fprint(h.stdout, script)

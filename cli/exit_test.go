@@ -77,6 +77,7 @@ func TestRefusals(t *testing.T) {
 		{"doctor --hlep", 2, "unknown flag --hlep"},
 		{"cleanup all", 2, `unexpected argument "all"`},
 		{"version -o yaml", 2, `--output "yaml" is neither text nor json`},
+		{"completion bash zsh", 2, `unexpected argument "zsh"`},
 		{"completion tcsh", 2, `unknown shell "tcsh"`},
 		{"--bogus", 2, "faultctl: unknown flag --bogus"},
 		{"inject reset --new-only=maybe", 2, "reset: --new-only=maybe: it is true or false"},
