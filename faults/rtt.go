@@ -14,9 +14,6 @@ type RTT struct {
 	d     time.Duration
 }
 
-// FixedRTT returns an RTT of d, 0 meaning at once.
-func FixedRTT(d time.Duration) RTT { return RTT{true, d} }
-
 // TypeName implements Typed.
 func (RTT) TypeName() string { return "duration|auto" }
 
