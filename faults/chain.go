@@ -119,9 +119,6 @@ func (c *Chain) Due(at time.Duration) int {
 	return -1
 }
 
-// Len returns the number of faults.
-func (c *Chain) Len() int { return len(c.links) }
-
 func (l *link) ask(ev *Event, out *Effects) Verdict {
 	out.capture, out.release, out.waking = false, false, false
 	v := l.fault.OnSegment(ev, out)
