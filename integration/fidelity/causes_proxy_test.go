@@ -56,9 +56,10 @@ func (p *play) proxy() {
 	ln, err := p.path.ListenAs(p.service, 16)
 	p.must(err)
 	p.dies = make(chan struct{})
-	ended := make(chan error, 1)
-	go func() { ended <- p.relay(ln) }()
+	over, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- p.relay(ln, over) }()
 	p.cleanup(func() {
+		close(over) // it was not told to die if the play broke off
 		ln.Shutdown()
 		if err := <-ended; err != nil {
 			p.t.Errorf("the proxy: %v", err)
@@ -67,8 +68,9 @@ func (p *play) proxy() {
 	})
 }
 
-// relay carries a request and its response, and dies when it is told.
-func (p *play) relay(ln *lab.App) error {
+// relay carries a request and its response, and dies when it is told or all is
+// over.
+func (p *play) relay(ln *lab.App, over <-chan struct{}) error {
 	front, err := ln.Accept()
 	if err != nil {
 		return err
@@ -84,6 +86,9 @@ func (p *play) relay(ln *lab.App) error {
 	}
 	back.Send(front.Recv())
 	front.Send(back.Recv())
-	<-p.dies
+	select {
+	case <-p.dies:
+	case <-over:
+	}
 	return errors.Join(front.Linger(), back.Linger())
 }
