@@ -24,23 +24,41 @@ const (
 	churners    = 8
 )
 
-// turn is what one way did in one round.
-type turn struct {
+// figures are what a way did under the workloads.
+type figures struct {
 	rps, p50, p99 float64 // Redis: requests a second; milliseconds
 	mbps          float64 // bulk: megabytes a second
 	churn         float64 // connections a second
 
-	packets uint64 // Redis: that entered user space
-	cpu     time.Duration
+	packets, cpu float64 // Redis: that entered user space; what the tool took meanwhile, in microseconds
+}
+
+// add adds a part of what else was measured.
+func (f *figures) add(g *figures, part float64) {
+	f.rps += g.rps * part
+	f.p50 += g.p50 * part
+	f.p99 += g.p99 * part
+	f.mbps += g.mbps * part
+	f.churn += g.churn * part
+}
+
+// turn is what one way did in one round, and direct traffic right before and after
+// it, on average. A way is compared with that: what else the machine does changes
+// within a round.
+type turn struct {
+	figures
+	direct figures
+}
+
+// workload is what a way is tried under.
+type workload struct {
+	port uint16
+	core bool // not for all ways
+	run  func(*bench, netip.AddrPort, *figures) error
 }
 
 // loads lets all ways take turns under the three workloads.
 func (b *bench) loads() error {
-	redis, err := b.redis()
-	if err != nil {
-		return err
-	}
-	defer redis()
 	closeBulk, err := b.serve(bulkPort, func(c net.Conn) { io.Copy(io.Discard, c) })
 	if err != nil {
 		return err
@@ -59,7 +77,15 @@ func (b *bench) loads() error {
 	if err := b.lab.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65000"); err != nil {
 		return err
 	}
-
+	workloads := []workload{{bulkPort, true, (*bench).bulkTurn}, {churnPort, true, (*bench).churnTurn}}
+	if b.missing["redis"] == "" {
+		redis, err := b.redis()
+		if err != nil {
+			return err
+		}
+		defer redis()
+		workloads = append(workloads, workload{servicePort, false, (*bench).redisTurn})
+	}
 	for _, w := range b.ways() {
 		if b.only == nil || w.start == nil || b.only.MatchString(w.name) {
 			b.result.ways = append(b.result.ways, w)
@@ -67,60 +93,80 @@ func (b *bench) loads() error {
 	}
 	b.result.turns = make([][]turn, len(b.result.ways))
 	for round := range b.rounds {
-		for i := range b.result.ways {
-			i = (i + round*5) % len(b.result.ways) // none is always behind the same one
-			t, err := b.turn(&b.result.ways[i])
-			if err != nil {
-				return fmt.Errorf("%s: %w", b.result.ways[i].name, err)
+		turns := make([]turn, len(b.result.ways))
+		for _, l := range workloads {
+			if err := b.round(l, round, turns); err != nil {
+				return err
 			}
+		}
+		for i, t := range turns {
 			b.result.turns[i] = append(b.result.turns[i], t)
 		}
+	}
+	if b.missing["redis"] == "" && b.missing["a profile"] == "" {
+		return b.profile()
 	}
 	return nil
 }
 
-func (b *bench) turn(w *way) (t turn, err error) {
-	if b.missing["redis"] == "" {
-		err = b.with(w, servicePort, func(at netip.AddrPort) error { return b.redisTurn(at, &t) }, &t)
+// round lets the ways take a turn each under one workload, with a turn of direct
+// traffic between any two.
+func (b *bench) round(l workload, number int, turns []turn) error {
+	var before, sum figures
+	if err := l.run(b, netip.AddrPortFrom(b.host.V4, l.port), &before); err != nil {
+		return fmt.Errorf("direct: %w", err)
 	}
-	if err != nil || !w.core {
-		return t, err
+	direct, took := 0, 1
+	sum.add(&before, 1)
+	for i := range b.result.ways {
+		i = (i + number*5) % len(b.result.ways) // none is always behind the same one
+		w, t := &b.result.ways[i], &turns[i]
+		if w.start == nil {
+			direct = i
+			continue
+		}
+		if l.core && !w.core {
+			continue
+		}
+		if err := b.with(w, l, &t.figures); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		var after figures
+		if err := l.run(b, netip.AddrPortFrom(b.host.V4, l.port), &after); err != nil {
+			return fmt.Errorf("direct: %w", err)
+		}
+		t.direct.add(&before, 0.5)
+		t.direct.add(&after, 0.5)
+		sum.add(&after, 1)
+		before, took = after, took+1
 	}
-	err = b.with(w, bulkPort, func(at netip.AddrPort) error { return b.bulkTurn(at, &t) }, nil)
-	if err != nil {
-		return t, err
-	}
-	return t, b.with(w, churnPort, func(at netip.AddrPort) error { return b.churnTurn(at, &t) }, nil)
+	turns[direct].figures.add(&sum, 1/float64(took))
+	turns[direct].direct = turns[direct].figures
+	return nil
 }
 
 // with runs a load while the way's tool is there.
-func (b *bench) with(w *way, port uint16, load func(netip.AddrPort) error, cost *turn) error {
-	at := netip.AddrPortFrom(b.host.V4, port)
-	var t *tool
-	if w.start != nil {
-		var err error
-		if t, err = w.start(b, port); err != nil {
-			return err
-		}
-		if w.proxy {
-			at = netip.AddrPortFrom(b.host.V4, proxyPort)
-		}
+func (b *bench) with(w *way, l workload, f *figures) error {
+	t, err := w.start(b, l.port)
+	if err != nil {
+		return err
 	}
-	err := load(at)
+	at := netip.AddrPortFrom(b.host.V4, l.port)
+	if w.proxy {
+		at = netip.AddrPortFrom(b.host.V4, proxyPort)
+	}
+	err = l.run(b, at, f)
 	if e := t.stop(); err == nil {
 		err = e
 	}
-	if t != nil && cost != nil {
-		cost.packets, cost.cpu = t.packets, t.cpu
+	if l.port == servicePort {
+		f.packets, f.cpu = float64(t.packets), float64(t.cpu.Microseconds())
 	}
 	return err
 }
 
 // redis starts a server on the host and returns what ends it.
 func (b *bench) redis() (func(), error) {
-	if b.missing["redis"] != "" {
-		return func() {}, nil
-	}
 	cmd := exec.Command("redis-server", "--bind", b.host.V4.String(), "--port", strconv.Itoa(servicePort),
 		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--daemonize", "no", "--dir", b.dir)
 	if err := b.host.Do(cmd.Start); err != nil {
@@ -143,7 +189,7 @@ func (b *bench) redis() (func(), error) {
 	return stop, nil
 }
 
-func (b *bench) redisTurn(at netip.AddrPort, t *turn) error {
+func (b *bench) redisTurn(at netip.AddrPort, f *figures) error {
 	args := []string{"-h", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "-t", "get", "-c", strconv.Itoa(connections),
 		"-n", strconv.Itoa(b.requests), "--csv"}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -161,7 +207,7 @@ func (b *bench) redisTurn(at netip.AddrPort, t *turn) error {
 	if err != nil || len(rows) < 2 || len(rows[1]) < 7 {
 		return fmt.Errorf("redis-benchmark says %v, %v", rows, err)
 	}
-	for col, to := range map[int]*float64{1: &t.rps, 4: &t.p50, 6: &t.p99} {
+	for col, to := range map[int]*float64{1: &f.rps, 4: &f.p50, 6: &f.p99} {
 		if *to, err = strconv.ParseFloat(rows[1][col], 64); err != nil {
 			return err
 		}
@@ -204,7 +250,7 @@ func (b *bench) dial(at netip.AddrPort) (c net.Conn, err error) {
 }
 
 // bulkTurn is one stream that never pauses.
-func (b *bench) bulkTurn(at netip.AddrPort, t *turn) error {
+func (b *bench) bulkTurn(at netip.AddrPort, f *figures) error {
 	c, err := b.dial(at)
 	if err != nil {
 		return err
@@ -220,12 +266,12 @@ func (b *bench) bulkTurn(at netip.AddrPort, t *turn) error {
 		}
 		sent += n
 	}
-	t.mbps = float64(sent) / 1e6 / time.Since(start).Seconds()
+	f.mbps = float64(sent) / 1e6 / time.Since(start).Seconds()
 	return nil
 }
 
 // churnTurn is short connections: connect, one request, close.
-func (b *bench) churnTurn(at netip.AddrPort, t *turn) error {
+func (b *bench) churnTurn(at netip.AddrPort, f *figures) error {
 	ctx, cancel := context.WithTimeout(context.Background(), b.each)
 	defer cancel()
 	var done, failed atomic.Uint64
@@ -249,7 +295,7 @@ func (b *bench) churnTurn(at netip.AddrPort, t *turn) error {
 	if failed.Load() > 0 {
 		return fmt.Errorf("churn: %d of %d clients failed", failed.Load(), churners)
 	}
-	t.churn = float64(done.Load()) / time.Since(start).Seconds()
+	f.churn = float64(done.Load()) / time.Since(start).Seconds()
 	return nil
 }
 

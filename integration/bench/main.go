@@ -112,6 +112,9 @@ func (b *bench) build() error {
 	if out, err := toxi.CombinedOutput(); err != nil {
 		b.missing["toxiproxy"] = firstLine(out, err)
 	}
+	if _, err := exec.LookPath("perf"); err != nil {
+		b.missing["a profile"] = "perf is not installed (install linux-perf)"
+	}
 	for _, name := range []string{"redis-server", "redis-benchmark"} {
 		if _, err := exec.LookPath(name); err != nil {
 			b.missing["redis"] = name + " is not installed (install redis-server and redis-tools)"

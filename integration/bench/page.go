@@ -4,101 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// results are what was measured.
-type results struct {
-	ways  []way
-	turns [][]turn // by way, by round
-
-	start, stop []time.Duration
-	rst, idle   []time.Duration
-
-	micro map[string]map[string]float64 // benchmark -> unit -> value, the median
-	all   map[string]map[string][]float64
-	took  time.Duration
-}
-
-var benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
-
-// parse takes in what go test -bench printed.
-func (r *results) parse(out string) {
-	if r.all == nil {
-		r.all, r.micro = map[string]map[string][]float64{}, map[string]map[string]float64{}
-	}
-	for line := range strings.Lines(out) {
-		m := benchLine.FindStringSubmatch(strings.TrimSpace(line))
-		if m == nil {
-			continue
-		}
-		words := strings.Fields(m[2])
-		for i := 0; i+1 < len(words); i += 2 {
-			v, err := strconv.ParseFloat(words[i], 64)
-			if err != nil {
-				continue
-			}
-			if r.all[m[1]] == nil {
-				r.all[m[1]], r.micro[m[1]] = map[string][]float64{}, map[string]float64{}
-			}
-			vs := append(r.all[m[1]][words[i+1]], v)
-			r.all[m[1]][words[i+1]], r.micro[m[1]][words[i+1]] = vs, median(vs)
-		}
-	}
-}
-
-func median[T float64 | time.Duration](vs []T) T { return quantile(vs, 0.5) }
-
-func quantile[T float64 | time.Duration](vs []T, q float64) T {
-	if len(vs) == 0 {
-		return 0
-	}
-	vs = slices.Clone(vs)
-	slices.Sort(vs)
-	return vs[min(len(vs)-1, int(q*float64(len(vs))))]
-}
-
-// of collects one figure of a way over the rounds.
-func (r *results) of(name string, f func(*turn) float64) (vs []float64) {
-	for i, w := range r.ways {
-		if w.name != name {
-			continue
-		}
-		for j := range r.turns[i] {
-			vs = append(vs, f(&r.turns[i][j]))
-		}
-	}
-	return vs
-}
-
-// ratio is the median over the rounds of one way's figure to another's.
-func (r *results) ratio(name, to string, f func(*turn) float64) float64 {
-	a, b := r.of(name, f), r.of(to, f)
-	var rs []float64
-	for i := range min(len(a), len(b)) {
-		if b[i] > 0 {
-			rs = append(rs, a[i]/b[i])
-		}
-	}
-	return median(rs)
-}
-
-func rps(t *turn) float64   { return t.rps }
-func p50(t *turn) float64   { return t.p50 }
-func p99(t *turn) float64   { return t.p99 }
-func mbps(t *turn) float64  { return t.mbps }
-func churn(t *turn) float64 { return t.churn }
-func cpu(t *turn) float64 {
-	if t.packets == 0 {
-		return 0
-	}
-	return float64(t.cpu.Nanoseconds()) / float64(t.packets) / 1000
-}
 
 const toxi, cLoop, goLoopWay, all = "Toxiproxy, inactive toxic", "C loop", "go-nfqueue's loop", "all diverted"
 
@@ -111,8 +22,8 @@ func (b *bench) write(page string) error {
 	}
 	dir := filepath.Dir(page)
 	pictures := map[string]string{
-		"performance-requests.svg": bars("Redis GET, 50 connections: requests a second, as a share of direct", r.shares(rps)),
-		"performance-bulk.svg":     bars("One bulk TCP stream: bytes a second, as a share of direct", r.shares(mbps)),
+		"performance-requests.svg": bars("Redis GET, 50 connections: requests a second, as a share of direct", r.bars(rps)),
+		"performance-bulk.svg":     bars("One bulk TCP stream: bytes a second, as a share of direct", r.bars(mbps)),
 		"performance-memory.svg":   r.memory(),
 	}
 	for name, svg := range pictures {
@@ -124,7 +35,9 @@ func (b *bench) write(page string) error {
 	fmt.Fprintf(&p, "# Performance\n\nMeasured by `make bench`, which writes this page and its pictures; it took %s. %s\n",
 		r.took.Round(time.Second), machine())
 	p.WriteString("\nTwo hosts as network namespaces joined by a veth pair with an MTU of 1500; faultctl, and what it is compared with, on the\n" +
-		"host of the service. All ways take turns in one run. Absolute figures are this machine's; ratios are of the medians over the\nrounds, each to the same round's other way.\n")
+		"host of the service. All ways take turns in one run, each between two turns of direct traffic. Absolute figures are this machine's\n" +
+		"and medians over the rounds. A ratio is to the mean of the two turns beside it, the median over the rounds, in brackets where\n" +
+		"that median lies with 95 % certainty; between two ways it is of their ratios to direct.\n")
 	for _, what := range sortedKeys(b.missing) {
 		fmt.Fprintf(&p, "\nNot measured: %s: %s.\n", what, b.missing[what])
 	}
@@ -138,13 +51,13 @@ func (b *bench) write(page string) error {
 		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, w := range r.ways {
 		fmt.Fprintf(&p, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", w.name,
-			figure(median(r.of(w.name, rps)), 0), figure(r.ratio(w.name, "direct", rps), 2),
+			figure(median(r.of(w.name, rps)), 0), spread(r.shares(w.name, rps)),
 			figure(median(r.of(w.name, p50)), 3), figure(median(r.of(w.name, p99)), 3), figure(median(r.of(w.name, cpu)), 2),
-			figure(median(r.of(w.name, mbps)), 0), figure(r.ratio(w.name, "direct", mbps), 2),
-			figure(median(r.of(w.name, churn)), 0), figure(r.ratio(w.name, "direct", churn), 2))
+			figure(median(r.of(w.name, mbps)), 0), spread(r.shares(w.name, mbps)),
+			figure(median(r.of(w.name, churn)), 0), spread(r.shares(w.name, churn)))
 	}
 	p.WriteString("\nMicroseconds a packet are all processor time of the process that judges, the kernel's part of its system calls included.\n" +
-		"\n![bulk](performance-bulk.svg)\n\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
+		"\n![bulk](performance-bulk.svg)\n" + r.profiled() + "\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
 	for _, name := range sortedKeys(r.micro) {
 		m := r.micro[name]
 		if _, ok := m["ns/op"]; ok && !slices.ContainsFunc(tabled, func(p string) bool { return strings.HasPrefix(name, p) }) {
@@ -225,30 +138,30 @@ func (r *results) targets() (ts []target) {
 		ts = append(ts, target{what, want, fmt.Sprintf(format, args...), met})
 	}
 	if median(r.of("direct", rps)) > 0 {
-		by := r.ratio("bystander", "direct", rps)
-		add("bystander traffic while a fault is active", "≥ 0.97 of direct", by >= 0.97, "%.2f", by)
-		worst, who := 2.0, ""
+		by := r.shares("bystander", rps)
+		add("bystander traffic while a fault is active", "≥ 0.97 of direct", median(by) >= 0.97, "%s", spread(by))
+		var worst []float64
+		who := ""
 		for _, w := range r.ways {
-			if strings.HasPrefix(w.name, "waiting") {
-				if x := r.ratio(w.name, "direct", rps); x < worst {
-					worst, who = x, strings.TrimPrefix(w.name, "waiting: ")
+			if fault, ok := strings.CutPrefix(w.name, "waiting: "); ok {
+				if x := r.shares(w.name, rps); who == "" || median(x) < median(worst) {
+					worst, who = x, fault
 				}
 			}
 		}
-		add("matched traffic while the fault waits, the worst of all", "≥ 0.95 of direct", worst >= 0.95, "%.2f (%s)", worst, who)
+		add("matched traffic while the fault waits, the worst of all", "≥ 0.95 of direct", median(worst) >= 0.95, "%s, %s", spread(worst), who)
 		if len(r.of(cLoop, rps)) > 0 {
-			x := r.ratio(all, cLoop, rps)
-			add("every packet diverted and accepted, beside the C loop", "≥ 1.0", x >= 1, "%.2f", x)
+			x := r.ratios(all, cLoop, rps)
+			add("every packet diverted and accepted, beside the C loop", "≥ 1.0", median(x) >= 1, "%s", spread(x))
 			c, ours := median(r.of(cLoop, cpu)), median(r.of(all, cpu))
 			add("the same: processor time a packet", "no more than the C loop's", ours <= c, "%.2f µs, C loop %.2f µs", ours, c)
 		}
-		x := r.ratio(all, goLoopWay, rps)
-		add("the same, beside go-nfqueue's own loop", "≥ 2.5", x >= 2.5, "%.2f", x)
+		x := r.ratios(all, goLoopWay, rps)
+		add("the same, beside go-nfqueue's own loop", "≥ 2.5", median(x) >= 2.5, "%s", spread(x))
 		if len(r.of(toxi, rps)) > 0 {
-			x := r.ratio(all, toxi, rps)
-			add("the same, beside Toxiproxy: requests/s", "≥ 2", x >= 2, "%.2f", x)
-			direct := median(r.of("direct", p50))
-			ours, its := median(r.of(all, p50))-direct, median(r.of(toxi, p50))-direct
+			x := r.ratios(all, toxi, rps)
+			add("the same, beside Toxiproxy: requests/s", "≥ 2", median(x) >= 2, "%s", spread(x))
+			ours, its := r.added(all, p50), r.added(toxi, p50)
 			add("the same: added p50", "≤ half", ours <= its/2, "%.2f ms, Toxiproxy %.2f ms", ours, its)
 		}
 	}

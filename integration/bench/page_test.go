@@ -30,10 +30,76 @@ func TestCeiling(t *testing.T) {
 	} {
 		r := &results{
 			ways:  []way{{name: "direct"}, {name: all}, {name: toxi}},
-			turns: [][]turn{{{rps: direct}}, {{rps: 58_000}}, {{rps: 45_000}}},
+			turns: [][]turn{{beside(direct, direct)}, {beside(58_000, direct)}, {beside(45_000, direct)}},
 		}
 		if got := r.ceiling(); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("direct %v: it says %q, want %q", direct, got, want)
+		}
+	}
+}
+
+// beside is a turn that made so many requests a second between turns of direct
+// traffic that made so many.
+func beside(rps, direct float64) turn {
+	return turn{figures: figures{rps: rps}, direct: figures{rps: direct}}
+}
+
+// TestRatios holds that a way is compared with the direct traffic next to it, and
+// two ways by that, so that a machine that gets slower meanwhile favours none.
+func TestRatios(t *testing.T) {
+	r := &results{
+		ways:  []way{{name: all}, {name: cLoop}},
+		turns: [][]turn{{beside(50, 100), beside(40, 80), beside(10, 20)}, {beside(20, 80), beside(20, 80), beside(4, 16)}},
+	}
+	if got := r.share(all, rps); got != 0.5 {
+		t.Errorf("half of direct is %v", got)
+	}
+	if got := r.ratio(all, cLoop, rps); got != 2 {
+		t.Errorf("a half beside a quarter is %v", got)
+	}
+}
+
+// TestBetween holds where a median is said to lie: the table of the sign test has
+// it for these numbers of figures.
+func TestBetween(t *testing.T) {
+	for n, k := range map[int]int{1: 1, 5: 1, 6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6, 25: 8} {
+		var vs []float64
+		for i := n; i > 0; i-- {
+			vs = append(vs, float64(i))
+		}
+		if low, high := between(vs); low != float64(k) || high != float64(n+1-k) {
+			t.Errorf("of %d: %v to %v, want %d to %d", n, low, high, k, n+1-k)
+		}
+	}
+	if low, high := between(nil); low != 0 || high != 0 {
+		t.Errorf("of none: %v to %v", low, high)
+	}
+}
+
+// TestProfile holds that each sample goes to the first part that it is of, and that
+// the shares are of all samples.
+func TestProfile(t *testing.T) {
+	got := split(`  ffff tcp_ack
+  ffff tcp_v4_rcv
+  ffff nfqnl_reinject
+  4711 github.com/faultctl/faultctl/injector.(*nfqueue).flush
+
+  ffff tcp_v4_rcv
+  ffff net_rx_action
+  ffff nfqnl_reinject
+  4711 github.com/faultctl/faultctl/injector.(*nfqueue).flush
+
+  ffff netlink_sendmsg
+  4711 github.com/faultctl/faultctl/injector.(*nfqueue).flush
+
+  4712 github.com/faultctl/faultctl/injector.(*worker).handle
+
+`, parts)
+	want := map[string]float64{"sent on": 0.25, "delivered": 0.25, "verdicts": 0.25, "judging": 0.25}
+	for _, s := range got {
+		name, _, _ := strings.Cut(s.what, ":")
+		if s.of != want[name] {
+			t.Errorf("%s: %v, want %v", s.what, s.of, want[name])
 		}
 	}
 }

@@ -17,10 +17,10 @@ type bar struct {
 	value float64
 }
 
-// shares are the ways' figures as shares of direct.
-func (r *results) shares(f func(*turn) float64) (bs []bar) {
+// bars are the ways' figures as shares of direct.
+func (r *results) bars(f func(*figures) float64) (bs []bar) {
 	for _, w := range r.ways {
-		if v := r.ratio(w.name, "direct", f); v > 0 {
+		if v := r.share(w.name, f); v > 0 {
 			bs = append(bs, bar{w.name, v})
 		}
 	}
