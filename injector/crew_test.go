@@ -3,6 +3,8 @@ package injector
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +57,49 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 			t.Errorf("ordinal %d was given %d times", n, ordinals[n])
 		}
 	}
+}
+
+// TestGivesWay holds that the threads that judge, and no other, let those run on
+// that send, and that nothing of that is left in a program when its run is over.
+func TestGivesWay(t *testing.T) {
+	ns := inKernel(t)
+	before := batchThreads(t)
+	ready := make(chan struct{})
+	_, stop := startInjectorWith(t, ns, Config{
+		Queues: 2,
+		Rules:  []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
+	}, func(ev Event) {
+		if ev.Kind == Ready {
+			close(ready)
+		}
+	}, ready)
+	if !lab.Eventually(func() bool { return batchThreads(t) == before+2 }) {
+		t.Errorf("%d threads of two workers give way", batchThreads(t)-before)
+	}
+	stop()
+	if !lab.Eventually(func() bool { return batchThreads(t) == before }) {
+		t.Errorf("%d threads still give way after the run", batchThreads(t)-before)
+	}
+}
+
+// batchThreads counts the threads of this program that are scheduled as SCHED_BATCH.
+func batchThreads(t *testing.T) (n int) {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		id, err := strconv.Atoi(task.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := unix.SchedGetAttr(id, 0)
+		if err == nil && a.Policy == unix.SCHED_BATCH { // else it has ended meanwhile
+			n++
+		}
+	}
+	return n
 }
 
 // TestDeadManWantsAll holds that the timer is set back only after every worker
