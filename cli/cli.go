@@ -75,11 +75,12 @@ type host struct {
 
 	command  []string // behind --, for run and verify
 	inside   bool     // in namespaces that cage.Enter made
+	handed   *os.File // likewise: where the process outside listens for scrapes of the metrics; nil: it does not
 	relay    func() (c <-chan os.Signal, stop func())
 	makeCage func(netns *os.File) (cage.Cage, error)
 
 	mustIsolate func() bool // a command needs namespaces of its own
-	enterCage   func(signals <-chan os.Signal) (code int, err error)
+	enterCage   func(signals <-chan os.Signal, hand *os.File) (code int, err error)
 
 	childIn, childOut, childErr *os.File // of commands
 
@@ -112,7 +113,7 @@ func Main(args []string) int {
 
 // goInside makes h the world in namespaces of its own.
 func (h *host) goInside(signals <-chan os.Signal) {
-	h.inside = true
+	h.inside, h.handed = true, cage.Handed()
 	h.relay = func() (<-chan os.Signal, func()) { return signals, func() {} }
 	h.signals = func() (<-chan os.Signal, func()) { return endings(signals) }
 	h.makeCage = func(*os.File) (cage.Cage, error) { return cage.NewNetns() }

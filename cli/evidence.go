@@ -52,11 +52,11 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 		}
 	}
 	if addr := c.String("metrics"); addr != "" {
-		var err error
-		if e.metrics, err = metrics.Serve(addr, version()); err != nil {
-			return nil, e.refuse(usageError("--metrics %s: %w", addr, listenError(err)).
-				hint("ADDR is an address of this host and a free port, such as 127.0.0.1:9187; :9187 is every address."))
+		l, err := h.listen(addr)
+		if err != nil {
+			return nil, err
 		}
+		e.metrics = metrics.Serve(l, version())
 		fmt.Fprintf(h.stderr, "faultctl: metrics on http://%s/metrics\n", e.metrics.Addr())
 	}
 	if path := c.String("pcap"); path == "-" {
@@ -71,6 +71,36 @@ func (h *host) evidence(c *cli.Context) (*evidence, error) {
 	}
 	h.leaving.Store(e)
 	return e, nil
+}
+
+// listen listens where metrics are to be served: in the caller's network
+// namespace, wherever this process may be.
+func (h *host) listen(addr string) (net.Listener, error) {
+	if h.handed != nil {
+		defer h.handed.Close()
+		return net.FileListener(h.handed)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, usageError("--metrics %s: %w", addr, listenError(err)).
+			hint("ADDR is an address of this host and a free port, such as 127.0.0.1:9187; :9187 is every address.")
+	}
+	return l, nil
+}
+
+// listenForInside listens for a process in namespaces of its own, where nobody
+// could scrape it. It returns nil if no metrics are wanted.
+func (h *host) listenForInside(c *cli.Context) (*os.File, error) {
+	addr := c.String("metrics")
+	if addr == "" || c.Bool("dry-run") {
+		return nil, nil
+	}
+	l, err := h.listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.(*net.TCPListener).File()
 }
 
 // refuse gives up what is open so far, and writes nothing.
@@ -139,7 +169,7 @@ func (e *evidence) see(cfg *injector.Config, rec *record) {
 // spare has the run of a plan leave the connections to the metrics alone, for
 // they are faultctl's own. A target that cannot mean them stays as it is.
 func (e *evidence) spare(p *plan) {
-	if e.metrics == nil || p.target == nil || p.cfg.NetNS != nil && !e.host.isOwn(p.cfg.NetNS) {
+	if e.metrics == nil || e.host.inside || p.target == nil || p.cfg.NetNS != nil && !e.host.isOwn(p.cfg.NetNS) {
 		return
 	}
 	own, err := netip.ParseAddrPort(e.metrics.Addr())

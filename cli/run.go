@@ -74,9 +74,16 @@ func (h *host) enterFor(c *cli.Context) (error, bool) {
 				advice: "Run it with sudo, or leave --" + f + " out."}, true
 		}
 	}
+	hand, err := h.listenForInside(c)
+	if err != nil {
+		return err, true
+	}
+	if hand != nil {
+		defer hand.Close()
+	}
 	signals, stop := h.relay()
 	defer stop()
-	code, err := h.enterCage(signals)
+	code, err := h.enterCage(signals, hand)
 	if err != nil {
 		return &exitError{code: exitPreflight, err: err, advice: "Run it as root, or let users have namespaces: user.max_user_namespaces and " +
 			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."}, true

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -241,7 +242,7 @@ func TestRunIsolated(t *testing.T) {
 	for _, flags := range []string{"run reset", "run reset --isolate"} {
 		w := newWorld(t)
 		w.mustIsolate = func() bool { return flags == "run reset" }
-		w.enterCage = func(<-chan os.Signal) (int, error) { return 77, nil }
+		w.enterCage = func(<-chan os.Signal, *os.File) (int, error) { return 77, nil }
 		if code := w.runs(t, flags, "true"); code != 77 {
 			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
 		}
@@ -265,6 +266,39 @@ func TestRunIsolated(t *testing.T) {
 	}
 	if code := newWorld(t).runs(t, "run reset --container web --isolate", "true"); code != 125 {
 		t.Errorf("--container with --isolate: exit %d", code)
+	}
+}
+
+// TestMetricsOfInside holds that what runs in namespaces of its own has its
+// counters served outside, where somebody can scrape them.
+func TestMetricsOfInside(t *testing.T) {
+	w := newWorld(t)
+	w.mustIsolate = func() bool { return true }
+	w.enterCage = func(_ <-chan os.Signal, hand *os.File) (int, error) {
+		in := newWorld(t)
+		in.inside, in.handed = true, hand
+		oneFired(in, "reset")
+		in.timers = never
+		in.session.played = func() {
+			url, _, _ := strings.Cut(strings.TrimPrefix(in.err.String(), "faultctl: metrics on "), "\n")
+			res, err := http.Get(url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			res.Body.Close()
+			if len(in.cfg.Rules[0].Match.Except) != 0 {
+				t.Errorf("ports of a namespace in which nobody is scraped are spared: %+v", in.cfg.Rules[0].Match)
+			}
+		}
+		return in.runs(t, "run reset --metrics 192.0.2.1:9", "true"), nil
+	}
+	if code := w.runs(t, "run reset --metrics 127.0.0.1:0", "true"); code != 0 {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	w.enterCage = nil
+	if code := w.runs(t, "verify --metrics 192.0.2.1:9", "true"); code != exitUsage || !strings.Contains(w.err.String(), "no address of this host") {
+		t.Errorf("exit %d\n%s", code, &w.err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/integration/lab"
 )
 
 // scraped is where the counters are served, in a namespace of its own.
@@ -63,7 +65,10 @@ func TestEvidence(t *testing.T) {
 			p.wait("ready")
 			struck, _ = w.open()
 			says(t, "struck again", struck.Send("hello"), struck.Recv())("5", "ECONNRESET")
-			got := w.scrape()
+			got, err := w.scrape()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if want := `faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 1`; !strings.Contains(got, want) {
 				t.Errorf("no %s in\n%s", want, got)
 			}
@@ -81,6 +86,37 @@ func TestEvidence(t *testing.T) {
 			}
 			if c := r.Cases[0]; r.Code != 143 || c.Verdict != report.Done || c.Faults[0].Fired != 1 || len(c.Packets) == 0 {
 				t.Errorf("the report of the replay: code %d, %+v", r.Code, c)
+			}
+		})
+	}
+}
+
+// TestRunMetrics holds that the counters of a run can be scraped where faultctl
+// was called, wherever the command runs.
+func TestRunMetrics(t *testing.T) {
+	for _, m := range manners(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			w, mark := newWorld(t, loopback, false), mark()
+			cmd := m.faultctl("run", "observe", "--metrics", scraped, "--", "sleep", mark)
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := w.node().Do(cmd.Start); err != nil {
+				t.Fatal(err)
+			}
+			defer expose(cmd).Stop()
+			var got string
+			if !lab.Eventually(func() bool {
+				got, _ = w.scrape()
+				return strings.Contains(got, "faultctl_packets_diverted_total 0\n")
+			}) {
+				t.Errorf("no counters of the run: %s", got)
+			}
+			cmd.Process.Signal(syscall.SIGTERM)
+			cmd.Wait()
+			m.nothingLeft(t, w.node(), cmd.Process.Pid, mark)
+			if t.Failed() {
+				t.Logf("%s", &out)
 			}
 		})
 	}
@@ -107,9 +143,8 @@ func (p *process) keep(last string) (lines []string) {
 }
 
 // scrape reads the counters of a run where it serves them.
-func (w *world) scrape() (body string) {
-	w.t.Helper()
-	err := w.node().Do(func() error {
+func (w *world) scrape() (body string, err error) {
+	err = w.node().Do(func() error {
 		conn, err := net.Dial("tcp", scraped)
 		if err != nil {
 			return err
@@ -121,10 +156,7 @@ func (w *world) scrape() (body string) {
 		body = string(b)
 		return err
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return body
+	return body, err
 }
 
 // capture holds what a capture shows: a packet that passed without a comment,

@@ -13,7 +13,7 @@ import (
 )
 
 // insideEnv tells the process that runs in namespaces of its own who started
-// it: UID:GID.
+// it, and how many files it was given: UID:GID:N.
 const insideEnv = "FAULTCTL_CAGE"
 
 // identity is who started faultctl, as outside.
@@ -25,16 +25,30 @@ var inside *identity
 // terminalBit marks a signal on the lifeline as one from the terminal.
 const terminalBit = 0x80
 
-// lifelineFD is the end of the pipe by which the process outside speaks to the
-// one inside.
-const lifelineFD = 3
+// What the process inside finds open beside the three of every process.
+const (
+	lifelineFD = 3 // the end of the pipe by which the process outside speaks to it
+	handedFD   = 4 // what Enter was given for it
+)
+
+// handed is what Enter was given for this process.
+var handed *os.File
+
+// Handed returns the file that Enter was given, nil if it was given none, or if
+// it did not lead here. It is the caller's then.
+func Handed() *os.File {
+	f := handed
+	handed = nil
+	return f
+}
 
 // Enter runs this program again with the same arguments in namespaces of its
 // own: for processes, mounts, the network, and, unless this one is root, users. It returns
 // the exit code, or an error where that is forbidden. The other process gets the
-// signals that arrive here through Inside's channel. None of its processes
+// signals that arrive here through Inside's channel, and hand, if it is not nil,
+// through Handed: something that cannot be had in there. None of its processes
 // outlives this one, by whatever it ends.
-func Enter(signals <-chan os.Signal) (code int, err error) {
+func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 1, fmt.Errorf("make a pipe: %w", err)
@@ -46,7 +60,10 @@ func Enter(signals <-chan os.Signal) (code int, err error) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{r}
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d", insideEnv, os.Geteuid(), os.Getegid()))
+	if hand != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, hand)
+	}
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d:%d", insideEnv, os.Geteuid(), os.Getegid(), len(cmd.ExtraFiles)))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
 		Pdeathsig:  syscall.SIGKILL,
@@ -96,8 +113,13 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 	}
 	os.Unsetenv(insideEnv)
 	inside = &identity{}
-	fmt.Sscanf(strings.Replace(id, ":", " ", 1), "%d %d", &inside.uid, &inside.gid)
+	files := 0
+	fmt.Sscanf(strings.ReplaceAll(id, ":", " "), "%d %d %d", &inside.uid, &inside.gid, &files)
 	unix.CloseOnExec(lifelineFD)
+	if files > 1 {
+		unix.CloseOnExec(handedFD)
+		handed = os.NewFile(handedFD, "handed")
+	}
 
 	// The command is to see its own processes. Where a container masks parts of
 	// /proc this is forbidden, and it sees those of outside.

@@ -25,13 +25,9 @@ type Server struct {
 	stats func() injector.Snapshot // nil: there has been no run yet
 }
 
-// Serve listens on addr, host:port as net.Listen takes it, and answers scrapes
-// of /metrics. version is that of the program.
-func Serve(addr, version string) (*Server, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
+// Serve answers scrapes of /metrics that arrive at l, which the server closes.
+// version is that of the program.
+func Serve(l net.Listener, version string) *Server {
 	s := &Server{listener: l}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(s, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -45,7 +41,7 @@ func Serve(addr, version string) (*Server, error) {
 			l.Close()
 		}
 	})
-	return s, nil
+	return s
 }
 
 // Addr is where it listens.
