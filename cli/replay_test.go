@@ -63,6 +63,24 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayOrder holds that the same decisions in another order, as the two ends
+// of a connection come to close, are the same.
+func TestReplayOrder(t *testing.T) {
+	first := newWorld(t)
+	oneOf(first, 6, "reset")
+	fired := first.session.events[len(first.session.events)-1]
+	other := fired
+	other.Reason = "something else"
+	first.session.events = append(first.session.events, other)
+	first.faultctl("inject reset --to :5432 --duration 60s -o json")
+	w := newWorld(t)
+	oneOf(w, 6, "something else")
+	w.session.events = append(w.session.events, fired)
+	if code := w.faultctl("replay " + recorded(t, first.out.String())); code != exitOK || !strings.Contains(w.out.String(), "the same decisions as then") {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+}
+
 func TestReplayEvents(t *testing.T) {
 	first := newWorld(t)
 	oneOf(first, 6, "reset")
