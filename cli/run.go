@@ -237,16 +237,13 @@ func (h *host) runIn(ctx context.Context, st place, p *plan, tell teller) (end j
 		}()
 		return nil
 	}
+	first, then := func() error { return nil }, launch
 	if p.startAfter > 0 { // the command goes first, healthy
-		if err := launch(); err != nil {
-			return end, o, err
-		}
+		first, then = then, first
 	}
-	o, err = h.conduct(runCtx, p, tell, func(ctx context.Context) error {
-		if ended == nil {
-			if err := launch(); err != nil {
-				return err
-			}
+	o, err = h.conduct(runCtx, p, tell, first, func(ctx context.Context) error {
+		if err := then(); err != nil {
+			return err
 		}
 		<-ctx.Done() // the command has ended, or the faults' time is up, or they broke
 		return nil

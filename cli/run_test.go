@@ -94,6 +94,36 @@ func TestRunStatus(t *testing.T) {
 	}
 }
 
+// TestRunStartAfter holds that a command which starts before its faults is told of
+// behind the run that it belongs to, and that its failure to start is the run's.
+func TestRunStartAfter(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	if code := w.runs(t, "run reset --start-after 1m -o json", "true"); code != 124 {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	var events []string
+	for line := range strings.Lines(w.out.String()) {
+		var ev struct{ Event string }
+		if err := json.Unmarshal([]byte(line), &ev); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, ev.Event)
+	}
+	if got := strings.Join(events, " "); got != "started command exited ended" {
+		t.Errorf("events %s", got)
+	}
+	w = newWorld(t)
+	w.timers = never
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if code := w.runs(t, "run reset --start-after 1m", script); code != 127 || !strings.Contains(w.err.String(), "its interpreter") {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+}
+
 // TestRunErrorEvent holds that 125 to 127 are explained on stdout where events
 // are asked for.
 func TestRunErrorEvent(t *testing.T) {

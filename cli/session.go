@@ -43,7 +43,7 @@ func (h *host) strike(ctx context.Context, p *plan) error {
 	ctx, release := h.untilSignal(ctx)
 	defer release()
 	ctx, out := h.untilBroken(ctx)
-	o, err := h.conduct(ctx, p, h.teller(p, out), nil)
+	o, err := h.conduct(ctx, p, h.teller(p, out), nil, nil)
 	p.evidence.add(p.struck(o, err), o.record)
 	if err != nil {
 		return err
@@ -72,11 +72,12 @@ func cutShort(ctx context.Context) error {
 }
 
 // conduct runs the faults of a plan until ctx is done, its duration is over, or
-// during has returned. during is called once the rules are in, with a context
-// that ends with the run; nil means that there is nothing to wait for but the
-// time. It returns when everything is as before. The error is the run's, else
-// during's.
-func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(context.Context) error) (outcome, error) {
+// during has returned. first, if it is not nil, is called when it is told that the
+// run has started; if it fails nothing is touched. during is called once the rules
+// are in, with a context that ends with the run; nil means that there is nothing
+// to wait for but the time. It returns when everything is as before. The error is
+// the run's, else that of first or during.
+func (h *host) conduct(ctx context.Context, p *plan, tell teller, first func() error, during func(context.Context) error) (outcome, error) {
 	ready := &moment{c: make(chan struct{})} // the clock runs, even if nobody reads what is told
 	told := &moment{c: make(chan struct{})}  // what during tells comes after it
 	at := h.replays.again(p.name, &p.cfg)
@@ -100,6 +101,11 @@ func (h *host) conduct(ctx context.Context, p *plan, tell teller, during func(co
 	var watchers sync.WaitGroup
 
 	tell.started(p)
+	if first != nil {
+		if err := first(); err != nil {
+			return outcome{record: rec}, err
+		}
+	}
 	if p.startAfter > 0 {
 		select {
 		case <-h.after(p.startAfter):
