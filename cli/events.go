@@ -43,8 +43,19 @@ func ruleOf(t *target, specs []spec) ruleEvent {
 	return r
 }
 
-// ownNetNS is the caller's own network namespace in events.
-const ownNetNS = "self"
+// The network namespaces in events that have no name.
+const (
+	ownNetNS      = "self"     // the caller's own
+	isolatedNetNS = "isolated" // made for the command, with loopback only
+)
+
+// netnsName is the network namespace of a plan in events.
+func (p *plan) netnsName() string {
+	if p.isolated {
+		return isolatedNetNS
+	}
+	return cmp.Or(p.netns, ownNetNS)
+}
 
 type startedEvent struct {
 	head
@@ -142,7 +153,7 @@ func (j *jsonTeller) lineAfter(do func() error, event any) error {
 
 func (j *jsonTeller) started(p *plan) {
 	e := startedEvent{
-		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: cmp.Or(p.netns, ownNetNS),
+		head: j.host.head("started"), Seed: p.cfg.Seed, Version: version(), NetNS: p.netnsName(),
 		Protected: protectedBy(&p.cfg), Duration: p.duration.String(), Repeat: p.repeat,
 	}
 	for _, s := range p.specs {

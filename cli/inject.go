@@ -78,6 +78,8 @@ type plan struct {
 	extra   []string // flags of the line that repeats it that nobody typed
 	note    string   // what a person must know about where that is
 
+	isolated bool // that is a network namespace of the command's own
+
 	nat []injector.Translation // afterwards: where NAT led the connections that it was after
 }
 
@@ -135,7 +137,7 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	}
 	if p.command != nil { // nobody else's connections are touched
 		p.target.none, p.target.owner = false, "the command"
-		if h.inside {
+		if p.isolated = h.inside; p.isolated {
 			why := "without root"
 			if c.Bool("isolate") {
 				why = "--isolate"

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -60,7 +59,7 @@ func (m *matrix) started() {
 			From    []string    `json:"from"`
 			Runs    int         `json:"runs"`
 			Repeat  string      `json:"repeat"`
-		}{m.host.head("started"), names, s.base.cfg.Seed, version(), cmp.Or(s.base.netns, ownNetNS), rules, s.base.command,
+		}{m.host.head("started"), names, s.base.cfg.Seed, version(), s.base.netnsName(), rules, s.base.command,
 			notNil(s.base.target.to), notNil(s.base.target.from), s.repeat, s.repeats})
 		return
 	}

@@ -278,6 +278,12 @@ func TestRunIsolated(t *testing.T) {
 		}
 		w = newWorld(t)
 		w.inside = true
+		w.timers = never
+		if w.runs(t, flags+" -o json", "true"); !strings.Contains(w.out.String(), `"netns":"isolated"`) {
+			t.Errorf("%s: the events do not say where the command ran\n%s", flags, &w.out)
+		}
+		w = newWorld(t)
+		w.inside = true
 		oneFired(w, "reset")
 		w.timers = never
 		if code := w.runs(t, flags, "true"); code != 0 || !strings.Contains(strings.Join(strings.Fields(w.err.String()), " "), "a network namespace of its own") {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,7 +74,7 @@ func (j *jsonScene) started() {
 	}
 	for _, a := range j.st.acts {
 		r := sceneRule{
-			Name: a.entry.Name, NetNS: cmp.Or(a.plan.netns, ownNetNS), Start: shortly(a.entry.Start), Duration: shortly(a.entry.Duration), MustFire: a.entry.MustFire.N,
+			Name: a.entry.Name, NetNS: a.plan.netnsName(), Start: shortly(a.entry.Start), Duration: shortly(a.entry.Duration), MustFire: a.entry.MustFire.N,
 			ruleEvent: ruleOf(a.plan.target, a.plan.specs),
 		}
 		for _, sp := range a.plan.specs {
