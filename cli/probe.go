@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -209,12 +210,16 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // last is the last line that says something, cut to a sensible length.
 func (t *tail) last() string {
-	lines := strings.Split(strings.TrimSpace(string(t.b)), "\n")
-	line := strings.TrimSpace(lines[len(lines)-1])
-	if len(line) > 200 {
-		line = line[:200] + "…"
+	lines := strings.Split(string(t.b), "\n")
+	for _, line := range slices.Backward(lines) {
+		if line = strings.TrimSpace(legible(line)); line != "" {
+			if letters := []rune(line); len(letters) > 200 {
+				line = string(letters[:200]) + " …"
+			}
+			return line
+		}
 	}
-	return strings.ToValidUTF8(line, "?")
+	return ""
 }
 
 // inShort is what went wrong, without where it was going: that is known.

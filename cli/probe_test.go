@@ -155,6 +155,7 @@ func TestProbeCommand(t *testing.T) {
 	says(t, "command: [\"true\"]", "<nil>")
 	says(t, "command: exit 3", "exit status 3")
 	says(t, "command: echo no rows >&2; exit 1", "exit status 1: no rows")
+	says(t, `command: "printf '\\033[31mno rows\\033[0m\\r\\n\\033[0m\\n'; exit 1"`, "exit status 1: no rows")
 	says(t, "command: [no-such-program-here]", `exec: "no-such-program-here": executable file not found in $PATH`)
 	says(t, "command: kill -9 $$", "signal: killed")
 	says(t, "timeout: 200ms, command: sleep 100", "no answer within 200ms")
