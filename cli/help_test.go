@@ -174,6 +174,18 @@ func TestHelpOfCommands(t *testing.T) {
 	}
 }
 
+// TestHelpOfContainer holds that help promises only of those commands to follow a
+// container that do.
+func TestHelpOfContainer(t *testing.T) {
+	for cmd, follows := range map[string]bool{"inject": true, "run": false, "verify": false} {
+		w := newWorld(t)
+		w.faultctl(cmd + " --help")
+		if text := w.out.String(); strings.Contains(text, "follow it") != follows || !strings.Contains(text, "--container") {
+			t.Errorf("%s follows a container: want %v\n%s", cmd, follows, text)
+		}
+	}
+}
+
 // Help for one fault is reached however the line is written.
 func TestHelpOfFault(t *testing.T) {
 	var first string

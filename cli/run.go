@@ -36,6 +36,11 @@ func caged() []cli.Flag {
 	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f cli.Flag) bool {
 		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "output"}, f.Names()[0])
 	})
+	for _, f := range fs {
+		if f, is := f.(*cli.StringFlag); is && f.Name == "container" { // the command stays where it was started
+			f.Usage = "`NAME|ID` run CMD in that container's network namespace (Docker, Podman)"
+		}
+	}
 	return append(fs,
 		toggle(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
