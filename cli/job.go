@@ -90,9 +90,13 @@ func (h *host) startJob(st place, argv []string) (*job, error) {
 	if st.stderr != nil {
 		j.cmd.Stderr = st.stderr
 	}
+	early := waiting(st.signals)
 	err := st.in.Start(j.cmd)
 	switch {
 	case err == nil:
+		for _, s := range early {
+			j.cmd.Process.Signal(s)
+		}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &exitError{code: exitNotFound, err: fmt.Errorf("%s: not found, or its interpreter is not", argv[0])}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
@@ -105,6 +109,22 @@ func (h *host) startJob(st place, argv []string) (*job, error) {
 		close(j.ended)
 	}()
 	return j, nil
+}
+
+// waiting returns the signals that came before there was a command. It was not
+// there to have those of the terminal, so they are like any other.
+func waiting(signals <-chan os.Signal) (early []os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			if t, ok := s.(cage.FromTerminal); ok {
+				s = syscall.Signal(t)
+			}
+			early = append(early, s)
+		default:
+			return early
+		}
+	}
 }
 
 // wait passes signals on until the command has ended, and ends whatever it left

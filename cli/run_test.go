@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -263,6 +264,20 @@ func TestRunSignals(t *testing.T) {
 	script := `trap 'exit 42' TERM; : > ` + ready + `; while :; do sleep 0.01; done`
 	if code := w.runs(t, "run reset", "sh", "-c", script); code != 42 {
 		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+}
+
+// TestRunEarlySignal holds that a signal which came before CMD was there reaches it
+// all the same, Ctrl-C too.
+func TestRunEarlySignal(t *testing.T) {
+	for s, want := range map[os.Signal]int{cage.FromTerminal(syscall.SIGINT): 130, syscall.SIGTERM: 143} {
+		w := newWorld(t)
+		w.timers = never
+		oneFired(w, "reset")
+		w.signal <- s
+		if code := w.runs(t, "run reset --timeout 1m", "sleep", "60"); code != want {
+			t.Errorf("%v: exit %d, want %d\n%s", s, code, want, &w.err)
+		}
 	}
 }
 
