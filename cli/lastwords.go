@@ -5,12 +5,13 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 )
 
 // lastWords keeps the end of what a command prints.
 type lastWords struct {
-	w    *os.File
+	r, w *os.File
 	done chan struct{}
 	kept []byte
 }
@@ -28,10 +29,9 @@ func listen() (*lastWords, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	t := &lastWords{w: w, done: make(chan struct{})}
+	t := &lastWords{r: r, w: w, done: make(chan struct{})}
 	go func() {
 		defer close(t.done)
-		defer r.Close()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := r.Read(buf)
@@ -47,10 +47,19 @@ func listen() (*lastWords, error) {
 	return t, nil
 }
 
-// text returns the last lines that were printed. Nobody may hold the other end
-// any more: the cage is empty.
+// lastPatience is how long the last words of a command that has ended may take.
+const lastPatience = 3 * time.Second
+
+// text returns the last lines that were printed. The cage is empty: whoever still
+// holds the other end was handed it outside, as by systemd-run --pipe, or does not
+// die, and is not waited for.
 func (t *lastWords) text() string {
 	t.w.Close()
+	select {
+	case <-t.done:
+	case <-time.After(lastPatience):
+	}
+	t.r.Close()
 	<-t.done
 	lines := strings.Split(strings.TrimRight(string(t.kept), "\r\n"), "\n")
 	lines = lines[max(0, len(lines)-keptLines):]

@@ -1,9 +1,30 @@
 package cli
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
+
+// TestLastWordsHeld holds that a process which keeps the command's output open, out
+// of reach of its cage, is not waited for.
+func TestLastWordsHeld(t *testing.T) {
+	t.Parallel()
+	words, err := listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", words.w.Fd()), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	fmt.Fprintln(words.w, "the end")
+	if got := words.text(); got != "the end" {
+		t.Errorf("%q", got)
+	}
+}
 
 // TestLegible holds what is kept of a line that was meant for a terminal, or for
 // no reader at all.
