@@ -72,7 +72,7 @@ type FaultStats struct {
 // Event is something that happened to a connection.
 type Event struct {
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"`             // ready, flow, fired, probe, phase, error
+	Kind   string    `json:"kind"`             // ready, flow or fired
 	Fault  string    `json:"fault,omitempty"`  // fired only
 	Client string    `json:"client,omitempty"` // the connection's ends, where it is about one
 	Server string    `json:"server,omitempty"`
