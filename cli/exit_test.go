@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -117,6 +120,22 @@ func TestEmptyTargetIsRefused(t *testing.T) {
 		w := newWorld(t)
 		if code := w.run([]string{"faultctl", "inject", "reset", flag, ""}); code != exitUsage || w.cfg.Rules != nil {
 			t.Errorf("%s '': exit %d, started %v", flag, code, w.cfg.Rules != nil)
+		}
+	}
+}
+
+// TestNameServerSilent holds that a name server which does not answer is no wrong
+// use of a flag, and a name that it does not have is.
+func TestNameServerSilent(t *testing.T) {
+	for silent, want := range map[bool]int{false: exitUsage, true: exitFailure} {
+		for _, flag := range []string{"--to db.internal:80", "--from db.internal"} {
+			w := newWorld(t)
+			w.lookup = func(context.Context, string) ([]netip.Addr, error) {
+				return nil, &net.DNSError{Err: "server misbehaving", Name: "db.internal", IsNotFound: !silent}
+			}
+			if code := w.faultctl("inject reset " + flag); code != want || strings.Contains(w.err.String(), "/etc/hosts") != silent {
+				t.Errorf("%s: exit %d, want %d\n%s", flag, code, want, &w.err)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -61,7 +62,7 @@ func (t *target) read(ctx context.Context, h *host) error {
 		rest, except := strings.CutPrefix(text, "!")
 		es, err := h.parseTo(ctx, rest)
 		if err != nil {
-			return usageError("--to %s: %w", text, err).hint(toForms)
+			return targetError("--to "+text, err, toForms)
 		}
 		if except {
 			m.Except = append(m.Except, es...)
@@ -75,12 +76,24 @@ func (t *target) read(ctx context.Context, h *host) error {
 		}
 		ps, err := h.parseHost(ctx, text)
 		if err != nil {
-			return usageError("--from %s: %w", text, err).hint("Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal.")
+			return targetError("--from "+text, err, "Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal.")
 		}
 		m.From = append(m.From, ps...)
 	}
 	t.match = m
 	return nil
+}
+
+// targetError says what is wrong with the value of a flag: how it is written, or
+// that no name server tells what it means.
+func targetError(flag string, err error, forms string) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && !dns.IsNotFound {
+		return &exitError{code: exitFailure, err: fmt.Errorf("%s: %w", flag, err),
+			advice: "No name server gives an answer here: give the address instead of the name, or write both into /etc/hosts. " +
+				"A network namespace that has loopback only reaches none."}
+	}
+	return usageError("%s: %w", flag, err).hint(forms)
 }
 
 // wide reports whether neither an address, a port nor an owner is named.
