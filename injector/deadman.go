@@ -60,8 +60,12 @@ func newDeadMan(limit time.Duration, workers int) (*deadMan, error) {
 	}
 	ev := sigevent{signo: int32(unix.SIGKILL)} // SIGEV_SIGNAL: to the process
 	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&ev)), uintptr(unsafe.Pointer(&d.id)))
-	if errno != 0 {
-		return nil, fmt.Errorf("timer_create: %w", errno)
+	switch {
+	case errno == unix.EAGAIN: // timer_create(2): what it takes is one of the user's pending signals
+		return nil, fmt.Errorf("start the dead man's timer: this user's limit of pending signals is used up: raise it (ulimit -i, "+
+			"LimitSIGPENDING= of a unit; %w)", errno)
+	case errno != 0:
+		return nil, fmt.Errorf("start the dead man's timer: %w", errno)
 	}
 	return d, d.settime(d.fuse())
 }
