@@ -111,6 +111,8 @@ func advice(err error) string {
 	switch {
 	case errors.As(err, &e) && e.advice != "":
 		return e.advice
+	case errors.Is(err, syscall.EMFILE):
+		return "This process may open no more files: raise its limit (ulimit -n 1024, LimitNOFILE= of a unit)."
 	case errors.Is(err, injector.ErrPermission):
 		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
 			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +
