@@ -44,7 +44,9 @@ func (h *host) target(c *cli.Context) (*target, error) {
 		return nil, err
 	}
 	if names.any() {
-		t.names = names
+		t.names = names // what they stand for may change
+	} else if err := unmeetable(t.match); err != nil {
+		return nil, err
 	}
 	err := h.owner(c, t)
 	if err != nil {
@@ -229,6 +231,9 @@ func splitHostPorts(text string) (name, ports string, err error) {
 		return "", "", fmt.Errorf("an IPv6 CIDR stands in brackets: did you mean [%s]?", text)
 	}
 	i := strings.LastIndexByte(text, ':')
+	if _, err := netip.ParseAddr(text[:i]); err != nil {
+		return "", "", fmt.Errorf("an IPv6 address stands in brackets: did you mean [%s]?", text)
+	}
 	return "", "", fmt.Errorf("an IPv6 address stands in brackets: did you mean [%s]%s or [%s]?", text[:i], text[i:], text)
 }
 

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -47,5 +48,9 @@ func FindPreset(name string) (Preset, error) {
 		}
 		names[i] = p.Name
 	}
-	return Preset{}, fmt.Errorf("preset: unknown device %q%s", name, DidYouMean(name, names))
+	near := DidYouMean(name, names)
+	if near == "" {
+		near = ": there are " + strings.Join(names, ", ")
+	}
+	return Preset{}, fmt.Errorf("preset: unknown device %q%s", name, near)
 }
