@@ -86,7 +86,7 @@ func (w *world) start(plays string, args ...string) *process {
 	p.cmd.Env = append(append(os.Environ(), w.env...), playEnv+"="+plays)
 	out, in := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = in, &p.stderr
-	p.cmd.WaitDelay = patience
+	p.cmd.WaitDelay, p.cmd.SysProcAttr = patience, w.attr
 	if err := p.node.Do(p.cmd.Start); err != nil { // a child is born where its parent's thread is
 		w.t.Fatal(err)
 	}

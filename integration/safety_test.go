@@ -112,6 +112,24 @@ func (p *process) opensTheWay(since time.Time) {
 	p.t.Logf("the process ended after %v, its rules were gone after %v", ended, took)
 }
 
+// TestCtrlZ holds that Ctrl-Z does not stop a faultctl, which would be the end of
+// the run: it goes on, and ends cleanly when it is told to.
+func TestCtrlZ(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, atRouter, false)
+	w.attr = &syscall.SysProcAttr{Setpgid: true} // as a shell does: an orphaned group is never stopped
+	talk := w.chatter(1)
+	p := w.start("faultctl", everySegment...)
+	p.wait("ready")
+	p.cmd.Process.Signal(syscall.SIGTSTP)
+	talk.flows()
+	p.cmd.Process.Signal(syscall.SIGINT)
+	if code := p.end(); code != 130 {
+		t.Errorf("exit code %d, want 130\n%s", code, p.stderr.String())
+	}
+	gone(t, w.node())
+}
+
 // TestStuckWorker holds the same for a worker that never comes back.
 func TestStuckWorker(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +61,8 @@ type world struct {
 	from    *lab.Node // where the client runs
 	service netip.AddrPort
 	ln      *lab.App
-	env     []string // of every faultctl that start starts
+	env     []string             // of every faultctl that start starts
+	attr    *syscall.SysProcAttr // and how it is started; nil as usual
 
 	mu     sync.Mutex
 	events []injector.Event
