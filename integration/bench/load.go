@@ -147,19 +147,22 @@ func (b *bench) round(l workload, number int, turns []turn) error {
 
 // with runs a load while the way's tool is there.
 func (b *bench) with(w *way, l workload, f *figures) error {
-	t, err := w.start(b, l.port)
-	if err != nil {
-		return err
+	var t *tool
+	if w.start != nil {
+		var err error
+		if t, err = w.start(b, l.port); err != nil {
+			return err
+		}
 	}
 	at := netip.AddrPortFrom(b.host.V4, l.port)
 	if w.proxy {
 		at = netip.AddrPortFrom(b.host.V4, proxyPort)
 	}
-	err = l.run(b, at, f)
+	err := l.run(b, at, f)
 	if e := t.stop(); err == nil {
 		err = e
 	}
-	if l.port == servicePort {
+	if t != nil && l.port == servicePort {
 		f.packets, f.cpu = float64(t.packets), float64(t.cpu.Microseconds())
 	}
 	return err
@@ -190,8 +193,13 @@ func (b *bench) redis() (func(), error) {
 }
 
 func (b *bench) redisTurn(at netip.AddrPort, f *figures) error {
-	args := []string{"-h", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "-t", "get", "-c", strconv.Itoa(connections),
-		"-n", strconv.Itoa(b.requests), "--csv"}
+	return b.redisClients(at, connections, b.requests, f)
+}
+
+// redisClients is so many clients at a time, and so many requests of all of them.
+func (b *bench) redisClients(at netip.AddrPort, clients, requests int, f *figures) error {
+	args := []string{"-h", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "-t", "get", "-c", strconv.Itoa(clients),
+		"-n", strconv.Itoa(requests), "--csv"}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "redis-benchmark", args...)

@@ -47,7 +47,7 @@ func run() int {
 	return 0
 }
 
-const loadsStep = "redis, bulk, churn"
+const loadsStep, growthStep = "redis, bulk, churn", "growing numbers of clients"
 
 // bench is one run.
 type bench struct {
@@ -84,9 +84,10 @@ func (b *bench) all(page string) (err error) {
 		{"start, stop", b.startStop},
 		{"reset latency, idle expiry", b.moments},
 		{loadsStep, b.loads},
+		{growthStep, b.growth},
 		{"micro-benchmarks, flows, sets", b.micro},
 	} {
-		if b.only != nil && step.what != loadsStep {
+		if b.only != nil && step.what != loadsStep && step.what != growthStep {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%5.0fs %s\n", time.Since(start).Seconds(), step.what)

@@ -26,6 +26,9 @@ func (b *bench) write(page string) error {
 		"performance-bulk.svg":     bars("One bulk TCP stream: bytes a second, as a share of direct", r.bars(mbps)),
 		"performance-memory.svg":   r.memory(),
 	}
+	if len(r.grown) > 0 {
+		pictures["performance-growth.svg"] = r.growthPicture()
+	}
 	for name, svg := range pictures {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(svg), 0o644); err != nil {
 			return err
@@ -57,7 +60,7 @@ func (b *bench) write(page string) error {
 			figure(median(r.of(w.name, churn)), 0), spread(r.shares(w.name, churn)))
 	}
 	p.WriteString("\nMicroseconds a packet are all processor time of the process that judges, the kernel's part of its system calls included.\n" +
-		"\n![bulk](performance-bulk.svg)\n" + r.profiled() + "\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
+		"\n![bulk](performance-bulk.svg)\n" + r.growthTable() + r.profiled() + "\n## The packet path\n\n| benchmark | ns | allocations |\n|---|--:|--:|\n")
 	for _, name := range sortedKeys(r.micro) {
 		m := r.micro[name]
 		if _, ok := m["ns/op"]; ok && !slices.ContainsFunc(tabled, func(p string) bool { return strings.HasPrefix(name, p) }) {

@@ -103,3 +103,33 @@ func TestProfile(t *testing.T) {
 		}
 	}
 }
+
+// TestGrowth holds that each number of clients has a row, each way a column and a
+// line, and that names do not stand on one another.
+func TestGrowth(t *testing.T) {
+	r := &results{}
+	for i, name := range []string{"direct", all, toxi} {
+		g := grown{name, map[int][]float64{}}
+		for _, n := range crowds {
+			g.rps[n] = []float64{float64(10_000 + n*100 + i)}
+		}
+		r.grown = append(r.grown, g)
+	}
+	if got := r.growthTable(); !strings.Contains(got, "| 64 | 16400 | 16401 | 16402 |\n") {
+		t.Errorf("the table is\n%s", got)
+	}
+	if got := (&results{}).growthTable(); got != "" {
+		t.Errorf("without measurements there is a table:\n%s", got)
+	}
+	picture, places := r.growthPicture(), map[string]bool{}
+	for _, g := range r.grown {
+		before, _, found := strings.Cut(picture, ">"+g.name+"</text>")
+		if !found {
+			t.Fatalf("%s is not in the picture", g.name)
+		}
+		places[before[strings.LastIndex(before, "y=")+2:]] = true
+	}
+	if len(places) != len(r.grown) || strings.Count(picture, "<polyline") != len(r.grown) {
+		t.Errorf("%d places of names, %d lines", len(places), strings.Count(picture, "<polyline"))
+	}
+}

@@ -17,6 +17,7 @@ type results struct {
 
 	start, stop []time.Duration
 	rst, idle   []time.Duration
+	grown       []grown
 	profile     []share // of "all diverted", by perf
 
 	micro map[string]map[string]float64 // benchmark -> unit -> value, the median
