@@ -179,6 +179,10 @@ func describe(v any) string {
 	case nil:
 		return "there is no value"
 	case string:
+		const enough = 40 // the file may be no scenario but all that somebody keeps secret
+		if r := []rune(v); len(r) > enough {
+			return fmt.Sprintf("%q…", string(r[:enough]))
+		}
 		return fmt.Sprintf("%q", v)
 	}
 	return fmt.Sprint(v)

@@ -223,6 +223,8 @@ func TestProblems(t *testing.T) {
 	for file, want := range map[string][]string{
 		"":                                      {"f:1:1: the file is empty"},
 		"- x":                                   {"f:1:1: this is a list; it must be a mapping"},
+		strings.Repeat("s", 50):                 {`f:1:1: "` + strings.Repeat("s", 40) + `"…; it must be a mapping`},
+		strings.Repeat("ä", 40):                 {`f:1:1: "` + strings.Repeat("ä", 40) + `"; it must be a mapping`},
 		"a: b: c":                               {"f:1:4: this is not YAML: mapping value is not allowed in this context"},
 		"faults: [\n":                           {"f:1:9: this is not YAML: sequence end token ']' not found"},
 		ok + "---\na: 1\n":                      {"f:5:1: a second document; a file holds one scenario"},
