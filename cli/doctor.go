@@ -36,7 +36,7 @@ func (h *host) doctor(c *cli.Context) error {
 		return err
 	}
 	list := []featureJSON{}
-	missing := 0
+	missing, denied := 0, 0
 	for _, f := range h.probe() {
 		j := featureJSON{f.Name, f.OK, f.Needed, f.Detail, ""}
 		if !f.OK {
@@ -44,6 +44,9 @@ func (h *host) doctor(c *cli.Context) error {
 		}
 		if f.Needed && !f.OK {
 			missing++
+			if f.Denied {
+				denied++
+			}
 		}
 		list = append(list, j)
 	}
@@ -55,7 +58,7 @@ func (h *host) doctor(c *cli.Context) error {
 			return err
 		}
 	} else {
-		h.examine(list, missing)
+		h.examine(list, missing, denied)
 	}
 	if missing > 0 {
 		return quietExit(exitPreflight)
@@ -63,8 +66,9 @@ func (h *host) doctor(c *cli.Context) error {
 	return nil
 }
 
-// examine prints one line a feature, and under each miss what to do.
-func (h *host) examine(list []featureJSON, missing int) {
+// examine prints one line a feature, and under each miss what to do. Rights are
+// no hindrance to what makes itself a namespace in which it has them.
+func (h *host) examine(list []featureJSON, missing, denied int) {
 	p, width := h.paint(), h.columns()
 	told := map[string]bool{}
 	for _, f := range list {
@@ -83,6 +87,8 @@ func (h *host) examine(list []featureJSON, missing int) {
 		}
 	}
 	switch {
+	case missing > 0 && missing == denied:
+		fmt.Fprintln(h.stdout, "\n"+wrap("faultctl inject and scenario run take rights that this user has not; run, verify and demo make a namespace of their own, where users may.", "", width))
 	case missing > 0:
 		fmt.Fprintf(h.stdout, "\nfaultctl cannot work here: %s missing\n", plural(uint64(missing), "needed feature"))
 	default:

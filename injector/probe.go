@@ -69,7 +69,7 @@ func verdictPriority() bool {
 // just that.
 func unlessDenied(err error, f Feature) Feature {
 	if !f.OK && errors.Is(err, ErrPermission) {
-		f.Detail, f.Remedy = "could not be tried without the right to make tables", rights
+		f.Detail, f.Remedy, f.Denied = "could not be tried without the right to make tables", rights, true
 	}
 	return f
 }
@@ -138,9 +138,10 @@ type Feature struct {
 	Needed bool   // without it nothing works; otherwise something is lost, which Remedy says
 	Detail string // what was found
 	Remedy string // what to do about a miss
+	Denied bool   // it is missing for lack of rights: the kernel may well have it
 }
 
-const rights = "run as root, or give the binary CAP_NET_ADMIN and CAP_NET_RAW (setcap cap_net_admin,cap_net_raw+ep), or use a user and network namespace of your own (unshare -Urn; faultctl demo does)"
+const rights = "run as root, or give the binary CAP_NET_ADMIN and CAP_NET_RAW (setcap cap_net_admin,cap_net_raw+ep), or use a user and network namespace of your own (unshare -Urn; faultctl run, verify and demo make one)"
 
 // Probe finds out what this kernel and user can do in the caller's network
 // namespace, by trying it. It leaves nothing behind.
@@ -154,6 +155,7 @@ func Probe() []Feature {
 	table := Feature{Name: "nftables", Needed: true, OK: err == nil || c.tableOwner || c.nftQueue || c.xtQueue, Detail: "tables can be made"}
 	if !table.OK {
 		table.Detail, table.Remedy = err.Error(), remedyFor(err, "load the module nf_tables, or build the kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
+		table.Denied = errors.Is(err, ErrPermission)
 	}
 	fs = append(fs, table)
 	fs = append(fs, unlessDenied(err, Feature{
@@ -196,6 +198,7 @@ func probeCgroup() Feature {
 	if err != nil {
 		f.OK, f.Detail = false, err.Error()
 		f.Remedy = remedyFor(err, "mount cgroup v2, and load the module nft_socket (CONFIG_NFT_SOCKET, Linux 5.13 or newer); without it --cgroup fails, and run and verify need --isolate")
+		f.Denied = errors.Is(err, ErrPermission)
 	}
 	return f
 }
@@ -214,6 +217,7 @@ func probeOpen(name, detail string, try func() error, remedy string) Feature {
 	f := Feature{Name: name, Needed: true, OK: true, Detail: detail}
 	if err := try(); err != nil {
 		f.OK, f.Detail, f.Remedy = false, err.Error(), remedyFor(err, remedy)
+		f.Denied = errors.Is(err, ErrPermission)
 	}
 	return f
 }
