@@ -138,11 +138,16 @@ func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
 func takesFault(cmd *cli.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
 
 func usageErrorf(cmd *cli.Command, err error) error {
+	return usageError("%s: %w", cmd.Name, err).hint(specAdvice(err))
+}
+
+// specAdvice says what helps against an error of faults.ParseSpecs.
+func specAdvice(err error) string {
 	name, _, _ := strings.Cut(err.Error(), ":")
 	if _, notFault := faults.Find(name); notFault == nil { // it is a setting that is wrong
-		return usageError("%s: %w", cmd.Name, err).hint("faultctl faults " + name + " explains every setting.")
+		return "faultctl faults " + name + " explains every setting."
 	}
-	return usageError("%s: %w", cmd.Name, err).hint("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
+	return "There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one."
 }
 
 // sortArgs separates flags, each with its value, from other words. What stands

@@ -50,6 +50,7 @@ func TestRefusals(t *testing.T) {
 		{"inject reset --fault reset", 2, "contradict"},
 		{"inject syn-drop --fault reset --to :80", 2, "contradict"},
 		{"inject reset --fault nope", 2, "--fault nope: unknown fault"},
+		{"inject reset --fault nope", 2, "There are reset, syn-drop, "},
 		{"inject reset --to 5432", 2, "did you mean :5432?"},
 		{"inject reset --to :99999", 2, `"99999" is not a port`},
 		{"inject reset --to nowhere.internal:80", 2, "look up the host name"},

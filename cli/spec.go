@@ -26,7 +26,7 @@ func chosenFaults(c *cli.Context, first string) (specs []spec, chosen []injector
 	for _, text := range c.StringSlice("fault") {
 		more, err := faults.ParseSpecs(text)
 		if err != nil {
-			return nil, nil, usageError("--fault %s: %w", text, err)
+			return nil, nil, usageError("--fault %s: %w", text, err).hint(specAdvice(err))
 		}
 		specs = append(specs, more...)
 	}

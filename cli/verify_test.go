@@ -53,6 +53,8 @@ func TestVerifyStatus(t *testing.T) {
 		{"--faults refuse,reset --dry-run -o json", false, always, 0, `"event":"dry-run","case":"reset:at=request","faults":["reset:at=request"]}`},
 		{"--faults reset", false, healthyTimes(t, "2"), 3, "although the fault never fired"},
 		{"--faults rset", true, always, 2, `did you mean "reset"?`},
+		{"--faults nope", true, always, 2, "There are reset, syn-drop, "},
+		{"--faults reset:att=syn", true, always, 2, "faultctl faults reset explains every setting."},
 		{"--faults idle-expire:after=0", true, always, 2, "--faults"},
 		{"--faults reset --plan " + plan, true, always, 2, "give one"},
 		{"--plan " + bad, true, always, 2, `line 2: unknown fault "idle-expier", did you mean "idle-expire"?`},

@@ -69,7 +69,7 @@ func (h *host) trials(c *cli.Context) ([]trial, error) {
 		for _, text := range list {
 			specs, err := faults.ParseSpecs(text)
 			if err != nil {
-				return nil, usageError("--faults %s: %w", text, err)
+				return nil, usageError("--faults %s: %w", text, err).hint(specAdvice(err))
 			}
 			for _, s := range specs {
 				lines = append(lines, planLine{"--faults", []spec{s}})
