@@ -1,6 +1,8 @@
 package fidelity
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +90,52 @@ func TestEveryResetCause(t *testing.T) {
 			return strings.SplitN(c.fault, ":", 2)[0] == k.Name
 		}) {
 			t.Errorf("%s is compared with nothing", k.Name)
+		}
+	}
+}
+
+// TestPage holds that the page is of these causes and allowances, and that its
+// cells say what they may.
+func TestPage(t *testing.T) {
+	b, err := os.ReadFile("../../docs/FIDELITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(b)
+	stale := func(what string) { t.Errorf("docs/FIDELITY.md is out of date, make fidelity: it lacks\n%s", what) }
+	says := func(what string) {
+		if !strings.Contains(got, what) {
+			stale(what)
+		}
+	}
+	says(pageHead)
+	for n, a := range allowances {
+		says(fmt.Sprintf("\n%d. %s: %s.\n", n+1, upper(a.what), a.why))
+	}
+	if n := strings.Count(got, "\n**Genuine:** "); n != len(causes) {
+		t.Errorf("docs/FIDELITY.md is out of date, make fidelity: it tells of %d causes, there are %d", n, len(causes))
+	}
+	for n := range causes {
+		c := &causes[n]
+		says(fmt.Sprintf("\n## %s\n\n**Genuine:** %s.\n**Injected:** `%s`.\n", c.name, c.genuine, c.fault))
+		_, row, _ := strings.Cut(got, "\n| "+c.name+" |")
+		row, _, _ = strings.Cut(row, "\n")
+		cells := strings.Split(strings.TrimSuffix(row, "|"), "|")
+		if len(cells) != 2*len(vantages) {
+			stale("| " + c.name + " | … |")
+			continue
+		}
+		for i, text := range cells {
+			cl := &cell{cause: c, v6: i >= len(vantages), at: vantages[i%len(vantages)]}
+			want := "="
+			if c.notOn[cl.at] != "" {
+				want = "–"
+			} else if _, known := unfaithful[cl.name()]; known {
+				want = "**differs**"
+			}
+			if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); first != want {
+				t.Errorf("docs/FIDELITY.md: %s: %q, want %q", cl.name(), first, want)
+			}
 		}
 	}
 }
