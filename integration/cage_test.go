@@ -54,11 +54,16 @@ func ask(addr string) error {
 		return err
 	}
 	defer c.Close()
+	return echo(c)
+}
+
+// echo has a line sent back on a connection.
+func echo(c net.Conn) error {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Write([]byte("hello")); err != nil {
 		return err
 	}
-	_, err = io.ReadFull(c, make([]byte, 5))
+	_, err := io.ReadFull(c, make([]byte, 5))
 	return err
 }
 

@@ -6,13 +6,14 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/integration/userns"
 	"golang.org/x/sys/unix"
 )
 
 // ownNetns moves the test to a thread of its own in an empty network namespace,
-// so that what is injected is out of everybody's way.
+// so that what is injected is out of everybody's way. A test that hangs says where.
 func ownNetns(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
@@ -22,6 +23,20 @@ func ownNetns(t *testing.T) {
 	if err := userns.LoopbackUp(); err != nil {
 		t.Fatal(err)
 	}
+	hangs := time.AfterFunc(overdue, func() { panic(fmt.Sprintf("%s hangs:\n%s", t.Name(), stacks())) })
+	t.Cleanup(func() { hangs.Stop() })
+}
+
+// echoes starts a service in the test's namespace.
+func echoes(t *testing.T) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go serve(ln)
+	return ln.Addr().String()
 }
 
 // watched is a test whose end is looked at.
@@ -62,13 +77,7 @@ func watch(t *testing.T, test func(t testing.TB)) string {
 // test, and that a test fails whose fault never fired.
 func TestInject(t *testing.T) {
 	ownNetns(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go serve(ln)
-	addr := ln.Addr().String()
+	addr := echoes(t)
 	_, port, _ := net.SplitHostPort(addr)
 
 	if failed := watch(t, func(t testing.TB) {
@@ -119,6 +128,63 @@ func TestInject(t *testing.T) {
 	if !userns.Inside() {
 		if failed := watch(t, func(t testing.TB) { Inject(t, "observe") }); !strings.Contains(failed, "name the service with To") {
 			t.Errorf("without a target: %q", failed)
+		}
+	}
+}
+
+// TestInjectChooses holds which of eight connections each option strikes, and
+// that those that were open before are spared if that is asked for.
+func TestInjectChooses(t *testing.T) {
+	ownNetns(t)
+	addr := echoes(t)
+	chosen := func(options ...Option) (which string) {
+		if failed := watch(t, func(t testing.TB) {
+			Inject(t, "reset:at=request", append(options, To(addr), AllowIdle())...)
+			for range 8 {
+				which += map[bool]string{true: "x", false: "."}[ask(addr) != nil]
+			}
+		}); failed != "" {
+			t.Error(failed)
+		}
+		return which
+	}
+	for _, c := range []struct {
+		what    string
+		options []Option
+		want    string
+	}{
+		{"all", nil, "xxxxxxxx"},
+		{"First(2)", []Option{First(2)}, "xx......"},
+		{"Skip(1), First(2)", []Option{Skip(1), First(2)}, ".xx....."},
+		{"Every(3)", []Option{Every(3)}, "x..x..x."},
+		{"Percent(100)", []Option{Percent(100)}, "xxxxxxxx"},
+		{"Percent(0)", []Option{Percent(0)}, "........"},
+	} {
+		if got := chosen(c.options...); got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, got, c.want)
+		}
+	}
+	half, again, other := chosen(Percent(50)), chosen(Percent(50), Seed(1)), chosen(Percent(50), Seed(2))
+	if n := strings.Count(half, "x"); n == 0 || n == 8 || half != again || half == other {
+		t.Errorf("Percent(50): %s, with the same seed %s, with another one %s", half, again, other)
+	}
+
+	for what, options := range map[string][]Option{"open before": nil, "NewOnly": {NewOnly()}} {
+		open, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer open.Close()
+		if failed := watch(t, func(t testing.TB) {
+			Inject(t, "reset:at=request", append(options, To(addr))...)
+			if err := echo(open); (err == nil) != (options != nil) {
+				t.Errorf("%s: on the connection that was open: %v", what, err)
+			}
+			if err := ask(addr); err == nil {
+				t.Errorf("%s: a new connection is left alone", what)
+			}
+		}); failed != "" {
+			t.Error(failed)
 		}
 	}
 }
