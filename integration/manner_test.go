@@ -62,7 +62,7 @@ func cgroupOfOurs() (string, error) {
 func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
 	cmd.Args[0] = "faultctl"
-	cmd.Env = append(os.Environ(), playEnv+"=faultctl", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = playing("faultctl", "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal of whoever runs the tests is none of its business
 	if m.uid != 0 {

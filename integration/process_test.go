@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 )
 
 // playEnv makes the test binary play a program of its own: faultctl as it is,
@@ -32,6 +35,7 @@ func play() {
 	}
 	switch os.Getenv(playEnv) {
 	case "faultctl":
+		follow()
 		os.Exit(cli.Main(os.Args))
 	case "pair":
 		playPair(4)
@@ -42,6 +46,7 @@ func play() {
 		}
 		os.Exit(0)
 	case "stuck":
+		follow()
 		inj, err := injector.New(injector.Config{
 			Rules:  []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
 			Queues: 2, // one worker is enough
@@ -57,6 +62,31 @@ func play() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// starterEnv is the process of the tests that started this one.
+const starterEnv = "FAULTCTL_TEST_STARTER"
+
+// playing is the environment of a process that plays, and that follows this one.
+func playing(plays string, more ...string) []string {
+	return slices.Concat(os.Environ(), more, []string{playEnv + "=" + plays, fmt.Sprintf("%s=%d", starterEnv, os.Getpid())})
+}
+
+// follow has this process end with the one of the tests. That one cleans nothing
+// up if it is killed, or ended by its own limit of time, and what it leaves would
+// run on for ever and hold open what it has inherited: the lock that somebody had
+// the tests wait for, say. What faultctl itself starts is left to faultctl.
+func follow() {
+	mine := func() bool { return strconv.Itoa(os.Getppid()) == os.Getenv(starterEnv) }
+	if !mine() {
+		return
+	}
+	go func() {
+		for mine() {
+			time.Sleep(time.Second)
+		}
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	}()
 }
 
 // stuck is a fault that never comes back.
@@ -83,7 +113,7 @@ func (w *world) start(plays string, args ...string) *process {
 	p := &process{t: w.t, node: w.node(), events: make(chan map[string]any, 1000), ended: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Args[0] = "faultctl"
-	p.cmd.Env = append(append(os.Environ(), w.env...), playEnv+"="+plays)
+	p.cmd.Env = playing(plays, w.env...)
 	out, in := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = in, &p.stderr
 	p.cmd.WaitDelay, p.cmd.SysProcAttr = patience, w.attr
