@@ -165,6 +165,10 @@ func program(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer self.Close()
+	// A process that another test starts meanwhile would have the file open for
+	// writing until it is a program of its own, and nobody could execute it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	path := filepath.Join(dir, "program")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err == nil {
