@@ -48,18 +48,11 @@ var engines = map[string]struct {
 // run.
 func startEngine(t *testing.T, name string) *engine {
 	t.Helper()
-	missing := func(what string) {
-		t.Helper()
-		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
-			t.Fatal(what)
-		}
-		t.Skip(what)
-	}
 	if _, err := exec.LookPath(engines[name].program); err != nil {
-		missing(engines[name].program + " is not installed")
+		lacks(t, engines[name].program+" is not installed")
 	}
 	if !realRoot() {
-		missing(name + " needs root, outside of a user namespace")
+		lacks(t, name+" needs root, outside of a user namespace")
 	}
 	dir, err := os.MkdirTemp("", "faultctl") // short: a socket's path has 107 letters
 	if err != nil {

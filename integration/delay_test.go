@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -23,7 +24,7 @@ func (w *world) patient() {
 			"tcp_rmem": "4096 16777216 33554432", "tcp_wmem": "4096 16777216 33554432",
 		} {
 			if err := n.Sysctl("net/ipv4/"+name, value); err != nil {
-				w.t.Skipf("this kernel's TCP cannot be told to be patient: %s: %v", name, err)
+				lacks(w.t, fmt.Sprintf("this kernel's TCP cannot be told to be patient: %s: %v", name, err))
 			}
 		}
 	}
@@ -41,7 +42,7 @@ func (w *world) wideQueue() {
 	}
 	defer unix.Close(fd)
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20); err != nil {
-		w.t.Skipf("the queue cannot be made wide without root of the host: SO_RCVBUFFORCE: %v", err)
+		lacksRoot(w.t, fmt.Sprintf("the queue cannot be made wide without root of the host: SO_RCVBUFFORCE: %v", err))
 	}
 }
 

@@ -83,10 +83,7 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 func newWorld(t *testing.T, at vantage, v6 bool) *world {
 	t.Helper()
 	if v6 && !lab.IPv6() {
-		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
-			t.Fatal("this kernel has no IPv6")
-		}
-		t.Skip("this kernel has no IPv6")
+		lacks(t, "this kernel has no IPv6")
 	}
 	l, err := lab.New()
 	if err != nil {
@@ -106,6 +103,26 @@ func newWorld(t *testing.T, at vantage, v6 bool) *world {
 	}
 	w.ln, w.service = w.listen(netip.AddrPortFrom(addr, 5432))
 	return w
+}
+
+// lacks ends a test for which something is missing here: it is skipped, and fails
+// where it must not be.
+func lacks(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// lacksRoot ends a test that only root of the host can play. In a user namespace
+// of its own nobody is that, so nothing is missing there.
+func lacksRoot(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("FAULTCTL_INSIDE") != "" {
+		t.Skip(what)
+	}
+	lacks(t, what)
 }
 
 func (w *world) listen(at netip.AddrPort) (*lab.App, netip.AddrPort) {
