@@ -173,10 +173,11 @@ func TestIdleExpireRefresh(t *testing.T) {
 		word       string
 		alive      bool
 	}{
-		{"client refreshes client", "refresh=client", faults.Client, "tick", true},
+		{"client refreshes client", "refresh=client,keepalives=ignore", faults.Client, "tick", true},
 		{"ACKs of the client refresh client", "refresh=client", faults.Server, "tick", true},
 		{"server does not refresh client", "refresh=client,keepalives=ignore", faults.Server, "tick", false},
-		{"server refreshes server", "refresh=server", faults.Server, "tick", true},
+		{"server refreshes server", "refresh=server,keepalives=ignore", faults.Server, "tick", true},
+		{"client does not refresh server", "refresh=server,keepalives=ignore", faults.Client, "tick", false},
 		{"data refreshes data", "refresh=data", faults.Client, "tick", true},
 		{"one byte is a keepalive", "keepalives=ignore", faults.Client, "x", false},
 	} {
