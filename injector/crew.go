@@ -62,11 +62,17 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 	var once sync.Once
 	for _, w := range c.workers {
 		c.working.Go(func() {
-			runtime.LockOSThread() // never unlocked: how it is scheduled ends with it
-			defer once.Do(func() { close(c.gone) })
-			if err := giveWay(); err != nil {
+			runtime.LockOSThread()
+			undo, err := giveWay()
+			if err != nil {
 				i.cfg.Logger.Debug("the judge may push others off their processor", "error", err)
 			}
+			defer func() {
+				if undo() == nil { // else the thread ends with this goroutine
+					runtime.UnlockOSThread()
+				}
+			}()
+			defer once.Do(func() { close(c.gone) })
 			if err := w.run(); err != nil {
 				c.mu.Lock()
 				c.err = errors.Join(c.err, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -77,9 +78,49 @@ func TestGivesWay(t *testing.T) {
 		t.Errorf("%d threads of two workers give way", batchThreads(t)-before)
 	}
 	stop()
-	if !lab.Eventually(func() bool { return batchThreads(t) == before }) {
-		t.Errorf("%d threads still give way after the run", batchThreads(t)-before)
+	if n := batchThreads(t); n != before {
+		t.Errorf("%d threads still give way after the run", n-before)
 	}
+}
+
+// TestGivesWayAsItIs holds that a thread which gives way keeps its nice value, is as
+// before when that is undone, and is left alone if its policy is another one.
+func TestGivesWayAsItIs(t *testing.T) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread goes with the goroutine
+		for _, was := range []unix.SchedAttr{{Policy: unix.SCHED_NORMAL, Nice: 7}, {Policy: unix.SCHED_IDLE, Nice: 7}} {
+			was.Size = unix.SizeofSchedAttr
+			if err := unix.SchedSetAttr(0, &was, 0); err != nil {
+				t.Errorf("set out: %v", err)
+			}
+			want := was.Policy
+			if want == unix.SCHED_NORMAL {
+				want = unix.SCHED_BATCH
+			}
+			undo, err := giveWay()
+			if policy, nice := scheduled(t); err != nil || policy != want || nice != 7 {
+				t.Errorf("of policy %d: policy %d and nice %d, %v; want %d and 7", was.Policy, policy, nice, err, want)
+			}
+			err = undo()
+			if policy, nice := scheduled(t); err != nil || policy != was.Policy || nice != 7 {
+				t.Errorf("undone: policy %d and nice %d, %v; want %d and 7", policy, nice, err, was.Policy)
+			}
+		}
+	}()
+	<-done
+}
+
+// scheduled is how the calling thread is.
+func scheduled(t *testing.T) (policy uint32, nice int32) {
+	t.Helper()
+	a, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		t.Error(err)
+		return 0, 0
+	}
+	return a.Policy, a.Nice
 }
 
 // batchThreads counts the threads of this program that are scheduled as SCHED_BATCH.

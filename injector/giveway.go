@@ -12,6 +12,16 @@ import "golang.org/x/sys/unix"
 // switched off and on again for each; one that lets it go on finds all that it sent,
 // and answers in one call. That is what docs/PERFORMANCE.md calls giving way. Where
 // the kernel refuses, nothing but this is lost.
-func giveWay() error {
-	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0)
+//
+// Its nice value stays, and so does a policy that somebody chose for it. The
+// function that is returned makes the thread as it was.
+func giveWay() (undo func() error, err error) {
+	was, err := unix.SchedGetAttr(0, 0)
+	if err != nil || was.Policy != unix.SCHED_NORMAL {
+		return func() error { return nil }, err
+	}
+	as := func(policy uint32) error {
+		return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy, Nice: was.Nice}, 0)
+	}
+	return func() error { return as(unix.SCHED_NORMAL) }, as(unix.SCHED_BATCH)
 }
