@@ -38,7 +38,7 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed,
 			clock: func() time.Duration { return time.Since(start) },
 			dead:  portion{deadMan: c.dead}, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
-			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.cfg.Rules},
+			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},
 			flows: newFlowTable(), asleep: newDormitory(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.verdictPriority,
 		}
 		w.flows.forgotten = w.forgotten

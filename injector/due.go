@@ -245,7 +245,7 @@ func (w *worker) runPosted() {
 // tableSets is the setWriter of a real run.
 type tableSets struct {
 	write, read *applier // the reader has a connection of its own: it must not wait
-	rules       []Rule
+	rules       []*ruleState
 }
 
 func (t *tableSets) setFlow(op, what string, f flowKey) error {
@@ -259,7 +259,7 @@ func (t *tableSets) setFlow(op, what string, f flowKey) error {
 }
 
 func (t *tableSets) idle(rule int, f flowKey) time.Duration {
-	after := diversion(t.rules[rule].Faults).Idle
+	after := t.rules[rule].idle
 	if after == 0 {
 		return 0
 	}

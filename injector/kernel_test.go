@@ -346,7 +346,7 @@ func TestUnknownIdleTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask.reads(a)
-	sets := &tableSets{write: a, read: ask, rules: cfg.Rules}
+	sets := &tableSets{write: a, read: ask, rules: newRuleStates(cfg.Rules)}
 	flow := flowKey{netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:5432")}
 	if got := sets.idle(0, flow); got != time.Hour {
 		t.Errorf("a flow that is not in the set was idle for %v, want at least an hour", got)

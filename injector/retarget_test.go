@@ -171,7 +171,7 @@ func TestRetarget(t *testing.T) {
 				t.Errorf("%s connection is not judged", name)
 			}
 		}
-		sets := &tableSets{write: i.kernel.nft, read: i.kernel.ask, rules: i.cfg.Rules}
+		sets := &tableSets{write: i.kernel.nft, read: i.kernel.ask, rules: i.rules}
 		if i.kernel.ask.sets["live1_ip6"] == nil || sets.idle(1, flowKey{netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:5432")}) == 0 {
 			t.Error("the idle time of a flow of the other family cannot be read")
 		}
