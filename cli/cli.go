@@ -189,25 +189,13 @@ func thisHost() *host {
 	return h
 }
 
-// notify returns the signals that end a run. Ctrl-Z is undone, for the pipe that
-// reads what is told too: packets under a fault cannot wait until somebody comes
-// back, and a process that stands still is ended by its dead man's timer.
-func notify() (<-chan os.Signal, func()) {
-	c, pipe, stops := make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	signal.Notify(pipe, syscall.SIGPIPE) // the write that earned it says so; see outlet
-	signal.Notify(stops, syscall.SIGTSTP)
-	go func() {
-		for range stops {
-			syscall.Kill(0, syscall.SIGCONT)
-		}
-	}()
-	return c, func() {
-		signal.Stop(c)
-		signal.Stop(pipe)
-		signal.Stop(stops) // none is on its way after it
-		close(stops)
-	}
+// notify returns the signals that end a run. Until stop nothing stops this process,
+// see cage.StayAwake.
+func notify() (c <-chan os.Signal, stop func()) {
+	ends := make(chan os.Signal, 2)
+	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	rest := cage.StayAwake()
+	return ends, func() { signal.Stop(ends); rest() }
 }
 
 // run is Main on any host.

@@ -18,21 +18,18 @@ func (s FromTerminal) String() string { return syscall.Signal(s).String() }
 func (s FromTerminal) Signal() {}
 
 // Relay returns the signals that arrive and are a command's to know. Those of
-// the terminal are FromTerminal. Ctrl-Z is undone: packets that are under a
-// fault cannot wait until somebody comes back.
+// the terminal are FromTerminal. Until stop nothing stops this process, see
+// StayAwake.
 func Relay() (signals <-chan os.Signal, stop func()) {
 	in, out := make(chan os.Signal, 8), make(chan os.Signal, 8)
-	signal.Notify(in, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP)
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE) // the write that earned it says so
+	signal.Notify(in, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	rest := StayAwake()
 	done := make(chan struct{})
 	go func() {
 		for {
 			select {
 			case s := <-in:
 				switch sig := s.(syscall.Signal); {
-				case sig == syscall.SIGTSTP:
-					unix.Kill(0, unix.SIGCONT)
 				case (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && foreground():
 					out <- FromTerminal(sig)
 				default:
@@ -45,8 +42,28 @@ func Relay() (signals <-chan os.Signal, stop func()) {
 	}()
 	return out, func() {
 		signal.Stop(in)
-		signal.Stop(pipe)
+		rest()
 		close(done)
+	}
+}
+
+// StayAwake undoes Ctrl-Z until rest is called, for all of the process group, such
+// as the pipe that reads what is told: packets under a fault cannot wait until
+// somebody comes back, and a process that stands still is ended by its dead man's
+// timer. Nor does a broken pipe end this process: the write that earned it says so.
+func StayAwake() (rest func()) {
+	stops, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(stops, syscall.SIGTSTP)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	go func() {
+		for range stops {
+			unix.Kill(0, unix.SIGCONT)
+		}
+	}()
+	return func() {
+		signal.Stop(pipe)
+		signal.Stop(stops) // none is on its way after it
+		close(stops)
 	}
 }
 
