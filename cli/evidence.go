@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -131,9 +132,6 @@ func (e *evidence) attend(p *plan, tell teller) (teller, *record) {
 	e.see(&p.cfg, rec)
 	e.underWay(func() []report.Case {
 		c := p.struck(outcome{}, errCutShort)
-		if p.name != "" {
-			c.Name = p.name
-		}
 		rec.fill(&c)
 		return []report.Case{c}
 	})
@@ -249,7 +247,7 @@ func (p *plan) struck(o outcome, err error) report.Case {
 	for _, s := range p.specs {
 		names = append(names, s.String())
 	}
-	c := report.Case{Name: strings.Join(names, " and "), Fault: p.specs[0].Name, Target: p.scope(), Verdict: report.Done, Took: o.took}
+	c := report.Case{Name: cmp.Or(p.name, strings.Join(names, " and ")), Fault: p.specs[0].Name, Target: p.scope(), Verdict: report.Done, Took: o.took}
 	var idle []string
 	for _, r := range o.stats.Rules {
 		for _, f := range r.Faults {
