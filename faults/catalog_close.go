@@ -85,7 +85,7 @@ var closeCauses = []Kind{
 	kind(Kind{
 		Name: "stall", Group: "reset",
 		Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes.",
-		Symptom: "Writes succeed until the send buffer is full, then block, or fail with EAGAIN; no error ever, since the peer's kernel answers probes.",
+		Symptom: "Writes succeed until the send buffer is full, then block, or fail with EAGAIN; no error ever, since the peer's kernel answers probes. What fits into the window that it had offered, some 64 kB, still goes through and is answered: it takes a large write to meet this.",
 		Remedy:  "A deadline on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts this case too.",
 		Example: "faultctl inject stall --for 30s --to :6379",
 	}, Stall{Side: Server, At: At("request")}),
