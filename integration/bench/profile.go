@@ -13,18 +13,18 @@ import (
 // part is what a process spends its time on.
 type part struct {
 	what string
-	all  []string // functions, one of which is under way; none: whatever is left
-	with []string // and one of these, if there are any
+	in   []string // functions, one of which is under way; none: whatever is left
+	and  []string // and one of these, if there are any
 }
 
 // parts are those of faultctl while every packet is diverted, in the order in which
 // they are asked: a function may be called in several.
 var parts = []part{
-	{what: "giving way: to be switched off the processor, and on again", all: []string{"schedule"}},
-	{what: "sent on: output, the wire, and the client's TCP behind it", all: []string{"nfqnl_reinject"}, with: []string{"net_rx_action", "ip_output", "ip6_output"}},
-	{what: "delivered: the service's TCP, and waking the service", all: []string{"nfqnl_reinject"}, with: []string{"tcp_v4_rcv", "tcp_v6_rcv", "ip_local_deliver_finish", "ip6_input_finish"}},
-	{what: "verdicts: the system call, netlink, out of the queue, back into the hook", all: []string{"nfqueue).flush"}},
-	{what: "receiving: the system call, netlink, the copy", all: []string{"nfqueue).recvmmsg"}},
+	{what: "giving way: to be switched off the processor, and on again", in: []string{"schedule"}},
+	{what: "sent on: output, the wire, and the client's TCP behind it", in: []string{"nfqnl_reinject"}, and: []string{"net_rx_action", "ip_output", "ip6_output"}},
+	{what: "delivered: the service's TCP, and waking the service", in: []string{"nfqnl_reinject"}, and: []string{"tcp_v4_rcv", "tcp_v6_rcv", "ip_local_deliver_finish", "ip6_input_finish"}},
+	{what: "verdicts: the system call, netlink, out of the queue, back into the hook", in: []string{"nfqueue).flush"}},
+	{what: "receiving: the system call, netlink, the copy", in: []string{"nfqueue).recvmmsg"}},
 	{what: "judging: decode, flow, decide, commit; the clock, the loop"},
 }
 
@@ -72,7 +72,7 @@ func split(stacks string, parts []part) []share {
 		}
 		has := func(name string) bool { return strings.Contains(stack, name) }
 		for i, p := range parts {
-			if (len(p.all) == 0 || slices.ContainsFunc(p.all, has)) && (len(p.with) == 0 || slices.ContainsFunc(p.with, has)) {
+			if (len(p.in) == 0 || slices.ContainsFunc(p.in, has)) && (len(p.and) == 0 || slices.ContainsFunc(p.and, has)) {
 				shares[i].of++
 				break
 			}
