@@ -164,9 +164,9 @@ func TestBadValues(t *testing.T) {
 // TestUnion holds that together faults see what each of them must.
 func TestUnion(t *testing.T) {
 	a := faults.Diversion{SYN: true, Above: 1400, Idle: time.Minute}
-	b := faults.Diversion{FIN: true, RST: true, Small: true, SYNACK: true, All: true, Above: 500, Idle: time.Second, Refresh: faults.Refresh{MinPayload: 1}}
+	b := faults.Diversion{FIN: true, RST: true, Small: true, SYNACK: true, All: true, Holds: true, Above: 500, Idle: time.Second, Refresh: faults.Refresh{MinPayload: 1}}
 	want := faults.Diversion{
-		SYN: true, FIN: true, RST: true, Small: true, SYNACK: true, All: true,
+		SYN: true, FIN: true, RST: true, Small: true, SYNACK: true, All: true, Holds: true,
 		Above: 500, Idle: time.Second, Refresh: faults.Refresh{MinPayload: 1},
 	}
 	if got := a.Union(b); got != want {

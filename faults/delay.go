@@ -30,7 +30,7 @@ func (m *Delay) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Delay) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
+func (m *Delay) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true, Holds: true} }
 
 // New implements Model.
 func (m *Delay) New() Fault { return &delay{m: m} }

@@ -116,6 +116,10 @@ type Diversion struct {
 	// the kernel need not look each packet up among those that are.
 	NoCapture bool
 
+	// Holds says that the fault holds back (Effects.Delay) most of the segments that
+	// are handed over, rather than one now and then.
+	Holds bool
+
 	// Super says that the fault does as well with a packet that stands for
 	// several segments, which the host would cut up only later (GSO). Otherwise
 	// each segment is handed over by itself, as on a wire.
@@ -159,6 +163,7 @@ func (d Diversion) Union(o Diversion) Diversion {
 		Idle:   d.Idle, Refresh: d.Refresh,
 		Whole:     d.Whole || o.Whole,
 		NoCapture: d.NoCapture && o.NoCapture,
+		Holds:     d.Holds || o.Holds,
 		Super:     d.Super && o.Super,
 	}
 	if u.Above = d.Above; o.Above != 0 && (u.Above == 0 || o.Above < u.Above) {

@@ -33,7 +33,9 @@ func (m *Throttle) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Throttle) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
+func (m *Throttle) Diverts() Diversion {
+	return Diversion{SYN: true, All: true, Whole: true, Holds: true}
+}
 
 // New implements Model.
 func (m *Throttle) New() Fault { return &throttle{m: m} }
