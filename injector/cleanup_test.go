@@ -31,7 +31,7 @@ func TestCleanup(t *testing.T) {
 		}
 		a.nftQueue, a.owned = can.nftQueue, owned
 		cfg := Config{Rules: []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
-		if err := a.apply(newRuleset(&cfg, table, firstQueue)); err != nil {
+		if err := a.apply(newRuleset(&cfg, table, firstQueue, 0)); err != nil {
 			t.Fatal(err)
 		}
 		return a

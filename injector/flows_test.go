@@ -63,7 +63,7 @@ func TestFlowsSleep(t *testing.T) {
 		b.worker.sets = idleSets{}
 		b.now = time.Second
 		for i := range n {
-			b.handle(&packetIn{id: uint32(i), hook: forward, bytes: opened(nil, i, v6), mark: uint32(i)})
+			b.handle(&packetIn{id: packetID(i), hook: forward, bytes: opened(nil, i, v6), mark: uint32(i)})
 			b.rest(b.now)
 		}
 		if b.asleep.n != 0 {

@@ -71,6 +71,7 @@ type entry struct {
 	older   *entry
 	deleted bool
 	resting bool // it may be put away soon
+	cuts    cutting
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.

@@ -26,6 +26,7 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && collect == nil {
 			w.flush() // what was let go before leaves before
+			w.leave()
 			w.send(w.buf, mark, f.iface)
 			continue
 		}

@@ -23,7 +23,7 @@ func TestGCInterval(t *testing.T) {
 		t.Skipf("Linux %d.%d does not change a set any more, 6.2 does", major, minor)
 	}
 	a := newApplier(t, inKernel(t))
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", firstQueue)
+	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", firstQueue, 0)
 	if err := errors.Join(a.apply(rs), a.tuneSets(rs)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func idleSet(b *testing.B, every time.Duration) {
 		b.Fatal(err)
 	}
 	defer a.close()
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", firstQueue)
+	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", firstQueue, 0)
 	if err := a.apply(rs); err != nil {
 		b.Fatal(err)
 	}

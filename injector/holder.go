@@ -9,8 +9,8 @@ type later struct {
 	kind  laterKind
 	hook  uint8 // release, send of a copy: where the packet was met
 
-	flow   *entry // wake
-	id     uint32 // release
+	flow   *entry   // wake
+	id     packetID // release
 	reply  bool
 	prio   uint32
 	signal signal

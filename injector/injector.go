@@ -59,7 +59,19 @@ func (i *Injector) Ruleset() string {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n).String()
+	var uncut uint16
+	if i.copies().apart {
+		uncut = firstUncut
+	}
+	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n, uncut).String()
+}
+
+// copies is how the queue hands packets over. What comes uncut is answered with
+// all that its segments have to tell the sets, which takes a verdict that can.
+func (i *Injector) copies() copying {
+	how := copies(&i.cfg)
+	how.apart = how.apart && !i.bySet && verdictPriority()
+	return how
 }
 
 func tableName(pid int, n uint32) string {
@@ -159,7 +171,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		}
 		k.senders = append(k.senders, s)
 	}
-	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), copies(&i.cfg)); errors.Is(err, ErrPermission) {
+	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), i.copies()); errors.Is(err, ErrPermission) {
 		if _, probed := probeKernel(i.cfg.NetNS); probed != nil {
 			return k, probed
 		}
@@ -167,10 +179,10 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	} else if err != nil {
 		return k, err
 	}
-	number := k.queues[0].number
+	number, uncut := k.queues[0].number, k.queues[0].uncut
 	i.queue.Store(uint32(number))
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", queueLen, "buffer", k.queues[0].buffer)
-	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number)
+	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number, uncut)
 	for n := range k.rules.sets {
 		k.rules.sets[n].size = i.room
 	}

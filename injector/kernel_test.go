@@ -71,7 +71,7 @@ func TestRulesetInKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ns := inKernel(t)
 			a := newApplier(t, ns)
-			rs := newRuleset(&cfg, "faultctl_1", 61440)
+			rs := newRuleset(&cfg, "faultctl_1", 61440, uncutOf(&cfg))
 			if err := a.apply(rs); err != nil {
 				t.Fatal(err)
 			}
@@ -338,7 +338,7 @@ func TestUnknownIdleTime(t *testing.T) {
 	ns := inKernel(t)
 	cfg := Config{Rules: []Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}}}
 	a := newApplier(t, ns)
-	if err := a.apply(newRuleset(&cfg, "faultctl_1", firstQueue)); err != nil {
+	if err := a.apply(newRuleset(&cfg, "faultctl_1", firstQueue, 0)); err != nil {
 		t.Fatal(err)
 	}
 	ask, err := openNftables(ns)
@@ -368,7 +368,7 @@ func TestRefusedChange(t *testing.T) {
 		for _, addr := range addrs {
 			m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(addr)})
 		}
-		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", firstQueue)
+		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", firstQueue, 0)
 	}
 	before, after, wrong := compile("10.0.0.1/32"), compile("10.0.0.1/32", "fd00::1/128"), compile("10.0.0.1/32", "fd00::1/128")
 	if err := a.apply(before); err != nil {

@@ -242,7 +242,7 @@ func TestDepartsTogether(t *testing.T) {
 		{kind: releasePacket, hook: localIn}, {kind: sendPacket}, {kind: sendPacket, hook: localOut},
 		{kind: releasePacket, hook: forward}, {kind: sendPacket, hook: localIn},
 	} {
-		l.id, l.pkt = uint32(i), fmt.Append(nil, " ", i)
+		l.id, l.pkt = packetID(i), fmt.Append(nil, " ", i)
 		if l.kind == releasePacket {
 			l.pkt = nil
 		}
@@ -263,7 +263,7 @@ func TestDrainKeepsOrder(t *testing.T) {
 	q := &leaving{}
 	b.queue, b.sender = q, q
 	for id, kind := range []laterKind{releasePacket, sendPacket, releasePacket, releasePacket, sendPacket} {
-		b.holder.put(later{at: time.Duration(id), kind: kind, id: uint32(id)})
+		b.holder.put(later{at: time.Duration(id), kind: kind, id: packetID(id)})
 	}
 	if err := b.drain(); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ const (
 
 	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // NFQNL_MSG_PACKET, 0 in its subsystem
 	msgVerdict = msgPacket | 1               // NFQNL_MSG_VERDICT
+	msgConfig  = msgPacket | 2               // NFQNL_MSG_CONFIG
 	msgBatch   = msgPacket | 3               // NFQNL_MSG_VERDICT_BATCH
 
 	attrPacketHdr  = 1  // NFQA_PACKET_HDR: id be32, hw_protocol be16, hook u8
@@ -26,15 +27,19 @@ const (
 	attrPriority   = 21 // NFQA_PRIORITY, be32
 
 	nfDrop, nfAccept uint32 = 0, 1
+	nfQueue          uint32 = 3 // into the queue whose number is in the upper half
 	nfRepeat         uint32 = 4 // through the chain that queued it once more
+
+	queueBypass = 0x8000 // NF_VERDICT_FLAG_QUEUE_BYPASS: on, if nobody reads that queue
 
 	skbCsumNotReady = 1 << 0
 	skbGSO          = 1 << 1
 )
 
-// decodePacket reads one NFQNL_MSG_PACKET. It reports false for anything else,
+// decodePacket reads one NFQNL_MSG_PACKET. uncut is the number of the queue of
+// packets that come uncut, 0 if there is none. It reports false for anything else,
 // such as the kernel's complaint about a verdict that came too late.
-func decodePacket(msg []byte, p *packetIn) bool {
+func decodePacket(msg []byte, uncut uint16, p *packetIn) bool {
 	if len(msg) < nlHeader+nfHeader || binary.NativeEndian.Uint16(msg[4:]) != msgPacket {
 		return false
 	}
@@ -48,7 +53,7 @@ func decodePacket(msg []byte, p *packetIn) bool {
 		data := b[nlaHeader:size]
 		switch kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER); {
 		case kind == attrPacketHdr && len(data) >= 7:
-			p.id, p.hook, known = binary.BigEndian.Uint32(data), data[6], true
+			p.id, p.hook, known = packetID(binary.BigEndian.Uint32(data)), data[6], true
 		case kind == attrPayload:
 			p.bytes = data
 		case len(data) != 4:
@@ -64,20 +69,26 @@ func decodePacket(msg []byte, p *packetIn) bool {
 		}
 		b = b[min((size+3)&^3, len(b)):]
 	}
+	if uncut != 0 && binary.BigEndian.Uint16(msg[nlHeader+2:]) == uncut {
+		p.id |= inUncut
+	}
 	return known
 }
 
-// appendVerdict appends one NFQNL_MSG_VERDICT.
-func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
+// appendVerdict appends one NFQNL_MSG_VERDICT to the queue of that number. again
+// is the number of the queue that a packet goes to which is to come again.
+func appendVerdict(b []byte, number, again uint16, v *verdictOut) []byte {
 	start := len(b)
 	what := nfAccept
 	switch {
+	case v.again:
+		what = uint32(again)<<16 | queueBypass | nfQueue
 	case v.drop:
 		what = nfDrop
 	case v.signal != 0:
 		what = nfRepeat
 	}
-	b = appendHead(b, msgVerdict, number, v.id, what)
+	b = appendHead(b, msgVerdict, number, v.id.number(), what)
 	if v.signal != 0 {
 		b = appendAttr(b, attrPriority, 4)
 		b = binary.BigEndian.AppendUint32(b, v.priority|uint32(v.signal))
@@ -92,21 +103,30 @@ func appendVerdict(b []byte, number uint16, v *verdictOut) []byte {
 	return endMessage(b, start)
 }
 
-// appendAcceptUpTo appends one NFQNL_MSG_VERDICT_BATCH: every packet that waits
-// and is not newer than id goes on.
-func appendAcceptUpTo(b []byte, number uint16, id uint32) []byte {
-	return endMessage(appendHead(b, msgBatch, number, id, nfAccept), len(b))
+// appendUpTo appends one NFQNL_MSG_VERDICT_BATCH: every packet that waits and is
+// not newer than id goes on, or is dropped.
+func appendUpTo(b []byte, number uint16, id uint32, drop bool) []byte {
+	what := nfAccept
+	if drop {
+		what = nfDrop
+	}
+	return endMessage(appendHead(b, msgBatch, number, id, what), len(b))
 }
 
 func appendHead(b []byte, kind, number uint16, id, what uint32) []byte {
-	var head [nlHeader]byte
-	binary.NativeEndian.PutUint16(head[4:], kind)
-	binary.NativeEndian.PutUint16(head[6:], unix.NLM_F_REQUEST)
-	b = append(b, head[:]...)
-	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(number>>8), byte(number))
+	b = appendMessage(b, kind, unix.NLM_F_REQUEST, number)
 	b = appendAttr(b, attrVerdictHdr, 8)
 	b = binary.BigEndian.AppendUint32(b, what)
 	return binary.BigEndian.AppendUint32(b, id)
+}
+
+// appendMessage appends the beginning of a message to the queue of that number.
+func appendMessage(b []byte, kind, flags, number uint16) []byte {
+	var head [nlHeader]byte
+	binary.NativeEndian.PutUint16(head[4:], kind)
+	binary.NativeEndian.PutUint16(head[6:], flags)
+	b = append(b, head[:]...)
+	return append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(number>>8), byte(number))
 }
 
 // endMessage writes the length of the message that began at start.

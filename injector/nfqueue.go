@@ -40,9 +40,6 @@ const (
 
 	// attrRoom is room for what a message carries besides the packet.
 	attrRoom = 1 << 10
-
-	firstQueue = 61440           // where the search for a free queue number starts
-	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
 )
 
 // nfqueue is the kernel's queue. go-nfqueue opens, binds and configures it;
@@ -57,7 +54,8 @@ type nfqueue struct {
 	parked chan struct{} // closed to let go-nfqueue's receiver end
 	fd     int
 	number uint16
-	buffer int // bytes of SO_RCVBUF that we got
+	uncut  uint16 // number of the queue for what comes uncut, on the same socket; 0: there is none
+	buffer int    // bytes of SO_RCVBUF that we got
 
 	msgs []mmsghdr
 	iovs []unix.Iovec
@@ -80,84 +78,6 @@ type mmsghdr struct {
 	hdr unix.Msghdr
 	n   uint32
 	_   [4]byte
-}
-
-// copying is how packets are handed over.
-type copying struct {
-	whole bool // with their payload
-	super bool // uncut where they stand for several segments (NFQA_CFG_F_GSO)
-}
-
-// openQueues binds n queues in a row in the namespace, from the given number on,
-// or where the first n free ones in a row are if that is 0.
-func openQueues(netns *os.File, number, n uint16, how copying) ([]*nfqueue, error) {
-	first, last := number, number
-	if number == 0 {
-		first, last = firstQueue, lastQueue+1-n
-	}
-	var err error
-	for at := first; at <= last; at++ {
-		var qs []*nfqueue
-		if qs, err = bindQueues(netns, at, n, how); err == nil {
-			return qs, nil
-		}
-		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) {
-			break
-		}
-	}
-	return nil, fmt.Errorf("bind netfilter queue: %w", explain(err))
-}
-
-func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
-	for i := range n {
-		q, err := bindQueue(netns, number+i, how)
-		if err != nil {
-			for _, q := range qs {
-				q.close()
-			}
-			return nil, err
-		}
-		q.spare = int(n) < runtime.GOMAXPROCS(0)
-		qs = append(qs, q)
-	}
-	return qs, nil
-}
-
-func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
-	cfg := nfq.Config{
-		NfQueue:      number,
-		AfFamily:     unix.AF_UNSPEC,
-		Copymode:     nfq.NfQnlCopyPacket,
-		MaxPacketLen: headersOnly,
-		MaxQueueLen:  queueLen,
-		Flags:        nfq.NfQaCfgFlagFailOpen,
-	}
-	if how.whole {
-		cfg.MaxPacketLen = wholePacket
-	}
-	if how.super {
-		cfg.Flags |= nfq.NfQaCfgFlagGSO
-	}
-	if netns != nil {
-		cfg.NetNS = int(netns.Fd())
-	}
-	nf, err := nfq.Open(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	slot := int(cfg.MaxPacketLen+attrRoom) &^ 63
-	q := &nfqueue{
-		pause: time.Sleep,
-		nf:    nf, number: number, parked: make(chan struct{}), slot: slot,
-		msgs: make([]mmsghdr, batchSize), iovs: make([]unix.Iovec, batchSize), mem: make([]byte, batchSize*slot),
-		verdicts: verdicts{queue: number},
-	}
-	if err := q.start(); err != nil {
-		close(q.parked)
-		nf.Close()
-		return nil, err
-	}
-	return q, nil
 }
 
 // start binds the queue and takes its socket over. go-nfqueue starts a receiver
@@ -221,14 +141,15 @@ func (q *nfqueue) start() error {
 // what there is not, and wake them, at a quarter of the cost of a packet. So
 // this takes up a processor of Go's (a P) for a jiffy at most; the signal by
 // which the runtime stops a goroutine ends it early (EINTR).
-func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
+func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, bool, error) {
 	busy := q.busy && wait > briefly
 	for waited := false; ; waited = true {
 		flags := unix.MSG_DONTWAIT
 		if busy && !waited {
 			flags = unix.MSG_WAITFORONE
 		}
-		n, errno := q.recvmmsg(min(len(pkts), batchSize), flags)
+		room := min(len(pkts), batchSize)
+		n, errno := q.recvmmsg(room, flags)
 		switch errno {
 		case 0:
 			k := q.decode(pkts, n)
@@ -236,19 +157,19 @@ func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, error) {
 				q.verdicts.expect(pkts[:k])
 			}
 			q.busy = q.spare && k > 0
-			return k, nil // none: it was a wake, or a complaint
+			return k, n == room, nil // none: it was a wake, or a complaint
 		case unix.EINTR, unix.ENOBUFS: // the latter is not asked for, and harmless
 			if busy {
-				return 0, nil
+				return 0, true, nil
 			}
 		case unix.EAGAIN:
 			q.busy = false
 			if waited || wait == 0 {
-				return 0, nil
+				return 0, false, nil
 			}
 			q.poll(wait)
 		default:
-			return 0, fmt.Errorf("receive from queue %d: %w", q.number, errno)
+			return 0, true, fmt.Errorf("receive from queue %d: %w", q.number, errno)
 		}
 	}
 }
@@ -296,7 +217,7 @@ func (q *nfqueue) wake() {
 	if q.closed { // the descriptor may be another file's by now
 		return
 	}
-	msg := appendVerdict(nil, q.number, &verdictOut{id: 0})
+	msg := appendVerdict(nil, q.number, 0, &verdictOut{id: 0})
 	unix.Write(q.fd, msg)
 }
 
@@ -305,7 +226,7 @@ func (q *nfqueue) decode(pkts []packetIn, n int) int {
 	k := 0
 	for i := range n {
 		msg := q.mem[i*q.slot:][:q.msgs[i].n]
-		if decodePacket(msg, &pkts[k]) {
+		if decodePacket(msg, q.uncut, &pkts[k]) {
 			k++
 		}
 	}

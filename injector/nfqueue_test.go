@@ -3,6 +3,7 @@ package injector
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
@@ -25,7 +26,7 @@ func TestManyLargeVerdicts(t *testing.T) {
 	}
 	for _, size := range []int{1500, 60_000, 0xffff - nlaHeader} {
 		for id := range uint32(2 * batchSize) {
-			q.verdict(verdictOut{id: id, bytes: make([]byte, size)})
+			q.verdict(verdictOut{id: packetID(id), bytes: make([]byte, size)})
 		}
 		if err := q.flush(); err != nil {
 			t.Errorf("%d verdicts with packets of %d bytes: %v", 2*batchSize, size, err)
@@ -53,6 +54,41 @@ func TestQueuesTaken(t *testing.T) {
 	}
 	if left := tableNames(t, ns); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestUncutNumbers holds that runs beside each other have numbers of their own for
+// what comes uncut as well, and that one which found the numbers in part taken
+// keeps none of them.
+func TestUncutNumbers(t *testing.T) {
+	ns := inKernel(t)
+	how := copying{whole: true, apart: true}
+	open := func(n uint16) []*nfqueue {
+		t.Helper()
+		qs, err := openQueues(ns, 0, n, how)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return qs
+	}
+	one := open(1)
+	two := open(2)
+	if err := one[0].configure(firstUncut+5, cmdBind, true); err != nil {
+		t.Fatal(err)
+	}
+	three := open(3) // 61467 and 61468 are free, and 61469 is not
+	var got []uint16
+	for _, q := range slices.Concat(one, two, three) {
+		got = append(got, q.uncut-firstUncut)
+		defer q.close()
+	}
+	if want := []uint16{0, 1, 2, 6, 7, 8}; !slices.Equal(got, want) {
+		t.Errorf("numbers from the first on: %d, want %d", got, want)
+	}
+	four := open(2)
+	defer closeQueues(four)
+	if got := four[0].uncut - firstUncut; got != 3 {
+		t.Errorf("the numbers between go to nobody: the next two begin with %d, want 3", got)
 	}
 }
 

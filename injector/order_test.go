@@ -32,7 +32,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 			}
 			var order []uint32
 			for _, v := range b.q.verdicts {
-				order = append(order, v.id)
+				order = append(order, v.id.number())
 			}
 			for _, p := range b.s.pkts {
 				seg, err := packet.Parse(p)

@@ -7,9 +7,10 @@ import "time"
 // may call.
 type queue interface {
 	// receive waits until packets are there, wake is called or the time is
-	// over, fills as much of pkts as it can, and returns how many. The packets'
-	// bytes are valid until the next receive. A negative time means no end.
-	receive(pkts []packetIn, wait time.Duration) (int, error)
+	// over, fills as much of pkts as it can, and returns how many, and whether more
+	// may be there. The packets' bytes are valid until the next receive, and may be
+	// written to. A negative time means no end.
+	receive(pkts []packetIn, wait time.Duration) (n int, more bool, err error)
 
 	// verdict answers a packet. It may be kept back until flush.
 	verdict(v verdictOut)
@@ -24,9 +25,21 @@ type queue interface {
 	close() error
 }
 
+// packetID names a packet in the queue: the kernel's number for it and, in the
+// upper half, in which of the worker's two netfilter queues it waits.
+type packetID uint64
+
+// inUncut is set for packets of local senders that come as they were made: see
+// worker.handleUncut. They have a queue of their own, with numbers of its own.
+const inUncut packetID = 1 << 32
+
+func (id packetID) uncut() bool    { return id&inUncut != 0 }
+func (id packetID) queue() int     { return int(id >> 32) }
+func (id packetID) number() uint32 { return uint32(id) }
+
 // packetIn is a packet in the queue.
 type packetIn struct {
-	id       uint32
+	id       packetID
 	hook     uint8  // NF_INET_LOCAL_IN, NF_INET_FORWARD or NF_INET_LOCAL_OUT
 	bytes    []byte // cut off behind the headers if no fault needs more
 	mark     uint32
@@ -38,8 +51,9 @@ type packetIn struct {
 
 // verdictOut is the answer to one packet.
 type verdictOut struct {
-	id       uint32
+	id       packetID
 	drop     bool
+	again    bool // an uncut packet is to come again, cut up by the kernel
 	signal   signal
 	priority uint32 // of the packet, as delivered
 	bytes    []byte // nil: as it was

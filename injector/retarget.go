@@ -58,7 +58,7 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 	if k == nil {
 		return nil
 	}
-	rs := newRuleset(&i.cfg, k.rules.table, k.rules.queue)
+	rs := newRuleset(&i.cfg, k.rules.table, k.rules.queue, k.rules.uncut)
 	if err := k.nft.update(k.rules, rs); err != nil {
 		return err
 	}

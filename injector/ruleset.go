@@ -74,8 +74,9 @@ const (
 // ruleset is a table: its sets and chains in the order they are made.
 type ruleset struct {
 	table  string
-	queue  uint16  // the first queue
-	to     enqueue // how packets reach it and the others
+	queue  uint16 // the first queue
+	uncut  uint16 // the first queue for what local senders send uncut; 0: there is none
+	to     []rule // how packets reach them
 	sets   []set
 	chains []chain
 }
@@ -103,9 +104,14 @@ type rule []statement
 
 func (c *chain) add(s ...statement) { c.rules = append(c.rules, s) }
 
-// newRuleset compiles the rules of a Config. queue is the number of the first queue.
-func newRuleset(cfg *Config, table string, queue uint16) *ruleset {
-	rs := &ruleset{table: table, queue: queue, to: enqueue{queue, cfg.queues()}}
+// newRuleset compiles the rules of a Config. queue is the number of the first
+// queue, uncut that of the first for what local senders send uncut, or 0.
+func newRuleset(cfg *Config, table string, queue, uncut uint16) *ruleset {
+	rs := &ruleset{table: table, queue: queue, uncut: uncut}
+	if uncut != 0 {
+		rs.to = append(rs.to, rule{fromHere{}, count{}, enqueue{uncut, cfg.queues()}})
+	}
+	rs.to = append(rs.to, rule{count{}, enqueue{queue, cfg.queues()}})
 	marked, later := chain{name: "marked"}, chain{name: "later"}
 	marked.add(priorityIs(OwnSign), verdict("accept"))
 	marked.add(priorityHas(sigAll), verdict("goto later"))
@@ -150,7 +156,9 @@ func copies(cfg *Config) copying {
 		d := diversion(cfg.Rules[i].Faults)
 		how.whole = how.whole || d.Whole
 		how.super = how.super && d.Super
+		how.apart = how.apart || d.Holds
 	}
+	how.apart = how.apart && how.whole && !how.super
 	return how
 }
 
@@ -158,7 +166,7 @@ func copies(cfg *Config) copying {
 type compiled struct {
 	cfg     *Rule
 	n       int
-	to      enqueue
+	to      []rule
 	diverts faults.Diversion
 }
 

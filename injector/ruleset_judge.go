@@ -1,6 +1,10 @@
 package injector
 
-import "github.com/faultctl/faultctl/faults"
+import (
+	"slices"
+
+	"github.com/faultctl/faultctl/faults"
+)
 
 // way is which of a flow's two directions a packet may travel, as far as its
 // rule's target says. A set has each flow once, client first; a packet whose way
@@ -231,9 +235,7 @@ func (r *compiled) divert(v6 bool) chain {
 // enqueue is where packets are queued and counted. No change of the rule's
 // target touches it, so the count goes on.
 func (r *compiled) enqueue(v6 bool) chain {
-	c := chain{name: r.name("queue", v6)}
-	c.add(count{}, r.to)
-	return c
+	return chain{name: r.name("queue", v6), rules: slices.Clone(r.to)}
 }
 
 // refresh keeps a flow alive that the kernel lets pass, and that is in the set

@@ -52,6 +52,13 @@ var rulesets = map[string]Config{
 		Rules:   []Rule{{Faults: fake(faults.Diversion{All: true})}},
 		Protect: []Tuple{{netip.MustParseAddrPort("10.0.0.1:22"), netip.MustParseAddrPort("10.0.0.2:40000")}},
 	},
+	"held": {
+		Rules: []Rule{{
+			Match:  Matcher{To: []Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}},
+			Faults: fake(faults.Diversion{SYN: true, All: true, Whole: true, Holds: true}),
+		}},
+		Queues: 2,
+	},
 	"two-rules": {Rules: []Rule{
 		{
 			Match:  Matcher{To: []Endpoint{endpoint("", 80, 90)}, Except: []Endpoint{endpoint("10.0.0.9/32", 85, 85)}},
@@ -72,10 +79,18 @@ var rulesets = map[string]Config{
 	}},
 }
 
+// uncutOf is the number of the queue for what comes uncut, if there is to be one.
+func uncutOf(cfg *Config) uint16 {
+	if copies(cfg).apart {
+		return firstUncut
+	}
+	return 0
+}
+
 func TestRulesetText(t *testing.T) {
 	for name, cfg := range rulesets {
 		t.Run(name, func(t *testing.T) {
-			got := newRuleset(&cfg, "faultctl_1", 61440).String()
+			got := newRuleset(&cfg, "faultctl_1", 61440, uncutOf(&cfg)).String()
 			file := filepath.Join("testdata", name+".nft")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -97,7 +112,7 @@ func TestRulesetText(t *testing.T) {
 func TestRulesetInvariants(t *testing.T) {
 	for name, cfg := range rulesets {
 		t.Run(name, func(t *testing.T) {
-			rs := newRuleset(&cfg, "faultctl_1", 61440)
+			rs := newRuleset(&cfg, "faultctl_1", 61440, uncutOf(&cfg))
 			chains := map[string]*chain{}
 			for i, c := range rs.chains {
 				chains[c.name] = &rs.chains[i]

@@ -22,6 +22,7 @@ type (
 	isFamily     struct{ v6 bool }
 	oifLoopback  struct{}
 	oifForeign   struct{}
+	fromHere     struct{} // a local sender's, in output
 	iifForeign   struct{}
 	userIs       uint32
 	cgroupIs     Cgroup
@@ -144,6 +145,7 @@ func (s isFamily) nft() string {
 func (tcpIn) nft() string         { return isTCP{}.nft() }
 func (oifForeign) nft() string    { return "meta oiftype != loopback" }
 func (oifLoopback) nft() string   { return "meta oiftype loopback" }
+func (fromHere) nft() string      { return "iif 0" }
 func (iifForeign) nft() string    { return "meta iiftype != loopback" }
 func (s userIs) nft() string      { return fmt.Sprintf("meta skuid %d", uint32(s)) }
 func (s cgroupIs) nft() string    { return fmt.Sprintf("socket cgroupv2 level %d %q", s.Level, s.Path) }

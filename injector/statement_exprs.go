@@ -54,6 +54,11 @@ func (s tcpIn) exprs(a *applier) []expr.Any {
 func (oifLoopback) exprs(*applier) []expr.Any { return oifType(expr.CmpOpEq) }
 func (oifForeign) exprs(*applier) []expr.Any  { return oifType(expr.CmpOpNeq) }
 
+// exprs of fromHere: what this host sends has not come in by any device.
+func (fromHere) exprs(*applier) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyIIF), compare(expr.CmpOpEq, host32(0))}
+}
+
 func oifType(op expr.CmpOp) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyOIFTYPE), compare(op, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }

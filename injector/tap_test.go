@@ -54,7 +54,7 @@ func TestTapFates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, look := tapBench(t, c.rule)
 			for i, p := range c.pkts {
-				b.handle(&packetIn{id: uint32(i), hook: forward, bytes: bytes.Clone(p)})
+				b.handle(&packetIn{id: packetID(i), hook: forward, bytes: bytes.Clone(p)})
 			}
 			all := look()
 			if len(all) != len(c.fates) {
@@ -90,7 +90,7 @@ func TestTapFates(t *testing.T) {
 func TestTapRemembersWhy(t *testing.T) {
 	b, look := tapBench(t, ruleOf(model(t, "delay", "by", "30ms", "dir", "client")))
 	for i := range 3 {
-		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
+		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "by delay: delay to server, "; !strings.Contains(p.comment, want) {
@@ -99,7 +99,7 @@ func TestTapRemembersWhy(t *testing.T) {
 	}
 	b, look = tapBench(t, ruleOf(NamedModel{"deaf", onceModel{}}))
 	for i, dir := range []faults.Direction{faults.Original, faults.Reply, faults.Original} {
-		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "dropped by deaf: drop to " + [...]string{"server", "client", "server"}[i] + ", deaf"; !strings.Contains(p.comment, want) {
@@ -108,7 +108,7 @@ func TestTapRemembersWhy(t *testing.T) {
 	}
 	b, look = tapBench(t, ruleOf(model(t, "delay", "by", "30ms")))
 	for i, dir := range []faults.Direction{faults.Original, faults.Reply} {
-		b.handle(&packetIn{id: uint32(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "by delay: delay to " + map[bool]string{true: "client", false: "server"}[p.FromServer] + ", "; !strings.Contains(p.comment, want) {

@@ -1,14 +1,21 @@
 package injector
 
-// verdicts gathers the answers of one queue into messages that leave together.
-//
-// A run of packets that simply go on takes one message: it answers all packets
-// up to an id (NFQNL_MSG_VERDICT_BATCH). That is right only while nothing older
-// waits in the queue, so runs are made only while the answers come in the order
-// of the packets, and stop where one is held back until all are answered.
+// verdicts gathers the answers of one worker's queues into messages that leave
+// together.
 type verdicts struct {
+	out []byte     // messages complete
+	of  [2]answers // of the queue, and of the one for what is uncut
+}
+
+// answers are those of one queue.
+//
+// A run of packets that simply go on, or of such that are simply dropped, takes
+// one message: it answers all packets that wait and are no newer than the one it
+// names. So a run is made only while nothing older waits in its queue: a packet
+// that a fault holds back ends it, and after that each packet is answered by
+// itself until all are answered.
+type answers struct {
 	queue uint16
-	out   []byte // messages complete
 
 	asked   []uint32 // the packets of the last batch
 	next    int      // of asked: whose answer comes next
@@ -17,46 +24,57 @@ type verdicts struct {
 
 	run    int    // how many answers at the end are a run
 	lastID uint32 // its last
+	drops  bool   // it drops them
 }
 
 // expect notes which packets have come in.
 func (v *verdicts) expect(pkts []packetIn) {
-	v.endRun()
-	v.asked, v.next, v.inOrder = v.asked[:0], 0, v.waiting == 0
-	for i := range pkts {
-		v.asked = append(v.asked, pkts[i].id)
+	for i := range v.of {
+		a := &v.of[i]
+		v.endRun(a)
+		a.asked, a.next, a.inOrder = a.asked[:0], 0, a.waiting == 0
 	}
-	v.waiting += len(pkts)
+	for i := range pkts {
+		a := &v.of[pkts[i].id.queue()]
+		a.asked = append(a.asked, pkts[i].id.number())
+		a.waiting++
+	}
 }
 
 // add answers a packet.
 func (v *verdicts) add(o *verdictOut) {
-	v.waiting--
-	v.inOrder = v.inOrder && v.next < len(v.asked) && v.asked[v.next] == o.id
-	v.next++
-	if v.inOrder && !o.drop && o.signal == 0 && o.bytes == nil {
-		v.run++
-		v.lastID = o.id
+	a, id := &v.of[o.id.queue()], o.id.number()
+	a.waiting--
+	a.inOrder = a.inOrder && a.next < len(a.asked) && a.asked[a.next] == id
+	a.next++
+	if a.run > 0 && a.drops != o.drop {
+		v.endRun(a)
+	}
+	if a.inOrder && !o.again && o.signal == 0 && o.bytes == nil {
+		a.run++
+		a.lastID, a.drops = id, o.drop
 		return
 	}
-	v.endRun()
-	v.out = appendVerdict(v.out, v.queue, o)
+	v.endRun(a)
+	v.out = appendVerdict(v.out, a.queue, v.of[0].queue, o)
 }
 
 // endRun writes the run so far.
-func (v *verdicts) endRun() {
+func (v *verdicts) endRun(a *answers) {
 	switch {
-	case v.run == 1:
-		v.out = appendVerdict(v.out, v.queue, &verdictOut{id: v.lastID})
-	case v.run > 1:
-		v.out = appendAcceptUpTo(v.out, v.queue, v.lastID)
+	case a.run == 1:
+		v.out = appendVerdict(v.out, a.queue, 0, &verdictOut{id: packetID(a.lastID), drop: a.drops})
+	case a.run > 1:
+		v.out = appendUpTo(v.out, a.queue, a.lastID, a.drops)
 	}
-	v.run = 0
+	a.run = 0
 }
 
 // take returns the messages to send. They are valid until the next add.
 func (v *verdicts) take() []byte {
-	v.endRun()
+	for i := range v.of {
+		v.endRun(&v.of[i])
+	}
 	msgs := v.out
 	v.out = v.out[:0]
 	return msgs

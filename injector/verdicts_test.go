@@ -22,6 +22,12 @@ func read(t *testing.T, b []byte) string {
 		kind := binary.NativeEndian.Uint16(b[4:])
 		what, id := binary.BigEndian.Uint32(b[24:]), binary.BigEndian.Uint32(b[28:])
 		word := map[uint32]string{nfDrop: "drop", nfAccept: "accept", nfRepeat: "repeat"}[what]
+		if what&0xff == nfQueue {
+			word = fmt.Sprintf("to queue %d%s", what>>16, map[bool]string{true: " with bypass"}[what&queueBypass != 0])
+		}
+		if n := binary.BigEndian.Uint16(b[18:]); n != 0 { // 0 is the queue of these tests
+			word = fmt.Sprintf("[%d] %s", n, word)
+		}
 		switch kind {
 		case msgVerdict:
 			out = append(out, fmt.Sprintf("%s %d", word, id))
@@ -40,13 +46,13 @@ func read(t *testing.T, b []byte) string {
 func TestRuns(t *testing.T) {
 	batch := func(ids ...uint32) (pkts []packetIn) {
 		for _, id := range ids {
-			pkts = append(pkts, packetIn{id: id})
+			pkts = append(pkts, packetIn{id: packetID(id)})
 		}
 		return pkts
 	}
 	accept := func(v *verdicts, ids ...uint32) {
 		for _, id := range ids {
-			v.add(&verdictOut{id: id})
+			v.add(&verdictOut{id: packetID(id)})
 		}
 	}
 	for name, c := range map[string]struct {
@@ -75,6 +81,31 @@ func TestRuns(t *testing.T) {
 			accept(v, 4, 5)
 			return read(t, v.take())
 		}, "accept..2, drop 3, accept..5"},
+		"drops in a row": {func(v *verdicts) string {
+			v.expect(batch(1, 2, 3, 4, 5))
+			accept(v, 1)
+			for id := range packetID(3) {
+				v.add(&verdictOut{id: id + 2, drop: true})
+			}
+			accept(v, 5)
+			return read(t, v.take())
+		}, "accept 1, drop..4, accept 5"},
+		"two queues": {func(v *verdicts) string { // what is held in one is nothing to the other
+			v.of[1].queue = 9
+			v.expect([]packetIn{{id: 1}, {id: inUncut | 1}, {id: inUncut | 2}, {id: 2}, {id: inUncut | 3}})
+			v.add(&verdictOut{id: inUncut | 1, drop: true})
+			v.add(&verdictOut{id: inUncut | 2, drop: true})
+			accept(v, 2)
+			v.add(&verdictOut{id: inUncut | 3, drop: true})
+			return read(t, v.take())
+		}, "accept 2, [9] drop..3"},
+		"one comes again": {func(v *verdicts) string {
+			v.of[1].queue = 9
+			v.expect([]packetIn{{id: inUncut | 1}, {id: inUncut | 2}})
+			v.add(&verdictOut{id: inUncut | 1, again: true})
+			v.add(&verdictOut{id: inUncut | 2})
+			return read(t, v.take())
+		}, "[9] to queue 0 with bypass 1, [9] accept 2"},
 		"one is held": {func(v *verdicts) string {
 			v.expect(batch(1, 2, 3, 4, 5))
 			accept(v, 1, 2, 4, 5)
@@ -107,14 +138,14 @@ func TestRuns(t *testing.T) {
 func TestVerdictsAllocateNothing(t *testing.T) {
 	pkts := make([]packetIn, batchSize)
 	for i := range pkts {
-		pkts[i].id = uint32(i)
+		pkts[i].id = packetID(i)
 	}
 	bytes := segment(0, packet.ACK, 1, 1, "payload")
 	var v verdicts
 	play := func() {
 		v.expect(pkts)
 		for i := range pkts {
-			o := verdictOut{id: uint32(i)}
+			o := verdictOut{id: packetID(i)}
 			switch i % 8 {
 			case 3:
 				o.drop = true
@@ -137,14 +168,21 @@ func TestVerdictsAllocateNothing(t *testing.T) {
 func TestDecodeAllocatesNothing(t *testing.T) {
 	msg := queued(7, segment(0, packet.ACK, 1, 1, "payload"))
 	var p packetIn
-	if !decodePacket(msg, &p) || p.id != 7 || p.mark != 9 || !p.gso || p.partial {
+	if !decodePacket(msg, 0, &p) || p.id != 7 || p.mark != 9 || !p.gso || p.partial {
 		t.Fatalf("decoded %+v", p)
 	}
-	if n := testing.AllocsPerRun(100, func() { decodePacket(msg, &p) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { decodePacket(msg, 0, &p) }); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
+	if !decodePacket(msg, 9, &p) || p.id != 7 {
+		t.Errorf("a packet of queue 0 got %#x", p.id)
+	}
+	binary.BigEndian.PutUint16(msg[nlHeader+2:], 9)
+	if !decodePacket(msg, 9, &p) || p.id != 7|inUncut {
+		t.Errorf("a packet of the queue for what comes uncut got %#x", p.id)
+	}
 	for n := range msg { // cut anywhere, it never reads beyond
-		decodePacket(slices.Clip(msg[:n]), &p)
+		decodePacket(slices.Clip(msg[:n]), 0, &p)
 	}
 }
 
@@ -170,7 +208,7 @@ func BenchmarkDecode(b *testing.B) {
 	var p packetIn
 	b.ReportAllocs()
 	for b.Loop() {
-		decodePacket(msg, &p)
+		decodePacket(msg, 0, &p)
 	}
 }
 

@@ -43,6 +43,10 @@ type worker struct {
 	buf     []byte   // the packet being built
 	spare   [][]byte // of packets that have left: see copyOf
 
+	parts   parts
+	batch   uint64 // counts receives
+	emptied uint64 // the last of those that left nothing in the queue
+
 	single     [1]packetOut
 	leaving    []packetOut // sent with the next system call: see depart
 	kept       bool        // verdicts on what was held go with the next one
@@ -74,14 +78,22 @@ func (w *worker) run() error {
 		w.runAlarms(now)
 		w.rest(now)
 		w.flush()
-		n, err := w.queue.receive(w.pkts[:], w.patience())
+		n, more, err := w.queue.receive(w.pkts[:], w.patience())
 		if err != nil {
 			return err
 		}
+		w.batch++
 		w.totals.diverted.Add(uint64(n))
 		received := w.clock()
 		for i := range n {
 			w.handle(&w.pkts[i])
+			if p := &w.pkts[i]; p.gso && p.id.uncut() { // that was as many as a batch has
+				w.flush()
+				w.runDue(w.clock())
+			}
+		}
+		if !more {
+			w.emptied = w.batch
 		}
 		w.flush()
 		w.totals.latency.observe(w.clock()-received, n)
@@ -117,18 +129,32 @@ func (w *worker) patience() time.Duration {
 func (w *worker) handle(p *packetIn) {
 	seg, err := packet.Parse(p.bytes)
 	if err != nil { // a fragment, or no TCP after all: not ours
+		if p.gso && p.id.uncut() { // nor can we cut it up
+			w.comeAgain(p)
+			return
+		}
 		w.totals.foreign.Add(1)
 		w.queue.verdict(verdictOut{id: p.id})
 		return
 	}
 	now := w.clock()
 	f, dir := w.flow(seg, now)
-	fresh := f.Observe(now, dir, seg)
 	f.route(dir, p.mark, p.iface)
+	if p.id.uncut() {
+		w.handleUncut(p, f, dir, seg, now)
+	} else {
+		f.cuts.learn(seg, now)
+		w.judge(p, f, dir, seg, now)
+	}
+	w.tired(f, now)
+}
+
+// judge asks the faults about a segment, and carries out what they decide.
+func (w *worker) judge(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	fresh := f.Observe(now, dir, seg)
 	w.out.Reset()
 	if f.chain == nil {
 		w.pass(p, f, dir, seg, now)
-		w.tired(f, now)
 		return
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed && w.busy(f, now), Rand: f.rng}
@@ -145,7 +171,6 @@ func (w *worker) handle(p *packetIn) {
 		w.tap.judged(p, f, now, v, &w.out, delay)
 	}
 	w.commit(p, f, dir, seg, v, now)
-	w.tired(f, now)
 }
 
 // flow returns the flow that the segment belongs to, and makes one if it is
@@ -309,6 +334,10 @@ func (w *worker) forget(f *entry) signal {
 // answer gives a verdict. A drop that the sets must learn of is an accept with
 // sigDrop: the packet drops itself once the sets are changed.
 func (w *worker) answer(v verdictOut, f *entry, dir faults.Direction) {
+	if w.parts.open {
+		w.answerPart(v, f, dir)
+		return
+	}
 	if v.signal != 0 && w.bySet {
 		w.answerBySet(v, f)
 		return
@@ -387,7 +416,7 @@ func (w *worker) drain() error {
 		if err := w.queue.flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
-		n, err := w.queue.receive(w.pkts[:], drainWait)
+		n, _, err := w.queue.receive(w.pkts[:], drainWait)
 		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}

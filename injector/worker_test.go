@@ -15,7 +15,7 @@ import (
 // fakeQueue plays the kernel's queue: it records the verdicts.
 type fakeQueue struct{ verdicts []verdictOut }
 
-func (q *fakeQueue) receive([]packetIn, time.Duration) (int, error) { return 0, nil }
+func (q *fakeQueue) receive([]packetIn, time.Duration) (int, bool, error) { return 0, false, nil }
 func (q *fakeQueue) verdict(v verdictOut) {
 	c := v
 	if v.bytes != nil {
@@ -65,7 +65,7 @@ type bench struct {
 	s    *fakeSender
 	sets *fakeSets
 	now  time.Duration
-	id   uint32
+	id   packetID
 }
 
 func newBench(t testing.TB, rules ...Rule) *bench {
@@ -337,12 +337,12 @@ func TestNoAllocs(t *testing.T) {
 // silentQueue records nothing.
 type silentQueue struct{}
 
-func (*silentQueue) receive([]packetIn, time.Duration) (int, error) { return 0, nil }
-func (*silentQueue) verdict(verdictOut)                             {}
-func (*silentQueue) flush() error                                   { return nil }
-func (*silentQueue) wake()                                          {}
-func (*silentQueue) close() error                                   { return nil }
-func (*silentQueue) send([]packetOut) (int, error)                  { return 0, nil }
+func (*silentQueue) receive([]packetIn, time.Duration) (int, bool, error) { return 0, false, nil }
+func (*silentQueue) verdict(verdictOut)                                   {}
+func (*silentQueue) flush() error                                         { return nil }
+func (*silentQueue) wake()                                                {}
+func (*silentQueue) close() error                                         { return nil }
+func (*silentQueue) send([]packetOut) (int, error)                        { return 0, nil }
 
 func BenchmarkJudge(b *testing.B) {
 	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))

@@ -1,0 +1,183 @@
+package injector
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	nfq "github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	firstQueue = 61440           // where the search for a free queue number starts
+	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
+
+	firstUncut = lastQueue + 1 // the same for the queues of what comes uncut
+	lastUncut  = firstUncut + 23
+)
+
+// copying is how packets are handed over.
+type copying struct {
+	whole bool // with their payload
+	super bool // uncut where they stand for several segments (NFQA_CFG_F_GSO)
+	apart bool // those of local senders in a queue of their own, uncut
+}
+
+// openQueues binds n queues in a row in the namespace, from the given number on,
+// or where the first n free ones in a row are if that is 0.
+func openQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
+	first, last := number, number
+	if number == 0 {
+		first, last = firstQueue, lastQueue+1-n
+	}
+	err = firstFree(first, last, func(at uint16) (err error) {
+		qs, err = bindQueues(netns, at, n, how)
+		return err
+	})
+	if err == nil && how.apart {
+		err = firstFree(firstUncut, lastUncut+1-n, func(at uint16) error { return bindUncut(qs, at) })
+		if err != nil {
+			closeQueues(qs)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bind netfilter queue: %w", explain(err))
+	}
+	return qs, nil
+}
+
+// firstFree binds by the first number that nobody else has.
+func firstFree(first, last uint16, bind func(at uint16) error) (err error) {
+	for at := first; at <= last; at++ {
+		err = bind(at)
+		if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) {
+			break
+		}
+	}
+	return err
+}
+
+func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
+	for i := range n {
+		q, err := bindQueue(netns, number+i, how)
+		if err != nil {
+			closeQueues(qs)
+			return nil, err
+		}
+		q.spare = int(n) < runtime.GOMAXPROCS(0)
+		qs = append(qs, q)
+	}
+	return qs, nil
+}
+
+func closeQueues(qs []*nfqueue) {
+	for _, q := range qs {
+		q.close()
+	}
+}
+
+func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
+	cfg := nfq.Config{
+		NfQueue:      number,
+		AfFamily:     unix.AF_UNSPEC,
+		Copymode:     nfq.NfQnlCopyPacket,
+		MaxPacketLen: headersOnly,
+		MaxQueueLen:  queueLen,
+		Flags:        nfq.NfQaCfgFlagFailOpen,
+	}
+	if how.whole {
+		cfg.MaxPacketLen = wholePacket
+	}
+	if how.super {
+		cfg.Flags |= nfq.NfQaCfgFlagGSO
+	}
+	if netns != nil {
+		cfg.NetNS = int(netns.Fd())
+	}
+	nf, err := nfq.Open(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	slot := int(cfg.MaxPacketLen+attrRoom) &^ 63
+	q := &nfqueue{
+		pause: time.Sleep,
+		nf:    nf, number: number, parked: make(chan struct{}), slot: slot,
+		msgs: make([]mmsghdr, batchSize), iovs: make([]unix.Iovec, batchSize), mem: make([]byte, batchSize*slot),
+		verdicts: verdicts{of: [2]answers{{queue: number}}},
+	}
+	if err := q.start(); err != nil {
+		close(q.parked)
+		nf.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// bindUncut gives each queue a second number, from the given one on, for packets
+// that come uncut. All or none has one then.
+func bindUncut(qs []*nfqueue, number uint16) error {
+	for i, q := range qs {
+		n := number + uint16(i)
+		if err := q.configure(n, cmdBind, true); err != nil {
+			for j, q := range qs[:i] {
+				q.configure(number+uint16(j), cmdUnbind, false)
+				q.uncut = 0
+			}
+			return err
+		}
+		q.uncut, q.verdicts.of[inUncut.queue()].queue = n, n
+	}
+	return nil
+}
+
+// Numbers of linux/netfilter/nfnetlink_queue.h.
+const (
+	attrCfgCmd    = 1 // NFQA_CFG_CMD: command u8, pad u8, family be16
+	attrCfgParams = 2 // NFQA_CFG_PARAMS: copy_range be32, copy_mode u8
+	attrCfgMaxLen = 3 // NFQA_CFG_QUEUE_MAXLEN, be32
+	attrCfgMask   = 4 // NFQA_CFG_MASK, be32: which of the flags change
+	attrCfgFlags  = 5 // NFQA_CFG_FLAGS, be32
+
+	cmdBind, cmdUnbind = 1, 2 // NFQNL_CFG_CMD_BIND, NFQNL_CFG_CMD_UNBIND
+)
+
+// configure binds a queue of that number to the socket, or gives it up. A socket
+// may have many, and go-nfqueue knows one. No rule may queue to the socket yet: it
+// would get a packet where an acknowledgment is waited for.
+func (q *nfqueue) configure(number uint16, cmd byte, bind bool) error {
+	b := appendMessage(nil, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, number)
+	b = append(appendAttr(b, attrCfgCmd, 4), cmd, 0, 0, unix.AF_UNSPEC)
+	if bind {
+		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgParams, 5), wholePacket)
+		b = append(b, nfq.NfQnlCopyPacket, 0, 0, 0)
+		for _, a := range []struct {
+			kind  int
+			value uint32
+		}{
+			{attrCfgMaxLen, queueLen},
+			{attrCfgMask, nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO}, {attrCfgFlags, nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO},
+		} {
+			b = binary.BigEndian.AppendUint32(appendAttr(b, a.kind, 4), a.value)
+		}
+	}
+	if errno := q.send(endMessage(b, 0)); errno != 0 {
+		return errno
+	}
+	answer := make([]byte, nlHeader+4+len(b)) // struct nlmsgerr quotes the request
+	n, err := unix.Read(q.fd, answer)
+	switch {
+	case err != nil:
+		return err
+	case n < nlHeader+4 || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR:
+		return fmt.Errorf("configure queue %d: the kernel did not answer", number)
+	}
+	if errno := -int32(binary.NativeEndian.Uint32(answer[nlHeader:])); errno != 0 {
+		return syscall.Errno(errno)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// What a local sender sends is copied, dropped and sent again where a fault holds
+// it back (hold). TCP sends it in packets that stand for up to 45 segments each
+// (GSO), which the host cuts up where they leave. So if the faults hold back most of
+// it, it comes to us as it was made, by a queue of its own, and is cut here: the
+// kernel then makes, queues and drops one packet where it would 45.
+//
+// How long the segments are the queue does not say. The kernel shows it: a packet
+// of which it is not known is handed back, into the queue where packets come cut
+// up, and comes again as segments. Those of the flow that follow go the same way
+// until it has, so that nothing changes places.
+
+// cutting is what is known of how the host cuts up a flow's packets.
+type cutting struct {
+	full packet.Seq    // the first byte of a packet handed back, whose first segment will be a full one
+	sees bool          // full is set
+	unit int           // options and payload of a full segment; 0: not known
+	at   time.Duration // when that was seen
+	back uint64        // the batch in which a packet was handed back last; 0: none
+}
+
+// parts is the packet that is being cut up.
+type parts struct {
+	open  bool
+	in    packetIn   // the segment that is judged
+	bytes []byte     // of it
+	whole verdictOut // the answer to the packet, as it grows
+}
+
+// unitFor is for how long it is believed how long segments are, which other
+// signs tell sooner if it changes: see cutting.size.
+const unitFor = 10 * time.Second
+
+// size is how long the payload of each segment of an uncut packet is but the last,
+// and false if that is not known for sure. before is what its side had sent before.
+func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration) (int, bool) {
+	size := c.unit - len(s.Options())
+	switch n := s.PayloadLen(); {
+	case c.unit == 0 || now-c.at > unitFor:
+	case !s.Complete() || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
+	case size <= 0 || n <= size: // it would not stand for several
+	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
+	case before.Seen && s.Seq().Less(before.Next): // sent again, perhaps because it was too long
+	default:
+		return size, true
+	}
+	return 0, false
+}
+
+// learn looks at a segment that the kernel has cut.
+func (c *cutting) learn(s packet.Segment, now time.Duration) {
+	if c.sees && s.Seq() == c.full && s.PayloadLen() > 0 {
+		c.unit, c.at, c.sees = len(s.Options())+s.PayloadLen(), now, false
+	}
+}
+
+// handleUncut judges a packet that came as its local sender made it.
+func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	c := &f.cuts
+	if f.chain == nil {
+		w.judge(p, f, dir, seg, now)
+		return
+	}
+	away := c.back != 0 && w.emptied <= c.back // the queue was not empty since
+	size, known := 0, true
+	if p.gso {
+		size, known = c.size(seg, &f.Half[dir], now)
+	}
+	if away || !known {
+		if p.gso && !away {
+			c.full, c.sees = seg.Seq(), true
+		}
+		c.back = w.batch
+		f.last = f.before // it has yet to come
+		w.comeAgain(p)
+		return
+	}
+	if size == 0 {
+		if p.partial && seg.Complete() {
+			seg.UpdateChecksums()
+			p.partial = false
+		}
+		w.judge(p, f, dir, seg, now)
+		return
+	}
+	w.judgeParts(p, f, dir, seg, size, now)
+}
+
+// comeAgain hands a packet back for the kernel to cut it up.
+func (w *worker) comeAgain(p *packetIn) {
+	w.totals.diverted.Add(^uint64(0))
+	w.queue.verdict(verdictOut{id: p.id, again: true})
+}
+
+// judgeParts cuts a packet up and judges its segments one after the other. It
+// is dropped; what of it goes on at once leaves as copies do, and after the kernel
+// knows what the verdicts on the segments have to say.
+func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
+	t := &w.parts
+	t.open, t.whole = true, verdictOut{id: p.id, priority: p.priority, drop: true}
+	t.in = *p
+	t.in.gso, t.in.partial = false, false
+	for from := 0; from < seg.PayloadLen(); from += size {
+		t.bytes = seg.AppendPart(t.bytes[:0], from, size)
+		t.in.bytes = t.bytes
+		s, err := packet.Parse(t.bytes)
+		if err != nil {
+			continue // unreachable: the whole was parsed
+		}
+		if from > 0 {
+			w.totals.diverted.Add(1)
+		}
+		w.judge(&t.in, f, dir, s, now)
+	}
+	t.open = false
+	w.answer(t.whole, f, dir)
+	if len(w.leaving) > 0 {
+		w.flush()
+		w.leave()
+	}
+}
+
+// answerPart is answer for one segment of what is cut up here. Of two signals that
+// contradict each other the later one stands.
+func (w *worker) answerPart(v verdictOut, f *entry, dir faults.Direction) {
+	t := &w.parts
+	if v.signal&sigRelease != 0 {
+		t.whole.signal &^= sigCapture
+	}
+	if v.signal&sigCapture != 0 {
+		t.whole.signal &^= sigRelease
+	}
+	t.whole.signal |= v.signal
+	if v.drop {
+		return
+	}
+	pkt := v.bytes
+	if pkt == nil {
+		pkt = t.bytes
+	}
+	if len(w.leaving) == batchSize {
+		w.flush()
+		w.leave()
+	}
+	w.leaving = append(w.leaving, packetOut{w.copyOf(pkt), f.mark[dir], f.iface})
+}

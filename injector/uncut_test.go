@@ -1,0 +1,309 @@
+package injector
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// uncut hands the worker a packet that its sender made of that many bytes.
+func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
+	b.id++
+	pkt := segment(faults.Original, flags, seq, 1, string(bytes.Repeat([]byte("0123456789"), size/10+1)[:size]))
+	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, mark: 7, gso: size > 1000, partial: true})
+	s, err := packet.Parse(pkt)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// pieces hands it the same, as the kernel cuts it up into segments of 1000 bytes.
+func (b *bench) pieces(s packet.Segment) {
+	for at := 0; at < s.PayloadLen(); at += 1000 {
+		b.id++
+		b.handle(&packetIn{id: b.id, hook: localOut, bytes: s.AppendPart(nil, at, 1000), mark: 7})
+	}
+}
+
+// next is another batch. more says that the queue was not empty after it.
+func (b *bench) next(more bool) {
+	if !more {
+		b.emptied = b.batch
+	}
+	b.batch++
+}
+
+// again counts the packets that were handed back since it was asked last, and the
+// other verdicts.
+func (b *bench) again() (again, other int) {
+	for _, v := range b.q.verdicts {
+		if v.again {
+			again++
+		} else {
+			other++
+		}
+	}
+	b.q.verdicts = nil
+	return again, other
+}
+
+// known makes a worker that knows how long the segments of its flow are: 1000 bytes.
+func known(t testing.TB, m NamedModel) *bench {
+	t.Helper()
+	b := newBench(t, ruleOf(m))
+	b.next(false)
+	s := b.uncut(1, packet.ACK, 3000)
+	b.next(false)
+	b.pieces(s)
+	b.next(false)
+	b.q.verdicts, b.s.pkts = nil, nil
+	return b
+}
+
+// TestUncut holds that a packet which stands for several segments is cut into
+// what the kernel would make of it, each judged by itself, and dropped itself.
+func TestUncut(t *testing.T) {
+	b := known(t, NamedModel{"delay", delayModel{50 * time.Millisecond}})
+	b.runDue(time.Minute)
+	b.s.pkts = nil
+	diverted := b.totals.diverted.Load()
+	s := b.uncut(3001, packet.ACK|packet.PSH, 2500)
+	if len(b.q.verdicts) != 1 || !b.q.verdicts[0].drop || b.q.verdicts[0].id != b.id|inUncut || len(b.s.pkts) != 0 {
+		t.Fatalf("verdicts %+v, and %d packets sent: want a drop, and nothing before its time", b.q.verdicts, len(b.s.pkts))
+	}
+	if n := b.totals.diverted.Load() - diverted; n != 2 { // the first is counted where it is received
+		t.Errorf("%d more packets counted, want 2", n)
+	}
+	b.runDue(50 * time.Millisecond)
+	if len(b.s.pkts) != 3 {
+		t.Fatalf("%d packets sent, want 3", len(b.s.pkts))
+	}
+	for i, got := range b.s.pkts {
+		if want := s.AppendPart(nil, 1000*i, 1000); !bytes.Equal(got, want) || b.s.marks[i] != 7 {
+			t.Errorf("sent %x, want %x", got, want)
+		}
+	}
+}
+
+// TestUncutUnknown holds that nothing is cut here while it is not sure how, and
+// that what follows on the way goes the same way: nothing changes places.
+func TestUncutUnknown(t *testing.T) {
+	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
+	expect := func(what string, again, other int) {
+		t.Helper()
+		if a, o := b.again(); a != again || o != other {
+			t.Errorf("%s: %d handed back, %d other verdicts; want %d and %d", what, a, o, again, other)
+		}
+	}
+	b.next(false)
+	first := b.uncut(1, packet.ACK, 3000)
+	expect("nothing is known", 1, 0)
+	ack := b.uncut(3001, packet.ACK, 0)
+	expect("what follows at once", 1, 0)
+	b.next(true)
+	second := b.uncut(3001, packet.ACK, 2000)
+	expect("it was there before the first comes again", 1, 0)
+	b.pieces(first)
+	b.pieces(ack)
+	expect("the first comes again", 0, 3)
+	third := b.uncut(5001, packet.ACK, 2000)
+	expect("the second has not come again", 1, 0)
+	b.next(false)
+	b.pieces(second)
+	b.pieces(third)
+	expect("the others come again", 0, 4)
+	fourth := b.uncut(7001, packet.ACK, 2000)
+	expect("the queue was not empty since", 1, 0)
+	b.next(false)
+	b.pieces(fourth)
+	b.again()
+	b.next(false)
+	b.uncut(9001, packet.ACK, 2000)
+	expect("all have come", 0, 1)
+	b.uncut(11001, packet.ACK, 0)
+	expect("and it stands for itself", 0, 1)
+}
+
+// TestUncutNotSure holds what it takes to see once more how the kernel cuts.
+func TestUncutNotSure(t *testing.T) {
+	for name, c := range map[string]struct {
+		seq   packet.Seq
+		flags packet.Flags
+		size  int
+		after time.Duration
+		want  int
+	}{
+		"full segments":           {3001, packet.ACK, 2000, 0, 0},
+		"a short last, pushed":    {3001, packet.ACK | packet.PSH, 2100, 0, 0},
+		"the end":                 {3001, packet.ACK | packet.FIN, 2100, 0, 0},
+		"a short last for nought": {3001, packet.ACK, 2100, 0, 1},
+		"sent again":              {2001, packet.ACK, 2000, 0, 1},
+		"congestion was reported": {3001, packet.ACK | packet.CWR, 2000, 0, 1},
+		"urgent":                  {3001, packet.ACK | packet.URG, 2000, 0, 1},
+		"long ago":                {3001, packet.ACK, 2000, unitFor + 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := known(t, NamedModel{"delay", delayModel{0}})
+			b.now = c.after
+			b.uncut(c.seq, c.flags, c.size)
+			if again, _ := b.again(); again != c.want {
+				t.Errorf("%d handed back, want %d", again, c.want)
+			}
+		})
+	}
+	t.Run("no longer than a segment", func(t *testing.T) {
+		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.id++
+		b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, "short"), gso: true})
+		if again, _ := b.again(); again != 1 {
+			t.Error("it was not handed back")
+		}
+	})
+	t.Run("cut off", func(t *testing.T) { // longer than the queue hands over
+		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.id++
+		pkt := segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, string(make([]byte, 4000)))
+		b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt[:3000], gso: true})
+		if again, _ := b.again(); again != 1 {
+			t.Error("it was not handed back")
+		}
+	})
+}
+
+// eachModel does something else to each segment: by the thousand of its number.
+type eachModel struct {
+	do [4]func(ev *faults.Event, out *faults.Effects) faults.Verdict
+}
+
+func (m *eachModel) Validate() error           { return nil }
+func (m *eachModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
+func (m *eachModel) New() faults.Fault         { return m }
+func (m *eachModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
+	if do := m.do[(ev.Seg.Seq()-1)/1000%4]; do != nil && ev.Seg.Seq() > 3000 {
+		return do(ev, out)
+	}
+	return faults.Pass
+}
+
+// TestUncutVerdicts holds that the segments of one packet may share in different
+// fates: what goes on at once leaves in its order among what is forged, and the
+// packet's one verdict tells the sets what the last word on each is.
+func TestUncutVerdicts(t *testing.T) {
+	m := &eachModel{}
+	b := known(t, NamedModel{"each", m})
+	m.do[3] = func(ev *faults.Event, out *faults.Effects) faults.Verdict { // the first: 3001
+		out.Capture()
+		return faults.Drop
+	}
+	m.do[0] = func(ev *faults.Event, out *faults.Effects) faults.Verdict {
+		f := packet.FieldsOf(ev.Seg)
+		f.Flags = packet.RST
+		out.Forge(f, nil)
+		return faults.Pass
+	}
+	m.do[1] = func(ev *faults.Event, out *faults.Effects) faults.Verdict {
+		s := out.Copy(ev.Seg)
+		s.SetWindow(1)
+		s.UpdateChecksums()
+		out.Replace(s)
+		return faults.Pass
+	}
+	m.do[2] = func(ev *faults.Event, out *faults.Effects) faults.Verdict {
+		out.Release()
+		return faults.Pass
+	}
+	s := b.uncut(3001, packet.ACK, 4000)
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || b.q.verdicts[0].signal != sigForget|sigRelease|sigDrop {
+		t.Errorf("verdicts %+v, want one: a drop that releases", b.q.verdicts)
+	}
+	var got []string
+	for _, p := range b.s.pkts {
+		seg, err := packet.Parse(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		what := seg.Flags().String()
+		if seg.Window() == 1 {
+			what += " changed"
+		}
+		if !seg.ChecksumOK() {
+			what += " wrong"
+		}
+		got = append(got, what+" "+string(rune('0'+uint32(seg.Seq()-s.Seq())/1000)))
+	}
+	if want := []string{"R 1", ". 1", ". changed 2", ". 3"}; !slices.Equal(got, want) {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
+// TestUncutUnchosen holds that a flow that no rule chose goes on as it is.
+func TestUncutUnchosen(t *testing.T) {
+	r := ruleOf(NamedModel{"delay", delayModel{0}})
+	r.Pick.Skip = 1
+	b := newBench(t, r)
+	b.next(false)
+	b.uncut(1, packet.ACK, 3000)
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || b.q.verdicts[0].again || b.q.verdicts[0].signal&sigRelease == 0 {
+		t.Errorf("verdicts %+v, want one that lets it go and releases the flow", b.q.verdicts)
+	}
+}
+
+// TestUncutNoAllocs holds that cutting up allocates nothing.
+func TestUncutNoAllocs(t *testing.T) {
+	b := known(t, NamedModel{"delay", delayModel{time.Millisecond}})
+	quiet := &silentQueue{}
+	b.queue, b.sender = quiet, quiet
+	pkt := segment(faults.Original, packet.ACK, 3001, 1, string(make([]byte, 40_000)))
+	s, err := packet.Parse(pkt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := packetIn{id: inUncut, hook: localOut, bytes: pkt, gso: true}
+	judge := func() {
+		b.now += 10 * time.Microsecond
+		b.handle(&p)
+		b.runDue(b.now + time.Second)
+		s.SetSeq(s.End())
+	}
+	judge()
+	if n := testing.AllocsPerRun(100, judge); n != 0 {
+		t.Errorf("%v allocations for a packet of 40 segments, want none", n)
+	}
+}
+
+// TestUncutWhere holds for which runs what local senders send comes uncut: those
+// that send most of it again by themselves.
+func TestUncutWhere(t *testing.T) {
+	delay, loss, narrow := model(t, "delay", "by", "50ms"), model(t, "loss", "rate", "1%"), model(t, "throttle", "rate", "1mbit")
+	for name, c := range map[string]struct {
+		faults []NamedModel
+		want   bool
+	}{
+		"delay": {[]NamedModel{delay}, true}, "throttle": {[]NamedModel{narrow}, true}, "delay and loss": {[]NamedModel{delay, loss}, true},
+		"loss": {[]NamedModel{loss}, false}, "reset": {[]NamedModel{model(t, "reset")}, false},
+		"connect-stall": {[]NamedModel{model(t, "connect-stall")}, false}, // one segment a connection
+	} {
+		t.Run(name, func(t *testing.T) {
+			i, err := New(Config{Rules: []Rule{{Faults: c.faults}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := i.copies().apart; got != c.want {
+				t.Errorf("apart: %v, want %v", got, c.want)
+			}
+			if got := strings.Contains(i.Ruleset(), "iif 0 counter queue"); got != c.want {
+				t.Errorf("the rules part it: %v, want %v", got, c.want)
+			}
+			i.bySet = true // a verdict cannot tell the sets what several segments have to say
+			if i.copies().apart {
+				t.Error("apart without verdicts that change the sets")
+			}
+		})
+	}
+}
