@@ -25,9 +25,10 @@ func TestDelayThroughput(t *testing.T) {
 	if os.Getenv("FAULTCTL_MEASURE") != "1" {
 		t.Skip("this measures, and only a quiet machine can: set FAULTCTL_MEASURE=1")
 	}
-	for _, c := range []struct{ limit, sendBuffer string }{
-		{"window", "4096 16384 16777216"},
-		{"send buffer", "4096 16384 4194304"}, // Linux's own
+	for _, c := range []struct{ limit, receiveBuffer, sendBuffer string }{
+		{"window", linuxReceives, "4096 16384 16777216"},
+		{"send buffer", linuxReceives, "4096 16384 4194304"}, // Linux's own, both
+		{"processors", "4096 33554432 67108864", "4096 33554432 67108864"},
 	} {
 		t.Run(c.limit, func(t *testing.T) {
 			lanes := []vantage{atRouter, atClient}
@@ -35,7 +36,7 @@ func TestDelayThroughput(t *testing.T) {
 			for range 5 {
 				for _, at := range lanes {
 					t.Run(string(at), func(t *testing.T) {
-						mbit, us := delayed(t, at, c.sendBuffer)
+						mbit, us := delayed(t, at, c.receiveBuffer, c.sendBuffer)
 						t.Logf("%.0f Mbit/s, %.1f µs of processor time a segment", mbit, us)
 						speed[at], cost[at] = append(speed[at], mbit), append(cost[at], us)
 					})
@@ -51,14 +52,16 @@ func TestDelayThroughput(t *testing.T) {
 	}
 }
 
+// linuxReceives is tcp_rmem as Linux has it by itself, whatever this machine has.
+const linuxReceives = "4096 131072 6291456"
+
 // delayed returns what one stream carries under a delay, and the processor time of
 // all of it: both ends, the wires and the delay.
-func delayed(t *testing.T, at vantage, sendBuffer string) (mbit, us float64) {
+func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, us float64) {
 	const size = 64 << 20
 	w := newWorld(t, at, false)
 	for _, n := range []*lab.Node{w.Client, w.Server} {
-		// The receive buffer is Linux's own, too, whatever this machine has.
-		for name, value := range map[string]string{"tcp_rmem": "4096 131072 6291456", "tcp_wmem": sendBuffer} {
+		for name, value := range map[string]string{"tcp_rmem": receiveBuffer, "tcp_wmem": sendBuffer} {
 			if err := n.Sysctl("net/ipv4/"+name, value); err != nil {
 				t.Fatal(err)
 			}
