@@ -17,7 +17,7 @@ var (
 // errQueuesTaken says that no number is left. An instance takes one for each of
 // its workers.
 var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many instances in this network namespace "+
-	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", firstQueue, lastQueue)
+	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", firstQueue, lastUncut)
 
 // explain turns the kernel's errno into one of the errors above where it says
 // one of them, and keeps the original for the curious.

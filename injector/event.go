@@ -39,7 +39,7 @@ type Flow struct{ Client, Server string }
 // Snapshot is the state of a run's counters at one moment.
 type Snapshot struct {
 	Rules    []RuleStats
-	Diverted uint64    // packets that entered user space
+	Diverted uint64    // packets that entered user space, each segment counted of one that stands for several and is cut up there
 	Overruns uint64    // packets the kernel let pass because the queue was full
 	Lost     uint64    // events that OnEvent was too slow for
 	Unseen   uint64    // packets that OnPacket was too slow for

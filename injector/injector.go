@@ -131,7 +131,7 @@ func (i *Injector) count(k *kernelSide) {
 		i.cfg.Logger.Warn("counters not read", "error", err)
 		return
 	}
-	if seen := i.totals.diverted.Load(); queued > seen {
+	if seen := i.totals.diverted.Load() - uint64(i.totals.segments.Load()); queued > seen {
 		i.totals.overruns.Store(queued - seen)
 	}
 	for set, n := range full {

@@ -44,6 +44,10 @@ type totals struct {
 	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten atomic.Uint64
 	setFull, captureFull, releaseFull, ownerFull                      atomic.Uint64
 	latency                                                           latency
+
+	// segments is how many of those diverted the rules did not count: they count
+	// a packet once that is cut up in user space, or handed back to be cut up.
+	segments atomic.Int64
 }
 
 // noRoom counts flows, by packets, that found no room in a set of that name.

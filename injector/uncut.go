@@ -35,6 +35,10 @@ type parts struct {
 	whole verdictOut // the answer to the packet, as it grows
 }
 
+// mostCopied is what a message takes of a packet (NFQNL_MAX_COPY_RANGE): of one of
+// that length there may be more.
+const mostCopied = wholePacket - nlaHeader
+
 // unitFor is for how long it is believed how long segments are, which other
 // signs tell sooner if it changes: see cutting.size.
 const unitFor = 10 * time.Second
@@ -45,7 +49,7 @@ func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration)
 	size := c.unit - len(s.Options())
 	switch n := s.PayloadLen(); {
 	case c.unit == 0 || now-c.at > unitFor:
-	case !s.Complete() || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
+	case !s.Complete() || len(s.Bytes()) >= mostCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
 	case size <= 0 || n <= size: // it would not stand for several
 	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
 	case before.Seen && s.Seq().Less(before.Next): // sent again, perhaps because it was too long
@@ -94,9 +98,11 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 	w.judgeParts(p, f, dir, seg, size, now)
 }
 
-// comeAgain hands a packet back for the kernel to cut it up.
+// comeAgain hands a packet back for the kernel to cut it up. Its segments will be
+// counted.
 func (w *worker) comeAgain(p *packetIn) {
 	w.totals.diverted.Add(^uint64(0))
+	w.totals.segments.Add(-1)
 	w.queue.verdict(verdictOut{id: p.id, again: true})
 }
 
@@ -117,6 +123,7 @@ func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg pac
 		}
 		if from > 0 {
 			w.totals.diverted.Add(1)
+			w.totals.segments.Add(1)
 		}
 		w.judge(&t.in, f, dir, s, now)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/vishvananda/netlink"
 )
 
 func addrsOf(n *lab.Node) []netip.Addr {
@@ -152,4 +153,40 @@ func begins(t *testing.T, pkt []byte, whole packet.Segment) bool {
 		t.Fatal(err)
 	}
 	return s.Seq() == whole.Seq() && s.PayloadLen() > 0
+}
+
+// TestUncutQueuesKeepFlowsTogether holds that with several queues what a
+// connection's local end sends reaches the worker that has the other direction.
+func TestUncutQueuesKeepFlowsTogether(t *testing.T) {
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const pairs = 12 // each has a hash of its own
+	eth0, err := l.Server.Netlink().LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ats []netip.Addr
+	for at := l.Server.V4.Next(); len(ats) < pairs; at = at.Next() {
+		addr, err := netlink.ParseAddr(at.String() + "/24")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Server.Netlink().AddrAdd(eth0, addr); err != nil {
+			t.Fatal(err)
+		}
+		ats = append(ats, at)
+	}
+	inj, stop := startInjector(t, l.Client.NS, false, Config{Queues: 4, Rules: []Rule{ruleOf(model(t, "delay", "by", "1ms"))}})
+	for _, at := range ats {
+		if err := pourAcross(l, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if s := inj.Stats(); s.Rules[0].Flows != pairs || s.Overruns != 0 || s.Unsent != 0 {
+		t.Errorf("%+v, want %d connections, each once", s, pairs)
+	}
 }

@@ -1,7 +1,6 @@
 package injector
 
 import (
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
 )
 
 // worker owns one queue and all its flows, so flows need no locks. A packet
@@ -43,6 +43,7 @@ type worker struct {
 	buf     []byte   // the packet being built
 	spare   [][]byte // of packets that have left: see copyOf
 
+	apart   bool // what local senders send comes uncut
 	parts   parts
 	batch   uint64 // counts receives
 	emptied uint64 // the last of those that left nothing in the queue
@@ -63,68 +64,6 @@ type worker struct {
 	inbox    []func() // from other goroutines, to be run by the worker
 }
 
-// idleWait is how long a worker without work sleeps: it must feed the dead
-// man's timer.
-const idleWait = 100 * time.Millisecond
-
-// run judges packets until stop, then lets go what is left in the queue.
-func (w *worker) run() error {
-	for !w.stopping.Load() {
-		now := w.clock()
-		w.dead.feed(now)
-		w.since(now)
-		w.runPosted()
-		w.runDue(now)
-		w.runAlarms(now)
-		w.rest(now)
-		w.flush()
-		n, more, err := w.queue.receive(w.pkts[:], w.patience())
-		if err != nil {
-			return err
-		}
-		w.batch++
-		w.totals.diverted.Add(uint64(n))
-		received := w.clock()
-		for i := range n {
-			w.handle(&w.pkts[i])
-			if p := &w.pkts[i]; p.gso && p.id.uncut() { // that was as many as a batch has
-				w.flush()
-				w.runDue(w.clock())
-			}
-		}
-		if !more {
-			w.emptied = w.batch
-		}
-		w.flush()
-		w.totals.latency.observe(w.clock()-received, n)
-	}
-	return w.drain()
-}
-
-// flush sends the verdicts that the queue has kept back.
-func (w *worker) flush() {
-	w.kept, w.keptOutput = false, false
-	if err := w.queue.flush(); err != nil {
-		w.log.Warn("verdict lost", "error", err)
-	}
-}
-
-// patience is how long the worker may wait for packets.
-func (w *worker) patience() time.Duration {
-	wait := idleWait
-	now := w.clock()
-	if at, ok := w.holder.next(); ok {
-		wait = min(wait, at-now)
-	}
-	if at, ok := w.asleep.alarms.next(); ok {
-		wait = min(wait, at-now)
-	}
-	if at, ok := w.resting.next(); ok { // the alarms of those that rest are not in a heap yet
-		wait = min(wait, at-now)
-	}
-	return max(0, wait)
-}
-
 // handle judges one packet.
 func (w *worker) handle(p *packetIn) {
 	seg, err := packet.Parse(p.bytes)
@@ -143,7 +82,10 @@ func (w *worker) handle(p *packetIn) {
 	if p.id.uncut() {
 		w.handleUncut(p, f, dir, seg, now)
 	} else {
-		f.cuts.learn(seg, now)
+		if w.apart && p.hook == unix.NF_INET_LOCAL_OUT { // handed back, and cut up
+			w.totals.segments.Add(1)
+			f.cuts.learn(seg, now)
+		}
 		w.judge(p, f, dir, seg, now)
 	}
 	w.tired(f, now)
@@ -388,41 +330,5 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 	}
 	for _, n := range w.out.Notes {
 		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: nth, fault: c, note: n})
-	}
-}
-
-// stop makes run drain the queue and return. Any goroutine may call it.
-func (w *worker) stop() {
-	w.stopping.Store(true)
-	w.queue.wake()
-}
-
-// drainWait is how long the queue must stay empty before it counts as empty:
-// a packet that met the rules just before they went may still be on its way.
-const drainWait = 3 * time.Millisecond
-
-// drain lets go all that is held, all that waits for a change of the kernel's
-// sets, and all that is still in the queue. The rules that queue are gone by now.
-func (w *worker) drain() error {
-	for len(w.holder.heap) > 0 {
-		if l := w.holder.take(); l.kind != wakeFlow {
-			l.signal = 0 // nobody listens any more
-			w.depart(&l)
-		}
-	}
-	w.leave()
-	for {
-		w.runPosted()
-		if err := w.queue.flush(); err != nil {
-			return fmt.Errorf("drain queue: %w", err)
-		}
-		n, _, err := w.queue.receive(w.pkts[:], drainWait)
-		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
-			return err
-		}
-		w.totals.diverted.Add(uint64(n))
-		for i := range n {
-			w.queue.verdict(verdictOut{id: w.pkts[i].id})
-		}
 	}
 }
