@@ -123,9 +123,9 @@ func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 func bindUncut(qs []*nfqueue, number uint16) error {
 	for i, q := range qs {
 		n := number + uint16(i)
-		if err := q.configure(n, cmdBind, true); err != nil {
+		if err := q.configure(n, true); err != nil {
 			for j, q := range qs[:i] {
-				q.configure(number+uint16(j), cmdUnbind, false)
+				q.configure(number+uint16(j), false)
 				q.uncut = 0
 			}
 			return err
@@ -149,21 +149,20 @@ const (
 // configure binds a queue of that number to the socket, or gives it up. A socket
 // may have many, and go-nfqueue knows one. No rule may queue to the socket yet: it
 // would get a packet where an acknowledgment is waited for.
-func (q *nfqueue) configure(number uint16, cmd byte, bind bool) error {
+func (q *nfqueue) configure(number uint16, bind bool) error {
+	cmd := byte(cmdUnbind)
+	if bind {
+		cmd = cmdBind
+	}
 	b := appendMessage(nil, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, number)
 	b = append(appendAttr(b, attrCfgCmd, 4), cmd, 0, 0, unix.AF_UNSPEC)
 	if bind {
+		const flags = nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO
 		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgParams, 5), wholePacket)
-		b = append(b, nfq.NfQnlCopyPacket, 0, 0, 0)
-		for _, a := range []struct {
-			kind  int
-			value uint32
-		}{
-			{attrCfgMaxLen, queueLen},
-			{attrCfgMask, nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO}, {attrCfgFlags, nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO},
-		} {
-			b = binary.BigEndian.AppendUint32(appendAttr(b, a.kind, 4), a.value)
-		}
+		b = append(b, nfq.NfQnlCopyPacket, 0, 0, 0) // and padding
+		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMaxLen, 4), queueLen)
+		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMask, 4), flags)
+		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgFlags, 4), flags)
 	}
 	if errno := q.send(endMessage(b, 0)); errno != 0 {
 		return errno

@@ -73,7 +73,7 @@ func TestUncutNumbers(t *testing.T) {
 	}
 	one := open(1)
 	two := open(2)
-	if err := one[0].configure(firstUncut+5, cmdBind, true); err != nil {
+	if err := one[0].configure(firstUncut+5, true); err != nil {
 		t.Fatal(err)
 	}
 	three := open(3) // 61467 and 61468 are free, and 61469 is not
