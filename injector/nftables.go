@@ -173,11 +173,20 @@ func (a *applier) update(from, to *ruleset) (err error) {
 			a.sets, a.chains = sets, chains
 		}
 	}()
+	had := map[string]string{}
+	for _, s := range from.sets {
+		had[s.name] = s.elements()
+	}
 	for _, s := range to.sets {
-		if a.sets[s.name] != nil {
-			continue
+		was, is := had[s.name]
+		switch {
+		case a.sets[s.name] == nil:
+			err = a.addSet(s)
+		case s.ends != nil && (!is || was != s.elements()):
+			a.conn.FlushSet(a.sets[s.name])
+			err = a.conn.SetAddElements(a.sets[s.name], endKeys(s.ends))
 		}
-		if err := a.addSet(s); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -240,11 +249,23 @@ func (a *applier) addSet(s set) error {
 		Table: a.table, Name: s.name, KeyType: keyType(s.v6),
 		Dynamic: true, HasTimeout: s.timeout != 0, Timeout: s.timeout, Size: s.holds(),
 	}
-	if err := a.conn.AddSet(ns, nil); err != nil {
+	if s.ends != nil {
+		ns = &nftables.Set{Table: a.table, Name: s.name, KeyType: endType(s.v6)}
+	}
+	if err := a.conn.AddSet(ns, endKeys(s.ends)); err != nil {
 		return fmt.Errorf("add set %s: %w", s.name, err)
 	}
 	a.sets[s.name] = ns
 	return nil
+}
+
+// endKeys are service ends as elements of a set.
+func endKeys(es []Endpoint) []nftables.SetElement {
+	keys := make([]nftables.SetElement, len(es))
+	for i, e := range es {
+		keys[i].Key = endBytes(e.Prefix.Addr(), e.LowPort)
+	}
+	return keys
 }
 
 func (a *applier) addChain(c *chain) {

@@ -64,8 +64,12 @@ func (a *applier) remaining(set string, client, server netip.AddrPort) (left tim
 func flowBytes(client, server netip.AddrPort) []byte {
 	var b []byte
 	for _, e := range []netip.AddrPort{client, server} {
-		b = append(b, e.Addr().AsSlice()...)
-		b = append(b, byte(e.Port()>>8), byte(e.Port()), 0, 0)
+		b = append(b, endBytes(e.Addr(), e.Port())...)
 	}
 	return b
+}
+
+// endBytes is one end as registers hold it.
+func endBytes(addr netip.Addr, port uint16) []byte {
+	return append(addr.AsSlice(), byte(port>>8), byte(port), 0, 0)
 }

@@ -191,6 +191,56 @@ func TestRetarget(t *testing.T) {
 	})
 }
 
+// A target of many ends is matched as one of few is, and a rule can get one, get
+// another, and go back.
+func TestManyEnds(t *testing.T) {
+	bothWays(t, func(t *testing.T, bySet bool) {
+		ns := inKernel(t)
+		to := func(from, n int) (m Matcher) {
+			for k := range n {
+				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("127.0.%d.%d/32", (from+k)>>8, (from+k)&255)), LowPort: 5432, HiPort: 5432})
+				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("::%x/128", from+k)), LowPort: 5432, HiPort: 5432})
+			}
+			return m
+		}
+		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{Match: to(1, fewEnds+2), Faults: fake(faults.Diversion{All: true})}}})
+		expect := func(what string, want bool, c *connection) {
+			t.Helper()
+			if got := judged(i, c); got != want {
+				t.Errorf("%s: judged %v, want %v", what, got, want)
+			}
+		}
+		first := connect(t, "127.0.0.5:5432")
+		expect("one of many", true, first)
+		expect("the one behind the last", false, connect(t, fmt.Sprintf("127.0.0.%d:5432", fewEnds+3)))
+		expect("another port", false, connect(t, "127.0.0.6:5433"))
+		for _, m := range []Matcher{to(100, 1), to(200, 1000), to(1000, 1000), to(100, 2)} {
+			if err := i.Retarget(0, m); err != nil {
+				t.Fatal(err)
+			}
+			last := m.To[len(m.To)-2]
+			expect("the last of the new ones", true, connect(t, netip.AddrPortFrom(last.Prefix.Addr(), 5432).String()))
+			expect("one that had been", false, connect(t, "127.0.0.7:5432"))
+			if lab.IPv6() {
+				expect("one that had been, of IPv6", false, connect(t, "[::1]:5432"))
+			}
+		}
+		if err := i.Retarget(0, to(1, 20)); err != nil {
+			t.Fatal(err)
+		}
+		expect("one that is again", true, connect(t, "127.0.0.20:5432"))
+		want := uint64(6)
+		if lab.IPv6() {
+			expect("one that is again, of IPv6", true, connect(t, "[::1]:5432"))
+			want++
+		}
+		stop()
+		if got := i.Stats().Rules[0]; got.Chosen != want {
+			t.Errorf("%d connections chosen, want %d", got.Chosen, want)
+		}
+	})
+}
+
 // Changes that come before, while and after the rules go in are harmless.
 func TestChangeAnyTime(t *testing.T) {
 	ns := inKernel(t)

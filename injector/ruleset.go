@@ -81,12 +81,14 @@ type ruleset struct {
 	chains []chain
 }
 
-// set holds flows by family, keyed client . port . server . port.
+// set holds flows by family, keyed client . port . server . port, or the service
+// ends of a target, keyed address . port.
 type set struct {
 	name    string
 	v6      bool
 	timeout time.Duration // 0: elements stay
-	size    uint32        // elements it may hold; 0: setSize
+	size    uint32        // flows it may hold; 0: setSize
+	ends    []Endpoint    // its elements, each of one address and port; nil: it holds flows
 }
 
 func (s set) holds() uint32 { return cmp.Or(s.size, setSize) }
@@ -194,6 +196,9 @@ func (r *compiled) compile(rs *ruleset) []chain {
 
 func (r *compiled) sets(v6 bool) []set {
 	var ss []set
+	if together, _ := r.ends(v6); len(together) > 0 {
+		ss = append(ss, set{name: r.name("ends", v6), v6: v6, ends: together})
+	}
 	if !r.cfg.Match.Owner.Any() {
 		ss = append(ss, set{name: r.name("owned", v6), v6: v6, timeout: ownedFor})
 	}

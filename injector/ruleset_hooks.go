@@ -70,12 +70,21 @@ func (r *compiled) dispatch(c *chain, what string, v6 bool, hook string) bool {
 		}
 	}
 	matched := false
-	for _, e := range r.ends(v6) {
+	add := func(e Endpoint, dst bool, among rule) {
+		for _, s := range r.clients(v6, !dst) {
+			c.add(slices.Concat(e.match(v6, dst), r.selected(what), s, among, met(v6, hook), rule{verdict("goto " + r.target(what, v6, dst))})...)
+			matched = true
+		}
+	}
+	together, others := r.ends(v6)
+	for _, ports := range portsOf(together) {
 		for _, dst := range []bool{true, false} {
-			for _, s := range r.clients(v6, !dst) {
-				c.add(slices.Concat(e.match(v6, dst), r.selected(what), s, met(v6, hook), rule{verdict("goto " + r.target(what, v6, dst))})...)
-				matched = true
-			}
+			add(ports, dst, rule{endIn{v6, dst, r.name("ends", v6)}})
+		}
+	}
+	for _, e := range others {
+		for _, dst := range []bool{true, false} {
+			add(e, dst, nil)
 			if e == (Endpoint{}) && len(m.From) == 0 {
 				break // both directions look the same
 			}
@@ -124,19 +133,50 @@ func (r *compiled) target(what string, v6, dst bool) string {
 	return back.chain(r, what, v6)
 }
 
-// ends are the service ends of the family that the rule names.
-func (r *compiled) ends(v6 bool) []Endpoint {
+// fewEnds is how many service ends of one address and port a packet is compared with
+// one by one. More are looked up in a set, which costs as much as some ten of them.
+const fewEnds = 8
+
+// ends are the service ends of the family that the rule names: those that are looked
+// up together, if they are many, and those that a packet is compared with.
+func (r *compiled) ends(v6 bool) (together, others []Endpoint) {
 	to := r.cfg.Match.To
 	if len(to) == 0 {
 		to = []Endpoint{{}}
 	}
-	var es []Endpoint
+	var all []Endpoint
+	had := map[Endpoint]bool{}
 	for _, e := range to {
-		if e.of(v6) {
-			es = append(es, e)
+		if !e.of(v6) || had[e] {
+			continue
+		}
+		had[e] = true
+		all = append(all, e)
+		if e.Prefix.IsValid() && e.Prefix.IsSingleIP() && e.LowPort == e.HiPort && !e.anyPort() {
+			together = append(together, e)
+		} else {
+			others = append(others, e)
 		}
 	}
-	return es
+	if len(together) <= fewEnds {
+		return nil, all
+	}
+	return together, others
+}
+
+// portsOf are the ports of service ends that are looked up together: a packet is
+// compared with those before. Where they are many as well, any port.
+func portsOf(es []Endpoint) (ports []Endpoint) {
+	for _, e := range es {
+		p := Endpoint{LowPort: e.LowPort, HiPort: e.HiPort}
+		if !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+		if len(ports) > fewEnds {
+			return []Endpoint{{}}
+		}
+	}
+	return ports
 }
 
 // clients are the conditions on a client's address, one of which must hold. dst

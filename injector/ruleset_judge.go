@@ -182,8 +182,8 @@ const mostParts = 4
 // part sends on, from the chain of one way, the packets that the target lets
 // travel the other way as well: both of their ends may be the service.
 func (r *compiled) part(c *chain, v6 bool, w way, to string) {
-	es := r.ends(v6)
-	if len(es) > mostParts {
+	together, es := r.ends(v6)
+	if len(together) > 0 || len(es) > mostParts {
 		c.add(verdict("goto " + to))
 		return
 	}

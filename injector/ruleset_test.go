@@ -2,6 +2,7 @@ package injector
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,6 +25,16 @@ func (m fakeModel) New() faults.Fault                                       { re
 func (m fakeModel) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { return faults.Pass }
 
 func fake(d faults.Diversion) []NamedModel { return []NamedModel{{"fake", fakeModel{d}}} }
+
+// manyEnds are more than are compared one by one, of two ports in IPv4 and of many
+// in IPv6, and some that are no single ones.
+func manyEnds() []Endpoint {
+	es := []Endpoint{endpoint("10.0.0.0/24", 80, 80), endpoint("", 9000, 9100)}
+	for i := range uint16(fewEnds + 1) {
+		es = append(es, endpoint(fmt.Sprintf("10.0.1.%d/32", i), 5432+i%2, 5432+i%2), endpoint(fmt.Sprintf("fd00::%d/128", i), 6000+i, 6000+i))
+	}
+	return append(es, es[2]) // one of them twice
+}
 
 func endpoint(prefix string, low, high uint16) Endpoint {
 	e := Endpoint{LowPort: low, HiPort: high}
@@ -52,6 +63,10 @@ var rulesets = map[string]Config{
 		Rules:   []Rule{{Faults: fake(faults.Diversion{All: true})}},
 		Protect: []Tuple{{netip.MustParseAddrPort("10.0.0.1:22"), netip.MustParseAddrPort("10.0.0.2:40000")}},
 	},
+	"many-ends": {Rules: []Rule{{
+		Match:  Matcher{To: manyEnds(), From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
+		Faults: fake(faults.Diversion{SYN: true, NoCapture: true}),
+	}}},
 	"held": {
 		Rules: []Rule{{
 			Match:  Matcher{To: []Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}},

@@ -10,6 +10,10 @@ func (rs *ruleset) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s {\n\tflags owner\n", rs.table)
 	for _, s := range rs.sets {
+		if s.ends != nil {
+			fmt.Fprintf(&b, "\n\tset %s {\n\t\ttype %s . inet_service\n\t\telements = { %s }\n\t}\n", s.name, map[bool]string{false: "ipv4_addr", true: "ipv6_addr"}[s.v6], s.elements())
+			continue
+		}
 		fmt.Fprintf(&b, "\n\tset %s {\n\t\ttypeof %s\n\t\tsize %d\n", s.name, key(s.v6, false), s.holds())
 		if s.timeout != 0 {
 			fmt.Fprintf(&b, "\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t\tgc-interval %s\n", nftDuration(s.timeout), nftDuration(gcInterval(s.timeout)))
@@ -23,6 +27,15 @@ func (rs *ruleset) String() string {
 	}
 	b.WriteString("}\n")
 	return b.String()
+}
+
+// elements prints the service ends in a set.
+func (s set) elements() string {
+	words := make([]string, len(s.ends))
+	for i, e := range s.ends {
+		words[i] = fmt.Sprintf("%s . %d", e.Prefix.Addr(), e.LowPort)
+	}
+	return strings.Join(words, ",\n\t\t\t")
 }
 
 // String prints the chain as it stands in its table.

@@ -52,6 +52,11 @@ type (
 		dst       bool
 		low, high uint16
 	}
+	// endIn matches packets to (dst) or from one of the service ends in a set.
+	endIn struct {
+		v6, dst bool
+		set     string
+	}
 	// flagsAre matches the flags under a mask, both as nft names them.
 	flagsAre struct{ mask, want string }
 	// flagsHave matches segments with one of the flags at least.
@@ -199,6 +204,10 @@ func (s change) nft() string {
 		timeout = " timeout " + nftDuration(s.timeout)
 	}
 	return fmt.Sprintf("%s @%s { %s%s }", s.op, s.set, key(s.v6, s.mirror), timeout)
+}
+
+func (s endIn) nft() string {
+	return fmt.Sprintf("%s %saddr . th %sport @%s", ipWord(s.v6), end(s.dst), end(s.dst), s.set)
 }
 
 func (s payloadIs) bounds() (low, high int) {

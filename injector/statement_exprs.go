@@ -223,6 +223,20 @@ func (s change) exprs(a *applier) []expr.Any {
 	return append(s.load(), &expr.Dynset{SrcRegKey: r0, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: s.timeout})
 }
 
+func (s endIn) exprs(a *applier) []expr.Any {
+	set, flow := a.sets[s.set], lookup{v6: s.v6, mirror: s.dst}
+	es := flow.load()
+	return append(es[:len(es)/2:len(es)/2], &expr.Lookup{SourceRegister: r0, SetName: set.Name, SetID: set.ID})
+}
+
+// endType is the type of the key of a set of service ends.
+func endType(v6 bool) nftables.SetDatatype {
+	if v6 {
+		return nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService)
+	}
+	return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+}
+
 // keyType is the type of a set's key.
 func keyType(v6 bool) nftables.SetDatatype {
 	addr := nftables.TypeIPAddr

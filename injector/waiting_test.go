@@ -22,22 +22,32 @@ func BenchmarkRules(b *testing.B) {
 		fault     NamedModel
 		skip      uint64
 		bystander bool
+		ends      int // of the target, if it names addresses
 	}{
-		"bystander":     {fault: model(b, "reset", "at", "bytes=1000000000000"), bystander: true},
-		"syn-drop":      {fault: model(b, "syn-drop"), skip: 1_000_000},
-		"refuse":        {fault: model(b, "refuse"), skip: 1_000_000},
-		"idle-expire":   {fault: model(b, "idle-expire", "after", "1h")},
-		"half-open":     {fault: model(b, "half-open", "at", "age=1h")},
-		"closed-socket": {fault: model(b, "closed-socket", "at", "age=1h")},
-		"linger-reset":  {fault: model(b, "linger-reset")},
-		"rst-close":     {fault: model(b, "rst-close")},
-		"observe":       {fault: model(b, "observe")},
+		"bystander":        {fault: model(b, "reset", "at", "bytes=1000000000000"), bystander: true},
+		"bystander-of-256": {fault: model(b, "syn-drop"), bystander: true, ends: 256},
+		"half-open-of-256": {fault: model(b, "half-open", "at", "age=1h"), ends: 256},
+		"syn-drop":         {fault: model(b, "syn-drop"), skip: 1_000_000},
+		"refuse":           {fault: model(b, "refuse"), skip: 1_000_000},
+		"idle-expire":      {fault: model(b, "idle-expire", "after", "1h")},
+		"half-open":        {fault: model(b, "half-open", "at", "age=1h")},
+		"closed-socket":    {fault: model(b, "closed-socket", "at", "age=1h")},
+		"linger-reset":     {fault: model(b, "linger-reset")},
+		"rst-close":        {fault: model(b, "rst-close")},
+		"observe":          {fault: model(b, "observe")},
 	} {
 		for family, ends := range map[string][2]string{"IPv4": {"10.9.0.1", "10.9.0.2"}, "IPv6": {"fd09::1", "fd09::2"}} {
 			b.Run(name+"/"+family, func(b *testing.B) {
 				rule := ruleOf(c.fault)
 				rule.Pick.Skip = c.skip
 				port := uint16(5432)
+				if c.ends > 0 {
+					rule.Match.To = nil
+					for at := netip.MustParseAddr(ends[0]); len(rule.Match.To) < c.ends; at = at.Next() {
+						rule.Match.To = append(rule.Match.To, Endpoint{netip.PrefixFrom(at, at.BitLen()), port, port})
+					}
+					slices.Reverse(rule.Match.To) // those that are met come last
+				}
 				if c.bystander {
 					port = 7777
 				}
