@@ -69,6 +69,9 @@ func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
 		c.due = true
 		out.Capture()
 	}
+	if ev.Seg.Flags().Any(packet.SYN | packet.RST) {
+		return Pass // accept returns what the handshake has made: no server closes before
+	}
 	if c.m.PassResponse && !(ev.Dir == Reply && ev.Seg.PayloadLen() > 0) {
 		if c.moment.probed() && ev.Dir.From() == c.moment.prober.asked && ev.Seg.SeqLen() == 0 {
 			c.moment.prober = prober{} // only once: later bare ACKs are the flow's own
