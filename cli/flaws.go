@@ -19,6 +19,7 @@ func (f flaw) String() string { return plural(f.n, f.noun) + " " + f.what }
 func flaws(s injector.Snapshot) (all []flaw) {
 	for _, f := range []flaw{
 		{s.Overruns, "packet", "went by unjudged: the queue was full."},
+		{s.Foreign, "packet", "went by unjudged: fragments, or no whole TCP segments."},
 		{s.Cut, "packet", "stayed unchanged: with more than 65531 bytes the queue does not hand them over whole (lower the MTU of lo)."},
 		{s.Forgotten, "connection", "forgotten early, being more than a million: with their next packet they count as new ones."},
 		{s.SetFull, "packet", "found the kernel's idle set full (a million connections): their connections went by this process's own clock."},
@@ -47,6 +48,7 @@ func said(fs []flaw) (all []string) {
 // the others where they are not 0.
 type flawCounts struct {
 	Overruns    uint64 `json:"queue_overruns"`
+	Foreign     uint64 `json:"packets_foreign,omitempty"`
 	Cut         uint64 `json:"packets_cut,omitempty"`
 	Forgotten   uint64 `json:"connections_forgotten,omitempty"`
 	SetFull     uint64 `json:"idle_set_full,omitempty"`
@@ -60,7 +62,7 @@ type flawCounts struct {
 
 func countFlaws(s injector.Snapshot) flawCounts {
 	return flawCounts{
-		Overruns: s.Overruns, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
+		Overruns: s.Overruns, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
 		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Lost: s.Lost, Unseen: s.Unseen,
 	}
 }

@@ -14,10 +14,10 @@ import (
 // or tell is said where it is not 0, in words and in the event that ends the run,
 // and nowhere where it is 0.
 func TestFlawsSayAll(t *testing.T) {
-	if got := flaws(injector.Snapshot{Diverted: 1, Foreign: 1}); got != nil {
+	if got := flaws(injector.Snapshot{Diverted: 1}); got != nil {
 		t.Errorf("a run without flaws has %v", got)
 	}
-	harmless := []string{"Rules", "Diverted", "Foreign", "Latency"}
+	harmless := []string{"Rules", "Diverted", "Latency"}
 	kind := reflect.TypeFor[injector.Snapshot]()
 	for i := range kind.NumField() {
 		name := kind.Field(i).Name

@@ -231,7 +231,8 @@ func whyNot(p *plan, r injector.RuleStats, fault string) string {
 		return "no packet belonged to " + p.scope() + ": " + aboutNAT(p.nat)
 	case r.Flows == 0:
 		return "no packet belonged to " + p.scope() + ". Is that the port where packets are judged (behind NAT or a published " +
-			"port it is the container's own), and does the traffic pass this network namespace? --dry-run shows what matches now."
+			"port it is the container's own), and does the traffic pass this network namespace (what a bridge carries does so only with " +
+			"net.bridge.bridge-nf-call-iptables=1, IPv6 with bridge-nf-call-ip6tables=1)? --dry-run shows what matches now."
 	case r.Chosen == 0:
 		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
 	}
