@@ -359,6 +359,9 @@ func (p *plan) scope() string {
 			s = "every TCP connection " + strings.Join(parts, ", ")
 		}
 	}
+	if strings.Contains(s, "%") {
+		s += " (whatever the zone)" // packets carry none
+	}
 	if p.target.owner != "" {
 		s += " of " + p.target.owner
 		parts = append(parts, p.target.owner)

@@ -97,6 +97,7 @@ func TestTargets(t *testing.T) {
 		"--to :80 --to :443":               {To: ends(end("", 80, 80), end("", 443, 443))},
 		"--to !:22":                        {Except: ends(end("", 22, 22))},
 		"--to :1-65535 --to !10.0.0.9:80":  {To: ends(end("", 1, 65535)), Except: ends(end("10.0.0.9/32", 80, 80))},
+		"--to [fe80::1%eth0]:80":           {To: ends(end("fe80::1/128", 80, 80))},
 		"--to [::ffff:10.0.0.5]:80":        {To: ends(end("10.0.0.5/32", 80, 80))},
 		"--to [::ffff:10.0.0.0/104]:80":    {To: ends(end("10.0.0.0/8", 80, 80))},
 		"--from 10.0.0.7":                  {From: []netip.Prefix{prefix("10.0.0.7/32")}},
@@ -114,6 +115,22 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// A zone is a word of the host, which no packet carries: a run that takes an
+// address with one says that it strikes that address everywhere.
+func TestZones(t *testing.T) {
+	for flags, want := range map[string]string{
+		"--to [fe80::1%eth0]:80":             "connections to [fe80::1%eth0]:80 (whatever the zone), for 1s\n",
+		"--to :80 --from fe80::1%eth0":       "connections to :80, from fe80::1%eth0 (whatever the zone), for 1s\n",
+		"--to [fe80::1]:80 --from fe80::/10": "connections to [fe80::1]:80, from fe80::/10, for 1s\n",
+	} {
+		w := newWorld(t)
+		w.faultctl("inject reset --duration 1s " + flags)
+		if !strings.Contains(w.out.String(), want) {
+			t.Errorf("%s says\n%s, not %q", flags, &w.out, want)
+		}
+	}
+}
+
 func TestBadTargets(t *testing.T) {
 	for text, says := range map[string]string{
 		"":                   "empty",
@@ -127,6 +144,9 @@ func TestBadTargets(t *testing.T) {
 		"10.0.0.300:80":      "neither",
 		"10.0.0.0/99:80":     "CIDR",
 		"fd00::5:80":         "did you mean [fd00::5]:80 or [fd00::5:80]?",
+		"fd00::/64:80":       "did you mean [fd00::/64]:80?",
+		"[fd00::]/64:80":     "did you mean [fd00::/64]:80?",
+		"[fd00::]/64":        "did you mean [fd00::/64]?",
 		"[fd00::5":           "never closed",
 		"[]:80":              "empty",
 		"[fd00::5]80":        "not :PORTS",

@@ -203,6 +203,12 @@ func splitHostPorts(text string) (name, ports string, err error) {
 			return "", "", errors.New("the brackets are empty")
 		case ports == "":
 			return name, anyPort, nil
+		case ports[0] == '/': // the rest of a CIDR
+			bits, ports, _ := strings.Cut(ports, ":")
+			if ports != "" {
+				ports = ":" + ports
+			}
+			return "", "", fmt.Errorf("an IPv6 CIDR stands in brackets as a whole: did you mean [%s%s]%s?", name, bits, ports)
 		case ports[0] != ':' || len(ports) == 1:
 			return "", "", fmt.Errorf("behind the bracket stands %q, not :PORTS", ports)
 		}
@@ -231,6 +237,9 @@ func splitHostPorts(text string) (name, ports string, err error) {
 		return "", "", fmt.Errorf("an IPv6 CIDR stands in brackets: did you mean [%s]?", text)
 	}
 	i := strings.LastIndexByte(text, ':')
+	if _, err := netip.ParsePrefix(text[:i]); err == nil {
+		return "", "", fmt.Errorf("an IPv6 CIDR stands in brackets: did you mean [%s]%s?", text[:i], text[i:])
+	}
 	if _, err := netip.ParseAddr(text[:i]); err != nil {
 		return "", "", fmt.Errorf("an IPv6 address stands in brackets: did you mean [%s]?", text)
 	}
