@@ -65,7 +65,7 @@ func TestRefusals(t *testing.T) {
 		{"inject reset --to :80 --start-after 1x", 2, "--start-after"},
 		{"inject reset --to :80 --seed -4", 2, "--seed -4"},
 		{"inject reset --to :80 --queues 0", 2, "--queues 0"},
-		{"inject reset --to :80 --queues 17", 2, "17 queues"},
+		{"inject reset --to :80 --queues 17", 2, "--queues 17: not a whole number from 1 to 16"},
 		{"inject reset --to :80 --log-level wran", 2, `did you mean "warn"?`},
 		{"inject reset --to :80 -o jsno", 2, `did you mean "json"?`},
 		{"inject reset --netns nope", 2, "no such network namespace"},
@@ -116,6 +116,17 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("stderr does not begin with faultctl: %q", &w.err)
 			}
 		})
+	}
+}
+
+// The limit that --queues names is the one that a run holds to.
+func TestMostQueues(t *testing.T) {
+	w := newWorld(t)
+	if code := w.faultctl("inject reset --to :80 --duration 1s --queues 16"); code != exitOK || w.cfg.Validate() != nil {
+		t.Errorf("--queues 16: exit %d, %v", code, w.cfg.Validate())
+	}
+	if w.cfg.Queues++; w.cfg.Validate() == nil {
+		t.Error("17 queues are fine too")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -150,7 +151,7 @@ func newWorld(t *testing.T) *world {
 		},
 		cgroup: func(name string) (*injector.Cgroup, error) {
 			if name != "/app" {
-				return nil, injector.ErrConfig
+				return nil, fmt.Errorf("%w: there is no cgroup v2 %q", injector.ErrConfig, name)
 			}
 			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 		},

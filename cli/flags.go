@@ -61,7 +61,7 @@ func runFlags() []cli.Flag {
 		text(runHeading, "start-after", "`D` wait before the rules go in"),
 		text(runHeading, "resolve-every", "`D` look host names up again so often (default 30s; 0: never)"),
 		text(runHeading, "seed", "`N` repeat a run: same seed, same choices"),
-		text(runHeading, "queues", "`N` share the work among N queues and threads, by pairs of hosts (default 1)"),
+		text(runHeading, "queues", "`N` share the work among N queues and threads, by pairs of hosts; 16 at most (default 1)"),
 		toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"),
 		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired"),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),

@@ -16,6 +16,9 @@ import (
 // says otherwise.
 const untargetedFor = 15 * time.Minute
 
+// mostQueues is what injector.Config takes.
+const mostQueues = 16
+
 // injectCommand is faultctl inject FAULT [flags].
 func (h *host) injectCommand() *cli.Command {
 	return underFault(&cli.Command{
@@ -154,8 +157,9 @@ func (h *host) plan(c *cli.Context, first string) (*plan, error) {
 	}
 	p.cfg.Seed = h.seed()
 	if c.IsSet("queues") {
-		if p.cfg.Queues, err = strconv.Atoi(c.String("queues")); err != nil || p.cfg.Queues < 1 {
-			return nil, usageError("--queues %s: not a whole number from 1 on", c.String("queues"))
+		if p.cfg.Queues, err = strconv.Atoi(c.String("queues")); err != nil || p.cfg.Queues < 1 || p.cfg.Queues > mostQueues {
+			return nil, usageError("--queues %s: not a whole number from 1 to %d", c.String("queues"), mostQueues).
+				hint("Each queue has a thread: more of them than processors do not help. Leave it out for one.")
 		}
 	}
 	if c.IsSet("seed") {

@@ -28,7 +28,7 @@ func (h *host) owner(c *cli.Context, t *target) error {
 	if c.IsSet("cgroup") {
 		group, err := h.cgroup(c.String("cgroup"))
 		if errors.Is(err, injector.ErrConfig) {
-			return usageError("--cgroup %s: %w", c.String("cgroup"), err).
+			return usageError("--cgroup %s: %s", c.String("cgroup"), strings.TrimPrefix(err.Error(), injector.ErrConfig.Error()+": ")).
 				hint("Give its directory, or its path as the line 0:: of /proc/PID/cgroup has it.")
 		}
 		if err != nil {

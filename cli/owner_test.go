@@ -38,6 +38,7 @@ func TestOwners(t *testing.T) {
 	for flags, says := range map[string]string{
 		"--uid no-such-user":                       "no such user",
 		"--cgroup /nope":                           "/proc/PID/cgroup",
+		"--cgroup /nope --to :80":                  "--cgroup /nope: there is no",
 		"--uid 7 --to 10.0.0.5:80 --from 10.0.0.7": "neither end of a connection from 10.0.0.7 to 10.0.0.5:80",
 	} {
 		w := newWorld(t)
