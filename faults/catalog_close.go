@@ -84,9 +84,9 @@ var closeCauses = []Kind{
 	}, BadSeq{Kind: "rst-in-window", Hit: Client}),
 	kind(Kind{
 		Name: "stall", Group: "reset",
-		Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes.",
-		Symptom: "Writes succeed until the send buffer is full, then block, or fail with EAGAIN; no error ever, since the peer's kernel answers probes. What fits into the window that it had offered, some 64 kB, still goes through and is answered: it takes a large write to meet this.",
-		Remedy:  "A deadline on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts this case too.",
+		Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes, and it does not answer.",
+		Symptom: "A request is acknowledged by the peer's kernel and not answered: reads wait. Writes succeed until window and send buffer are full, then block, or fail with EAGAIN. No error ever, since the peer's kernel answers probes. What the peer had written before comes all the same.",
+		Remedy:  "A deadline on reads and on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts a closed window too, but not a request that is acknowledged.",
 		Example: "faultctl inject stall --for 30s --to :6379",
 	}, Stall{Side: Server, At: At("request")}),
 	kind(Kind{

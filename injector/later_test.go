@@ -276,13 +276,17 @@ func TestDrainKeepsOrder(t *testing.T) {
 // TestCutIsCounted holds that a segment which the queue hands over in part goes on
 // as it is, and is counted, where a fault would have changed or copied it.
 func TestCutIsCounted(t *testing.T) {
-	for fault, knobs := range map[string][]string{
-		"corrupt": {"rate", "100%"}, "duplicate": {"rate", "100%"}, "slice": {"size", "10"}, "stall": {"side", "client", "at", "now"},
+	for fault, c := range map[string]struct {
+		knobs []string
+		sent  int
+	}{
+		"corrupt": {knobs: []string{"rate", "100%"}}, "duplicate": {knobs: []string{"rate", "100%"}}, "slice": {knobs: []string{"size", "10"}},
+		"stall": {[]string{"at", "now"}, 1}, // before it goes that there is no window
 	} {
-		b := newBench(t, ruleOf(model(t, fault, knobs...)))
+		b := newBench(t, ruleOf(model(t, fault, c.knobs...)))
 		pkt := segment(faults.Original, packet.ACK, 100, 1, strings.Repeat("x", 1000))
-		if v := b.judge(t, forward, pkt[:100]); v.drop || v.bytes != nil || len(b.s.pkts) != 0 {
-			t.Errorf("%s: a segment in part gets %+v, %d packets sent", fault, v, len(b.s.pkts))
+		if v := b.judge(t, forward, pkt[:100]); v.drop || v.bytes != nil || len(b.s.pkts) != c.sent {
+			t.Errorf("%s: a segment in part gets %+v, %d packets sent, want %d", fault, v, len(b.s.pkts), c.sent)
 		}
 		if got := b.totals.cut.Load(); got != 1 {
 			t.Errorf("%s: %d packets counted as cut, want 1", fault, got)
