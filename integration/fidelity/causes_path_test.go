@@ -111,6 +111,20 @@ var pathCauses = []cause{
 		shows:   []string{"C>S [P.] seq=5 ack=5 len=1024", "S>C [.] win=0"},
 	},
 	{
+		name: "stall, unanswered", fault: "stall:at=request", watch: faults.Client,
+		genuine: "the server has stopped reading: its kernel acknowledges a request, and nobody answers",
+		before:  opened, healthy: answersIn(0),
+		then:  []string{`send("hello") = 5`, "struck", "within 700ms", `recv() = EAGAIN`},
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [.] seq=1 ack=6 len=0"},
+	},
+	{
+		name: "stall, over", fault: "stall:at=request,for=1s", watch: faults.Client,
+		genuine: "the server reads the request a second late, and answers then",
+		before:  opened, act: answersIn(time.Second), healthy: answersIn(0),
+		then:  []string{`send("hello") = 5`, `recv() = hello`},
+		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [.] seq=1 ack=6 len=0", "S>C [P.] seq=1 ack=6 len=5", "C>S [.] seq=6 ack=6 len=0"},
+	},
+	{
 		name: "keepalive-drop", fault: "keepalive-drop", watch: faults.Both,
 		genuine: "a router that does not carry segments without data: the probes of a client with keepalive",
 		before:  probing(exchanged),
@@ -165,6 +179,21 @@ func (p *play) pour() {
 		}
 	}
 	p.t.Errorf("%s lane: the window does not close", p.lane)
+}
+
+// answersIn makes the server read after that time, and answer what it reads.
+func answersIn(d time.Duration) func(*play) {
+	return func(p *play) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p.idle(d)
+			if got := p.server.Recv(); got == "hello" {
+				p.server.Send(got)
+			}
+		}()
+		p.cleanup(func() { p.server.Shutdown(); <-done })
+	}
 }
 
 // drain makes the server read whatever comes, to the end.
