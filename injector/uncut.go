@@ -22,9 +22,12 @@ import (
 type cutting struct {
 	full packet.Seq    // the first byte of a packet handed back, whose first segment will be a full one
 	sees bool          // full is set
-	unit int           // options and payload of a full segment; 0: not known
+	unit int           // length of a full segment with all its headers, by which Linux counts; 0: not known
 	at   time.Duration // when that was seen
 	back uint64        // the batch in which a packet was handed back last; 0: none
+
+	id   uint16 // the identification of the next packet, if this one was cut as is known
+	told bool   // id is set
 }
 
 // parts is the packet that is being cut up.
@@ -39,20 +42,35 @@ type parts struct {
 // that length there may be more.
 const mostCopied = wholePacket - nlaHeader
 
-// unitFor is for how long it is believed how long segments are, which other
-// signs tell sooner if it changes: see cutting.size.
-const unitFor = 10 * time.Second
+// unitFor is for how long it is believed how long segments are. Other signs may
+// tell sooner that it has changed, see cutting.doubt, but over IPv6 another path MTU
+// shows by nothing else.
+const unitFor = time.Second
+
+// doubt forgets how long segments are if a packet says that it may have changed:
+// it sends something again, perhaps because it was too long, or the ones before were
+// cut into another number, for Linux numbers the segments that a socket sends.
+func (c *cutting) doubt(s packet.Segment, before *faults.Half) {
+	if s.PayloadLen() > 0 && before.Seen && s.Seq().Less(before.Next) || c.told && s.DF() && s.ID() != c.id {
+		c.unit = 0
+	}
+}
+
+// count takes down that a packet stands for so many segments, 0 if that is not
+// known.
+func (c *cutting) count(s packet.Segment, n int) {
+	c.id, c.told = s.ID()+uint16(n), n > 0
+}
 
 // size is how long the payload of each segment of an uncut packet is but the last,
-// and false if that is not known for sure. before is what its side had sent before.
-func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration) (int, bool) {
-	size := c.unit - len(s.Options())
+// and false if that is not known for sure.
+func (c *cutting) size(s packet.Segment, now time.Duration) (int, bool) {
+	size := c.unit - s.HeaderLen()
 	switch n := s.PayloadLen(); {
 	case c.unit == 0 || now-c.at > unitFor:
 	case !s.Complete() || len(s.Bytes()) >= mostCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
 	case size <= 0 || n <= size: // it would not stand for several
 	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
-	case before.Seen && s.Seq().Less(before.Next): // sent again, perhaps because it was too long
 	default:
 		return size, true
 	}
@@ -62,7 +80,7 @@ func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration)
 // learn looks at a segment that the kernel has cut.
 func (c *cutting) learn(s packet.Segment, now time.Duration) {
 	if c.sees && s.Seq() == c.full && s.PayloadLen() > 0 {
-		c.unit, c.at, c.sees = len(s.Options())+s.PayloadLen(), now, false
+		c.unit, c.at, c.sees = s.HeaderLen()+s.PayloadLen(), now, false
 	}
 }
 
@@ -74,10 +92,16 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 		return
 	}
 	away := c.back != 0 && w.emptied <= c.back // the queue was not empty since
-	size, known := 0, true
+	c.doubt(seg, &f.Half[dir])
+	size, known, n := 0, true, 1
 	if p.gso {
-		size, known = c.size(seg, &f.Half[dir], now)
+		if size, known = c.size(seg, now); known {
+			n = (seg.PayloadLen() + size - 1) / size
+		} else {
+			n = 0
+		}
 	}
+	c.count(seg, n)
 	if away || !known {
 		if p.gso && !away {
 			c.full, c.sees = seg.Seq(), true

@@ -15,7 +15,9 @@ import (
 func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
 	b.id++
 	b.totals.diverted.Add(1)
-	pkt := segment(faults.Original, flags, seq, 1, string(bytes.Repeat([]byte("0123456789"), size/10+1)[:size]))
+	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: true, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
+	pkt := f.Append(nil, bytes.Repeat([]byte("0123456789"), size/10+1)[:size])
+	b.ip += uint16(max(1, (size+999)/1000))
 	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, mark: 7, gso: size > 1000, partial: true})
 	s, err := packet.Parse(pkt)
 	if err != nil {
@@ -167,6 +169,23 @@ func TestUncutNotSure(t *testing.T) {
 			}
 		})
 	}
+	t.Run("cut into another number", func(t *testing.T) {
+		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		b.ip++ // it was four of the kernel's
+		b.uncut(5101, packet.ACK|packet.PSH, 2100)
+		if again, _ := b.again(); again != 1 {
+			t.Errorf("%d handed back, want the second", again)
+		}
+	})
+	t.Run("a segment was sent again", func(t *testing.T) {
+		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.uncut(2001, packet.ACK, 1000)
+		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		if again, _ := b.again(); again != 1 {
+			t.Errorf("%d handed back, want the one after it", again)
+		}
+	})
 	t.Run("no longer than a segment", func(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
 		b.id++
@@ -195,6 +214,29 @@ func TestUncutNotSure(t *testing.T) {
 			t.Error("it was not handed back")
 		}
 	})
+}
+
+// TestUncutLonger holds that what the headers of a packet have more its segments
+// have less: Linux takes the length of all of them from what a way carries.
+func TestUncutLonger(t *testing.T) {
+	b := known(t, NamedModel{"delay", delayModel{time.Millisecond}})
+	b.runDue(time.Minute)
+	b.s.pkts = nil
+	pkt := segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, string(make([]byte, 1800)))
+	pkt = slices.Insert(pkt, 20, 148, 4, 0, 0) // IPv4's option router alert
+	pkt[0]++
+	pkt[3] += 4
+	pkt[5] += byte(b.ip)
+	b.id++
+	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, gso: true})
+	b.runDue(time.Minute)
+	var got []int
+	for _, p := range b.s.pkts {
+		got = append(got, len(p))
+	}
+	if want := []int{1040, 44 + 804}; !slices.Equal(got, want) {
+		t.Errorf("%d bytes were sent, want %d", got, want)
+	}
 }
 
 // eachModel does something else to each segment: by the thousand of its number.

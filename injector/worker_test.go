@@ -66,6 +66,7 @@ type bench struct {
 	sets *fakeSets
 	now  time.Duration
 	id   packetID
+	ip   uint16 // identification of the next packet that comes uncut
 }
 
 func newBench(t testing.TB, rules ...Rule) *bench {
