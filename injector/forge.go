@@ -11,6 +11,9 @@ import (
 // segment that caused it: what leaves behind that, or in its place, waits for it.
 // If collect is not nil it gets what should leave at once instead.
 func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]later) {
+	if len(w.out.Forged) > 0 {
+		w.takeApart(f, dir)
+	}
 	for i := range w.out.Forged {
 		forged := &w.out.Forged[i]
 		after := w.forgedAfter(f, forged, dir, delay, now)

@@ -33,6 +33,10 @@ type cutting struct {
 // parts is the packet that is being cut up.
 type parts struct {
 	open  bool
+	of    packet.Segment
+	size  int // of the payload of each but the last
+	from  int // where in the payload the one begins that is judged
+	apart bool
 	in    packetIn   // the segment that is judged
 	bytes []byte     // of it
 	whole verdictOut // the answer to the packet, as it grows
@@ -130,22 +134,23 @@ func (w *worker) comeAgain(p *packetIn) {
 	w.queue.verdict(verdictOut{id: p.id, again: true})
 }
 
-// judgeParts cuts a packet up and judges its segments one after the other. It
-// is dropped; what of it goes on at once leaves as copies do, and after the kernel
-// knows what the verdicts on the segments have to say.
+// judgeParts cuts a packet up and judges its segments one after the other. If all
+// of them simply go on, so does the packet, as it is. Else it is dropped; what of it
+// goes on at once leaves as copies do, and after the kernel knows what the verdicts
+// on the segments have to say.
 func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
 	t := &w.parts
-	t.open, t.whole = true, verdictOut{id: p.id, priority: p.priority, drop: true}
-	t.in = *p
+	t.open, t.apart, t.whole = true, false, verdictOut{id: p.id, priority: p.priority}
+	t.of, t.size, t.in = seg, size, *p
 	t.in.gso, t.in.partial = false, false
-	for from := 0; from < seg.PayloadLen(); from += size {
-		t.bytes = seg.AppendPart(t.bytes[:0], from, size)
+	for t.from = 0; t.from < seg.PayloadLen(); t.from += size {
+		t.bytes = seg.AppendPart(t.bytes[:0], t.from, size)
 		t.in.bytes = t.bytes
 		s, err := packet.Parse(t.bytes)
 		if err != nil {
 			continue // unreachable: the whole was parsed
 		}
-		if from > 0 {
+		if t.from > 0 {
 			w.totals.diverted.Add(1)
 			w.totals.segments.Add(1)
 		}
@@ -156,6 +161,20 @@ func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg pac
 	if len(w.leaving) > 0 {
 		w.flush()
 		w.leave()
+	}
+}
+
+// takeApart has the segments of what is cut up here leave one by one: those that
+// were to go on with the packet go now, for something follows that must not overtake
+// them.
+func (w *worker) takeApart(f *entry, dir faults.Direction) {
+	t := &w.parts
+	if !t.open || t.apart {
+		return
+	}
+	t.apart, t.whole.drop = true, true
+	for from := 0; from < t.from; from += t.size {
+		w.goesOn(t.of.AppendPart(w.copyOf(nil), from, t.size), f, dir)
 	}
 }
 
@@ -170,16 +189,23 @@ func (w *worker) answerPart(v verdictOut, f *entry, dir faults.Direction) {
 		t.whole.signal &^= sigRelease
 	}
 	t.whole.signal |= v.signal
-	if v.drop {
-		return
+	if v.drop || v.bytes != nil {
+		w.takeApart(f, dir)
 	}
-	pkt := v.bytes
-	if pkt == nil {
-		pkt = t.bytes
+	switch {
+	case v.drop || !t.apart:
+	case v.bytes != nil:
+		w.goesOn(w.copyOf(v.bytes), f, dir)
+	default:
+		w.goesOn(w.copyOf(t.bytes), f, dir)
 	}
+}
+
+// goesOn has a copy of a segment leave soon.
+func (w *worker) goesOn(pkt []byte, f *entry, dir faults.Direction) {
 	if len(w.leaving) == batchSize {
 		w.flush()
 		w.leave()
 	}
-	w.leaving = append(w.leaving, packetOut{w.copyOf(pkt), f.mark[dir], f.iface})
+	w.leaving = append(w.leaving, packetOut{pkt, f.mark[dir], f.iface})
 }

@@ -2,6 +2,8 @@ package injector
 
 import (
 	"bytes"
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -302,6 +304,71 @@ func TestUncutVerdicts(t *testing.T) {
 	}
 	if want := []string{"R 1", ". 1", ". changed 2", ". 3"}; !slices.Equal(got, want) {
 		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
+// TestUncutAsItIs holds that a packet whose segments all simply go on goes on as it
+// is: its sender's TCP then knows that it is still in the host, and what the sets are
+// to learn they do. If one of them does not, those before it leave before anything
+// that follows.
+func TestUncutAsItIs(t *testing.T) {
+	drop := func(*faults.Event, *faults.Effects) faults.Verdict { return faults.Drop }
+	capture := func(_ *faults.Event, out *faults.Effects) faults.Verdict {
+		out.Capture()
+		return faults.Pass
+	}
+	forge := func(ev *faults.Event, out *faults.Effects) faults.Verdict {
+		f := packet.FieldsOf(ev.Seg)
+		f.Flags = packet.RST
+		out.Forge(f, nil)
+		return faults.Pass
+	}
+	delay := func(_ *faults.Event, out *faults.Effects) faults.Verdict {
+		out.Delay(time.Millisecond)
+		return faults.Pass
+	}
+	for _, c := range []struct {
+		name  string
+		third func(*faults.Event, *faults.Effects) faults.Verdict
+		want  verdictOut
+		sent  []string // flags, and the thousand that a segment begins with
+	}{
+		{"all go on", nil, verdictOut{}, nil},
+		{"the sets are told", capture, verdictOut{signal: sigCapture}, nil},
+		{"one is lost", drop, verdictOut{drop: true}, []string{". 0", ". 1", ". 3"}},
+		{"something is forged", forge, verdictOut{drop: true}, []string{". 0", ". 1", "R 2", ". 2", ". 3"}},
+		{"one is held, and so those behind it", delay, verdictOut{drop: true}, []string{". 0", ". 1", "1ms", ". 2", ". 3"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := &eachModel{}
+			b := known(t, NamedModel{"each", m})
+			m.do[1] = c.third // 3001 begins the fourth thousand
+			s := b.uncut(3001, packet.ACK, 4000)
+			c.want.id = b.id | inUncut
+			if len(b.q.verdicts) != 1 || !reflect.DeepEqual(b.q.verdicts[0], c.want) {
+				t.Errorf("verdicts %+v, want %+v", b.q.verdicts, c.want)
+			}
+			var got []string
+			add := func() {
+				for _, p := range b.s.pkts {
+					seg, err := packet.Parse(p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, fmt.Sprint(seg.Flags(), " ", uint32(seg.Seq()-s.Seq())/1000))
+				}
+				b.s.pkts = nil
+			}
+			add()
+			if b.runDue(0); len(got) < len(c.sent) {
+				got = append(got, "1ms")
+			}
+			b.runDue(time.Millisecond)
+			add()
+			if !slices.Equal(got, c.sent) {
+				t.Errorf("sent %q, want %q", got, c.sent)
+			}
+		})
 	}
 }
 
