@@ -1,9 +1,6 @@
 package injector
 
-import (
-	"github.com/faultctl/faultctl/faults"
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // depart lets go what was held, or sends what was copied or forged. Verdicts are
 // kept back until flush, copies of what local senders sent until leave: a system
@@ -13,11 +10,11 @@ import (
 // travels the other way.
 func (w *worker) depart(l *later) {
 	output := l.hook == unix.NF_INET_LOCAL_OUT
+	dir := l.dir()
+	if l.turn {
+		l.flow.turns[dir]--
+	}
 	if l.kind == releasePacket {
-		dir := faults.Original
-		if l.reply {
-			dir = faults.Reply
-		}
 		if output {
 			w.leave()
 			w.keptOutput = true

@@ -44,11 +44,12 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 	if !held {
 		return false
 	}
-	due := now + delay
-	if !w.out.Overtakes() {
+	due, turn := now+delay, !w.out.Overtakes()
+	if turn {
 		f.due[dir] = due
+		f.turns[dir]++
 	}
-	l := later{at: due, kind: releasePacket, hook: p.hook, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
+	l := later{at: due, turn: turn, kind: releasePacket, hook: p.hook, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
 	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.gso {
 		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
@@ -68,12 +69,12 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 }
 
 // delay returns for how long a packet of the flow is kept back, and whether it
-// is at all.
+// is at all: for no time at all if what is due before it has yet to leave.
 func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay time.Duration, held bool) {
 	switch {
 	case w.out.Overtakes():
 		return w.out.Hold, w.out.Hold > 0
-	case w.out.Hold > 0 || f.due[dir] > now:
+	case w.out.Hold > 0 || f.due[dir] > now || f.turns[dir] > 0:
 		return max(w.out.Hold, f.due[dir]-now), true
 	}
 	return 0, false

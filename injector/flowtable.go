@@ -61,6 +61,7 @@ type entry struct {
 
 	fired   uint64           // bit i: fault i of the chain has acted on it
 	due     [2]time.Duration // when the last held segment of each direction leaves
+	turns   [2]int           // how many of each direction are held that none overtakes
 	timer   time.Duration    // the earliest alarm in the worker's heap, or faults.Never
 	mark    [2]uint32        // of its last packet each way, for what we send
 	marked  [2]bool          // such a packet was seen

@@ -16,7 +16,11 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 	}
 	for i := range w.out.Forged {
 		forged := &w.out.Forged[i]
-		after := w.forgedAfter(f, forged, dir, delay, now)
+		to := faults.Original
+		if forged.Fields.Dst == f.Client {
+			to = faults.Reply
+		}
+		after, turn := w.forgedAfter(f, forged, to, to == dir, delay, now)
 		w.buf = w.buf[:0]
 		if forged.Raw {
 			w.buf = append(w.buf, w.out.Payload(forged)...)
@@ -27,14 +31,18 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 			w.tap.forged(f, now, after, w.buf)
 		}
 		mark := f.markTo(forged.Fields.Dst)
-		if after == 0 && collect == nil {
+		if after == 0 && !turn && collect == nil {
 			w.flush() // what was let go before leaves before
 			w.leave()
 			w.send(w.buf, mark, f.iface)
 			continue
 		}
 		l := later{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
-		if after > 0 {
+		if turn {
+			l.turn, l.flow, l.reply = true, f, to == faults.Reply
+			f.turns[to]++
+		}
+		if after > 0 || turn {
 			w.holder.put(l)
 		} else {
 			*collect = append(*collect, l)
@@ -42,26 +50,25 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 	}
 }
 
-// forgedAfter is how long a forged packet waits.
-func (w *worker) forgedAfter(f *entry, forged *faults.Forged, dir faults.Direction, delay, now time.Duration) time.Duration {
-	after, to := forged.After, faults.Original
+// forgedAfter is how long a forged packet waits that travels to that end, along with
+// the segment that caused it or not, and whether what follows that way waits for it.
+func (w *worker) forgedAfter(f *entry, forged *faults.Forged, to faults.Direction, along bool, delay, now time.Duration) (after time.Duration, turn bool) {
+	after = forged.After
 	if forged.Answer {
 		after = max(after, f.RTT)
 	}
-	if forged.Fields.Dst == f.Client {
-		to = faults.Reply
-	}
 	switch {
-	case to == dir && forged.Along && w.out.Overtakes():
-		return after + delay
-	case to == dir && forged.Along && delay > 0:
+	case along && forged.Along && w.out.Overtakes():
+		return after + delay, false
+	case along && forged.Along && (delay > 0 || f.turns[to] > 0):
 		after += delay
-		f.due[dir] = max(f.due[dir], now+after)
-		return after
-	case to == dir && after > 0:
+		f.due[to] = max(f.due[to], now+after)
+		return after, true
+	case along && after > 0:
 		after += delay
 	}
-	return max(after, f.due[to]-now)
+	after = max(after, f.due[to]-now)
+	return after, after == 0 && f.turns[to] > 0
 }
 
 func (w *worker) send(pkt []byte, mark, iface uint32) {

@@ -1,15 +1,20 @@
 package injector
 
-import "time"
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+)
 
 // later is something that a worker does when its time has come.
 type later struct {
 	at    time.Duration
 	order uint64 // of being put in: what is due at the same time goes in this order
 	kind  laterKind
+	turn  bool  // what its flow sends that way waits for it
 	hook  uint8 // release, send of a copy: where the packet was met
 
-	flow   *entry   // wake
+	flow   *entry   // wake, release; of the others if they have a turn
 	id     packetID // release
 	reply  bool
 	prio   uint32
@@ -26,6 +31,14 @@ const (
 	releasePacket                  // a held packet gets its verdict
 	sendPacket                     // a forged or re-injected packet leaves
 )
+
+// dir is the direction that a packet travels.
+func (l *later) dir() faults.Direction {
+	if l.reply {
+		return faults.Reply
+	}
+	return faults.Original
+}
 
 // holder keeps what is due later: a heap by time. It belongs to one worker.
 type holder struct {

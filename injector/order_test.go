@@ -54,6 +54,50 @@ func TestDelayKeepsOrder(t *testing.T) {
 	}
 }
 
+// TestOverdueKeepsOrder holds that what is held until a time that has passed, but
+// has yet to leave, is not overtaken by what comes meanwhile and is not held, nor by
+// what is forged behind that.
+func TestOverdueKeepsOrder(t *testing.T) {
+	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
+		m := &eachModel{}
+		m.do[3] = func(_ *faults.Event, out *faults.Effects) faults.Verdict { // 3001
+			out.Delay(time.Millisecond)
+			return faults.Pass
+		}
+		m.do[1] = func(ev *faults.Event, out *faults.Effects) faults.Verdict { // 5001
+			f := packet.FieldsOf(ev.Seg)
+			f.Flags = packet.RST
+			out.Forge(f, nil)
+			return faults.Pass
+		}
+		b := newBench(t, ruleOf(NamedModel{"each", m}))
+		w := &wire{}
+		b.queue, b.sender = w, w
+		for i, seq := range []packet.Seq{3001, 4001, 5001} {
+			b.handle(&packetIn{id: packetID(i + 1), hook: hook, bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
+			b.flush()
+			b.now = 5 * time.Millisecond // and runDue did not get there
+		}
+		if len(w.left) != 0 {
+			t.Errorf("%s: %q left before what is held", name, w.left)
+		}
+		w.left = nil
+		b.runDue(b.now)
+		b.flush()
+		want := []string{"let go", "let go", "R ", "let go"}
+		if hook == localOut {
+			want = []string{". x", ". x", "R ", ". x"}
+		}
+		if !slices.Equal(w.left, want) {
+			t.Errorf("%s: %q left, want %q", name, w.left, want)
+		}
+		b.handle(&packetIn{id: 9, hook: hook, bytes: segment(faults.Original, packet.ACK, 6001, 1, "x")})
+		if b.flush(); len(w.left) != len(want)+1 {
+			t.Errorf("%s: it is held although nothing is due before it", name)
+		}
+	}
+}
+
 // wire is a queue and a sender that record what leaves, in its order. Verdicts
 // leave with the flush.
 type wire struct {

@@ -95,7 +95,7 @@ func (w *worker) rest(now time.Duration) {
 func (w *worker) sleep(f *entry, now time.Duration) bool {
 	asleep := faults.Asleep{WakeAt: faults.Never}
 	switch {
-	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now:
+	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
 	case f.chain == nil:
 		if !f.released || len(f.asked) > 1 {
