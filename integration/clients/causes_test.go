@@ -56,6 +56,7 @@ const (
 	stream         errno = "read: end of stream"
 	idleStream     errno = "the next read after the pause: end of stream"
 	readLate       errno = "read: nothing within the client's limit"
+	readHeld       errno = "read: nothing within the client's limit, and all that was written is acknowledged"
 	firstLate      errno = "the first read after connect: nothing within the client's limit"
 	idleLate       errno = "write after the pause: fine, then read: nothing within the client's limit"
 	readTimeout    errno = "read: ETIMEDOUT"
@@ -94,6 +95,7 @@ var causes = []cause{
 	{spec: "paws-reject:regress=10s", play: call, meets: connectLate},
 	{spec: "keepalive-drop", play: wait, limit: 20, meets: probeTimeout},
 	{spec: "bad-seq:kind=rst-in-window", play: call, meets: nothing},
+	{spec: "stall:at=REQUEST", play: call, meets: readHeld},
 	{spec: "stall:at=REQUEST", play: upload, meets: writeStuck},
 
 	// Over IPv6 programs say the same, as a rule.

@@ -208,7 +208,7 @@ func want(c cause, p program) []string {
 }
 
 // alike are what most clients tell in the same words.
-var alike = map[errno]errno{probeTimeout: readTimeout, firstLate: readLate}
+var alike = map[errno]errno{probeTimeout: readTimeout, firstLate: readLate, readHeld: readLate}
 
 // check compares a report with what is expected, and says what is wrong.
 func (c *cell) check(got string) string {

@@ -115,6 +115,7 @@ var expectedTools = map[string]says{
 		stream:         "Error: Server closed the connection",
 		idleStream:     "Error: Server closed the connection",
 		readLate:       "Error: recv timeout",
+		readHeld:       waitsOn,
 		idleLate:       "Error: recv timeout",
 		readTimeout:    "Error: recv timeout",
 		probeTimeout:   redisReset, // its server probes, and resets
@@ -137,6 +138,7 @@ var expectedTools = map[string]says{
 		stream:         psqlClosed,
 		idleStream:     psqlClosed + "|no connection to the server",
 		readLate:       "could not receive data from server: Connection timed out",
+		readHeld:       waitsOn,
 		firstLate:      psqlFailed + "timeout expired",
 		idleLate:       "could not receive data from server: Connection timed out",
 		readTimeout:    "could not receive data from server: Connection timed out",
