@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,11 +56,19 @@ func (c *chatter) flows() (worst time.Duration) {
 	for _, p := range c.pairs {
 		before := p.count.Load()
 		if !lab.Eventually(func() bool { return p.count.Load() >= before+4 }) {
-			c.t.Fatal("the traffic stands still")
+			c.t.Fatalf("the traffic stands still: of %d exchanges there were %d more\nclient %s\nserver %s",
+				before, p.count.Load()-before, told(p.client), told(p.server))
 		}
 		worst = max(worst, time.Duration(p.worst.Swap(0)))
 	}
 	return worst
+}
+
+// told is what an end of a connection did last, and what the kernel knows of it.
+func told(a *lab.App) string {
+	calls := a.Calls()
+	i, err := a.Info()
+	return fmt.Sprintf("%v, %+v %v", calls[max(0, len(calls)-4):], i, err)
 }
 
 // heals holds that every connection goes on after the dead man's timer has gone

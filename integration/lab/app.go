@@ -180,12 +180,19 @@ func (a *App) call(text string, f func() (string, error)) string {
 	}
 	c.Result, c.Err, c.Took = result, err, time.Since(c.Start)
 	a.mu.Lock()
+	if len(a.calls) == 2*mostCalls {
+		a.calls = append(a.calls[:0], a.calls[mostCalls:]...)
+	}
 	a.calls = append(a.calls, c)
 	a.mu.Unlock()
 	return result
 }
 
-// Calls returns the calls made so far.
+// mostCalls bounds what an App remembers: one that talks for minutes would stand
+// still for seconds each time that its memory of millions of calls must grow.
+const mostCalls = 1 << 12
+
+// Calls returns the calls made so far, of many the last ones.
 func (a *App) Calls() []Call {
 	a.mu.Lock()
 	defer a.mu.Unlock()
