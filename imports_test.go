@@ -31,6 +31,7 @@ func TestImports(t *testing.T) {
 		"cli/containers":     {},
 		"cli/cage":           {"injector", "integration/userns"},
 		"integration":        {"faults", "injector", "integration/userns"},
+		"integration/strike": {"faults", "injector"},
 		"integration/userns": {},
 		"cli":                {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/containers", "cli/cage", "integration/lab", "integration/demo"},
 		".":                  {"cli"},

@@ -8,6 +8,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/strike"
 )
 
 // TestTwoFaultsOnOneFlow holds that each of two faults does to a flow what it
@@ -58,7 +59,7 @@ func TestTwoRules(t *testing.T) {
 		to := func(port uint16, specs ...string) injector.Rule {
 			r := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}}}
 			for _, s := range specs {
-				r.Faults = append(r.Faults, parseSpec(t, s))
+				r.Faults = append(r.Faults, strike.Fault(t, s))
 			}
 			return r
 		}

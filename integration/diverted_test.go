@@ -8,6 +8,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/strike"
 )
 
 // waiting has, for every fault of the catalogue, settings with which it waits
@@ -60,7 +61,7 @@ func TestDiverted(t *testing.T) {
 				if skip {
 					rule.Pick.Skip, knobs = 1000, ""
 				}
-				model := parseSpec(t, kind.Name+":"+knobs)
+				model := strike.Fault(t, kind.Name+":"+knobs)
 				rule.Faults = []injector.NamedModel{model}
 				w := newWorld(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families among them
 				cap := w.capture()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/integration/strike"
 	"github.com/faultctl/faultctl/integration/userns"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,7 @@ func ownNetns(t *testing.T) {
 	if err := userns.LoopbackUp(); err != nil {
 		t.Fatal(err)
 	}
-	hangs := time.AfterFunc(overdue, func() { panic(fmt.Sprintf("%s hangs:\n%s", t.Name(), stacks())) })
+	hangs := time.AfterFunc(strike.Overdue, func() { panic(fmt.Sprintf("%s hangs:\n%s", t.Name(), strike.Stacks())) })
 	t.Cleanup(func() { hangs.Stop() })
 }
 

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -12,11 +11,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/strike"
 )
 
 func TestMain(m *testing.M) {
@@ -200,68 +199,22 @@ func (w *world) inject(specs ...string) *running {
 	w.t.Helper()
 	rule := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: 5432, HiPort: 5432}}}}
 	for _, s := range specs {
-		rule.Faults = append(rule.Faults, parseSpec(w.t, s))
+		rule.Faults = append(rule.Faults, strike.Fault(w.t, s))
 	}
 	return w.run(injector.Config{Rules: []injector.Rule{rule}})
 }
 
 func (w *world) run(cfg injector.Config) *running {
 	w.t.Helper()
-	ready := make(chan struct{})
 	cfg.NetNS = w.node().NS
-	cfg.Seed = 1
-	cfg.DeadMan = -1 // nobody else is here; what it does is held by tests of whole processes
 	cfg.OnEvent = func(ev injector.Event) {
-		if ev.Kind == injector.Ready {
-			close(ready)
-			return
-		}
 		w.mu.Lock()
 		w.events = append(w.events, ev)
 		w.mu.Unlock()
 	}
-	inj, err := injector.New(cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- inj.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
-		w.t.Fatalf("run: %v", err)
-	case <-time.After(overdue):
-		cancel()
-		w.t.Fatalf("the run does not begin:\n%s", stacks())
-	}
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil {
-					w.t.Errorf("run: %v", err)
-				}
-			case <-time.After(overdue):
-				w.t.Errorf("the run does not end:\n%s", stacks())
-			}
-		})
-	}
+	inj, stop := strike.Begin(w.t, cfg)
 	w.t.Cleanup(stop)
 	return &running{inj, stop}
-}
-
-// overdue is when a run in this process that does not begin or end is taken to
-// hang: it has no dead man's timer.
-const overdue = 2 * time.Minute
-
-// stacks says what every goroutine of this process does.
-func stacks() []byte {
-	b := make([]byte, 4<<20)
-	return b[:runtime.Stack(b, true)]
 }
 
 // fired reports whether a fault has done that to that side.
@@ -274,23 +227,6 @@ func (w *world) fired(action faults.Action, to faults.Side) bool {
 		}
 	}
 	return false
-}
-
-func parseSpec(t *testing.T, text string) injector.NamedModel {
-	t.Helper()
-	name, knobs, _ := strings.Cut(text, ":")
-	kind, err := faults.Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := kind.New()
-	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
-		knob, value, _ := strings.Cut(k, "=")
-		if err := faults.Set(m, knob, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return injector.NamedModel{Name: name, Model: m}
 }
 
 // says checks the results of calls, in order.

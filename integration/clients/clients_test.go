@@ -2,7 +2,6 @@ package clients
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/strike"
 )
 
 var update = flag.Bool("update", false, "write docs/CLIENTS.md")
@@ -188,52 +188,12 @@ func (c *cell) inject() *injector.Injector {
 	if request == "" {
 		request = "request"
 	}
-	name, knobs, _ := strings.Cut(strings.ReplaceAll(c.cause.spec, "REQUEST", request), ":")
-	kind, err := faults.Find(name)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	model := kind.New()
-	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
-		knob, value, _ := strings.Cut(k, "=")
-		if value == "" {
-			value = "true"
-		}
-		if err := faults.Set(model, knob, value); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	rule := injector.Rule{Faults: []injector.NamedModel{{Name: name, Model: model}}}
+	rule := injector.Rule{Faults: []injector.NamedModel{strike.Fault(c.t, strings.ReplaceAll(c.cause.spec, "REQUEST", request))}}
 	for _, port := range []uint16{80, 5432, 6379} {
 		rule.Match.To = append(rule.Match.To, injector.Endpoint{LowPort: port, HiPort: port})
 	}
-	ready := make(chan struct{})
-	inj, err := injector.New(injector.Config{
-		NetNS: c.lab.Router.NS, Seed: 1, Rules: []injector.Rule{rule}, DeadMan: -1, // nobody else is here
-		OnEvent: func(ev injector.Event) {
-			if ev.Kind == injector.Ready {
-				close(ready)
-			}
-		},
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- inj.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
-		c.t.Fatalf("run: %v", err)
-	}
-	c.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			c.t.Errorf("run: %v", err)
-		}
-	})
+	inj, stop := strike.Begin(c.t, injector.Config{NetNS: c.lab.Router.NS, Rules: []injector.Rule{rule}})
+	c.t.Cleanup(stop)
 	return inj
 }
 

@@ -1,17 +1,16 @@
 package fidelity
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/integration/strike"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -333,45 +332,18 @@ func (p *play) listen(backlog int) *lab.App {
 // inject runs faultctl where it is to run. It returns once the rules are in.
 func (p *play) inject() {
 	p.t.Helper()
-	name, knobs, _ := strings.Cut(p.cause.fault, ":")
-	kind, err := faults.Find(name)
-	p.must(err)
-	model := kind.New()
-	for _, k := range strings.FieldsFunc(knobs, func(r rune) bool { return r == ',' }) {
-		knob, value, _ := strings.Cut(k, "=")
-		p.must(faults.Set(model, knob, value))
-	}
-	ready, ended := make(chan struct{}), make(chan error, 1)
 	var struck sync.Once
-	inj, err := injector.New(injector.Config{
+	_, stop := strike.Begin(p.t, injector.Config{
 		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
-		Seed:  1, DeadMan: -1, // nobody else is here
 		Rules: []injector.Rule{{
 			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: p.service.Port(), HiPort: p.service.Port()}}},
-			Faults: []injector.NamedModel{{Name: name, Model: model}},
+			Faults: []injector.NamedModel{strike.Fault(p.t, p.cause.fault)},
 		}},
 		OnEvent: func(ev injector.Event) {
-			switch ev.Kind {
-			case injector.Ready:
-				close(ready)
-			case injector.Fired:
+			if ev.Kind == injector.Fired {
 				struck.Do(func() { close(p.struck) })
 			}
 		},
 	})
-	p.must(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { ended <- inj.Run(ctx) }()
-	p.cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			p.t.Errorf("faultctl: %v", err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- err
-		p.t.Fatalf("faultctl ended: %v", err)
-	}
+	p.cleanup(stop)
 }
