@@ -51,13 +51,25 @@ const mostCopied = wholePacket - nlaHeader
 // shows by nothing else.
 const unitFor = time.Second
 
-// doubt forgets how long segments are if a packet says that it may have changed:
-// it sends something again, perhaps because it was too long, or the ones before were
-// cut into another number, for Linux numbers the segments that a socket sends.
+// doubt forgets how long segments are if a packet says that it has changed: the one
+// before it was cut into another number, for Linux numbers the segments that a socket
+// sends. What is not numbered may say so by being sent again: perhaps it was too long.
+// If something is missing before it, what passed unjudged took the numbers. before is
+// what its side had sent before.
 func (c *cutting) doubt(s packet.Segment, before *faults.Half) {
-	if s.PayloadLen() > 0 && before.Seen && s.Seq().Less(before.Next) || c.told && s.DF() && s.ID() != c.id {
+	switch {
+	case !s.DF():
+		if again(s, before) {
+			c.unit = 0
+		}
+	case c.told && s.ID() != c.id && !(before.Seen && before.Next.Less(s.Seq())):
 		c.unit = 0
 	}
+}
+
+// again reports whether a packet is sent again.
+func again(s packet.Segment, before *faults.Half) bool {
+	return s.PayloadLen() > 0 && before.Seen && s.Seq().Less(before.Next)
 }
 
 // count takes down that a packet stands for so many segments, 0 if that is not
@@ -68,13 +80,14 @@ func (c *cutting) count(s packet.Segment, n int) {
 
 // size is how long the payload of each segment of an uncut packet is but the last,
 // and false if that is not known for sure.
-func (c *cutting) size(s packet.Segment, now time.Duration) (int, bool) {
+func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration) (int, bool) {
 	size := c.unit - s.HeaderLen()
 	switch n := s.PayloadLen(); {
 	case c.unit == 0 || now-c.at > unitFor:
 	case !s.Complete() || len(s.Bytes()) >= mostCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
 	case size <= 0 || n <= size: // it would not stand for several
 	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
+	case again(s, before): // perhaps it was too long
 	default:
 		return size, true
 	}
@@ -99,7 +112,7 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 	c.doubt(seg, &f.Half[dir])
 	size, known, n := 0, true, 1
 	if p.gso {
-		if size, known = c.size(seg, now); known {
+		if size, known = c.size(seg, &f.Half[dir], now); known {
 			n = (seg.PayloadLen() + size - 1) / size
 		} else {
 			n = 0

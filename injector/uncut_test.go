@@ -17,7 +17,7 @@ import (
 func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
 	b.id++
 	b.totals.diverted.Add(1)
-	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: true, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
+	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: !b.unnumbered, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
 	pkt := f.Append(nil, bytes.Repeat([]byte("0123456789"), size/10+1)[:size])
 	b.ip += uint16(max(1, (size+999)/1000))
 	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, mark: 7, gso: size > 1000, partial: true})
@@ -180,8 +180,18 @@ func TestUncutNotSure(t *testing.T) {
 			t.Errorf("%d handed back, want the second", again)
 		}
 	})
+	t.Run("one passed unjudged", func(t *testing.T) { // and took the numbers
+		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		b.ip += 7
+		b.uncut(12_101, packet.ACK|packet.PSH, 2100)
+		if again, _ := b.again(); again != 0 {
+			t.Errorf("%d handed back", again)
+		}
+	})
 	t.Run("a segment was sent again", func(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
+		b.unnumbered = true
 		b.uncut(2001, packet.ACK, 1000)
 		b.uncut(3001, packet.ACK|packet.PSH, 2100)
 		if again, _ := b.again(); again != 1 {

@@ -67,6 +67,8 @@ type bench struct {
 	now  time.Duration
 	id   packetID
 	ip   uint16 // identification of the next packet that comes uncut
+
+	unnumbered bool // such packets may be fragmented
 }
 
 func newBench(t testing.TB, rules ...Rule) *bench {
