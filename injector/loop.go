@@ -25,14 +25,19 @@ func (w *worker) run() error {
 			return err
 		}
 		w.batch++
-		w.totals.diverted.Add(uint64(n))
 		received := w.clock()
+		if !w.apart {
+			w.received(n)
+		}
 		for i := range n {
 			w.handle(&w.pkts[i])
 			if p := &w.pkts[i]; p.gso && p.id.uncut() { // that was as many as a batch has
 				w.flush()
 				w.runDue(w.clock())
 			}
+		}
+		if w.apart { // now it is known which of them come again
+			w.received(n)
 		}
 		if !more {
 			w.emptied = w.batch
@@ -41,6 +46,12 @@ func (w *worker) run() error {
 		w.totals.latency.observe(w.clock()-received, n)
 	}
 	return w.drain()
+}
+
+// received counts the packets of a batch, but for those that come again.
+func (w *worker) received(n int) {
+	w.totals.diverted.Add(uint64(n - w.again))
+	w.again = 0
 }
 
 // flush sends the verdicts that the queue has kept back.
@@ -92,13 +103,25 @@ func (w *worker) drain() error {
 		if err := w.queue.flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
-		n, _, err := w.queue.receive(w.pkts[:], drainWait)
+		n, more, err := w.queue.receive(w.pkts[:], drainWait)
 		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}
-		w.totals.diverted.Add(uint64(n))
+		w.batch++
 		for i := range n {
-			w.queue.verdict(verdictOut{id: w.pkts[i].id})
+			p := &w.pkts[i]
+			if p.id.uncut() && w.back != 0 && w.emptied <= w.back { // others were handed back that have yet to come
+				w.comeAgain(p)
+				continue
+			}
+			if w.pieceOf(p) {
+				w.totals.segments.Add(1)
+			}
+			w.queue.verdict(verdictOut{id: p.id})
+		}
+		w.received(n)
+		if !more {
+			w.emptied = w.batch
 		}
 	}
 }

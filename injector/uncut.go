@@ -5,6 +5,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"golang.org/x/sys/unix"
 )
 
 // What a local sender sends is copied, dropped and sent again where a fault holds
@@ -142,9 +143,15 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 // comeAgain hands a packet back for the kernel to cut it up. Its segments will be
 // counted.
 func (w *worker) comeAgain(p *packetIn) {
-	w.totals.diverted.Add(^uint64(0))
+	w.back = w.batch
+	w.again++
 	w.totals.segments.Add(-1)
 	w.queue.verdict(verdictOut{id: p.id, again: true})
+}
+
+// pieceOf reports whether a packet is a segment of one that was handed back.
+func (w *worker) pieceOf(p *packetIn) bool {
+	return w.apart && p.hook == unix.NF_INET_LOCAL_OUT && !p.id.uncut()
 }
 
 // judgeParts cuts a packet up and judges its segments one after the other. If all

@@ -16,11 +16,11 @@ import (
 // uncut hands the worker a packet that its sender made of that many bytes.
 func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
 	b.id++
-	b.totals.diverted.Add(1)
 	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: !b.unnumbered, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
 	pkt := f.Append(nil, bytes.Repeat([]byte("0123456789"), size/10+1)[:size])
 	b.ip += uint16(max(1, (size+999)/1000))
 	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, mark: 7, gso: size > 1000, partial: true})
+	b.received(1)
 	s, err := packet.Parse(pkt)
 	if err != nil {
 		panic(err)
@@ -141,6 +141,55 @@ func TestUncutUnknown(t *testing.T) {
 	expect("and it stands for itself", 0, 1)
 	if n := b.totals.diverted.Load(); n != 3+1+2+2+2+2+1 || b.matched() != 7 {
 		t.Errorf("%d segments counted, and %d packets; want 13 and 7", n, b.matched())
+	}
+}
+
+// batches is a queue in which more has yet to be received.
+type batches struct {
+	fakeQueue
+	of [][]packetIn
+}
+
+func (q *batches) receive(pkts []packetIn, _ time.Duration) (n int, more bool, err error) {
+	if len(q.of) > 0 {
+		n = copy(pkts, q.of[0])
+		q.of = q.of[1:]
+	}
+	return n, false, nil
+}
+
+// TestUncutAtTheEnd holds that a run's end lets go what is in the queue in its order,
+// although some of it was handed back just before, and counts it right.
+func TestUncutAtTheEnd(t *testing.T) {
+	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
+	b.apart = true
+	b.next(false)
+	b.uncut(1, packet.ACK, 3000)
+	uncut := func(id packetID) packetIn { return packetIn{id: id | inUncut, hook: localOut, gso: true} }
+	piece := func(id packetID) packetIn { return packetIn{id: id, hook: localOut} }
+	q := &batches{of: [][]packetIn{
+		{uncut(2), piece(11), piece(12), piece(13)}, // of the first
+		{piece(21), uncut(3)},
+		{piece(22), piece(31)},
+		{uncut(4)},
+	}}
+	b.queue = q
+	if err := b.drain(); err != nil {
+		t.Fatal(err)
+	}
+	var again, gone []uint32
+	for _, v := range q.verdicts {
+		if v.again {
+			again = append(again, v.id.number())
+		} else {
+			gone = append(gone, v.id.number())
+		}
+	}
+	if !slices.Equal(again, []uint32{2, 3}) || !slices.Equal(gone, []uint32{11, 12, 13, 21, 22, 31, 4}) {
+		t.Errorf("%d were handed back, %d went on", again, gone)
+	}
+	if n := b.totals.diverted.Load(); n != 7 || b.matched() != 4 {
+		t.Errorf("%d segments counted, and %d packets; want 7 and 4", n, b.matched())
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
-	"golang.org/x/sys/unix"
 )
 
 // worker owns one queue and all its flows, so flows need no locks. A packet
@@ -47,6 +46,8 @@ type worker struct {
 	parts   parts
 	batch   uint64 // counts receives
 	emptied uint64 // the last of those that left nothing in the queue
+	back    uint64 // the last in which a packet was handed back; 0: none
+	again   int    // how many were in the batch at hand
 
 	single     [1]packetOut
 	leaving    []packetOut // sent with the next system call: see depart
@@ -82,7 +83,7 @@ func (w *worker) handle(p *packetIn) {
 	if p.id.uncut() {
 		w.handleUncut(p, f, dir, seg, now)
 	} else {
-		if w.apart && p.hook == unix.NF_INET_LOCAL_OUT { // handed back, and cut up
+		if w.pieceOf(p) {
 			w.totals.segments.Add(1)
 			f.cuts.learn(seg, now)
 		}
