@@ -74,6 +74,8 @@ func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay
 	switch {
 	case w.out.Overtakes():
 		return w.out.Hold, w.out.Hold > 0
+	case w.ending.begun && f.turns[dir] == 0:
+		return 0, false
 	case w.out.Hold > 0 || f.due[dir] > now || f.turns[dir] > 0:
 		return max(w.out.Hold, f.due[dir]-now), true
 	}
@@ -119,18 +121,22 @@ const dueAtOnce = batchSize
 
 // runDue does what is due, in its order.
 func (w *worker) runDue(now time.Duration) {
+	by := w.by(now)
 	for range dueAtOnce {
 		at, ok := w.holder.next()
-		if !ok || at > now {
+		if !ok || at > by {
 			break
 		}
 		l := w.holder.take()
-		if l.kind != wakeFlow {
+		switch {
+		case l.kind != wakeFlow:
 			w.depart(&l)
-			continue
+		case at <= now:
+			w.leave()
+			w.wakeFlow(l.flow, now)
+		default: // it would be due after the run's end
+			l.flow.timer = faults.Never
 		}
-		w.leave()
-		w.wakeFlow(l.flow, now)
 	}
 	w.leave()
 }

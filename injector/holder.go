@@ -44,6 +44,7 @@ func (l *later) dir() faults.Direction {
 type holder struct {
 	heap  []later
 	order uint64
+	held  int // packets in it; the rest is alarms
 	swept int // where sweep looked last
 }
 
@@ -51,6 +52,9 @@ type holder struct {
 func (h *holder) put(l later) {
 	h.order++
 	l.order = h.order
+	if l.kind != wakeFlow {
+		h.held++
+	}
 	h.heap = append(h.heap, l)
 	h.up(len(h.heap) - 1)
 }
@@ -83,6 +87,9 @@ func (h *holder) take() later {
 
 // remove takes out the one at that place of the heap.
 func (h *holder) remove(i int) {
+	if h.heap[i].kind != wakeFlow {
+		h.held--
+	}
 	last := len(h.heap) - 1
 	h.heap[i] = h.heap[last]
 	h.heap[last] = later{}

@@ -20,6 +20,7 @@ func (w *worker) run() error {
 		w.runAlarms(now)
 		w.rest(now)
 		w.flush()
+		w.calms()
 		n, more, err := w.queue.receive(w.pkts[:], w.patience())
 		if err != nil {
 			return err
@@ -67,7 +68,7 @@ func (w *worker) patience() time.Duration {
 	wait := idleWait
 	now := w.clock()
 	if at, ok := w.holder.next(); ok {
-		wait = min(wait, at-now)
+		wait = min(wait, (at-w.by(now))/max(1, w.ending.pace))
 	}
 	if at, ok := w.asleep.alarms.next(); ok {
 		wait = min(wait, at-now)

@@ -59,6 +59,7 @@ type worker struct {
 	bySet    bool
 	changing int // changes of the sets under way
 
+	ending   ending
 	stopping atomic.Bool
 	posted   atomic.Bool
 	mu       sync.Mutex
@@ -102,6 +103,9 @@ func (w *worker) judge(p *packetIn, f *entry, dir faults.Direction, seg packet.S
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
+	if w.ending.begun {
+		w.out.Hold = 0
+	}
 	if w.out.WasCut() {
 		w.totals.cut.Add(1)
 	}

@@ -10,6 +10,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/faultctl/faultctl/integration/lab"
+	"golang.org/x/sys/unix"
 )
 
 // everySegment is a run that judges every segment, so that the queue is in use
@@ -93,6 +96,47 @@ func TestSIGSTOP(t *testing.T) {
 		p.opensTheWay(stopped)
 		talk.heals()
 	})
+}
+
+// TestCleanStopBulk holds the same in the middle of a stream, with a delay's worth
+// of it under way: what is held leaves in its order and at its pace, and nothing
+// passes it by.
+func TestCleanStopBulk(t *testing.T) {
+	for _, at := range []vantage{atClient, atRouter, atServer} {
+		t.Run(string(at), func(t *testing.T) {
+			w := newWorld(t, at, false)
+			s := w.streams(1, 0)
+			// Else TCP itself overruns the wire when the way is suddenly short.
+			if err := s[0].client.SetInt(unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, 60<<20); err != nil {
+				t.Fatal(err)
+			}
+			w.orderly(func() {
+				p := w.start("faultctl", "inject", "delay", "--by", "50ms", "--to", ":5432", "-o", "json")
+				p.wait("ready")
+				pour(t, s, 16<<20) // until the window is open
+				poured := make(chan struct{})
+				go func() {
+					pour(t, s, 48<<20)
+					close(poured)
+				}()
+				start, err := s[0].server.Info()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !lab.Eventually(func() bool {
+					now, err := s[0].server.Info()
+					return err != nil || now.Received > start.Received+8<<20
+				}) {
+					t.Fatal("the stream stands still")
+				}
+				p.cmd.Process.Signal(syscall.SIGTERM)
+				if code := p.end(); code != 143 {
+					t.Errorf("exit code %d\n%s", code, p.stderr.String())
+				}
+				<-poured
+			})
+		})
+	}
 }
 
 // opensTheWay holds that a process which has not read its queue since then is

@@ -1,0 +1,76 @@
+package injector
+
+import (
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// TestLetGo holds that before the end of a run what is held leaves within a while,
+// in its order and at its pace, that nothing passes it by, and that then nothing is
+// held any more. An alarm that would come later does not.
+func TestLetGo(t *testing.T) {
+	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
+			w := &wire{}
+			b.queue, b.sender = w, w
+			send := func(seq packet.Seq) {
+				b.id++
+				b.handle(&packetIn{id: b.id, hook: hook, bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
+				b.flush()
+			}
+			left := func(want int) {
+				t.Helper()
+				w.left = nil
+				b.worker.runDue(b.now)
+				b.flush()
+				if len(w.left) != want {
+					t.Errorf("after %v %d left, want %d", b.now, len(w.left), want)
+				}
+			}
+			send(1)
+			b.now = 500 * time.Millisecond
+			send(2)
+			b.flows.oldest.timer = 2 * time.Hour
+			b.holder.put(later{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.oldest})
+			w.left = nil
+			calm := make(chan struct{})
+			b.letGo(calm)
+			b.runPosted()
+			ended := b.now
+			left(0)
+			b.now = ended + letGoWithin/2
+			left(0)
+			send(3) // behind the others, although it is not held itself
+			b.calms()
+			if len(w.left) != 0 {
+				t.Errorf("%q left before what is held", w.left)
+			}
+			b.now = ended + letGoWithin
+			left(3)
+			if b.flows.oldest.timer != faults.Never {
+				t.Error("an alarm of later is still awaited")
+			}
+			select {
+			case <-calm:
+				t.Error("calm before it was looked")
+			default:
+			}
+			b.calms()
+			b.calms() // it says so once
+			select {
+			case <-calm:
+			default:
+				t.Fatal("something is held still")
+			}
+			w.left = nil
+			send(4)
+			if len(w.left) != 1 {
+				t.Errorf("%d left, want the one that nothing is before", len(w.left))
+			}
+		})
+	}
+}
