@@ -14,7 +14,8 @@ import (
 // in forward with the same delay of local packets, which are copied, dropped and
 // sent again: in turns, on one machine that has nothing else to do. It holds that
 // the latter is at least 0.9 of the former, whatever is the limit, and that neither
-// makes TCP send anything twice.
+// makes TCP send anything twice; where the processors are the limit, which a wire's
+// own queue feels too, that is only told.
 //
 // The send buffer is the hardest one: the kernel wakes a writer that waits for room
 // when a third is free. On the way through a router it still writes, slowed by that
@@ -35,7 +36,13 @@ func TestDelayThroughput(t *testing.T) {
 			for range 5 {
 				for _, at := range lanes {
 					t.Run(string(at), func(t *testing.T) {
-						mbit, us := delayed(t, at, c.receiveBuffer, c.sendBuffer)
+						mbit, us, again := delayed(t, at, c.receiveBuffer, c.sendBuffer)
+						if again != 0 {
+							t.Logf("%d segments were sent again", again)
+						}
+						if again != 0 && c.limit != "processors" {
+							t.Error("something was sent twice")
+						}
 						t.Logf("%.0f Mbit/s, %.1f µs of processor time a segment", mbit, us)
 						speed[at], cost[at] = append(speed[at], mbit), append(cost[at], us)
 					})
@@ -56,7 +63,7 @@ const linuxReceives = "4096 131072 6291456"
 
 // delayed returns what one stream carries under a delay, and the processor time of
 // all of it: both ends, the wires and the delay.
-func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, us float64) {
+func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, us float64, again uint64) {
 	const size = 64 << 20
 	w := newWorld(t, at, false)
 	for _, n := range []*lab.Node{w.Client, w.Server} {
@@ -74,13 +81,11 @@ func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, 
 	pour(t, s, size)
 	took := time.Since(start)
 	spent = processorTime(t) - spent
-	if n := w.counters("TcpRetransSegs")["TcpRetransSegs"] - before; n != 0 {
-		t.Errorf("%d segments were sent again", n)
-	}
+	again = w.counters("TcpRetransSegs")["TcpRetransSegs"] - before
 	if st := run.Stats(); st.Overruns != 0 || st.Diverted == 0 {
 		t.Errorf("%+v", st)
 	}
-	return 8 * float64(size) / 1e6 / took.Seconds(), float64(spent.Microseconds()) * segment / size
+	return 8 * float64(size) / 1e6 / took.Seconds(), float64(spent.Microseconds()) * segment / size, again
 }
 
 // processorTime is what this process has used.
