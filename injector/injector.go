@@ -87,8 +87,8 @@ const tablePrefix = "faultctl_"
 // Run puts the rules in, judges packets until ctx is done, and takes
 // everything out again: first what is held leaves, within 0.4 s, then the rules
 // that divert go, then every packet that still waits goes on its way, and the queue
-// is closed last, so no packet is lost by the end of a run. It returns only after its goroutines have, and nil
-// if it ended because of ctx. It may be called once.
+// is closed last, so no packet is lost by the end of a run. It returns only after
+// its goroutines have, and nil if it ended because of ctx. It may be called once.
 func (i *Injector) Run(ctx context.Context) (err error) {
 	i.mu.Lock() // a change of the rules waits until they are in
 	kernel, err := i.open()

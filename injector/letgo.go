@@ -53,9 +53,12 @@ func (w *worker) calms() {
 // gone, or it has taken too long: what comes in may never let them.
 func (c *crew) letGo() {
 	late := time.After(2 * letGoWithin)
-	for _, w := range c.workers {
-		calm := make(chan struct{})
-		w.letGo(calm)
+	calms := make([]chan struct{}, len(c.workers))
+	for i, w := range c.workers { // all at once, then wait
+		calms[i] = make(chan struct{})
+		w.letGo(calms[i])
+	}
+	for _, calm := range calms {
 		select {
 		case <-calm:
 		case <-c.gone:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/integration/lab"
 )
 
 // TestLetGo holds that before the end of a run what is held leaves within a while,
@@ -73,4 +74,24 @@ func TestLetGo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLetGoTogether holds that all workers let go at once: one that takes its time
+// leaves the others theirs.
+func TestLetGoTogether(t *testing.T) {
+	one, other := newBench(t, ruleOf(model(t, "observe"))), newBench(t, ruleOf(model(t, "observe")))
+	c := &crew{workers: []*worker{one.worker, other.worker}, gone: make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		c.letGo()
+		close(done)
+	}()
+	if !lab.Eventually(func() bool { return one.posted.Load() && other.posted.Load() }) {
+		t.Error("the second worker waits for the first")
+	}
+	for _, b := range []*bench{other, one} {
+		b.runPosted()
+		b.calms()
+	}
+	<-done
 }

@@ -19,87 +19,16 @@ import (
 // up, and comes again as segments. Those of the flow that follow go the same way
 // until it has, so that nothing changes places.
 
-// cutting is what is known of how the host cuts up a flow's packets.
-type cutting struct {
-	full packet.Seq    // the first byte of a packet handed back, whose first segment will be a full one
-	sees bool          // full is set
-	unit int           // length of a full segment with all its headers, by which Linux counts; 0: not known
-	at   time.Duration // when that was seen
-	back uint64        // the batch in which a packet was handed back last; 0: none
-
-	id   uint16 // the identification of the next packet, if this one was cut as is known
-	told bool   // id is set
-}
-
 // parts is the packet that is being cut up.
 type parts struct {
 	open  bool
 	of    packet.Segment
-	size  int // of the payload of each but the last
-	from  int // where in the payload the one begins that is judged
-	apart bool
+	size  int        // of the payload of each but the last
+	from  int        // where in the payload the one begins that is judged
+	apart bool       // they leave by themselves, not with the packet
 	in    packetIn   // the segment that is judged
 	bytes []byte     // of it
 	whole verdictOut // the answer to the packet, as it grows
-}
-
-// mostCopied is what a message takes of a packet (NFQNL_MAX_COPY_RANGE): of one of
-// that length there may be more.
-const mostCopied = wholePacket - nlaHeader
-
-// unitFor is for how long it is believed how long segments are. Other signs may
-// tell sooner that it has changed, see cutting.doubt, but over IPv6 another path MTU
-// shows by nothing else.
-const unitFor = time.Second
-
-// doubt forgets how long segments are if a packet says that it has changed: the one
-// before it was cut into another number, for Linux numbers the segments that a socket
-// sends. What is not numbered may say so by being sent again: perhaps it was too long.
-// If something is missing before it, what passed unjudged took the numbers. before is
-// what its side had sent before.
-func (c *cutting) doubt(s packet.Segment, before *faults.Half) {
-	switch {
-	case !s.DF():
-		if again(s, before) {
-			c.unit = 0
-		}
-	case c.told && s.ID() != c.id && !(before.Seen && before.Next.Less(s.Seq())):
-		c.unit = 0
-	}
-}
-
-// again reports whether a packet is sent again.
-func again(s packet.Segment, before *faults.Half) bool {
-	return s.PayloadLen() > 0 && before.Seen && s.Seq().Less(before.Next)
-}
-
-// count takes down that a packet stands for so many segments, 0 if that is not
-// known.
-func (c *cutting) count(s packet.Segment, n int) {
-	c.id, c.told = s.ID()+uint16(n), n > 0
-}
-
-// size is how long the payload of each segment of an uncut packet is but the last,
-// and false if that is not known for sure.
-func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration) (int, bool) {
-	size := c.unit - s.HeaderLen()
-	switch n := s.PayloadLen(); {
-	case c.unit == 0 || now-c.at > unitFor:
-	case !s.Complete() || len(s.Bytes()) >= mostCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
-	case size <= 0 || n <= size: // it would not stand for several
-	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
-	case again(s, before): // perhaps it was too long
-	default:
-		return size, true
-	}
-	return 0, false
-}
-
-// learn looks at a segment that the kernel has cut.
-func (c *cutting) learn(s packet.Segment, now time.Duration) {
-	if c.sees && s.Seq() == c.full && s.PayloadLen() > 0 {
-		c.unit, c.at, c.sees = s.HeaderLen()+s.PayloadLen(), now, false
-	}
 }
 
 // handleUncut judges a packet that came as its local sender made it.
@@ -163,6 +92,7 @@ func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg pac
 	t.open, t.apart, t.whole = true, false, verdictOut{id: p.id, priority: p.priority}
 	t.of, t.size, t.in = seg, size, *p
 	t.in.gso, t.in.partial = false, false
+	more := (seg.PayloadLen() - 1) / size // segments, besides the one that the packet counts as
 	for t.from = 0; t.from < seg.PayloadLen(); t.from += size {
 		t.bytes = seg.AppendPart(t.bytes[:0], t.from, size)
 		t.in.bytes = t.bytes
@@ -170,13 +100,11 @@ func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg pac
 		if err != nil {
 			continue // unreachable: the whole was parsed
 		}
-		if t.from > 0 {
-			w.totals.diverted.Add(1)
-			w.totals.segments.Add(1)
-		}
 		w.judge(&t.in, f, dir, s, now)
 	}
 	t.open = false
+	w.totals.diverted.Add(uint64(more))
+	w.totals.segments.Add(int64(more))
 	w.answer(t.whole, f, dir)
 	if len(w.leaving) > 0 {
 		w.flush()
