@@ -18,23 +18,26 @@ const module = "github.com/faultctl/faultctl/"
 // and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{ // package -> what it may import of this module
-		"integration/lab":    {"integration/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
-		"faults/packet":      nil,
-		"faults":             {"faults/packet"},
-		"faults/faulttest":   {"faults", "faults/packet"},
-		"injector":           {"faults", "faults/packet"},
-		"injector/pcap":      {"injector"},
-		"cli/report":         {},
-		"cli/goldentest":     {}, // for tests of cli and cli/report
-		"cli/metrics":        {"injector"},
-		"cli/scenario":       {"faults"},
-		"cli/containers":     {},
-		"cli/cage":           {"injector", "integration/userns"},
-		"integration":        {"faults", "injector", "integration/userns"},
-		"integration/strike": {"faults", "injector"},
-		"integration/userns": {},
-		"cli":                {"faults", "injector", "injector/pcap", "cli/report", "cli/metrics", "cli/scenario", "cli/containers", "cli/cage", "integration/lab", "integration/demo"},
-		".":                  {"cli"},
+		"lab":                      {"lab/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
+		"lab/userns":               {},
+		"faults/packet":            nil,
+		"faults":                   {"faults/packet"},
+		"faults/internal/trace":    {"faults", "faults/packet"},
+		"injector/internal/kerror": {},
+		"injector/target":          {"injector/internal/kerror"},
+		"injector":                 {"faults", "faults/packet", "injector/target", "injector/internal/kerror"},
+		"injector/pcap":            {"injector"},
+		"experiment/report":        {},
+		"experiment/scenario":      {"faults"},
+		"experiment/demo":          {"faults", "faults/packet", "injector", "injector/target", "lab"},
+		"internal/goldentest":      {},                     // for tests
+		"internal/strike":          {"faults", "injector"}, // for tests
+		"internal/metrics":         {"injector"},
+		"internal/containers":      {},
+		"internal/cage":            {"injector", "injector/target", "lab/userns"},
+		"faulttest":                {"faults", "injector", "injector/target", "lab/userns"},
+		"cli":                      {"faults", "injector", "injector/target", "injector/pcap", "experiment/report", "experiment/scenario", "experiment/demo", "internal/metrics", "internal/containers", "internal/cage", "lab"},
+		".":                        {"cli"},
 	}
 	pure := []string{"faults", "faults/packet"}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}

@@ -17,13 +17,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
-	"github.com/faultctl/faultctl/cli/containers"
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/demo"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/demo"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/containers"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
@@ -52,10 +53,10 @@ type host struct {
 	cleanupCages func() ([]string, error)
 	lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
 	local        func() []netip.Addr // addresses of this network namespace
-	cgroup       func(name string) (*injector.Cgroup, error)
+	cgroup       func(name string) (*target.Cgroup, error)
 
 	// translations asks where NAT leads connections, see injector.Translations.
-	translations func(netns *os.File, m injector.Matcher) ([]injector.Translation, error)
+	translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
 
 	container      func(ctx context.Context, name string) (*containers.Container, error)
 	containerNames func() []string // of those that run
@@ -95,7 +96,7 @@ type session interface {
 	Stats() injector.Snapshot
 	Ruleset() string
 	SetShare(rule int, share float64) error
-	Retarget(rule int, m injector.Matcher) error
+	Retarget(rule int, m target.Matcher) error
 }
 
 // Main runs faultctl with the given arguments, the program's name first, and
@@ -164,7 +165,7 @@ func thisHost() *host {
 		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
-		local: localAddrs, cgroup: injector.FindCgroup,
+		local: localAddrs, cgroup: target.FindCgroup,
 		translations:   injector.Translations,
 		container:      new(containers.Engines).Find,
 		containerNames: func() []string { return new(containers.Engines).Names(context.Background()) },

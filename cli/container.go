@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/containers"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/containers"
 )
 
 // openContainer opens the network namespace that a running container uses. It
@@ -181,13 +182,13 @@ func (c *contained) Ruleset() (s string) {
 func (c *contained) SetShare(rule int, share float64) (err error) {
 	c.state.with(func(st *containedState) {
 		if err = st.run.SetShare(rule, share); err == nil {
-			st.cfg.Rules[rule].Pick.Share = notNought(share)
+			st.cfg.Rules[rule].Pick.Share = target.ShareOf(share)
 		}
 	})
 	return err
 }
 
-func (c *contained) Retarget(rule int, m injector.Matcher) (err error) {
+func (c *contained) Retarget(rule int, m target.Matcher) (err error) {
 	c.state.with(func(st *containedState) {
 		if err = st.run.Retarget(rule, m); err == nil {
 			st.cfg.Rules[rule].Match = m

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/containers"
+	"github.com/faultctl/faultctl/internal/containers"
 	"github.com/google/go-cmp/cmp"
 )
 

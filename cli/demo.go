@@ -3,8 +3,8 @@ package cli
 import (
 	"fmt"
 
+	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/demo"
 	"github.com/urfave/cli/v2"
 )
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/demo"
 )
 
 // stage gives a host a story to tell.

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/urfave/cli/v2"
 )
 
@@ -56,7 +56,7 @@ func (h *host) dryRun(c *cli.Context, p *plan) error {
 			fmt.Fprintf(h.stdout, "#   %s -> %s\n", f.Client, f.Server)
 		}
 	}
-	if pick := p.target.pick; pick != (injector.Pick{}) {
+	if pick := p.target.pick; pick != (target.Pick{}) {
 		fmt.Fprintln(h.stdout, "# Of these, and of new ones, only those are struck that --percent, --every, --first, --skip, --max-connections and --new-only choose.")
 	}
 	fmt.Fprintln(h.stdout, "# Connections that this host only forwards are matched as well, and not listed here.")
@@ -143,7 +143,7 @@ func (h *host) matching(p *plan, dir string) ([]flowEnds, error) {
 
 // ownedBy returns what tells the sockets of an owner's processes from others, as
 // far as the user may see whose they are.
-func (h *host) ownedBy(o injector.Owner) func(socket) bool {
+func (h *host) ownedBy(o target.Owner) func(socket) bool {
 	inodes := map[string]bool{}
 	if o.Cgroup != nil {
 		filepath.WalkDir(o.Cgroup.Dir, func(path string, _ fs.DirEntry, err error) error {

@@ -35,7 +35,7 @@ type ruleEvent struct {
 }
 
 // ruleOf is the rule of a target and faults.
-func ruleOf(t *target, specs []spec) ruleEvent {
+func ruleOf(t *aim, specs []spec) ruleEvent {
 	r := ruleEvent{To: notNil(t.to), From: notNil(t.from)}
 	for _, s := range specs {
 		r.Faults = append(r.Faults, s.String())

@@ -13,10 +13,11 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/faultctl/faultctl/cli/metrics"
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/pcap"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/metrics"
 	"github.com/urfave/cli/v2"
 )
 
@@ -174,11 +175,11 @@ func (e *evidence) spare(p *plan) {
 	if err != nil {
 		return
 	}
-	service := injector.Endpoint{LowPort: own.Port(), HiPort: own.Port()}
+	service := target.Endpoint{LowPort: own.Port(), HighPort: own.Port()}
 	if !own.Addr().IsUnspecified() {
-		service.Prefix = single(own.Addr())
+		service.Prefix = target.Single(own.Addr())
 	}
-	means := func(to injector.Endpoint) bool {
+	means := func(to target.Endpoint) bool {
 		if own.Addr().IsUnspecified() {
 			to.Prefix = netip.Prefix{} // whichever address of this host that is
 		}
@@ -187,7 +188,7 @@ func (e *evidence) spare(p *plan) {
 	if to := p.target.match.To; len(to) > 0 && !slices.ContainsFunc(to, means) {
 		return
 	}
-	p.target.spared = []injector.Endpoint{service}
+	p.target.spared = []target.Endpoint{service}
 	p.target.match.Except = slices.Concat(p.target.match.Except, p.target.spared)
 	for i := range p.cfg.Rules {
 		m := &p.cfg.Rules[i].Match

@@ -15,9 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // readReport reads a report in JSON.
@@ -292,7 +293,7 @@ func TestScrapesAreSpared(t *testing.T) {
 			}
 			own = netip.AddrPortFrom(client.Addr(), own.Port())
 			m := w.cfg.Rules[0].Match
-			if got := !slices.ContainsFunc(m.Except, func(e injector.Endpoint) bool { return e.Contains(own) }); got == spared {
+			if got := !slices.ContainsFunc(m.Except, func(e target.Endpoint) bool { return e.Contains(own) }); got == spared {
 				t.Errorf("%s --metrics %s: spared is %v, want %v: %+v", line, addr, !got, spared, m)
 			}
 		}

@@ -14,12 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
-	"github.com/faultctl/faultctl/cli/containers"
-	"github.com/faultctl/faultctl/cli/goldentest"
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/containers"
+	"github.com/faultctl/faultctl/internal/goldentest"
 )
 
 // golden compares with a file of testdata, or writes it with -update.
@@ -86,7 +87,7 @@ func (s *fakeSession) Stats() injector.Snapshot { return s.stats }
 
 func (s *fakeSession) SetShare(rule int, share float64) error { return nil }
 
-func (s *fakeSession) Retarget(rule int, m injector.Matcher) error { return nil }
+func (s *fakeSession) Retarget(rule int, m target.Matcher) error { return nil }
 
 func (s *fakeSession) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
 
@@ -98,8 +99,8 @@ type openCage struct {
 	given   bool
 }
 
-func (c *openCage) Owner() injector.Owner {
-	return injector.Owner{Cgroup: &injector.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
+func (c *openCage) Owner() target.Owner {
+	return target.Owner{Cgroup: &target.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
 }
 func (c *openCage) NetNS() *os.File { return c.ns }
 func (c *openCage) Start(cmd *exec.Cmd) error {
@@ -149,13 +150,13 @@ func newWorld(t *testing.T) *world {
 		local: func() []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
 		},
-		cgroup: func(name string) (*injector.Cgroup, error) {
+		cgroup: func(name string) (*target.Cgroup, error) {
 			if name != "/app" {
 				return nil, fmt.Errorf("%w: there is no cgroup v2 %q", injector.ErrConfig, name)
 			}
-			return &injector.Cgroup{Path: "app", ID: 7, Level: 1}, nil
+			return &target.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 		},
-		translations: func(*os.File, injector.Matcher) ([]injector.Translation, error) { return nil, nil },
+		translations: func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil },
 		container: func(_ context.Context, name string) (*containers.Container, error) {
 			return nil, &containers.NotFound{Name: name, Names: []string{"web", "db"}}
 		},

@@ -38,7 +38,7 @@ func (h *host) session(p *plan, say func(targetChange)) (session, error) {
 type named struct {
 	session
 	h      *host
-	target *target // it moves along
+	target *aim // it moves along
 	every  time.Duration
 	say    func(targetChange)
 }

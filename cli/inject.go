@@ -61,7 +61,7 @@ func underFault(cmd *cli.Command, example string, flags func() []cli.Flag, shown
 // plan is an inject command, understood.
 type plan struct {
 	specs      []spec // as typed
-	target     *target
+	target     *aim
 	cfg        injector.Config
 	netns      string // name of the namespace; "" is the caller's own
 	container  string // the container whose namespace that is, as given; or ""

@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/urfave/cli/v2"
@@ -80,11 +81,11 @@ func prefix(s string) netip.Prefix {
 }
 
 func TestTargets(t *testing.T) {
-	end := func(p string, low, high uint16) injector.Endpoint {
-		return injector.Endpoint{Prefix: prefix(p), LowPort: low, HiPort: high}
+	end := func(p string, low, high uint16) target.Endpoint {
+		return target.Endpoint{Prefix: prefix(p), LowPort: low, HighPort: high}
 	}
-	ends := func(es ...injector.Endpoint) []injector.Endpoint { return es }
-	for flags, want := range map[string]injector.Matcher{
+	ends := func(es ...target.Endpoint) []target.Endpoint { return es }
+	for flags, want := range map[string]target.Matcher{
 		"":                                 {},
 		"--to :5432":                       {To: ends(end("", 5432, 5432))},
 		"--to 10.0.0.5:80,443":             {To: ends(end("10.0.0.5/32", 80, 80), end("10.0.0.5/32", 443, 443))},
@@ -156,7 +157,7 @@ func TestBadTargets(t *testing.T) {
 		"!!:80":              "neither",
 		"https://db:80/path": "did you mean db:80?",
 	} {
-		_, err := newWorld(t).parseTo(t.Context(), text)
+		_, err := target.ParseEndpoints(t.Context(), text, newWorld(t).lookup)
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want something about %q", text, err, says)
 		}
@@ -164,12 +165,12 @@ func TestBadTargets(t *testing.T) {
 }
 
 func TestPicks(t *testing.T) {
-	for flags, want := range map[string]injector.Pick{
+	for flags, want := range map[string]target.Pick{
 		"":                               {},
-		"--percent 10":                   {Share: 0.1},
-		"--percent 10%":                  {Share: 0.1},
-		"--percent 0.5":                  {Share: 0.005},
-		"--percent 100":                  {Share: 1},
+		"--percent 10":                   {Share: target.ShareOf(0.1)},
+		"--percent 10%":                  {Share: target.ShareOf(0.1)},
+		"--percent 0.5":                  {Share: target.ShareOf(0.005)},
+		"--percent 100":                  {Share: target.ShareOf(1)},
 		"--every 3":                      {Every: 3},
 		"--first 5 --skip 2":             {First: 5, Skip: 2},
 		"--max-connections 7 --new-only": {Max: 7, NewOnly: true},
@@ -185,7 +186,7 @@ func TestPicks(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.faultctl("inject reset --to :80 --duration 1s --percent 0")
-	if share := w.cfg.Rules[0].Pick.Share; share == 0 || share > 1e-300 {
+	if share := w.cfg.Rules[0].Pick.Share; share != target.ShareOf(0) {
 		t.Errorf("--percent 0 chooses a share of %v", share)
 	}
 }
@@ -232,7 +233,7 @@ func TestEnvironment(t *testing.T) {
 	if len(r.Match.To) != 1 || len(r.Match.Except) != 1 || len(r.Match.From) != 1 {
 		t.Errorf("target %+v", r.Match)
 	}
-	if want := (injector.Pick{Share: 0.1, Every: 2, First: 3, Skip: 4, Max: 5, NewOnly: true}); r.Pick != want {
+	if want := (target.Pick{Share: target.ShareOf(0.1), Every: 2, First: 3, Skip: 4, Max: 5, NewOnly: true}); r.Pick != want {
 		t.Errorf("pick %+v", r.Pick)
 	}
 	if got := knobsSet(t, w.cfg); !slices.Equal(got, []string{"reset:hit=client", "syn-drop:attempts=1"}) {

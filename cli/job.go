@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/cage"
 	"golang.org/x/sys/unix"
 )
 

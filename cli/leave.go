@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"golang.org/x/sys/unix"
 )
 

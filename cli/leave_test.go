@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 )
 
 // TestReportAtSecondSignal holds that a process which ends at once leaves what is

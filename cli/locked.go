@@ -1,9 +1,6 @@
 package cli
 
-import (
-	"math"
-	"sync"
-)
+import "sync"
 
 // locked is a value that several goroutines use, one at a time.
 type locked[T any] struct {
@@ -16,6 +13,3 @@ func (l *locked[T]) with(do func(*T)) {
 	defer l.mu.Unlock()
 	do(&l.v)
 }
-
-// notNought is a share as a Pick has it, which takes zero for all.
-func notNought(share float64) float64 { return max(share, math.SmallestNonzeroFloat64) }

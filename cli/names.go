@@ -82,7 +82,7 @@ func (n *names) each() map[string]string {
 // follow looks the names of a target up every so often, and gives the session
 // what they have become. Connections that are known are judged to their end,
 // wherever they lead.
-func (h *host) follow(ctx context.Context, t *target, every time.Duration, run session, say func(targetChange)) {
+func (h *host) follow(ctx context.Context, t *aim, every time.Duration, run session, say func(targetChange)) {
 	for {
 		select {
 		case <-h.after(every):

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // A port that is published under another is named when nothing matched.
@@ -28,7 +29,7 @@ func TestNAT(t *testing.T) {
 		inTheatre(t, func(t *testing.T, th *theatre) {
 			asked := false
 			th.fires = tc.fires
-			th.translations = func(_ *os.File, m injector.Matcher) ([]injector.Translation, error) {
+			th.translations = func(_ *os.File, m target.Matcher) ([]injector.Translation, error) {
 				asked = len(m.To) == 1 && m.To[0].LowPort == 8080
 				return []injector.Translation{{From: at("10.0.0.1:8080"), To: at("172.17.0.2:80")}}, nil
 			}

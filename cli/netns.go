@@ -21,7 +21,7 @@ const nsfsMagic = 0x6e736673
 
 // netns opens the network namespace that --netns, --pid or --container names,
 // and returns nil for the caller's own. name is for people.
-func (h *host) netns(c *cli.Context, t *target) (f *os.File, name string, err error) {
+func (h *host) netns(c *cli.Context, t *aim) (f *os.File, name string, err error) {
 	ns, pid, box := c.String("netns"), c.String("pid"), c.String("container")
 	switch {
 	case c.IsSet("netns") && c.IsSet("pid"):

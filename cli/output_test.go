@@ -11,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // theVersion stands where the version is, which is none of a test's business.
@@ -197,8 +198,8 @@ func TestDryRunOwner(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(group, "sub"), 0o755), os.WriteFile(filepath.Join(group, "sub", "cgroup.procs"), []byte("50\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	w.cgroup = func(string) (*injector.Cgroup, error) {
-		return &injector.Cgroup{Path: "app", Dir: group, ID: 7, Level: 1}, nil
+	w.cgroup = func(string) (*target.Cgroup, error) {
+		return &target.Cgroup{Path: "app", Dir: group, ID: 7, Level: 1}, nil
 	}
 	for flags, ports := range map[string]string{
 		"":                          "4001 4002 4003",

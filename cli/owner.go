@@ -11,11 +11,12 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/urfave/cli/v2"
 )
 
 // owner reads --cgroup and --uid into t.
-func (h *host) owner(c *cli.Context, t *target) error {
+func (h *host) owner(c *cli.Context, t *aim) error {
 	var flags, words []string
 	if c.IsSet("uid") {
 		id, err := userID(c.String("uid"))
@@ -60,11 +61,11 @@ func userID(text string) (uint32, error) {
 
 // onlyForwarded reports whether m names both ends of its connections and this
 // host is neither of them.
-func (h *host) onlyForwarded(m *injector.Matcher) bool {
+func (h *host) onlyForwarded(m *target.Matcher) bool {
 	local := h.local()
 	here := func(p netip.Prefix) bool { return !p.IsValid() || slices.ContainsFunc(local, p.Contains) }
 	return len(m.To) > 0 && len(m.From) > 0 && len(local) > 0 &&
-		!slices.ContainsFunc(m.To, func(e injector.Endpoint) bool { return here(e.Prefix) }) &&
+		!slices.ContainsFunc(m.To, func(e target.Endpoint) bool { return here(e.Prefix) }) &&
 		!slices.ContainsFunc(m.From, here)
 }
 

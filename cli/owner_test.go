@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestOwners(t *testing.T) {
-	app := &injector.Cgroup{Path: "app", ID: 7, Level: 1}
-	for flags, want := range map[string]injector.Owner{
+	app := &target.Cgroup{Path: "app", ID: 7, Level: 1}
+	for flags, want := range map[string]target.Owner{
 		"":                                      {},
 		"--uid 1000":                            {UID: new(uint32(1000))},
 		"--uid root":                            {UID: new(uint32(0))},

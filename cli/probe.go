@@ -19,8 +19,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/internal/cage"
 )
 
 // prober asks the probes of a scenario. Several goroutines may, each for a

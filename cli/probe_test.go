@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/internal/cage"
 )
 
 // probe reads one probe of a file.

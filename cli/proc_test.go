@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -71,8 +71,8 @@ func process(t *testing.T, proc, pid string, parent, session int, inodes ...stri
 }
 
 func TestProtected(t *testing.T) {
-	tuple := func(a, b string) injector.Tuple {
-		return injector.Tuple{A: netip.MustParseAddrPort(a), B: netip.MustParseAddrPort(b)}
+	tuple := func(a, b string) target.Conn {
+		return target.Conn{A: netip.MustParseAddrPort(a), B: netip.MustParseAddrPort(b)}
 	}
 	w := newWorld(t)
 	procNet(t, w.proc, "self",
@@ -87,7 +87,7 @@ func TestProtected(t *testing.T) {
 	process(t, w.proc, "10", 1, 10, "102", "103", "9999") // sshd
 	process(t, w.proc, "1", 0, 1)
 	t.Setenv("SSH_CONNECTION", "10.0.0.1 4000 10.0.0.2 22")
-	ssh := []injector.Tuple{
+	ssh := []target.Conn{
 		tuple("10.0.0.1:4000", "10.0.0.2:22"),
 		tuple("[fd00::2]:22", "[fd00::1]:4002"),
 		tuple("10.0.0.2:22", "10.0.0.1:4003"),
@@ -96,7 +96,7 @@ func TestProtected(t *testing.T) {
 	if diff := cmp.Diff(ssh, w.protected(false), same); diff != "" {
 		t.Errorf("with a target (-want +got):\n%s", diff)
 	}
-	all := []injector.Tuple{ssh[0], tuple("10.0.0.2:4001", "10.0.0.5:5432"), ssh[1], ssh[2]}
+	all := []target.Conn{ssh[0], tuple("10.0.0.2:4001", "10.0.0.5:5432"), ssh[1], ssh[2]}
 	if diff := cmp.Diff(all, w.protected(true), same); diff != "" {
 		t.Errorf("without a target (-want +got):\n%s", diff)
 	}

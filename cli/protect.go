@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // protected lists the connections that must never be touched: the SSH
@@ -16,8 +16,8 @@ import (
 // ancestors. With a target, ancestors within faultctl's own session do not
 // count: a test program that runs faultctl wants its own connections struck,
 // while sshd, a container's or CI's agent sit in sessions of their own.
-func (h *host) protected(untargeted bool) []injector.Tuple {
-	var found []injector.Tuple
+func (h *host) protected(untargeted bool) []target.Conn {
+	var found []target.Conn
 	if t, ok := sshConnection(h.getenv("SSH_CONNECTION")); ok {
 		found = append(found, t)
 	}
@@ -32,7 +32,7 @@ func (h *host) protected(untargeted bool) []injector.Tuple {
 		if untargeted || itsSession != session {
 			for _, inode := range h.socketsOf(pid) {
 				if s, ok := owned[inode]; ok && !isProtected(found, s) {
-					found = append(found, injector.Tuple{A: s.local, B: s.remote})
+					found = append(found, target.Conn{A: s.local, B: s.remote})
 				}
 			}
 		}
@@ -43,19 +43,19 @@ func (h *host) protected(untargeted bool) []injector.Tuple {
 
 // sshConnection reads SSH_CONNECTION: client address and port, server address
 // and port.
-func sshConnection(s string) (injector.Tuple, bool) {
+func sshConnection(s string) (target.Conn, bool) {
 	w := strings.Fields(s)
 	if len(w) != 4 {
-		return injector.Tuple{}, false
+		return target.Conn{}, false
 	}
 	a, err1 := joinAddrPort(w[0], w[1])
 	b, err2 := joinAddrPort(w[2], w[3])
-	return injector.Tuple{A: a, B: b}, errors.Join(err1, err2) == nil
+	return target.Conn{A: a, B: b}, errors.Join(err1, err2) == nil
 }
 
 func joinAddrPort(addr, port string) (netip.AddrPort, error) {
 	a, err1 := netip.ParseAddr(addr)
-	n, err2 := parsePort(port)
+	n, err2 := target.ParsePort(port)
 	return netip.AddrPortFrom(a.Unmap().WithZone(""), n), errors.Join(err1, err2)
 }
 
@@ -91,9 +91,9 @@ func (h *host) socketsOf(pid int) []string {
 }
 
 // refuseProtected reports a target that names exactly one of the connections.
-func refuseProtected(m injector.Matcher, protected []injector.Tuple) error {
+func refuseProtected(m target.Matcher, protected []target.Conn) error {
 	for _, t := range protected {
-		if namesExactly(m, t) {
+		if m.Names(t) {
 			return refused("the target is the connection that faultctl itself depends on, %v to %v, which is protected", t.A, t.B).
 				hint("Striking it would cut you off. Leave it out, or run faultctl from the console, or over another connection.")
 		}
@@ -101,25 +101,7 @@ func refuseProtected(m injector.Matcher, protected []injector.Tuple) error {
 	return nil
 }
 
-// namesExactly reports whether one --to is one end of the connection, and one
-// --from the other: an address with one port, and an address.
-func namesExactly(m injector.Matcher, t injector.Tuple) bool {
-	for _, ends := range [][2]netip.AddrPort{{t.A, t.B}, {t.B, t.A}} {
-		for _, to := range m.To {
-			if !to.Prefix.IsSingleIP() || to.LowPort == 0 || to.LowPort != to.HiPort || !to.Contains(ends[0]) {
-				continue
-			}
-			for _, from := range m.From {
-				if from.IsSingleIP() && from.Contains(ends[1].Addr()) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-func isProtected(ts []injector.Tuple, s socket) bool {
+func isProtected(ts []target.Conn, s socket) bool {
 	for _, t := range ts {
 		if t.A == s.local && t.B == s.remote || t.B == s.local && t.A == s.remote {
 			return true

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/injector"
 )
 

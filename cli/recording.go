@@ -14,6 +14,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // recording is the stream of events of an earlier command, and what one that
@@ -299,7 +300,7 @@ func (r *recording) again(name string, cfg *injector.Config) stretch {
 	r.now[s] = newDecisions()
 	if then := r.then[s]; then != nil {
 		for i := range cfg.Rules {
-			cfg.Rules[i].Pick.Only = injector.NewOrdinals(slices.Collect(maps.Keys(then.made)))
+			cfg.Rules[i].Pick.Only = target.NewOrdinals(slices.Collect(maps.Keys(then.made)))
 		}
 	}
 	return s

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/urfave/cli/v2"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/cage"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/cage"
 )
 
 // runs runs faultctl with a command behind --, in a cage that holds nothing.

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )

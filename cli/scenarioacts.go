@@ -8,8 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // act is an entry of the scenario's faults and what it has done so far.
@@ -62,7 +63,7 @@ func (st *staging) begin(ctx context.Context, step scenario.Step, cancel context
 	cfg.Rules = slices.Clone(cfg.Rules)
 	pick := &cfg.Rules[0].Pick
 	if step.Percent >= 0 {
-		pick.Share = notNought(step.Percent / 100)
+		pick.Share = target.ShareOf(step.Percent / 100)
 	}
 	if struck := a.struck(); pick.Max > 0 {
 		if struck >= pick.Max {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/urfave/cli/v2"
 )
 

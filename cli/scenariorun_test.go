@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/google/go-cmp/cmp"
 )

@@ -11,9 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/scenario"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -105,8 +106,8 @@ type actor struct {
 func (a *actor) name() string {
 	r := a.cfg.Rules[0]
 	s := r.Faults[0].Name
-	if r.Pick.Share > 0 {
-		s += fmt.Sprintf(" %.4g%%", r.Pick.Share*100)
+	if r.Pick.Share != (target.Share{}) {
+		s += fmt.Sprintf(" %.4g%%", r.Pick.Share.Chance()*100)
 	}
 	if r.Pick.Max > 0 {
 		s += fmt.Sprintf(" max %d", r.Pick.Max)
@@ -143,7 +144,7 @@ func (a *actor) SetShare(_ int, share float64) error {
 	return nil
 }
 
-func (a *actor) Retarget(_ int, m injector.Matcher) error {
+func (a *actor) Retarget(_ int, m target.Matcher) error {
 	var ends []string
 	for _, e := range m.To {
 		ends = append(ends, fmt.Sprintf("%v:%d", e.Prefix.Addr(), e.LowPort))

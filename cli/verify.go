@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/report"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/urfave/cli/v2"
 )
 
@@ -140,7 +141,7 @@ func (h *host) survey(c *cli.Context) (*survey, error) {
 	}
 	pick := s.base.target.pick
 	pick.NewOnly = false
-	if s.picked = pick != (injector.Pick{}); !s.picked {
+	if s.picked = pick != (target.Pick{}); !s.picked {
 		s.base.target.pick.Every = verifyEvery
 	}
 	s.repeats = s.commandLine()

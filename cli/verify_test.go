@@ -11,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // healthyTimes is a command that exits with 1 from its nth run on.
@@ -130,17 +131,17 @@ func TestDefaultPlan(t *testing.T) {
 // TestVerifyPick holds that every second connection is struck unless a flag says
 // otherwise, and the others where those never met the fault's moment.
 func TestVerifyPick(t *testing.T) {
-	for flags, want := range map[string][]injector.Pick{
+	for flags, want := range map[string][]target.Pick{
 		"":                    {{Every: 2}, {Every: 2, Skip: 1}},
 		"--every 1":           {{Every: 1}},
-		"--percent 10":        {{Share: 0.1}},
+		"--percent 10":        {{Share: target.ShareOf(0.1)}},
 		"--new-only":          {{Every: 2, NewOnly: true}, {Every: 2, Skip: 1, NewOnly: true}},
 		"--first 3":           {{First: 3}},
 		"--seed 7 --to :5432": {{Every: 2}, {Every: 2, Skip: 1}},
 	} {
 		w := newWorld(t)
 		w.timers = never
-		var got []injector.Pick
+		var got []target.Pick
 		start := w.host.start
 		w.host.start = func(cfg injector.Config) (session, error) {
 			got = append(got, cfg.Rules[0].Pick)

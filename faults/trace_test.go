@@ -9,13 +9,13 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/faults/faulttest"
+	"github.com/faultctl/faultctl/faults/internal/trace"
 )
 
 var update = flag.Bool("update", false, "write what was found into the traces")
 
 // TestTraces plays the golden conversations.
-func TestTraces(t *testing.T) { faulttest.Run(t, "testdata/*.trace", *update) }
+func TestTraces(t *testing.T) { trace.Run(t, "testdata/*.trace", *update) }
 
 // TestEveryKnobHasATrace holds that no setting of any fault goes without a
 // conversation that shows what it does: each knob, and each word that one may
@@ -106,7 +106,7 @@ func TestEveryKnobMatters(t *testing.T) {
 				}
 				without := slices.Clone(lines)
 				without[i] = strings.Join(slices.Delete(slices.Clone(words), j, j+1), " ")
-				got, err := faulttest.Play(strings.Join(without, "\n"), false)
+				got, err := trace.Play(strings.Join(without, "\n"), false)
 				without = strings.Split(got, "\n")
 				if err == nil && i < len(without) {
 					without[i] = line

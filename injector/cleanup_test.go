@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/nftables"
 )
 
@@ -30,7 +31,7 @@ func TestCleanup(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.nftQueue, a.owned = can.nftQueue, owned
-		cfg := Config{Rules: []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
+		cfg := Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
 		if err := a.apply(newRuleset(&cfg, table, firstQueue, 0)); err != nil {
 			t.Fatal(err)
 		}

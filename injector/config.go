@@ -3,11 +3,11 @@ package injector
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // Config says which faults strike which connections. New copies it.
@@ -26,7 +26,7 @@ type Config struct {
 
 	// Protect lists connections that are never touched, whatever matches:
 	// both ends, in either order.
-	Protect []Tuple
+	Protect []target.Conn
 
 	// DeadMan is how long the workers may be stuck or stopped before the
 	// kernel ends this process, so that the traffic goes on. Zero means 1.5 s.
@@ -65,8 +65,8 @@ type Config struct {
 
 // Rule says which connections get which faults.
 type Rule struct {
-	Match  Matcher
-	Pick   Pick
+	Match  target.Matcher
+	Pick   target.Pick
 	Faults []NamedModel // asked in order; at least one
 }
 
@@ -74,56 +74,6 @@ type Rule struct {
 type NamedModel struct {
 	Name  string
 	Model faults.Model
-}
-
-// Tuple is a connection as its two ends, in either order.
-type Tuple struct{ A, B netip.AddrPort }
-
-// Matcher says which connections a rule is about. The zero value matches every
-// TCP connection.
-type Matcher struct {
-	To     []Endpoint     // the service end lies in one of these; empty means any
-	Except []Endpoint     // and in none of these
-	From   []netip.Prefix // the client's address lies in one of these; empty means any
-	Owner  Owner          // whose process holds an end of it; the zero Owner means anybody's
-}
-
-// Endpoint is a set of addresses and ports.
-type Endpoint struct {
-	Prefix  netip.Prefix // the zero Prefix means any address of both families
-	LowPort uint16       // the first port; 0 with HighPort 0 means any port
-	HiPort  uint16       // the last port, itself included
-}
-
-// Contains reports whether ap lies in e.
-func (e Endpoint) Contains(ap netip.AddrPort) bool {
-	if e.Prefix.IsValid() && !e.Prefix.Contains(ap.Addr()) {
-		return false
-	}
-	return e.anyPort() || e.LowPort <= ap.Port() && ap.Port() <= e.HiPort
-}
-
-func (e Endpoint) anyPort() bool { return e.LowPort == 0 && e.HiPort == 0 }
-
-// Pick chooses among the connections that match, by their ordinal within the
-// rule. The choice is sticky and depends on the seed and the ordinal, not on
-// timing. The zero value picks every connection.
-type Pick struct {
-	// Share is the share of connections that are chosen at random, 0 to 1.
-	// Zero means all: use Max for none.
-	Share float64
-
-	Skip  uint64 // the first Skip connections are left alone
-	First uint64 // only the First connections after those are eligible; 0 means all
-	Every uint64 // of those, every Every-th is chosen; 0 means each one
-	Max   uint64 // stop choosing after Max chosen connections; 0 means no end
-
-	// Only chooses the connections of these ordinals instead, whatever the
-	// fields above say. Nil means that those say it.
-	Only *Ordinals
-
-	// NewOnly leaves alone the connections that were open before.
-	NewOnly bool
 }
 
 // mostQueues leaves several instances in one namespace queues of their own.
@@ -160,8 +110,8 @@ func (r *Rule) validate() error {
 	if len(r.Faults) == 0 {
 		return fmt.Errorf("%w: no fault", ErrConfig)
 	}
-	if !(r.Pick.Share >= 0 && r.Pick.Share <= 1) {
-		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, r.Pick.Share)
+	if !r.Pick.Share.Valid() {
+		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, r.Pick.Share.Chance())
 	}
 	for _, f := range r.Faults {
 		if err := f.Model.Validate(); err != nil {

@@ -12,7 +12,8 @@ import (
 	"unsafe"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,7 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 	ready := make(chan struct{})
 	inj, stop := startInjectorWith(t, ns, Config{
 		Queues: 4,
-		Rules:  []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
+		Rules:  []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
 	}, func(ev Event) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -68,7 +69,7 @@ func TestGivesWay(t *testing.T) {
 	ready := make(chan struct{})
 	_, stop := startInjectorWith(t, ns, Config{
 		Queues: 2,
-		Rules:  []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
+		Rules:  []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
 	}, func(ev Event) {
 		if ev.Kind == Ready {
 			close(ready)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,16 +32,16 @@ func (m wishModel) OnSegment(_ *faults.Event, out *faults.Effects) faults.Verdic
 func TestFullSets(t *testing.T) {
 	whole := faults.Diversion{All: true}
 	for name, tc := range map[string]struct {
-		match   Matcher
+		match   target.Matcher
 		diverts faults.Diversion
 		wish    func(*faults.Effects)
 		count   func(Snapshot) uint64
 		rules   bool // the rules alone know
 	}{
-		"captured": {Matcher{}, faults.Diversion{SYN: true}, (*faults.Effects).Capture, func(s Snapshot) uint64 { return s.CaptureFull }, false},
-		"released": {Matcher{}, whole, (*faults.Effects).Release, func(s Snapshot) uint64 { return s.ReleaseFull }, false},
-		"live":     {Matcher{}, faults.Diversion{Idle: time.Hour}, (*faults.Effects).Admit, func(s Snapshot) uint64 { return s.SetFull }, false},
-		"owned": {Matcher{Owner: Owner{UID: new(uint32(os.Geteuid()))}}, whole, func(*faults.Effects) {},
+		"captured": {target.Matcher{}, faults.Diversion{SYN: true}, (*faults.Effects).Capture, func(s Snapshot) uint64 { return s.CaptureFull }, false},
+		"released": {target.Matcher{}, whole, (*faults.Effects).Release, func(s Snapshot) uint64 { return s.ReleaseFull }, false},
+		"live":     {target.Matcher{}, faults.Diversion{Idle: time.Hour}, (*faults.Effects).Admit, func(s Snapshot) uint64 { return s.SetFull }, false},
+		"owned": {target.Matcher{Owner: target.Owner{UID: new(uint32(os.Geteuid()))}}, whole, func(*faults.Effects) {},
 			func(s Snapshot) uint64 { return s.OwnerFull }, true},
 	} {
 		for _, bySet := range []bool{false, true} {

@@ -20,6 +20,10 @@ type Injector struct {
 	bySet  bool          // pretend that verdicts cannot change the kernel's sets
 	room   uint32        // of those, in flows; 0: as usual
 
+	stop func()        // of Start
+	done chan struct{} // likewise: closed when err is what Run returned
+	err  error
+
 	mu      sync.Mutex    // guards cfg.Rules' targets, and kernel and settle with them
 	kernel  *kernelSide   // while the rules are in
 	settle  func()        // waits until the verdicts given so far have left

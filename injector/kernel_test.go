@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -128,7 +129,7 @@ func loopbacks() []string {
 func TestSetsByVerdict(t *testing.T) {
 	for _, bySet := range []bool{false, true} {
 		for _, addr := range loopbacks() {
-			for _, pick := range []Pick{{}, {Skip: 1000}} {
+			for _, pick := range []target.Pick{{}, {Skip: 1000}} {
 				want := "chosen"
 				if pick.Skip != 0 {
 					want = "released"
@@ -136,7 +137,7 @@ func TestSetsByVerdict(t *testing.T) {
 				t.Run(map[bool]string{false: "priority", true: "netlink"}[bySet]+"/"+addr+"/"+want, func(t *testing.T) {
 					ns := inKernel(t)
 					inj, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
-						Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Pick: pick,
+						Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Pick: pick,
 						Faults: fake(faults.Diversion{All: true}),
 					}}})
 					again := talk(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 5432), 20)
@@ -271,10 +272,10 @@ func talkFrom(t *testing.T, d net.Dialer, at netip.AddrPort, n int) (again uint6
 // other: a verdict's signals reach only the sets of its own instance.
 func TestTwoAtOnce(t *testing.T) {
 	ns := inKernel(t)
-	target := Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}
+	matcher := target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}
 	all := fake(faults.Diversion{All: true})
-	whole, stopWhole := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target, Faults: all}}})
-	once, stopOnce := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target, Pick: Pick{Skip: 1000}, Faults: all}}})
+	whole, stopWhole := startInjector(t, ns, false, Config{Rules: []Rule{{Match: matcher, Faults: all}}})
+	once, stopOnce := startInjector(t, ns, false, Config{Rules: []Rule{{Match: matcher, Pick: target.Pick{Skip: 1000}, Faults: all}}})
 	again := talk(t, netip.MustParseAddrPort("127.0.0.1:5432"), 20)
 	if got := once.totals.diverted.Load(); got != 1+again {
 		t.Errorf("the instance that released the flow saw %d packets, want 1", got)
@@ -364,9 +365,9 @@ func TestUnknownIdleTime(t *testing.T) {
 func TestRefusedChange(t *testing.T) {
 	a := newApplier(t, inKernel(t))
 	compile := func(addrs ...string) *ruleset {
-		m := Matcher{}
+		m := target.Matcher{}
 		for _, addr := range addrs {
-			m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(addr)})
+			m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(addr)})
 		}
 		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", firstQueue, 0)
 	}

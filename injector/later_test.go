@@ -11,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ func TestTakenInLater(t *testing.T) {
 	} {
 		for silent, idle := range map[time.Duration]bool{time.Second: false, 2 * time.Minute: true} {
 			rule := ruleOf(m)
-			rule.Pick.Share = 1e-300
+			rule.Pick.Share = target.ShareOf(0)
 			b := newBench(t, rule)
 			b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
 			b.now = time.Hour

@@ -3,39 +3,10 @@ package injector
 import (
 	"math"
 	"math/rand/v2"
-	"net/netip"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 )
-
-// Matches reports whether a connection with these ends is one of m's.
-func (m *Matcher) Matches(client, server netip.AddrPort) bool {
-	for _, e := range m.Except {
-		if e.Contains(server) || e.Contains(client) {
-			return false
-		}
-	}
-	return containedIn(m.To, server) && (len(m.From) == 0 || prefixesContain(m.From, client.Addr()))
-}
-
-func containedIn(es []Endpoint, ap netip.AddrPort) bool {
-	for _, e := range es {
-		if e.Contains(ap) {
-			return true
-		}
-	}
-	return len(es) == 0
-}
-
-func prefixesContain(ps []netip.Prefix, a netip.Addr) bool {
-	for _, p := range ps {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
 
 // direct finds out which way the first segment of a flow travels. A SYN says
 // it; otherwise the side that a rule names as the service end is the server;
@@ -95,7 +66,7 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 		nth < p.Skip,
 		p.First > 0 && nth-p.Skip >= p.First,
 		p.Every > 1 && (nth-p.Skip)%p.Every != 0,
-		share > 0 && share < 1 && chance(seed, r.index, nth, 0).Float64() >= share:
+		share < 1 && chance(seed, r.index, nth, 0).Float64() >= share:
 		return false
 	}
 	// Max counts the chosen; several workers may race for the last place.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/faultctl/faultctl/injector/target"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
@@ -260,7 +262,7 @@ func (a *applier) addSet(s set) error {
 }
 
 // endKeys are service ends as elements of a set.
-func endKeys(es []Endpoint) []nftables.SetElement {
+func endKeys(es []target.Endpoint) []nftables.SetElement {
 	keys := make([]nftables.SetElement, len(es))
 	for i, e := range es {
 		keys[i].Key = endBytes(e.Prefix.Addr(), e.LowPort)

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // TestOnly holds that the connections of given ordinals are chosen, whatever
 // else Pick says, and that what becomes of one depends on nothing but the seed,
 // its ordinal and its segments.
 func TestOnly(t *testing.T) {
-	loss := func(pick Pick) (fates []bool, chosen uint64) {
+	loss := func(pick target.Pick) (fates []bool, chosen uint64) {
 		r := ruleOf(model(t, "loss", "rate", "50%"))
 		r.Pick = pick
 		b := newBench(t, r)
@@ -28,8 +29,8 @@ func TestOnly(t *testing.T) {
 		}
 		return fates, b.rules[0].chosen.Load()
 	}
-	all, _ := loss(Pick{})
-	some, chosen := loss(Pick{Only: NewOrdinals([]uint64{8, 3}), Skip: 100, Max: 1, Share: 0.001})
+	all, _ := loss(target.Pick{})
+	some, chosen := loss(target.Pick{Only: target.NewOrdinals([]uint64{8, 3}), Skip: 100, Max: 1, Share: target.ShareOf(0.001)})
 	if chosen != 2 {
 		t.Errorf("%d chosen, want 2", chosen)
 	}
@@ -45,7 +46,7 @@ func TestOnly(t *testing.T) {
 	if lost == 0 || lost == len(all) {
 		t.Errorf("%d of %d segments lost: this shows nothing", lost, len(all))
 	}
-	if _, chosen = loss(Pick{Only: NewOrdinals(nil)}); chosen != 0 {
+	if _, chosen = loss(target.Pick{Only: target.NewOrdinals(nil)}); chosen != 0 {
 		t.Errorf("%d chosen of none", chosen)
 	}
 }

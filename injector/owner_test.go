@@ -14,42 +14,26 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
-func TestCgroupMount(t *testing.T) {
-	for name, tc := range map[string]struct{ mountinfo, dir, root string }{
-		"alone":         {"30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup", "/"},
-		"beside v1":     {"30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n32 30 0:28 / /sys/fs/cgroup/unified rw shared:3 - cgroup2 none rw\n", "/sys/fs/cgroup/unified", "/"},
-		"in part":       {"30 24 0:26 /a/b /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "/sys/fs/cgroup", "/a/b"},
-		"part and all":  {"30 24 0:26 /a /mnt/a rw - cgroup2 cgroup2 rw\n31 24 0:26 / /mnt/all rw - cgroup2 cgroup2 rw\n", "/mnt/all", "/"},
-		"with a blank":  {"30 24 0:26 / /mnt/c\\040g rw - cgroup2 cgroup2 rw\n", "/mnt/c g", "/"},
-		"none":          {"30 24 0:26 / / rw - ext4 /dev/vda rw\n", "", ""},
-		"cut short":     {"30 24 - cgroup2 x rw\n", "", ""},
-		"name misleads": {"30 24 0:26 / /cgroup2 rw - tmpfs cgroup2 rw\n", "", ""},
-	} {
-		if dir, root := cgroupMount([]byte(tc.mountinfo)); dir != tc.dir || root != tc.root {
-			t.Errorf("%s: %q, %q; want %q, %q", name, dir, root, tc.dir, tc.root)
-		}
-	}
-}
-
 func TestFindCgroup(t *testing.T) {
-	mount, _, err := CgroupMount()
+	mount, _, err := target.CgroupMount()
 	if err != nil {
 		t.Skip("cgroup v2 is not mounted")
 	}
 	for _, name := range []string{"/", "", mount, "no/such/group", "/proc/self", mount + "/../.."} {
-		if c, err := FindCgroup(name); !errors.Is(err, ErrConfig) {
+		if c, err := target.FindCgroup(name); !errors.Is(err, ErrConfig) {
 			t.Errorf("%q: %+v, %v", name, c, err)
 		}
 	}
 	dir := ownedCgroup(t)
-	byDir, err := FindCgroup(dir)
+	byDir, err := target.FindCgroup(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byPath, err := FindCgroup("/" + byDir.Path)
+	byPath, err := target.FindCgroup("/" + byDir.Path)
 	if err != nil || *byPath != *byDir || byDir.Dir != dir || byDir.ID == 0 || byDir.Level == 0 {
 		t.Errorf("by directory %+v, by path %+v, %v", byDir, byPath, err)
 	}
@@ -59,7 +43,7 @@ func TestFindCgroup(t *testing.T) {
 // that is denied.
 func ownedCgroup(t *testing.T) string {
 	t.Helper()
-	own, err := OwnCgroup()
+	own, err := target.OwnCgroup()
 	dir := filepath.Join(own, fmt.Sprintf("faultctl-test-%d-%d", os.Getpid(), tables.Add(1)))
 	if err == nil {
 		err = os.Mkdir(dir, 0o755)
@@ -146,12 +130,12 @@ func TestOwner(t *testing.T) {
 		for _, by := range []string{"cgroup", "user"} {
 			t.Run(by+"/"+addr, func(t *testing.T) {
 				ns := inKernel(t)
-				var owner Owner
+				var owner target.Owner
 				var dir string
 				const nobody = 65534
 				if by == "cgroup" {
 					dir = ownedCgroup(t)
-					c, err := FindCgroup(dir)
+					c, err := target.FindCgroup(dir)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -163,7 +147,7 @@ func TestOwner(t *testing.T) {
 					owner.UID = new(uint32(nobody))
 				}
 				all := fake(faults.Diversion{All: true})
-				inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Match: Matcher{Owner: owner}, Faults: all}}})
+				inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target.Matcher{Owner: owner}, Faults: all}}})
 				at := echoServer(t, netip.MustParseAddr(addr))
 				dialFrom(t, at, "", 0)
 				if got := inj.Stats(); got.Diverted != 0 {
@@ -188,12 +172,12 @@ func TestOwner(t *testing.T) {
 func TestOwnerAmongRules(t *testing.T) {
 	ns := inKernel(t)
 	dir := ownedCgroup(t)
-	c, err := FindCgroup(dir)
+	c, err := target.FindCgroup(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := fake(faults.Diversion{All: true})
-	inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Faults: all}, {Match: Matcher{Owner: Owner{Cgroup: c}}, Faults: all}}})
+	inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Faults: all}, {Match: target.Matcher{Owner: target.Owner{Cgroup: c}}, Faults: all}}})
 	at := echoServer(t, netip.MustParseAddr("127.0.0.1"))
 	dialFrom(t, at, "", 0)
 	dialFrom(t, at, dir, 0)
@@ -207,7 +191,7 @@ func TestOwnerAmongRules(t *testing.T) {
 func TestOwnedServer(t *testing.T) {
 	ns := inKernel(t)
 	dir := ownedCgroup(t)
-	c, err := FindCgroup(dir)
+	c, err := target.FindCgroup(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +215,7 @@ func TestOwnedServer(t *testing.T) {
 	if _, err := fmt.Fscan(out, &at); err != nil {
 		t.Fatal(err)
 	}
-	inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Match: Matcher{Owner: Owner{Cgroup: c}}, Faults: fake(faults.Diversion{All: true})}}})
+	inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{Match: target.Matcher{Owner: target.Owner{Cgroup: c}}, Faults: fake(faults.Diversion{All: true})}}})
 	dialFrom(t, at, "", 0)
 	stop()
 	if got := inj.Stats(); got.Rules[0].Flows != 1 || got.Diverted < 40 {

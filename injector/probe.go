@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/faultctl/faultctl/injector/target"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -193,7 +195,7 @@ func probeCgroup() Feature {
 	f := Feature{Name: "cgroup match", OK: true, Detail: "connections can be told apart by the cgroup v2 of their process"}
 	err := cgroupMatch(nil)
 	if err == nil {
-		_, _, err = CgroupMount()
+		_, _, err = target.CgroupMount()
 	}
 	if err != nil {
 		f.OK, f.Detail = false, err.Error()

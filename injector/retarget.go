@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // mostEnds is how many service ends or client addresses the kernel goes on
@@ -18,7 +20,7 @@ const mostEnds = 1024
 // with the target before keep their ordinals, so nothing is drawn twice. The
 // rule's Owner stays: m's is not looked at. It returns once the kernel matches by m, or with an error and the rule as it was
 // in the kernel. Any goroutine may call it, before Run, during and after.
-func (i *Injector) Retarget(rule int, m Matcher) error {
+func (i *Injector) Retarget(rule int, m target.Matcher) error {
 	return i.change(rule, func(r *ruleState) {
 		m.Owner = r.match.Load().Owner
 		r.match.Store(&m)
@@ -34,9 +36,6 @@ func (i *Injector) Retarget(rule int, m Matcher) error {
 func (i *Injector) SetShare(rule int, share float64) error {
 	if !(share >= 0 && share <= 1) {
 		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, share)
-	}
-	if share == 0 {
-		share = math.SmallestNonzeroFloat64 // Pick takes zero for all
 	}
 	return i.change(rule, func(r *ruleState) { r.share.Store(math.Float64bits(share)) })
 }
@@ -104,8 +103,8 @@ func (w *worker) settle(gone <-chan struct{}) {
 
 // wider is a target that takes in now and before: what the kernel matches while
 // connections of an earlier target live.
-func wider(now, before Matcher) Matcher {
-	m := Matcher{To: union(now.To, before.To), From: union(now.From, before.From), Owner: now.Owner}
+func wider(now, before target.Matcher) target.Matcher {
+	m := target.Matcher{To: union(now.To, before.To), From: union(now.From, before.From), Owner: now.Owner}
 	for _, e := range now.Except {
 		if slices.Contains(before.Except, e) {
 			m.Except = append(m.Except, e)

@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -109,7 +110,7 @@ func TestSetShare(t *testing.T) {
 	bothWays(t, func(t *testing.T, bySet bool) {
 		ns := inKernel(t)
 		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
-			Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Pick: Pick{Share: 1e-300},
+			Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Pick: target.Pick{Share: target.ShareOf(0)},
 			Faults: fake(faults.Diversion{All: true}),
 		}}})
 		early := connect(t, "127.0.0.1:5432")
@@ -149,14 +150,14 @@ func TestRetarget(t *testing.T) {
 	}
 	bothWays(t, func(t *testing.T, bySet bool) {
 		ns := inKernel(t)
-		to := func(addrs ...string) (m Matcher) {
+		to := func(addrs ...string) (m target.Matcher) {
 			for _, a := range addrs {
-				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(a), LowPort: 5432, HiPort: 5432})
+				m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(a), LowPort: 5432, HighPort: 5432})
 			}
 			return m
 		}
 		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{
-			{Match: Matcher{To: []Endpoint{{LowPort: 1, HiPort: 1}}}, Faults: fake(faults.Diversion{All: true})},
+			{Match: target.Matcher{To: []target.Endpoint{{LowPort: 1, HighPort: 1}}}, Faults: fake(faults.Diversion{All: true})},
 			{Match: to("127.0.0.1/32"), Faults: fake(faults.Diversion{All: true, Idle: time.Hour})},
 		}})
 		first, second, third := connect(t, "127.0.0.1:5432"), connect(t, "127.0.0.2:5432"), connect(t, "[::1]:5432")
@@ -196,10 +197,10 @@ func TestRetarget(t *testing.T) {
 func TestManyEnds(t *testing.T) {
 	bothWays(t, func(t *testing.T, bySet bool) {
 		ns := inKernel(t)
-		to := func(from, n int) (m Matcher) {
+		to := func(from, n int) (m target.Matcher) {
 			for k := range n {
-				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("127.0.%d.%d/32", (from+k)>>8, (from+k)&255)), LowPort: 5432, HiPort: 5432})
-				m.To = append(m.To, Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("::%x/128", from+k)), LowPort: 5432, HiPort: 5432})
+				m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("127.0.%d.%d/32", (from+k)>>8, (from+k)&255)), LowPort: 5432, HighPort: 5432})
+				m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("::%x/128", from+k)), LowPort: 5432, HighPort: 5432})
 			}
 			return m
 		}
@@ -214,7 +215,7 @@ func TestManyEnds(t *testing.T) {
 		expect("one of many", true, first)
 		expect("the one behind the last", false, connect(t, fmt.Sprintf("127.0.0.%d:5432", fewEnds+3)))
 		expect("another port", false, connect(t, "127.0.0.6:5433"))
-		for _, m := range []Matcher{to(100, 1), to(200, 1000), to(1000, 1000), to(100, 2)} {
+		for _, m := range []target.Matcher{to(100, 1), to(200, 1000), to(1000, 1000), to(100, 2)} {
 			if err := i.Retarget(0, m); err != nil {
 				t.Fatal(err)
 			}
@@ -244,14 +245,14 @@ func TestManyEnds(t *testing.T) {
 // Changes that come before, while and after the rules go in are harmless.
 func TestChangeAnyTime(t *testing.T) {
 	ns := inKernel(t)
-	i, err := New(Config{Rules: []Rule{{Match: Matcher{To: []Endpoint{{LowPort: 1, HiPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
+	i, err := New(Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 1, HighPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Retarget(0, Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}); err != nil {
+	if err := i.Retarget(0, target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, wrong := range []error{i.Retarget(1, Matcher{}), i.SetShare(-1, 1), i.SetShare(0, 1.5)} {
+	for _, wrong := range []error{i.Retarget(1, target.Matcher{}), i.SetShare(-1, 1), i.SetShare(0, 1.5)} {
 		if wrong == nil {
 			t.Error("a change of nothing was taken")
 		}
@@ -285,9 +286,9 @@ func TestChangeAnyTime(t *testing.T) {
 
 // What the kernel matches never leaves out what either target has.
 func TestWider(t *testing.T) {
-	ends := func(ports ...uint16) (es []Endpoint) {
+	ends := func(ports ...uint16) (es []target.Endpoint) {
 		for _, p := range ports {
-			es = append(es, Endpoint{LowPort: p, HiPort: p})
+			es = append(es, target.Endpoint{LowPort: p, HighPort: p})
 		}
 		return es
 	}
@@ -297,14 +298,14 @@ func TestWider(t *testing.T) {
 		}
 		return ps
 	}
-	for name, c := range map[string]struct{ now, before, want Matcher }{
-		"other ends":    {Matcher{To: ends(2)}, Matcher{To: ends(1)}, Matcher{To: ends(2, 1)}},
-		"the same":      {Matcher{To: ends(1, 2)}, Matcher{To: ends(2, 1)}, Matcher{To: ends(1, 2)}},
-		"any now":       {Matcher{}, Matcher{To: ends(1)}, Matcher{}},
-		"any before":    {Matcher{To: ends(1)}, Matcher{}, Matcher{}},
-		"exceptions":    {Matcher{To: ends(1), Except: ends(3, 4)}, Matcher{To: ends(1), Except: ends(4, 5)}, Matcher{To: ends(1), Except: ends(4)}},
-		"the oldest go": {Matcher{From: many(0, 3)}, Matcher{From: many(3, mostEnds)}, Matcher{From: many(0, mostEnds)}},
-		"all of now":    {Matcher{From: many(0, 2000)}, Matcher{From: many(2000, 1)}, Matcher{From: many(0, 2000)}},
+	for name, c := range map[string]struct{ now, before, want target.Matcher }{
+		"other ends":    {target.Matcher{To: ends(2)}, target.Matcher{To: ends(1)}, target.Matcher{To: ends(2, 1)}},
+		"the same":      {target.Matcher{To: ends(1, 2)}, target.Matcher{To: ends(2, 1)}, target.Matcher{To: ends(1, 2)}},
+		"any now":       {target.Matcher{}, target.Matcher{To: ends(1)}, target.Matcher{}},
+		"any before":    {target.Matcher{To: ends(1)}, target.Matcher{}, target.Matcher{}},
+		"exceptions":    {target.Matcher{To: ends(1), Except: ends(3, 4)}, target.Matcher{To: ends(1), Except: ends(4, 5)}, target.Matcher{To: ends(1), Except: ends(4)}},
+		"the oldest go": {target.Matcher{From: many(0, 3)}, target.Matcher{From: many(3, mostEnds)}, target.Matcher{From: many(0, mostEnds)}},
+		"all of now":    {target.Matcher{From: many(0, 2000)}, target.Matcher{From: many(2000, 1)}, target.Matcher{From: many(0, 2000)}},
 	} {
 		if d := cmp.Diff(c.want, wider(c.now, c.before), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)

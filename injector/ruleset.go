@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // The kernel's half of a run, as data. Nothing here touches the kernel: a
@@ -86,9 +87,9 @@ type ruleset struct {
 type set struct {
 	name    string
 	v6      bool
-	timeout time.Duration // 0: elements stay
-	size    uint32        // flows it may hold; 0: setSize
-	ends    []Endpoint    // its elements, each of one address and port; nil: it holds flows
+	timeout time.Duration     // 0: elements stay
+	size    uint32            // flows it may hold; 0: setSize
+	ends    []target.Endpoint // its elements, each of one address and port; nil: it holds flows
 }
 
 func (s set) holds() uint32 { return cmp.Or(s.size, setSize) }

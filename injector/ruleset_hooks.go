@@ -3,6 +3,8 @@ package injector
 import (
 	"fmt"
 	"slices"
+
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // fewRules is how many rules may be looked through in each hook before a packet
@@ -62,17 +64,17 @@ func (r *compiled) dispatch(c *chain, what string, v6 bool, hook string) bool {
 	m := &r.cfg.Match
 	before := len(c.rules)
 	for _, e := range m.Except {
-		if !e.of(v6) {
+		if !ofFamily(e, v6) {
 			continue
 		}
 		for _, dst := range []bool{true, false} {
-			c.add(append(e.match(v6, dst), verdict("return"))...)
+			c.add(append(matchEnd(e, v6, dst), verdict("return"))...)
 		}
 	}
 	matched := false
-	add := func(e Endpoint, dst bool, among rule) {
+	add := func(e target.Endpoint, dst bool, among rule) {
 		for _, s := range r.clients(v6, !dst) {
-			c.add(slices.Concat(e.match(v6, dst), r.selected(what), s, among, met(v6, hook), rule{verdict("goto " + r.target(what, v6, dst))})...)
+			c.add(slices.Concat(matchEnd(e, v6, dst), r.selected(what), s, among, met(v6, hook), rule{verdict("goto " + r.target(what, v6, dst))})...)
 			matched = true
 		}
 	}
@@ -85,7 +87,7 @@ func (r *compiled) dispatch(c *chain, what string, v6 bool, hook string) bool {
 	for _, e := range others {
 		for _, dst := range []bool{true, false} {
 			add(e, dst, nil)
-			if e == (Endpoint{}) && len(m.From) == 0 {
+			if e == (target.Endpoint{}) && len(m.From) == 0 {
 				break // both directions look the same
 			}
 		}
@@ -139,20 +141,20 @@ const fewEnds = 8
 
 // ends are the service ends of the family that the rule names: those that are looked
 // up together, if they are many, and those that a packet is compared with.
-func (r *compiled) ends(v6 bool) (together, others []Endpoint) {
+func (r *compiled) ends(v6 bool) (together, others []target.Endpoint) {
 	to := r.cfg.Match.To
 	if len(to) == 0 {
-		to = []Endpoint{{}}
+		to = []target.Endpoint{{}}
 	}
-	var all []Endpoint
-	had := map[Endpoint]bool{}
+	var all []target.Endpoint
+	had := map[target.Endpoint]bool{}
 	for _, e := range to {
-		if !e.of(v6) || had[e] {
+		if !ofFamily(e, v6) || had[e] {
 			continue
 		}
 		had[e] = true
 		all = append(all, e)
-		if e.Prefix.IsValid() && e.Prefix.IsSingleIP() && e.LowPort == e.HiPort && !e.anyPort() {
+		if e.Prefix.IsValid() && e.Prefix.IsSingleIP() && e.LowPort == e.HighPort && !e.AnyPort() {
 			together = append(together, e)
 		} else {
 			others = append(others, e)
@@ -166,14 +168,14 @@ func (r *compiled) ends(v6 bool) (together, others []Endpoint) {
 
 // portsOf are the ports of service ends that are looked up together: a packet is
 // compared with those before. Where they are many as well, any port.
-func portsOf(es []Endpoint) (ports []Endpoint) {
+func portsOf(es []target.Endpoint) (ports []target.Endpoint) {
 	for _, e := range es {
-		p := Endpoint{LowPort: e.LowPort, HiPort: e.HiPort}
+		p := target.Endpoint{LowPort: e.LowPort, HighPort: e.HighPort}
 		if !slices.Contains(ports, p) {
 			ports = append(ports, p)
 		}
 		if len(ports) > fewEnds {
-			return []Endpoint{{}}
+			return []target.Endpoint{{}}
 		}
 	}
 	return ports

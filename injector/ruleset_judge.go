@@ -189,7 +189,7 @@ func (r *compiled) part(c *chain, v6 bool, w way, to string) {
 	}
 	for _, e := range es {
 		for _, s := range r.clients(v6, w == there) {
-			c.add(append(append(e.match(v6, w == back), s...), verdict("goto "+to))...)
+			c.add(append(append(matchEnd(e, v6, w == back), s...), verdict("goto "+to))...)
 		}
 	}
 }

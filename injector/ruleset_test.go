@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -28,16 +29,16 @@ func fake(d faults.Diversion) []NamedModel { return []NamedModel{{"fake", fakeMo
 
 // manyEnds are more than are compared one by one, of two ports in IPv4 and of many
 // in IPv6, and some that are no single ones.
-func manyEnds() []Endpoint {
-	es := []Endpoint{endpoint("10.0.0.0/24", 80, 80), endpoint("", 9000, 9100)}
+func manyEnds() []target.Endpoint {
+	es := []target.Endpoint{endpoint("10.0.0.0/24", 80, 80), endpoint("", 9000, 9100)}
 	for i := range uint16(fewEnds + 1) {
 		es = append(es, endpoint(fmt.Sprintf("10.0.1.%d/32", i), 5432+i%2, 5432+i%2), endpoint(fmt.Sprintf("fd00::%d/128", i), 6000+i, 6000+i))
 	}
 	return append(es, es[2]) // one of them twice
 }
 
-func endpoint(prefix string, low, high uint16) Endpoint {
-	e := Endpoint{LowPort: low, HiPort: high}
+func endpoint(prefix string, low, high uint16) target.Endpoint {
+	e := target.Endpoint{LowPort: low, HighPort: high}
 	if prefix != "" {
 		e.Prefix = netip.MustParsePrefix(prefix)
 	}
@@ -48,47 +49,47 @@ func endpoint(prefix string, low, high uint16) Endpoint {
 // into a real kernel.
 var rulesets = map[string]Config{
 	"syn": {Rules: []Rule{{
-		Match:  Matcher{To: []Endpoint{endpoint("", 5432, 5432)}},
+		Match:  target.Matcher{To: []target.Endpoint{endpoint("", 5432, 5432)}},
 		Faults: fake(faults.Diversion{SYN: true}),
 	}}},
 	"idle": {Rules: []Rule{{
-		Match:  Matcher{To: []Endpoint{endpoint("10.0.0.0/8", 80, 80), endpoint("fd00::5/128", 8000, 8100)}, From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
+		Match:  target.Matcher{To: []target.Endpoint{endpoint("10.0.0.0/8", 80, 80), endpoint("fd00::5/128", 8000, 8100)}, From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
 		Faults: fake(faults.Diversion{Idle: 300 * time.Second}),
 	}}},
 	"idle-data-of-client": {Rules: []Rule{{
-		Match:  Matcher{To: []Endpoint{endpoint("10.0.0.5/32", 0, 0)}},
+		Match:  target.Matcher{To: []target.Endpoint{endpoint("10.0.0.5/32", 0, 0)}},
 		Faults: fake(faults.Diversion{Idle: 1500 * time.Millisecond, Refresh: faults.Refresh{From: faults.Client, MinPayload: 2}}),
 	}}},
 	"all-untargeted": {
 		Rules:   []Rule{{Faults: fake(faults.Diversion{All: true})}},
-		Protect: []Tuple{{netip.MustParseAddrPort("10.0.0.1:22"), netip.MustParseAddrPort("10.0.0.2:40000")}},
+		Protect: []target.Conn{{A: netip.MustParseAddrPort("10.0.0.1:22"), B: netip.MustParseAddrPort("10.0.0.2:40000")}},
 	},
 	"many-ends": {Rules: []Rule{{
-		Match:  Matcher{To: manyEnds(), From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
+		Match:  target.Matcher{To: manyEnds(), From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
 		Faults: fake(faults.Diversion{SYN: true, NoCapture: true}),
 	}}},
 	"held": {
 		Rules: []Rule{{
-			Match:  Matcher{To: []Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}},
+			Match:  target.Matcher{To: []target.Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}},
 			Faults: fake(faults.Diversion{SYN: true, All: true, Whole: true, Holds: true}),
 		}},
 		Queues: 2,
 	},
 	"two-rules": {Rules: []Rule{
 		{
-			Match:  Matcher{To: []Endpoint{endpoint("", 80, 90)}, Except: []Endpoint{endpoint("10.0.0.9/32", 85, 85)}},
+			Match:  target.Matcher{To: []target.Endpoint{endpoint("", 80, 90)}, Except: []target.Endpoint{endpoint("10.0.0.9/32", 85, 85)}},
 			Faults: fake(faults.Diversion{FIN: true, RST: true, SYNACK: true}),
 		},
-		{Match: Matcher{To: []Endpoint{endpoint("::/0", 443, 443)}}, Faults: fake(faults.Diversion{Small: true})},
+		{Match: target.Matcher{To: []target.Endpoint{endpoint("::/0", 443, 443)}}, Faults: fake(faults.Diversion{Small: true})},
 	}},
 	"owner-cgroup": {Rules: []Rule{{
-		Match:  Matcher{Owner: Owner{Cgroup: &Cgroup{Path: "faultctl/run", ID: 42, Level: 2}}},
+		Match:  target.Matcher{Owner: target.Owner{Cgroup: &target.Cgroup{Path: "faultctl/run", ID: 42, Level: 2}}},
 		Faults: fake(faults.Diversion{SYN: true}),
 	}}},
 	"owner-user": {Rules: []Rule{
-		{Match: Matcher{To: []Endpoint{endpoint("", 80, 80)}}, Faults: fake(faults.Diversion{SYN: true})},
+		{Match: target.Matcher{To: []target.Endpoint{endpoint("", 80, 80)}}, Faults: fake(faults.Diversion{SYN: true})},
 		{
-			Match:  Matcher{To: []Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}, Owner: Owner{UID: new(uint32(1000)), Cgroup: &Cgroup{Path: "app", ID: 7, Level: 1}}},
+			Match:  target.Matcher{To: []target.Endpoint{endpoint("10.0.0.5/32", 5432, 5432)}, Owner: target.Owner{UID: new(uint32(1000)), Cgroup: &target.Cgroup{Path: "app", ID: 7, Level: 1}}},
 			Faults: fake(faults.Diversion{Idle: time.Second}),
 		},
 	}},

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/target"
+
 	"github.com/google/nftables/expr"
 )
 
@@ -25,7 +27,7 @@ type (
 	fromHere     struct{} // a local sender's, in output
 	iifForeign   struct{}
 	userIs       uint32
-	cgroupIs     Cgroup
+	cgroupIs     target.Cgroup
 	priorityIs   uint32
 	priorityHas  signal
 	prioritySet  struct{} // it is not 0
@@ -85,20 +87,22 @@ type (
 // faultEnd is one end of a protected connection.
 type faultEnd struct{ netip.AddrPort }
 
-func (e faultEnd) endpoint() Endpoint {
+func (e faultEnd) endpoint() target.Endpoint {
 	a := e.Addr().Unmap()
-	return Endpoint{Prefix: netip.PrefixFrom(a, a.BitLen()), LowPort: e.Port(), HiPort: e.Port()}
+	return target.Endpoint{Prefix: netip.PrefixFrom(a, a.BitLen()), LowPort: e.Port(), HighPort: e.Port()}
 }
 
-// of reports whether e can match a packet of that family.
-func (e Endpoint) of(v6 bool) bool { return !e.Prefix.IsValid() || e.Prefix.Addr().Is6() == v6 }
+// ofFamily reports whether e can match a packet of that family.
+func ofFamily(e target.Endpoint, v6 bool) bool {
+	return !e.Prefix.IsValid() || e.Prefix.Addr().Is6() == v6
+}
 
-// match returns the statements for a packet of the family to (dst) or from e: its
+// matchEnd returns the statements for a packet of the family to (dst) or from e: its
 // port first, which tells most others apart.
-func (e Endpoint) match(v6, dst bool) rule {
+func matchEnd(e target.Endpoint, v6, dst bool) rule {
 	var r rule
-	if !e.anyPort() {
-		r = append(r, portIn{dst, e.LowPort, e.HiPort})
+	if !e.AnyPort() {
+		r = append(r, portIn{dst, e.LowPort, e.HighPort})
 	}
 	r = append(r, isFamily{v6})
 	if e.Prefix.IsValid() && e.Prefix.Bits() > 0 {

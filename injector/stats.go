@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // counters of one fault of one rule. Workers add, anyone reads.
@@ -17,10 +19,10 @@ type counters struct {
 type ruleState struct {
 	*Rule
 	index         int
-	idle          time.Duration           // Diversion.Idle of its faults together
-	match         atomic.Pointer[Matcher] // as it is now, see Retarget
-	share         atomic.Uint64           // of Pick, as the bits of a float64, see SetShare
-	next          atomic.Uint64           // the ordinal of the next connection
+	idle          time.Duration                  // Diversion.Idle of its faults together
+	match         atomic.Pointer[target.Matcher] // as it is now, see Retarget
+	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
+	next          atomic.Uint64                  // the ordinal of the next connection
 	flows, chosen atomic.Uint64
 	faults        []*counters
 }
@@ -31,7 +33,7 @@ func newRuleStates(rules []Rule) []*ruleState {
 		rs[i] = &ruleState{Rule: &rules[i], index: i, idle: diversion(rules[i].Faults).Idle}
 		match := rules[i].Match
 		rs[i].match.Store(&match)
-		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share))
+		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share.Chance()))
 		for _, f := range rules[i].Faults {
 			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
 		}

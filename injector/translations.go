@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/injector/target"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -22,7 +24,7 @@ type Translation struct{ From, To netip.AddrPort }
 // namespace, nil being the caller's own, are led away from, to where m does not
 // match. It asks conntrack for the connections that it knows at this moment,
 // those that have ended for a minute or two included.
-func Translations(ns *os.File, m Matcher) ([]Translation, error) {
+func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
 	at := netns.None()
 	if ns != nil {
 		at = netns.NsHandle(ns.Fd())
@@ -51,7 +53,7 @@ func Translations(ns *os.File, m Matcher) ([]Translation, error) {
 }
 
 // translated reports whether a connection is led to where m does not match.
-func translated(f *netlink.ConntrackFlow, m *Matcher) (Translation, bool) {
+func translated(f *netlink.ConntrackFlow, m *target.Matcher) (Translation, bool) {
 	client, ok1 := addrPort(f.Forward.SrcIP, f.Forward.SrcPort)
 	asked, ok2 := addrPort(f.Forward.DstIP, f.Forward.DstPort)
 	serves, ok3 := addrPort(f.Reverse.SrcIP, f.Reverse.SrcPort)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/faultctl/faultctl/injector/target"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -44,10 +46,12 @@ func TestTranslations(t *testing.T) {
 	}
 	defer c.Close()
 
-	port := func(low, high uint16) Matcher { return Matcher{To: []Endpoint{{LowPort: low, HiPort: high}}} }
+	port := func(low, high uint16) target.Matcher {
+		return target.Matcher{To: []target.Endpoint{{LowPort: low, HighPort: high}}}
+	}
 	want := []Translation{{netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("127.0.0.2:5432")}}
 	for name, tc := range map[string]struct {
-		m    Matcher
+		m    target.Matcher
 		want []Translation
 	}{
 		"the published port":  {port(8080, 8080), want},
@@ -55,8 +59,8 @@ func TestTranslations(t *testing.T) {
 		"both":                {port(1, 65535), nil},
 		"the port behind it":  {port(5432, 5432), nil},
 		"another one":         {port(80, 80), nil},
-		"another client":      {Matcher{To: port(8080, 8080).To, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, nil},
-		"any, but its client": {Matcher{From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, nil},
+		"another client":      {target.Matcher{To: port(8080, 8080).To, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, nil},
+		"any, but its client": {target.Matcher{From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, nil},
 	} {
 		got, err := Translations(ns, tc.m)
 		if d := cmp.Diff(tc.want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" || err != nil {

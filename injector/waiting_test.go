@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,7 @@ func BenchmarkRules(b *testing.B) {
 				if c.ends > 0 {
 					rule.Match.To = nil
 					for at := netip.MustParseAddr(ends[0]); len(rule.Match.To) < c.ends; at = at.Next() {
-						rule.Match.To = append(rule.Match.To, Endpoint{netip.PrefixFrom(at, at.BitLen()), port, port})
+						rule.Match.To = append(rule.Match.To, target.Endpoint{Prefix: netip.PrefixFrom(at, at.BitLen()), LowPort: port, HighPort: port})
 					}
 					slices.Reverse(rule.Match.To) // those that are met come last
 				}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // TestOwnPortOfClient holds that a flow is known again whichever of its ends has
@@ -21,7 +22,7 @@ func TestOwnPortOfClient(t *testing.T) {
 			t.Run(name+"/"+to, func(t *testing.T) {
 				ns := inKernel(t)
 				inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{
-					Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: faults,
+					Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: faults,
 				}}})
 				talkFrom(t, net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 5432}}, netip.MustParseAddrPort(to), 20)
 				stop()

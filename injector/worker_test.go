@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,7 +137,7 @@ func model(t testing.TB, name string, knobs ...string) NamedModel {
 }
 
 func ruleOf(m NamedModel) Rule {
-	return Rule{Match: Matcher{To: []Endpoint{{LowPort: 5432, HiPort: 5432}}}, Faults: []NamedModel{m}}
+	return Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: []NamedModel{m}}
 }
 
 const (

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // playPair is a server and a client in one process: the client asks as often as

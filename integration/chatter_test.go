@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // chatter is connections on which both ends never stop talking.

@@ -7,8 +7,9 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/strike"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestTwoFaultsOnOneFlow holds that each of two faults does to a flow what it
@@ -57,7 +58,7 @@ func TestTwoRules(t *testing.T) {
 		other, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5434))
 		after := w.bystander()
 		to := func(port uint16, specs ...string) injector.Rule {
-			r := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}}}
+			r := injector.Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: port, HighPort: port}}}}
 			for _, s := range specs {
 				r.Faults = append(r.Faults, strike.Fault(t, s))
 			}

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // engine is a real container engine of the test's own: it has its data, its

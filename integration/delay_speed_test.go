@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestDelayThroughput compares what one stream carries under a delay that is held

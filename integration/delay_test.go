@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -7,8 +7,9 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/strike"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // waiting has, for every fault of the catalogue, settings with which it waits
@@ -56,7 +57,7 @@ func TestDiverted(t *testing.T) {
 		for i, knobs := range waiting[kind.Name] {
 			t.Run(kind.Name+"/"+knobs, func(t *testing.T) {
 				t.Parallel()
-				rule := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: 5432, HiPort: 5432}}}}
+				rule := injector.Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}}
 				skip := knobs == "skip"
 				if skip {
 					rule.Pick.Skip, knobs = 1000, ""

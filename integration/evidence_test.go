@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/cli/report"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // scraped is where the counters are served, in a namespace of its own.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestHalfOpenRebooted holds that a reader notices nothing, and that a writer's

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestDisorder holds that what arrives twice or late arrives so at the receiver's

@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +50,7 @@ func manners(t *testing.T) []manner {
 
 // cgroupOfOurs is where faultctl makes its cgroups.
 func cgroupOfOurs() (string, error) {
-	own, err := injector.OwnCgroup()
+	own, err := target.OwnCgroup()
 	if err == nil && unix.Access(own, unix.W_OK) != nil {
 		err = errors.New("it cannot be written")
 	}
@@ -93,7 +93,7 @@ func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string
 // no table of any), and none whose command line has the mark.
 func (m manner) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
 	t.Helper()
-	own, _ := injector.OwnCgroup()
+	own, _ := target.OwnCgroup()
 	var left []string
 	if !lab.Eventually(func() bool {
 		left = nil

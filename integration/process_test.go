@@ -18,7 +18,8 @@ import (
 	"github.com/faultctl/faultctl/cli"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +49,7 @@ func play() {
 	case "stuck":
 		follow()
 		inj, err := injector.New(injector.Config{
-			Rules:  []injector.Rule{{Match: injector.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
+			Rules:  []injector.Rule{{Match: target.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
 			Queues: 2, // one worker is enough
 			OnEvent: func(ev injector.Event) {
 				if ev.Kind == injector.Ready {

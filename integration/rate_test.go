@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestThrottle holds that a narrow link carries its rate, IP headers included,

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults/packet"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestReset holds that exactly the ends asked for are reset, at the first try,

@@ -4,7 +4,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 

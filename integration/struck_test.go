@@ -5,7 +5,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/faultctl/faultctl/integration/userns"
+	"github.com/faultctl/faultctl/faulttest"
+	"github.com/faultctl/faultctl/lab/userns"
 )
 
 // struckEnv has TestStruck do something.
@@ -31,7 +32,7 @@ func TestStruck(t *testing.T) {
 	t.Logf("%d of 4 failed", failed)
 	if userns.Caged() {
 		t.Run("own", func(t *testing.T) {
-			Inject(t, "refuse", To(ln.Addr().String()))
+			faulttest.Inject(t, "refuse", faulttest.To(ln.Addr().String()))
 			t.Error("Inject did not skip the test")
 		})
 	}

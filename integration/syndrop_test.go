@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // TestSYNDrop holds that connect hangs while the kernel sends the SYN again on

@@ -13,9 +13,11 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/strike"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		f.Value.Set("16") // these tests wait for time to pass, not for a processor
 	}
-	os.Exit(Main(m))
+	os.Exit(faulttest.Main(m))
 }
 
 // forgetFlags takes flags out of the environment: whoever runs the tests may have
@@ -197,7 +199,7 @@ type running struct {
 // returns once the rules are in.
 func (w *world) inject(specs ...string) *running {
 	w.t.Helper()
-	rule := injector.Rule{Match: injector.Matcher{To: []injector.Endpoint{{LowPort: 5432, HiPort: 5432}}}}
+	rule := injector.Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}}
 	for _, s := range specs {
 		rule.Faults = append(rule.Faults, strike.Fault(w.t, s))
 	}

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration"
+	"github.com/faultctl/faultctl/faulttest"
 )
 
-func TestMain(m *testing.M) { os.Exit(integration.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(faulttest.Main(m)) }
 
 // service is an HTTP service on loopback, and its address as To takes it.
 func service(t *testing.T) (url, addr string) {
@@ -42,7 +42,7 @@ func TestGetSurvivesAnIdleTimeout(t *testing.T) {
 	url, addr := service(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
-	lb := integration.Inject(t, "idle-expire:after=300ms", integration.To(addr))
+	lb := faulttest.Inject(t, "idle-expire:after=300ms", faulttest.To(addr))
 	for range 2 {
 		if err := get(client, url); err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestPostNeedsAKey(t *testing.T) {
 			url, addr := service(t)
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
-			integration.Inject(t, "idle-expire:after=300ms", integration.To(addr))
+			faulttest.Inject(t, "idle-expire:after=300ms", faulttest.To(addr))
 			if err := get(client, url); err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestPostNeedsAKey(t *testing.T) {
 // The first connection is refused; the second attempt finds a healthy one.
 func TestRetryAfterRefused(t *testing.T) {
 	url, addr := service(t)
-	integration.Inject(t, "refuse", integration.To(addr), integration.First(1))
+	faulttest.Inject(t, "refuse", faulttest.To(addr), faulttest.First(1))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	if err := get(client, url); err == nil {
 		t.Error("the first attempt was not refused")

@@ -19,7 +19,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 func main() {

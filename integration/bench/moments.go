@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/google/nftables"
 )
 

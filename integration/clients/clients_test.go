@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration"
-	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/strike"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab"
 )
 
 var update = flag.Bool("update", false, "write docs/CLIENTS.md")
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		f.Value.Set("10") // these tests wait for time to pass, most of the time
 	}
-	code := integration.Main(m)
+	code := faulttest.Main(m)
 	if base != "" {
 		os.RemoveAll(base)
 	}
@@ -190,7 +191,7 @@ func (c *cell) inject() *injector.Injector {
 	}
 	rule := injector.Rule{Faults: []injector.NamedModel{strike.Fault(c.t, strings.ReplaceAll(c.cause.spec, "REQUEST", request))}}
 	for _, port := range []uint16{80, 5432, 6379} {
-		rule.Match.To = append(rule.Match.To, injector.Endpoint{LowPort: port, HiPort: port})
+		rule.Match.To = append(rule.Match.To, target.Endpoint{LowPort: port, HighPort: port})
 	}
 	inj, stop := strike.Begin(c.t, injector.Config{NetNS: c.lab.Router.NS, Rules: []injector.Rule{rule}})
 	c.t.Cleanup(stop)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // process is a program that runs on a host of a lab, as a child of this process

@@ -15,7 +15,7 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // server is the server's address.

@@ -9,7 +9,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 

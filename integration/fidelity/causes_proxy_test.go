@@ -6,7 +6,7 @@ import (
 	"net"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // record is what one lane left at one end.

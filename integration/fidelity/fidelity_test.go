@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 var (

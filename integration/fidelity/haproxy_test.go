@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // haproxyCauses are what a proxy does: in the genuine lane a real HAProxy.

@@ -9,8 +9,9 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
-	"github.com/faultctl/faultctl/integration/strike"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -336,7 +337,7 @@ func (p *play) inject() {
 	_, stop := strike.Begin(p.t, injector.Config{
 		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
 		Rules: []injector.Rule{{
-			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: p.service.Port(), HiPort: p.service.Port()}}},
+			Match:  target.Matcher{To: []target.Endpoint{{LowPort: p.service.Port(), HighPort: p.service.Port()}}},
 			Faults: []injector.NamedModel{strike.Fault(p.t, p.cause.fault)},
 		}},
 		OnEvent: func(ev injector.Event) {

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 

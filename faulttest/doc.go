@@ -1,9 +1,9 @@
-// Package integration strikes a Go program's own connections in its tests.
+// Package faulttest strikes a Go program's own connections in its tests.
 //
-//	func TestMain(m *testing.M) { os.Exit(integration.Main(m)) }
+//	func TestMain(m *testing.M) { os.Exit(faulttest.Main(m)) }
 //
 //	func TestPoolSurvivesTheLoadBalancer(t *testing.T) {
-//		integration.Inject(t, "idle-expire:after=1s", integration.To(db.Addr()))
+//		faulttest.Inject(t, "idle-expire:after=1s", faulttest.To(db.Addr()))
 //		…
 //	}
 //
@@ -18,14 +18,14 @@
 //
 // Under faultctl run and verify without root, Main leaves the tests where
 // faultctl strikes them, and tests that call Inject are skipped.
-package integration
+package faulttest
 
 import (
 	"fmt"
 	"os"
 	"testing"
 
-	"github.com/faultctl/faultctl/integration/userns"
+	"github.com/faultctl/faultctl/lab/userns"
 )
 
 // Main runs the tests of m where faults can be injected, and returns the exit
@@ -39,7 +39,7 @@ func Main(m *testing.M) int {
 	}
 	if userns.Inside() {
 		if err := userns.LoopbackUp(); err != nil {
-			fmt.Fprintln(os.Stderr, "integration:", err)
+			fmt.Fprintln(os.Stderr, "faulttest:", err)
 			return 1
 		}
 	}

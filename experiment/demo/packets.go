@@ -8,7 +8,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 )
 
 // packets merges what the router saw at its two interfaces: what came in on one

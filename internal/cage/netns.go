@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/userns"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,8 +57,8 @@ func setns(ns *os.File) error {
 	return nil
 }
 
-func (i *island) Owner() injector.Owner { return injector.Owner{} }
-func (i *island) NetNS() *os.File       { return i.ns }
+func (i *island) Owner() target.Owner { return target.Owner{} }
+func (i *island) NetNS() *os.File     { return i.ns }
 
 // Start starts a command as the user who started faultctl: root is only who
 // makes the namespaces.

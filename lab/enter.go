@@ -1,6 +1,6 @@
 package lab
 
-import "github.com/faultctl/faultctl/integration/userns"
+import "github.com/faultctl/faultctl/lab/userns"
 
 // MustEnter reports whether this process may not build a lab, and [Enter] is the
 // way to one that may: it is neither root nor inside already.

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/integration/strike"
-	"github.com/faultctl/faultctl/integration/userns"
+	"github.com/faultctl/faultctl/faulttest"
+	"github.com/faultctl/faultctl/internal/strike"
+	"github.com/faultctl/faultctl/lab/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,7 +83,7 @@ func TestInject(t *testing.T) {
 	_, port, _ := net.SplitHostPort(addr)
 
 	if failed := watch(t, func(t testing.TB) {
-		i := Inject(t, "reset:at=request", To(addr), Skip(1), Every(2))
+		i := faulttest.Inject(t, "reset:at=request", faulttest.To(addr), faulttest.Skip(1), faulttest.Every(2))
 		for n := range 4 {
 			if err := ask(addr); (err != nil) != (n%2 == 1) {
 				t.Errorf("connection %d: %v", n, err)
@@ -100,24 +101,24 @@ func TestInject(t *testing.T) {
 	}
 	for what, tc := range map[string]struct {
 		spec    string
-		options []Option
+		options []faulttest.Option
 		says    string
 	}{
-		"no match":   {"reset:at=request", []Option{To("127.0.0.1:1")}, "never fired: no connection matched"},
-		"no moment":  {"idle-expire:after=1h", []Option{To(":" + port)}, "never fired: the moment"},
-		"one of two": {"observe,idle-expire:after=1h", []Option{To("localhost:" + port)}, "idle-expire never fired"},
-		"allowed":    {"idle-expire:after=1h", []Option{To("[::]:" + port), AllowIdle()}, ""},
-		"nobody":     {"observe", []Option{To(addr), From("127.0.0.2")}, "no connection matched"},
-		"everybody":  {"delay:by=1ms", []Option{To(addr), From("127.0.0.0/8")}, ""},
-		"excepted":   {"observe", []Option{From("127.0.0.1"), Except(addr)}, "no connection matched"},
-		"typo":       {"idle-expier", []Option{To(addr)}, `did you mean "idle-expire"?`},
-		"no time":    {"idle-expire", []Option{To(addr)}, "how long may a flow be idle?"},
-		"no port":    {"observe", []Option{To("127.0.0.1")}, "not HOST:PORT"},
-		"bad client": {"observe", []Option{To(addr), From("somebody")}, "neither an IP address nor a CIDR"},
-		"too many":   {"observe", []Option{To(addr), Percent(101)}, "outside 0 to 100"},
+		"no match":   {"reset:at=request", []faulttest.Option{faulttest.To("127.0.0.1:1")}, "never fired: no connection matched"},
+		"no moment":  {"idle-expire:after=1h", []faulttest.Option{faulttest.To(":" + port)}, "never fired: the moment"},
+		"one of two": {"observe,idle-expire:after=1h", []faulttest.Option{faulttest.To("localhost:" + port)}, "idle-expire never fired"},
+		"allowed":    {"idle-expire:after=1h", []faulttest.Option{faulttest.To("[::]:" + port), faulttest.AllowIdle()}, ""},
+		"nobody":     {"observe", []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.2")}, "no connection matched"},
+		"everybody":  {"delay:by=1ms", []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.0/8")}, ""},
+		"excepted":   {"observe", []faulttest.Option{faulttest.From("127.0.0.1"), faulttest.Except(addr)}, "no connection matched"},
+		"typo":       {"idle-expier", []faulttest.Option{faulttest.To(addr)}, `did you mean "idle-expire"?`},
+		"no time":    {"idle-expire", []faulttest.Option{faulttest.To(addr)}, "how long may a flow be idle?"},
+		"no port":    {"observe", []faulttest.Option{faulttest.To("127.0.0.1")}, "not HOST:PORT"},
+		"bad client": {"observe", []faulttest.Option{faulttest.To(addr), faulttest.From("somebody")}, "neither an IP address nor a CIDR"},
+		"too many":   {"observe", []faulttest.Option{faulttest.To(addr), faulttest.Percent(101)}, "outside 0 to 100"},
 	} {
 		failed := watch(t, func(t testing.TB) {
-			Inject(t, tc.spec, tc.options...)
+			faulttest.Inject(t, tc.spec, tc.options...)
 			if err := ask(addr); err != nil {
 				t.Errorf("a healthy connection: %v", err)
 			}
@@ -127,7 +128,7 @@ func TestInject(t *testing.T) {
 		}
 	}
 	if !userns.Inside() {
-		if failed := watch(t, func(t testing.TB) { Inject(t, "observe") }); !strings.Contains(failed, "name the service with To") {
+		if failed := watch(t, func(t testing.TB) { faulttest.Inject(t, "observe") }); !strings.Contains(failed, "name the service with To") {
 			t.Errorf("without a target: %q", failed)
 		}
 	}
@@ -138,9 +139,9 @@ func TestInject(t *testing.T) {
 func TestInjectChooses(t *testing.T) {
 	ownNetns(t)
 	addr := echoes(t)
-	chosen := func(options ...Option) (which string) {
+	chosen := func(options ...faulttest.Option) (which string) {
 		if failed := watch(t, func(t testing.TB) {
-			Inject(t, "reset:at=request", append(options, To(addr), AllowIdle())...)
+			faulttest.Inject(t, "reset:at=request", append(options, faulttest.To(addr), faulttest.AllowIdle())...)
 			for range 8 {
 				which += map[bool]string{true: "x", false: "."}[ask(addr) != nil]
 			}
@@ -151,33 +152,33 @@ func TestInjectChooses(t *testing.T) {
 	}
 	for _, c := range []struct {
 		what    string
-		options []Option
+		options []faulttest.Option
 		want    string
 	}{
 		{"all", nil, "xxxxxxxx"},
-		{"First(2)", []Option{First(2)}, "xx......"},
-		{"Skip(1), First(2)", []Option{Skip(1), First(2)}, ".xx....."},
-		{"Every(3)", []Option{Every(3)}, "x..x..x."},
-		{"Percent(100)", []Option{Percent(100)}, "xxxxxxxx"},
-		{"Percent(0)", []Option{Percent(0)}, "........"},
+		{"First(2)", []faulttest.Option{faulttest.First(2)}, "xx......"},
+		{"Skip(1), First(2)", []faulttest.Option{faulttest.Skip(1), faulttest.First(2)}, ".xx....."},
+		{"Every(3)", []faulttest.Option{faulttest.Every(3)}, "x..x..x."},
+		{"Percent(100)", []faulttest.Option{faulttest.Percent(100)}, "xxxxxxxx"},
+		{"Percent(0)", []faulttest.Option{faulttest.Percent(0)}, "........"},
 	} {
 		if got := chosen(c.options...); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
 		}
 	}
-	half, again, other := chosen(Percent(50)), chosen(Percent(50), Seed(1)), chosen(Percent(50), Seed(2))
+	half, again, other := chosen(faulttest.Percent(50)), chosen(faulttest.Percent(50), faulttest.Seed(1)), chosen(faulttest.Percent(50), faulttest.Seed(2))
 	if n := strings.Count(half, "x"); n == 0 || n == 8 || half != again || half == other {
 		t.Errorf("Percent(50): %s, with the same seed %s, with another one %s", half, again, other)
 	}
 
-	for what, options := range map[string][]Option{"open before": nil, "NewOnly": {NewOnly()}} {
+	for what, options := range map[string][]faulttest.Option{"open before": nil, "NewOnly": {faulttest.NewOnly()}} {
 		open, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer open.Close()
 		if failed := watch(t, func(t testing.TB) {
-			Inject(t, "reset:at=request", append(options, To(addr))...)
+			faulttest.Inject(t, "reset:at=request", append(options, faulttest.To(addr))...)
 			if err := echo(open); (err == nil) != (options != nil) {
 				t.Errorf("%s: on the connection that was open: %v", what, err)
 			}

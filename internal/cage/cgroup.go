@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ var made atomic.Uint32
 
 // group is a cage that is a cgroup v2.
 type group struct {
-	cgroup *injector.Cgroup
+	cgroup *target.Cgroup
 	dir    *os.File
 	netns  *os.File // borrowed
 	guard  *guardian
@@ -35,15 +36,15 @@ type group struct {
 
 // Foreseen is the owner that the next cage made by NewCgroup will have, but for
 // the id, which only the kernel knows. It serves to show rules.
-func Foreseen() injector.Owner {
-	g := &injector.Cgroup{Path: fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Load()+1), Level: 1}
-	own, err1 := injector.OwnCgroup()
-	mount, root, err2 := injector.CgroupMount()
+func Foreseen() target.Owner {
+	g := &target.Cgroup{Path: fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Load()+1), Level: 1}
+	own, err1 := target.OwnCgroup()
+	mount, root, err2 := target.CgroupMount()
 	if err1 == nil && err2 == nil {
 		g.Path = strings.Trim(filepath.Join(root, strings.TrimPrefix(own, mount), g.Path), "/")
 		g.Level = uint32(strings.Count(g.Path, "/") + 1)
 	}
-	return injector.Owner{Cgroup: g}
+	return target.Owner{Cgroup: g}
 }
 
 // NewCgroup makes a cage that is a cgroup v2 below this process's own, so that
@@ -52,7 +53,7 @@ func Foreseen() injector.Owner {
 // injector.ErrPermission or injector.ErrNotSupported where there is no way to
 // have one.
 func NewCgroup(netns *os.File) (Cage, error) {
-	own, err := injector.OwnCgroup()
+	own, err := target.OwnCgroup()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (g *group) open(path string) error {
 	case err != nil:
 		return fmt.Errorf("make the cgroup %s: %w", path, bare(err))
 	}
-	if g.cgroup, err = injector.FindCgroup(path); err != nil {
+	if g.cgroup, err = target.FindCgroup(path); err != nil {
 		return err
 	}
 	if g.dir, err = os.Open(path); err != nil {
@@ -88,8 +89,8 @@ func (g *group) open(path string) error {
 	return nil
 }
 
-func (g *group) Owner() injector.Owner { return injector.Owner{Cgroup: g.cgroup} }
-func (g *group) NetNS() *os.File       { return g.netns }
+func (g *group) Owner() target.Owner { return target.Owner{Cgroup: g.cgroup} }
+func (g *group) NetNS() *os.File     { return g.netns }
 
 // Start has the process born in the cgroup: it makes no connection outside.
 func (g *group) Start(cmd *exec.Cmd) error {
@@ -212,7 +213,7 @@ func remove(path string) error {
 // alive left below this process's own, removes them, and returns their paths.
 // There are some only where faultctl and its guardian were both killed.
 func Cleanup() ([]string, error) {
-	own, err := injector.OwnCgroup()
+	own, err := target.OwnCgroup()
 	if err != nil {
 		return nil, nil // no cgroup v2, so none of ours
 	}

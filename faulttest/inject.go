@@ -1,4 +1,4 @@
-package integration
+package faulttest
 
 import (
 	"context"
@@ -16,7 +16,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/userns"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/lab/userns"
 )
 
 // An Option says which connections a fault strikes, or how.
@@ -72,24 +73,24 @@ func Percent(p float64) Option {
 		if !(p >= 0 && p <= 100) {
 			return fmt.Errorf("Percent(%v): it lies outside 0 to 100", p)
 		}
-		s.rule.Pick.Share = max(p/100, math.SmallestNonzeroFloat64) // zero means all
+		s.rule.Pick.Share = target.ShareOf(p / 100)
 		return nil
 	}
 }
 
 // Every strikes every nth connection, the first one included.
-func Every(n uint64) Option { return pick(func(p *injector.Pick) { p.Every = n }) }
+func Every(n uint64) Option { return pick(func(p *target.Pick) { p.Every = n }) }
 
 // First strikes only the first n connections, after those that [Skip] skips.
-func First(n uint64) Option { return pick(func(p *injector.Pick) { p.First = n }) }
+func First(n uint64) Option { return pick(func(p *target.Pick) { p.First = n }) }
 
 // Skip leaves the first n connections alone.
-func Skip(n uint64) Option { return pick(func(p *injector.Pick) { p.Skip = n }) }
+func Skip(n uint64) Option { return pick(func(p *target.Pick) { p.Skip = n }) }
 
 // NewOnly leaves connections alone that are open already.
-func NewOnly() Option { return pick(func(p *injector.Pick) { p.NewOnly = true }) }
+func NewOnly() Option { return pick(func(p *target.Pick) { p.NewOnly = true }) }
 
-func pick(set func(*injector.Pick)) Option {
+func pick(set func(*target.Pick)) Option {
 	return func(s *settings) error {
 		set(&s.rule.Pick)
 		return nil
@@ -139,11 +140,11 @@ func Inject(t testing.TB, spec string, options ...Option) *Injection {
 	s := settings{seed: 1}
 	err := s.read(spec, options)
 	if err != nil {
-		t.Fatalf("integration.Inject: %v", err)
+		t.Fatalf("faulttest.Inject: %v", err)
 	}
 	i := &Injection{t: t, spec: spec, allowIdle: s.allowIdle, ended: make(chan error, 1)}
 	if err := i.start(&s); err != nil {
-		t.Fatalf("integration.Inject(%q): %v", spec, err)
+		t.Fatalf("faulttest.Inject(%q): %v", spec, err)
 	}
 	t.Cleanup(func() {
 		t.Helper()
@@ -218,7 +219,7 @@ func (i *Injection) start(s *settings) error {
 		cancel()
 	}
 	if errors.Is(err, injector.ErrPermission) {
-		err = fmt.Errorf("%w; without root call integration.Main in TestMain", err)
+		err = fmt.Errorf("%w; without root call faulttest.Main in TestMain", err)
 	}
 	return err
 }
@@ -229,7 +230,7 @@ func (i *Injection) Remove() {
 	i.once.Do(func() {
 		i.cancel()
 		if err := <-i.ended; err != nil {
-			i.t.Errorf("integration.Inject(%q): %v", i.spec, err)
+			i.t.Errorf("faulttest.Inject(%q): %v", i.spec, err)
 		}
 	})
 }
@@ -255,16 +256,16 @@ func (i *Injection) judge() {
 			switch {
 			case f.Fired > 0 || i.allowIdle || i.t.Skipped():
 			case r.Flows == 0:
-				i.t.Errorf("integration.Inject(%q): %s never fired: no connection matched", i.spec, f.Name)
+				i.t.Errorf("faulttest.Inject(%q): %s never fired: no connection matched", i.spec, f.Name)
 			default:
-				i.t.Errorf("integration.Inject(%q): %s never fired: the moment that it waits for did not come; faultctl faults %s says which one that is", i.spec, f.Name, f.Name)
+				i.t.Errorf("faulttest.Inject(%q): %s never fired: the moment that it waits for did not come; faultctl faults %s says which one that is", i.spec, f.Name, f.Name)
 			}
 		}
 	}
 }
 
 // endpoints reads HOST:PORT, :PORT, and what net.Listener.Addr says.
-func endpoints(addr string) ([]injector.Endpoint, error) {
+func endpoints(addr string) ([]target.Endpoint, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not HOST:PORT", addr)
@@ -284,15 +285,15 @@ func endpoints(addr string) ([]injector.Endpoint, error) {
 			return nil, fmt.Errorf("%q: %w", addr, err)
 		}
 	}
-	var es []injector.Endpoint
+	var es []target.Endpoint
 	for _, a := range addrs {
 		if a = a.Unmap(); a.IsUnspecified() {
-			return []injector.Endpoint{{LowPort: uint16(n), HiPort: uint16(n)}}, nil
+			return []target.Endpoint{{LowPort: uint16(n), HighPort: uint16(n)}}, nil
 		}
-		es = append(es, injector.Endpoint{Prefix: netip.PrefixFrom(a, a.BitLen()), LowPort: uint16(n), HiPort: uint16(n)})
+		es = append(es, target.Endpoint{Prefix: netip.PrefixFrom(a, a.BitLen()), LowPort: uint16(n), HighPort: uint16(n)})
 	}
 	if host == "" {
-		es = []injector.Endpoint{{LowPort: uint16(n), HiPort: uint16(n)}}
+		es = []target.Endpoint{{LowPort: uint16(n), HighPort: uint16(n)}}
 	}
 	return es, nil
 }

@@ -1,4 +1,4 @@
-package injector
+package target
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/faultctl/faultctl/injector/internal/kerror"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ type Cgroup struct {
 
 // CgroupMount returns the directory at which cgroup v2 is mounted and the path
 // of its root in the hierarchy, "/" unless a part of it only is mounted. The
-// mount may sit beside those of v1. The error is an ErrNotSupported.
+// mount may sit beside those of v1. The error is an injector.ErrNotSupported.
 func CgroupMount() (dir, root string, err error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -52,7 +53,7 @@ func CgroupMount() (dir, root string, err error) {
 	}
 	dir, root = cgroupMount(b)
 	if dir == "" {
-		return "", "", fmt.Errorf("find cgroup v2: %w: it is not mounted", ErrNotSupported)
+		return "", "", fmt.Errorf("find cgroup v2: %w: it is not mounted", kerror.ErrNotSupported)
 	}
 	return dir, root, nil
 }
@@ -80,7 +81,7 @@ func unescape(s string) string {
 }
 
 // FindCgroup returns the cgroup v2 of that name: the path of its directory, or
-// its path below the root as /proc/PID/cgroup has it. The error is an ErrConfig
+// its path below the root as /proc/PID/cgroup has it. The error is an injector.ErrConfig
 // if it is none, or the root, which every process is in.
 func FindCgroup(name string) (*Cgroup, error) {
 	mount, root, err := CgroupMount()
@@ -98,16 +99,16 @@ func FindCgroup(name string) (*Cgroup, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("%w: there is no cgroup v2 %q in %s", ErrConfig, name, mount)
+		return nil, fmt.Errorf("%w: there is no cgroup v2 %q in %s", kerror.ErrConfig, name, mount)
 	case err != nil:
-		return nil, fmt.Errorf("look at the cgroup %s: %w", dir, explain(err))
+		return nil, fmt.Errorf("look at the cgroup %s: %w", dir, kerror.Explain(err))
 	case fs.Type != unix.CGROUP2_SUPER_MAGIC || st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return nil, fmt.Errorf("%w: %q is no cgroup v2", ErrConfig, name)
+		return nil, fmt.Errorf("%w: %q is no cgroup v2", kerror.ErrConfig, name)
 	}
 	below := path.Join(root, strings.TrimPrefix(dir, mount))
 	below = strings.Trim(below, "/")
 	if below == "" {
-		return nil, fmt.Errorf("%w: %q is the root of cgroup v2, which every process is in", ErrConfig, name)
+		return nil, fmt.Errorf("%w: %q is the root of cgroup v2, which every process is in", kerror.ErrConfig, name)
 	}
 	return &Cgroup{Path: below, Dir: dir, ID: st.Ino, Level: uint32(strings.Count(below, "/") + 1)}, nil
 }

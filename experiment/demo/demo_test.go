@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli"
+	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration"
-	"github.com/faultctl/faultctl/integration/demo"
 )
 
 // playEnv makes the test binary faultctl.
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(playEnv) != "" {
 		os.Exit(cli.Main(os.Args))
 	}
-	os.Exit(integration.Main(m))
+	os.Exit(faulttest.Main(m))
 }
 
 // TestEveryDemo holds that each fault of the catalogue shows within the demo's

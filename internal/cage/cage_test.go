@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // cgroups skips a test where this process may make none. Root of the host must.
 func cgroups(t *testing.T) (own string) {
 	t.Helper()
-	own, err := injector.OwnCgroup()
+	own, err := target.OwnCgroup()
 	if err == nil {
 		err = unix.Access(own, unix.W_OK)
 	}

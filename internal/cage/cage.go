@@ -14,13 +14,13 @@ import (
 	"os/exec"
 	"runtime"
 
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 )
 
 // Cage holds processes. One goroutine uses it.
 type Cage interface {
 	// Owner narrows rules to connections of the processes in the cage.
-	Owner() injector.Owner
+	Owner() target.Owner
 
 	// NetNS is the network namespace that the processes live in, nil being the
 	// caller's own. It is open until Close.

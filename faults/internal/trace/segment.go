@@ -1,4 +1,4 @@
-package faulttest
+package trace
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-// Package faulttest plays conversations against faults, without root and
+// Package trace plays conversations against faults, without root and
 // without a clock. A conversation is a text, a trace: what the two ends send,
 // in tcpdump's words, and below each segment, indented, what becomes of it.
 //
@@ -24,7 +24,7 @@
 //
 // "unseen" says that the kernel would not hand the segment over at all: what
 // [faults.Diversion] promises is part of each trace.
-package faulttest
+package trace
 
 import (
 	"fmt"

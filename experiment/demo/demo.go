@@ -12,10 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/integration/lab"
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +76,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 	inj, err := injector.New(injector.Config{
 		NetNS: l.Router.NS, Seed: 1, DeadMan: -1, // nobody else is here
 		Rules: []injector.Rule{{
-			Match:  injector.Matcher{To: []injector.Endpoint{{LowPort: port, HiPort: port}}},
+			Match:  target.Matcher{To: []target.Endpoint{{LowPort: port, HighPort: port}}},
 			Faults: []injector.NamedModel{fault},
 		}},
 		OnEvent: p.event, OnPacket: p.touch,

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/faultctl/faultctl/cli/goldentest"
+	"github.com/faultctl/faultctl/internal/goldentest"
 )
 
 // golden compares with a file of testdata, or writes it with -update.

@@ -1,0 +1,32 @@
+// Package kerror gives the errors of the kernel the names that callers of the
+// injector tell apart. Package injector exports them under the same names.
+package kerror
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// Errors that a caller may want to tell apart, with errors.Is.
+var (
+	ErrConfig       = errors.New("bad configuration")
+	ErrPermission   = errors.New("permission denied")
+	ErrNotSupported = errors.New("not supported by this kernel")
+	ErrNoNamespace  = errors.New("no such network namespace")
+)
+
+// Explain turns the kernel's errno into one of the errors above where it says
+// one of them, and keeps the original for errors.Is. Nil stays nil.
+func Explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w (%w)", ErrPermission, err)
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT),
+		errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("%w (%w)", ErrNotSupported, err)
+	}
+	return err
+}

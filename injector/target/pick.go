@@ -1,0 +1,51 @@
+package target
+
+// Pick chooses among the connections that match, by their ordinal within the
+// rule. The choice is sticky and depends on the seed and the ordinal, not on
+// timing. The zero value picks every connection.
+type Pick struct {
+	Share Share // of the connections, chosen at random; the zero Share means all
+
+	Skip  uint64 // the first Skip connections are left alone
+	First uint64 // only the First connections after those are eligible; 0 means all
+	Every uint64 // of those, every Every-th is chosen; 0 means each one
+	Max   uint64 // stop choosing after Max chosen connections; 0 means no end
+
+	// Only chooses the connections of these ordinals instead, whatever the
+	// fields above say. Nil means that those say it.
+	Only *Ordinals
+
+	// NewOnly leaves alone the connections that were open before.
+	NewOnly bool
+}
+
+// Share is a share of the connections. The zero value is all of them, so that
+// none can be said: ShareOf(0).
+type Share struct {
+	given bool
+	of    float64
+}
+
+// ShareOf is the share of p, from 0 (none) to 1 (all).
+func ShareOf(p float64) Share { return Share{given: true, of: p} }
+
+// Chance is the share as a number, 1 where none is given.
+func (s Share) Chance() float64 {
+	if !s.given {
+		return 1
+	}
+	return s.of
+}
+
+// Valid reports whether the share lies within 0 to 1.
+func (s Share) Valid() bool { return s.Chance() >= 0 && s.Chance() <= 1 }
+
+// Chooses reports whether p does anything but pick every connection that it may
+// see: NewOnly alone does not count.
+func (p Pick) Chooses() bool {
+	p.NewOnly = false
+	return p != Pick{}
+}
+
+// Equal reports whether two shares are the same.
+func (s Share) Equal(o Share) bool { return s == o }
