@@ -34,12 +34,14 @@ lint: ## gofmt, vet, staticcheck
 fuzz: ## the parsers against random bytes
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzBuild -fuzztime $(FUZZFOR)
+	$(GO) test ./experiment/event -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZFOR)
 
 bench: ## what it costs, side by side with other ways: writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench
 
 docs: fidelity ## the pages that are made from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
+	$(GO) test ./experiment/event -run 'TestEventsPage$$' -update
 	$(GO) test ./integration/clients -count=1 -update
 
 cover: ## coverage of everything by everything

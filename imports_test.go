@@ -27,6 +27,7 @@ func TestImports(t *testing.T) {
 		"injector/target":          {"injector/internal/kerror"},
 		"injector":                 {"faults", "faults/packet", "injector/target", "injector/internal/kerror"},
 		"injector/pcap":            {"injector"},
+		"experiment/event":         {},
 		"experiment/report":        {},
 		"experiment/scenario":      {"faults"},
 		"experiment/demo":          {"faults", "faults/packet", "injector", "injector/target", "lab"},

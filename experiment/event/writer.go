@@ -1,0 +1,69 @@
+package event
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// Writer writes events, one whole line in one call of its io.Writer. Several
+// goroutines may use it. A stream has one Writer that all share: two would mix
+// what WriteAfter keeps apart.
+type Writer struct {
+	mu  sync.Mutex
+	w   io.Writer
+	err error // of the first write that failed
+}
+
+// NewWriter returns a Writer to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Write writes an event that happened at that time. Once a write has failed it
+// writes nothing more, because a line after half a line could not be read, and
+// returns the error of that write.
+func (w *Writer) Write(at time.Time, e Event) error {
+	line := Encode(at, e)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.line(line)
+	return w.err
+}
+
+// WriteAfter calls do and then writes the event; no other event is written
+// meanwhile. If do fails the event is not written. The error is do's; Err has
+// that of writing. do must not use the Writer.
+func (w *Writer) WriteAfter(do func() error, at time.Time, e Event) error {
+	line := Encode(at, e)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := do(); err != nil {
+		return err
+	}
+	w.line(line)
+	return nil
+}
+
+// WriteCheck writes what is said of a file, as Write writes an event.
+func (w *Writer) WriteCheck(c FileCheck) error {
+	line, err := compact(c)
+	if err != nil {
+		panic(err) // unreachable: it is strings, numbers and lists of them
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.line(append(line, '\n'))
+	return w.err
+}
+
+// Err is the error of the first write that failed.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *Writer) line(line []byte) {
+	if w.err == nil {
+		_, w.err = w.w.Write(line)
+	}
+}
