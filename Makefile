@@ -7,7 +7,7 @@ PKGS    := ./...
 FUZZFOR ?= 20s
 GOTEST  ?= # more for `make test`: -p 1 gives each package the machine for itself
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
-STAMP   := -X github.com/faultctl/faultctl/cli.stamp=$(VERSION)
+STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
 .PHONY: dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
 

@@ -63,3 +63,24 @@ func (i *Injector) Wait() error {
 	<-i.done
 	return i.err
 }
+
+// Ruleset is what Start would put in for cfg, in nft syntax, with the queue that
+// it would try first. It touches nothing. The error is an ErrConfig.
+func Ruleset(cfg Config) (string, error) {
+	i, err := New(cfg)
+	if err != nil {
+		return "", err
+	}
+	return i.Ruleset(), nil
+}
+
+// Preflight says what would keep Start from beginning with cfg: a bad
+// configuration, a missing permission or feature of the kernel. It leaves
+// nothing behind.
+func Preflight(cfg Config) error {
+	i, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	return i.Preflight()
+}

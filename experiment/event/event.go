@@ -124,6 +124,8 @@ type Started struct {
 	Protected List[Pair]   `json:"protected" doc:"connections that are left alone whatever matches"`
 	Duration  string       `json:"duration" doc:"how long the run lasts; \"0s\": it does not end by itself"`
 	Repeat    string       `json:"repeat" doc:"the command line that repeats the run"`
+
+	Spec json.RawMessage `json:"spec,omitempty" doc:"the run as data, with the words of its flags: what replay starts again"`
 }
 
 // Ready says that the rules are in.
@@ -220,6 +222,8 @@ type VerifyStarted struct {
 	From    List[string] `json:"from" doc:"the clients, as typed"`
 	Runs    int          `json:"runs" doc:"how often the command runs in each case"`
 	Repeat  string       `json:"repeat" doc:"the command line that repeats the whole"`
+
+	Spec json.RawMessage `json:"spec,omitempty" doc:"what all cases have in common, as data"`
 }
 
 // Case says that a run under a case of verify begins.
@@ -227,6 +231,8 @@ type Case struct {
 	Head
 	Case   string `json:"case" doc:"the name of the case"`
 	Repeat string `json:"repeat" doc:"the command line that repeats this run alone"`
+
+	Spec json.RawMessage `json:"spec,omitempty" doc:"the run under this case as data: what replay starts again"`
 }
 
 // VerifyResult says what became of a case of verify.

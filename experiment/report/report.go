@@ -41,6 +41,8 @@ type Case struct {
 	Packets []Packet     `json:"packets"` // around each thing a fault did; may be empty
 
 	EventsCut int `json:"events_cut,omitempty"` // how many events were left out
+
+	CutShort bool `json:"-"` // it was under way when the process had to end; Reason is to say why
 }
 
 // Verdict is what a case showed.

@@ -1,0 +1,18 @@
+// Package experiment says what a run is and how it lives, for every front door
+// alike: the command line, scenario files, Go programs.
+//
+//	spec := experiment.Spec{
+//		Faults: []faults.Spec{{Name: "idle-expire", Knobs: [][2]string{{"after", "300s"}}}},
+//		Target: experiment.Target{To: []string{":5432"}},
+//	}
+//	plan, err := experiment.NewPlan(ctx, spec)  // names resolved, namespace opened, nothing touched
+//	run, err := experiment.Start(ctx, plan)     // the rules are in: the next matching packet is judged
+//	…
+//	err = run.Stop()                            // everything is as it was before
+//
+// A [Spec] is plain data in the words of the command line's flags and of
+// scenario files. A [Plan] is a Spec that was understood on this host. A [Run]
+// can be watched, changed, paused and stopped while it goes on. Errors are
+// values of package event: each knows its code, the word of the Spec that it is
+// about, and what to do next.
+package experiment

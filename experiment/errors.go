@@ -1,0 +1,64 @@
+package experiment
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/injector"
+)
+
+var errEmpty = errors.New("is empty")
+
+// usage is an error about a word of the Spec.
+func usage(word event.Field, format string, args ...any) *event.Error {
+	return event.Usagef(word, format, args...)
+}
+
+// emptyWord refuses a word without a value, as "$N" of a shell is where it is
+// not set.
+func emptyWord(word event.Field) *event.Error {
+	return usage(word, "is empty").WithAdvice("Leave it out if it is not meant.")
+}
+
+// badValue says what is wrong with the value of a word.
+func badValue(word event.Field, value string, err error) *event.Error {
+	if errors.Is(err, errEmpty) {
+		return usage(word, "is empty").WithAdvice("Leave it out if every connection is meant.")
+	}
+	return usage(word, "%w", err).WithValue(value)
+}
+
+// CodeOf is the code of an error of this package, of injector, or of one that
+// wraps either.
+func CodeOf(err error) event.Code {
+	var e *event.Error
+	switch {
+	case errors.As(err, &e) && e.Code != 0:
+		return e.Code
+	case errors.Is(err, injector.ErrConfig), errors.Is(err, injector.ErrNoNamespace):
+		return event.CodeUsage
+	case errors.Is(err, injector.ErrPermission), errors.Is(err, injector.ErrNotSupported):
+		return event.CodePreflight
+	}
+	return event.CodeFailure
+}
+
+// AdviceOf says in whole sentences what to do about an error; empty if nothing
+// is known to help.
+func AdviceOf(err error) string {
+	var e *event.Error
+	switch {
+	case errors.As(err, &e) && e.Advice != "":
+		return e.Advice
+	case errors.Is(err, syscall.EMFILE):
+		return "This process may open no more files: raise its limit (ulimit -n 1024, LimitNOFILE= of a unit)."
+	case errors.Is(err, injector.ErrPermission):
+		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
+			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +
+			"or unshare -Urn bash and everything inside."
+	case errors.Is(err, injector.ErrNotSupported):
+		return "faultctl doctor says what this kernel lacks and what to do about it."
+	}
+	return ""
+}

@@ -1,0 +1,40 @@
+package event
+
+import "time"
+
+// Changed says that a run was changed while it goes on.
+type Changed struct {
+	Head
+	Set List[string] `json:"set" doc:"what the run says from now on, as name=value: percent=20, fault.by=50ms"`
+}
+
+// Paused says that nothing more is judged until the run is resumed.
+type Paused struct{ Head }
+
+// Resumed says that the next matching packet is judged again.
+type Resumed struct{ Head }
+
+// Lost says that somebody who reads events too slowly missed some. It is told to
+// that reader only.
+type Lost struct {
+	Head
+	Events uint64 `json:"events" doc:"how many events the reader missed"`
+}
+
+func (Changed) Name() string { return "changed" }
+func (Paused) Name() string  { return "paused" }
+func (Resumed) Name() string { return "resumed" }
+func (Lost) Name() string    { return "lost" }
+
+func (e Changed) with(h Head) Event { e.Head = h; return e }
+func (e Paused) with(h Head) Event  { e.Head = h; return e }
+func (e Resumed) with(h Head) Event { e.Head = h; return e }
+func (e Lost) with(h Head) Event    { e.Head = h; return e }
+
+// Stamp is the event with its time and name, as Encode writes it.
+func Stamp(at time.Time, e Event) Event {
+	if _, is := e.(Unknown); is {
+		return e
+	}
+	return e.with(Head{Time{at}, e.Name()})
+}

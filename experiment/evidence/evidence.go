@@ -1,0 +1,256 @@
+// Package evidence keeps what a command leaves besides what it prints: the report
+// in its several forms, the capture, and the counters that it serves.
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/pcap"
+	"github.com/faultctl/faultctl/internal/metrics"
+	"github.com/faultctl/faultctl/internal/version"
+)
+
+// Evidence is what a command leaves. A command that runs faults opens it before
+// anything is touched, has it attend each of its plans, adds a case for each
+// thing that it tried, and closes it. A nil Evidence leaves nothing.
+type Evidence struct {
+	now    func() time.Time
+	warn   io.Writer // told what could not be left
+	paths  []string  // of the report in its several forms; none: none is wanted
+	report report.Report
+	pcap   *pcap.File
+
+	metrics *metrics.Server
+
+	// A second signal ends the process while anything may be going on: what it
+	// leaves then is written by the goroutine that was told of the signal.
+	mu      sync.Mutex           // guards what follows, and report
+	missing injector.Snapshot    // of all runs: what could not be judged, followed or told
+	under   func() []report.Case // the cases that are under way, as far as they came; nil: none
+	closed  bool
+}
+
+// Config says what is wanted, and where.
+type Config struct {
+	Command string       // what the report calls the command until Named says more
+	Pcap    string       // see experiment.Spec
+	Reports []string     // likewise
+	Metrics string       // likewise
+	Serve   net.Listener // where metrics are served instead of listening at Metrics; nil: there
+
+	Now  func() time.Time
+	Proc string    // where /proc is
+	Warn io.Writer // told, a line each, what could not be left and where metrics are
+}
+
+// Open refuses what could not be written. The capture's file is made now, the
+// report's at the end. The error is an *event.Error.
+func Open(c Config) (*Evidence, error) {
+	e := &Evidence{now: c.Now, warn: c.Warn, paths: c.Reports}
+	e.report = report.Report{
+		Command: c.Command, Tool: "faultctl " + version.String(), Kernel: kernel(c.Proc), Start: c.Now(),
+	}
+	for _, path := range e.paths {
+		if err := report.Check(path); err != nil {
+			return nil, event.Usagef("report", "%w", noPath(err)).WithValue(path)
+		}
+	}
+	if c.Metrics != "" {
+		l, err := c.Serve, error(nil)
+		if l == nil {
+			l, err = Listen(c.Metrics)
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.metrics = metrics.Serve(l, version.String())
+		fmt.Fprintf(e.warn, "faultctl: metrics on http://%s/metrics\n", e.metrics.Addr())
+	}
+	if c.Pcap == "-" {
+		return nil, e.refuse(event.Usagef("pcap", "standard output is for what the run tells: name a file").WithValue("-").
+			WithAdvice("A named pipe will do: mkfifo live.pcapng, wireshark -k -i live.pcapng, and --pcap live.pcapng."))
+	} else if c.Pcap != "" {
+		f, err := pcap.Create(c.Pcap, "faultctl "+version.String())
+		if err != nil {
+			return nil, e.refuse(event.Usagef("pcap", "%w", noPath(err)).WithValue(c.Pcap))
+		}
+		e.pcap = f
+	}
+	return e, nil
+}
+
+// Listen listens where metrics are to be served. The error is an *event.Error.
+func Listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, event.Usagef("metrics", "%w", listenError(err)).WithValue(addr).
+			WithAdvice("ADDR is an address of this host and a free port, such as 127.0.0.1:9187; :9187 is every address.")
+	}
+	return l, nil
+}
+
+// refuse gives up what is open so far, and writes nothing.
+func (e *Evidence) refuse(err error) error {
+	if e.metrics != nil {
+		e.metrics.Close()
+	}
+	return err
+}
+
+// kernel is the release of the running kernel.
+func kernel(proc string) string {
+	b, err := os.ReadFile(filepath.Join(proc, "sys", "kernel", "osrelease"))
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// Attend has what happens in the next run of the plan taken down, and its
+// packets shown to whoever wants to see them. It is called before the run
+// starts.
+func (e *Evidence) Attend(p *experiment.Plan) *Record {
+	if e == nil {
+		return nil
+	}
+	e.Spare(p)
+	rec := &Record{}
+	p.Observe(e.Observer(rec))
+	e.UnderWay(func() []report.Case {
+		c := Struck(p, experiment.Result{}, ErrCutShort)
+		c.CutShort = true
+		rec.Fill(&c)
+		return []report.Case{c}
+	})
+	return rec
+}
+
+// Observer takes a run down in rec, and serves its counters.
+func (e *Evidence) Observer(rec *Record) experiment.Observer {
+	o := experiment.Observer{Event: rec.Take, Stats: func(now func() injector.Snapshot) {
+		rec.watch(now)
+		e.Watch(now)
+	}}
+	o.Packet, o.HeadersOnly = e.packets(rec)
+	return o
+}
+
+// UnderWay says what to write of a case that begins if it does not end.
+func (e *Evidence) UnderWay(cases func() []report.Case) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.under = cases
+}
+
+// packets is what wants to see the packets of a run that is taken down in rec;
+// nil if nothing does.
+func (e *Evidence) packets(rec *Record) (see func(injector.Packet), headersOnly bool) {
+	capture, reported := e.pcap != nil, len(e.paths) > 0
+	switch {
+	case capture && reported:
+		return func(p injector.Packet) { e.pcap.Write(p); rec.packet(p) }, false
+	case capture:
+		return e.pcap.Write, false
+	case reported:
+		return rec.packet, true // a report says how long a payload is, not what
+	}
+	return nil, true
+}
+
+// Spare has the run of a plan leave the connections to the metrics alone, for
+// they are faultctl's own.
+func (e *Evidence) Spare(p *experiment.Plan) {
+	if e == nil || e.metrics == nil {
+		return
+	}
+	if own, err := netip.ParseAddrPort(e.metrics.Addr()); err == nil {
+		p.Spare(own)
+	}
+}
+
+// Add adds a case to the report. rec is what was taken down of its run, nil if
+// it did not come to one.
+func (e *Evidence) Add(c report.Case, rec *Record) {
+	if e == nil {
+		return
+	}
+	rec.Fill(&c)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.report.Cases, e.under = append(e.report.Cases, c), nil
+}
+
+// Watch serves the counters of a run that begins.
+func (e *Evidence) Watch(now func() injector.Snapshot) {
+	if e != nil && e.metrics != nil {
+		e.metrics.Watch(now)
+	}
+}
+
+// Named gives the report the line that repeats the command as a whole, where
+// that is more than one run.
+func (e *Evidence) Named(line string, seed uint64) {
+	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.report.Command, e.report.Seed = line, seed
+	}
+}
+
+// Ended notes what a run says of itself when it is over.
+func (e *Evidence) Ended(s injector.Snapshot) {
+	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		s.Rules = nil // those of the next run are others
+		e.missing = e.missing.Plus(s)
+	}
+}
+
+// Flaws says what the runs so far lack.
+func (e *Evidence) Flaws() []string {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return experiment.Flaws(e.missing)
+}
+
+// listenError says in words why an address cannot be listened on.
+func listenError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return errors.New("another program listens there")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return errors.New("it is no address of this host")
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// noPath leaves out what os puts before an error: the path is said already.
+func noPath(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

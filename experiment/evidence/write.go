@@ -1,0 +1,107 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/internal/words"
+)
+
+// Close writes the report and ends the capture, whatever became of the command,
+// which ends with the exit code. failed says how faultctl itself failed; empty
+// if it did not. It returns what kept the evidence from being written, each a
+// sentence of its own.
+func (e *Evidence) Close(code event.Code, failed string) (lost []error) {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed { // the process is about to end
+		return nil
+	}
+	e.closed = true
+	keep := func(err error) {
+		if err != nil {
+			lost = append(lost, err)
+		}
+	}
+	if e.metrics != nil {
+		keep(e.metrics.Close())
+	}
+	if e.pcap != nil {
+		keep(e.pcap.Close(e.missing.Unseen))
+		if e.missing.Unseen > 0 {
+			fmt.Fprintf(e.warn, "faultctl: the capture lacks %s that came too fast\n", words.Plural(e.missing.Unseen, "packet"))
+		}
+	}
+	if len(e.paths) > 0 {
+		lost = append(lost, e.write(code, failed)...)
+	}
+	return lost
+}
+
+// write writes the report of a command that ended with the code, in each form.
+// failed says how faultctl itself failed; empty if it did not.
+func (e *Evidence) write(code event.Code, failed string) (lost []error) {
+	r := &e.report
+	r.Took, r.Code, r.Flaws = e.now().Sub(r.Start), int(code), experiment.Flaws(e.missing)
+	if failed != "" && !r.Has(report.Broken) { // a report that hides it would pass
+		r.Cases = append(r.Cases, report.Case{Name: "faultctl", Verdict: report.Broken, Reason: failed, Start: r.Start, Took: r.Took})
+	}
+	for _, path := range e.paths {
+		if err := report.Write(path, r); err != nil {
+			lost = append(lost, fmt.Errorf("write the report %s: %w", path, noPath(err)))
+		}
+	}
+	return lost
+}
+
+// ErrCutShort is why a case that was under way says no more.
+var ErrCutShort = errors.New("it was cut short")
+
+// abandonFor is how long the last words of a process that is to end at once may
+// take.
+const abandonFor = time.Second
+
+// Abandon leaves what is known, when the process is to end at once and whatever
+// goes on in it will not come to its end.
+func (e *Evidence) Abandon(code event.Code, why string) {
+	if e == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.closed {
+			return
+		}
+		e.closed = true
+		if e.under != nil {
+			e.report.Cases = append(e.report.Cases, e.under()...)
+		}
+		if len(e.paths) > 0 {
+			for i := range e.report.Cases {
+				if c := &e.report.Cases[i]; c.CutShort {
+					c.Reason = why
+				}
+			}
+			for _, l := range e.write(code, why) {
+				fmt.Fprintf(e.warn, "faultctl: %v\n", l)
+			}
+		}
+		if e.pcap != nil {
+			e.pcap.Close(e.missing.Unseen)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(abandonFor):
+	}
+}

@@ -1,0 +1,285 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/containers"
+)
+
+// matchState is which connections a run is about at this moment.
+type matchState struct {
+	matcher target.Matcher
+	pick    target.Pick
+	models  []injector.NamedModel
+}
+
+func (r *Run) matcher() target.Matcher {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.match.matcher
+}
+
+// config is what the next engine is started with.
+func (r *Run) config() injector.Config {
+	cfg := r.plan.cfg
+	cfg.Rules = slices.Clone(cfg.Rules)
+	cfg.Rules[0] = injector.Rule{Match: r.match.matcher, Pick: r.match.pick, Faults: r.match.models}
+	cfg.OnEvent = r.onEvent
+	cfg.HeadersOnly = true
+	var see []func(injector.Packet)
+	for _, o := range r.plan.observers {
+		if o.Packet != nil {
+			see = append(see, o.Packet)
+			cfg.HeadersOnly = cfg.HeadersOnly && o.HeadersOnly
+		}
+	}
+	if see == nil {
+		cfg.HeadersOnly = false
+		return cfg
+	}
+	cfg.OnPacket = func(p injector.Packet) {
+		for _, f := range see {
+			f(p)
+		}
+	}
+	return cfg
+}
+
+// open puts the rules in, and returns what goes on until the context is done.
+func (r *Run) open(ctx context.Context) (life func(context.Context) error, err error) {
+	if r.plan.followed() {
+		return r.openContainer(ctx)
+	}
+	r.mu.Lock()
+	cfg := r.config()
+	r.mu.Unlock()
+	e, err := r.sys.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.work(e)
+	return func(context.Context) error { return e.Wait() }, nil
+}
+
+// work has e be the engine of the run.
+func (r *Run) work(e Engine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.engine = e
+}
+
+// followed reports whether the run goes along with a container. A command does
+// not move with one that is restarted.
+func (p *Plan) followed() bool { return p.Spec.Target.Container != "" && len(p.Spec.Command) == 0 }
+
+// followNames looks the names of the target up every so often, and has the
+// engine match what they have become. Connections that are known are judged to
+// their end, wherever they lead.
+func (r *Run) followNames(ctx context.Context, every time.Duration) {
+	n := r.plan.names
+	for {
+		select {
+		case <-r.sys.After(every):
+		case <-ctx.Done():
+			return
+		}
+		r.lookAgain(ctx, n)
+	}
+}
+
+func (r *Run) lookAgain(ctx context.Context, n *names) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	spec, was, before := r.Spec(), r.matcher(), n.each()
+	is, problems := readMatcher(ctx, &spec.Target, n.lookup)
+	is.Owner, is.Except = was.Owner, append(is.Except, r.plan.spared...)
+	if len(problems) > 0 || reflect.DeepEqual(was, is) {
+		return // what was known still is
+	}
+	err := r.retarget(is)
+	for name, now := range n.each() {
+		switch {
+		case now == before[name]:
+		case err != nil:
+			r.emit(r.sys.Now(), event.Target{Target: name, Says: fmt.Sprintf("is %s now, and the rules do not follow: %v", now, err)})
+		default:
+			r.emit(r.sys.Now(), event.Target{Target: name, Says: fmt.Sprintf("is %s now; it was %s", now, before[name])})
+		}
+	}
+}
+
+// retarget has the run match by m.
+func (r *Run) retarget(m target.Matcher) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.engine != nil {
+		if err := r.engine.Retarget(0, m); err != nil {
+			return err
+		}
+	}
+	r.match.matcher = m
+	return nil
+}
+
+// lookContainer is how often a container is looked at, besides when its engine
+// tells of it.
+const lookContainer = 2 * time.Second
+
+// openContainer puts the rules into the network namespace of the plan's
+// container. The run then goes along when the container is restarted, or made
+// anew under its name: each time the rules go into the new namespace, and
+// connections are chosen anew.
+func (r *Run) openContainer(ctx context.Context) (life func(context.Context) error, err error) {
+	ns, box, err := r.enterContainer(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.startIn(ctx, ns, 0)
+	if err != nil {
+		ns.Close()
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		for n := uint64(1); ; n++ {
+			err := r.stay(ctx, e, box)
+			ns.Close()
+			if err != nil || ctx.Err() != nil {
+				return err
+			}
+			r.tellContainer("has stopped, and its connections with it; waiting until it runs again")
+			if ns, box, err = r.enterContainer(ctx, true); err != nil || ns == nil {
+				return err
+			}
+			r.tellContainer("runs again: the rules go into its new network namespace")
+			if e, err = r.startIn(ctx, ns, n); err != nil {
+				ns.Close()
+				return err
+			}
+		}
+	}, nil
+}
+
+func (r *Run) tellContainer(says string) {
+	r.emit(r.sys.Now(), event.Target{Target: "container " + r.plan.Spec.Target.Container, Says: says})
+}
+
+// enterContainer waits until the container runs, if it may wait, and opens its
+// namespace: nil, if ctx ends before.
+func (r *Run) enterContainer(ctx context.Context, wait bool) (*os.File, *containers.Container, error) {
+	wide := func() bool { m := r.matcher(); return m.Wide() }
+	for ctx.Err() == nil {
+		ns, box, err := r.sys.OpenContainer(ctx, r.plan.Spec.Target.Container, wide())
+		if err == nil || !wait || CodeOf(err) == event.CodeRefused {
+			return ns, box, err
+		}
+		select {
+		case <-r.sys.After(lookContainer / 4):
+		case <-ctx.Done():
+		}
+	}
+	return nil, nil, nil
+}
+
+// startIn starts the engine for the nth stay of the container in a namespace.
+func (r *Run) startIn(ctx context.Context, ns *os.File, n uint64) (Engine, error) {
+	r.change.Lock()
+	defer r.change.Unlock()
+	r.mu.Lock()
+	cfg := r.config()
+	cfg.NetNS = ns
+	cfg.Seed += n
+	if r.engine != nil {
+		r.sum, r.engine = r.sum.Plus(r.engine.Stats()), nil
+	}
+	if pick := &cfg.Rules[0].Pick; pick.Max > 0 {
+		if struck := Chosen(r.sum); struck >= pick.Max {
+			pick.Skip = math.MaxUint64 // all that may be struck, was
+		} else {
+			pick.Max -= struck
+		}
+	}
+	r.mu.Unlock()
+	e, err := r.sys.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.work(e)
+	if r.isPaused() {
+		return e, e.Pause()
+	}
+	return e, nil
+}
+
+func (r *Run) isPaused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.paused
+}
+
+// stay works in one namespace until ctx ends or the container leaves it.
+func (r *Run) stay(ctx context.Context, e Engine, box *containers.Container) error {
+	here, leave := context.WithCancel(ctx)
+	defer leave()
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		r.watchContainer(here, box, leave)
+	}()
+	select {
+	case <-e.Done():
+	case <-here.Done():
+	}
+	leave()
+	<-left
+	return e.Stop()
+}
+
+// watchContainer calls leave when the container is no longer where it was. An
+// engine that does not answer says nothing about that.
+func (r *Run) watchContainer(ctx context.Context, box *containers.Container, leave func()) {
+	bell := make(chan struct{}, 1)
+	told := make(chan struct{})
+	name := r.plan.Spec.Target.Container
+	go func() {
+		defer close(told)
+		r.sys.WatchContainer(ctx, box, name, func() {
+			select {
+			case bell <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	defer func() { <-told }()
+	for {
+		select {
+		case <-bell:
+		case <-r.sys.After(lookContainer):
+		case <-ctx.Done():
+			return
+		}
+		now, err := r.sys.Container(ctx, name)
+		switch {
+		case errors.Is(err, containers.ErrNone), err == nil && (!now.Running || now.Pid != box.Pid || now.Started != box.Started || now.ID != box.ID):
+			leave()
+			return
+		}
+	}
+}
+
+// Chosen is how many connections were chosen by the first rule.
+func Chosen(s injector.Snapshot) uint64 {
+	if len(s.Rules) == 0 {
+		return 0
+	}
+	return s.Rules[0].Chosen
+}

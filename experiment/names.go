@@ -1,0 +1,74 @@
+package experiment
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// resolveEvery is how often host names are looked up anew, unless the Spec
+	// says otherwise.
+	resolveEvery = 30 * time.Second
+
+	// nameGrace is how long an address counts as a name's after the last answer
+	// that had it. A name server may answer each time with a few of many.
+	nameGrace = 5 * time.Minute
+)
+
+// names looks host names up again and again, and remembers their addresses.
+type names struct {
+	sys  *System
+	seen map[string]map[netip.Addr]time.Time // when each address was last in an answer
+}
+
+func newNames(sys *System) *names {
+	return &names{sys: sys, seen: map[string]map[netip.Addr]time.Time{}}
+}
+
+// any reports whether a name was looked up.
+func (n *names) any() bool { return len(n.seen) > 0 }
+
+// lookup returns the addresses of a name: those of the answer, and those of
+// earlier answers that have not been missing for long. Without an answer it is
+// all that were known. It is a target.Resolver.
+func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := n.sys.Lookup(ctx, name)
+	known, now := n.seen[name], n.sys.Now()
+	if err != nil && len(known) == 0 {
+		return nil, err
+	}
+	if known == nil {
+		known = map[netip.Addr]time.Time{}
+		n.seen[name] = known
+	}
+	for _, a := range addrs {
+		known[a.Unmap().WithZone("")] = now
+	}
+	var all []netip.Addr
+	for a, at := range known {
+		if len(addrs) > 0 && now.Sub(at) >= nameGrace {
+			delete(known, a)
+			continue
+		}
+		all = append(all, a)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all, nil
+}
+
+// each lists the addresses of every name.
+func (n *names) each() map[string]string {
+	all := map[string]string{}
+	for name, known := range n.seen {
+		var words []string
+		for a := range known {
+			words = append(words, a.String())
+		}
+		slices.Sort(words)
+		all[name] = strings.Join(words, ", ")
+	}
+	return all
+}

@@ -1,0 +1,181 @@
+package place
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/cage"
+	"golang.org/x/sys/unix"
+)
+
+// Grace is how long a command has between SIGTERM and SIGKILL.
+const Grace = 5 * time.Second
+
+// A Job is a command in a cage.
+type Job struct {
+	cmd   *exec.Cmd
+	host  *Host
+	cage  cage.Cage
+	begun time.Time
+	ended chan struct{} // closed when the command is gone
+}
+
+// A JobEnd says how a command ended.
+type JobEnd struct {
+	Status   int    // as a shell has it: 128 more than the signal's number
+	How      string // in words: exit 1, killed by SIGSEGV, stopped after 30s
+	TimedOut bool
+	Took     time.Duration
+}
+
+// FindCommand returns where a program is. The error has the code that run ends
+// with.
+func FindCommand(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil, errors.Is(err, exec.ErrDot):
+		return path, nil
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
+		return "", event.Errorf(event.CodeNotExecutable, "", "%s cannot be executed", name).WithAdvice("Its file must be a program, and you must have the right to execute it (chmod +x).")
+	}
+	return "", event.Errorf(event.CodeNotFound, "", "%s: command not found", Quote(name))
+}
+
+// Afresh is a command, told to run where it would rather say what it said last
+// time: go test keeps results, and a run of it that opens no connection shows
+// nothing.
+func Afresh(command []string) []string {
+	if len(command) < 2 || filepath.Base(command[0]) != "go" || command[1] != "test" {
+		return command
+	}
+	for _, a := range command[2:] {
+		name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if a == "-args" || a == "--args" {
+			break
+		}
+		if strings.HasPrefix(a, "-") && (name == "count" || name == "test.count") {
+			return command
+		}
+	}
+	return slices.Concat(command[:2], []string{"-count=1"}, command[2:])
+}
+
+// A Stage is where a command runs, and what it is given.
+type Stage struct {
+	Cage                  cage.Cage
+	Path                  string           // of the program, see FindCommand
+	Stdin, Stdout, Stderr *os.File         // nil: nothing
+	Signals               <-chan os.Signal // passed on to it; nil: none
+	Limit                 time.Duration    // it is ended after that; zero: never
+}
+
+// StartJob starts a command.
+func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
+	j := &Job{host: h, cage: st.Cage, ended: make(chan struct{}), begun: h.Now()}
+	j.cmd = &exec.Cmd{Path: st.Path, Args: argv}
+	// A nil file must not become an interface that is not nil.
+	if st.Stdin != nil {
+		j.cmd.Stdin = st.Stdin
+	}
+	if st.Stdout != nil {
+		j.cmd.Stdout = st.Stdout
+	}
+	if st.Stderr != nil {
+		j.cmd.Stderr = st.Stderr
+	}
+	early := pendingSignals(st.Signals)
+	err := st.Cage.Start(j.cmd)
+	switch {
+	case err == nil:
+		for _, s := range early {
+			j.cmd.Process.Signal(s)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, event.Errorf(event.CodeNotFound, "", "%s: not found, or its interpreter is not", argv[0])
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
+		return nil, event.Errorf(event.CodeNotExecutable, "", "%s cannot be executed: %w", argv[0], noPath(err))
+	default:
+		return nil, fmt.Errorf("start %s: %w", argv[0], plain(err))
+	}
+	go func() {
+		j.cmd.Wait()
+		close(j.ended)
+	}()
+	return j, nil
+}
+
+// pendingSignals returns the signals that came before there was a command. It was not
+// there to have those of the terminal, so they are like any other.
+func pendingSignals(signals <-chan os.Signal) (early []os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			if t, ok := s.(cage.FromTerminal); ok {
+				s = syscall.Signal(t)
+			}
+			early = append(early, s)
+		default:
+			return early
+		}
+	}
+}
+
+// Wait passes signals on until the command has ended, and ends whatever it left
+// running. It is ended before that when ctx is done, or when limit is over;
+// zero means no limit.
+func (j *Job) Wait(ctx context.Context, signals <-chan os.Signal, limit time.Duration) (JobEnd, error) {
+	var over, kill <-chan time.Time
+	if limit > 0 {
+		over = j.host.After(limit)
+	}
+	stop := ctx.Done()
+	end := JobEnd{}
+	for running := true; running; {
+		select {
+		case <-j.ended:
+			running = false
+		case s := <-signals:
+			if _, has := s.(cage.FromTerminal); !has {
+				j.cmd.Process.Signal(s)
+			}
+		case <-stop:
+			stop = nil
+			j.cmd.Process.Signal(syscall.SIGTERM)
+			kill = time.After(Grace)
+		case <-over:
+			end.TimedOut = true
+			j.cmd.Process.Signal(syscall.SIGTERM)
+			kill = time.After(Grace)
+		case <-kill:
+			j.cmd.Process.Kill()
+		}
+	}
+	end.Took = j.host.Now().Sub(j.begun)
+	end.Status, end.How = statusOf(j.cmd.ProcessState)
+	if end.TimedOut {
+		end.How = "stopped after " + faults.ShortDuration(limit)
+		if end.Status == 0 {
+			end.Status = 128 + int(syscall.SIGTERM)
+		}
+	}
+	return end, j.cage.Empty()
+}
+
+// statusOf says how a process ended, as a number and in words.
+func statusOf(s *os.ProcessState) (status int, how string) {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), "killed by " + unix.SignalName(ws.Signal())
+	}
+	return s.ExitCode(), fmt.Sprintf("exit %d", s.ExitCode())
+}

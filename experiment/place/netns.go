@@ -1,0 +1,127 @@
+// Package place knows where a run works: the network namespaces, containers,
+// processes and sockets of a host, and the connections that no run may touch.
+package place
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/containers"
+	"golang.org/x/sys/unix"
+)
+
+// Host is what this package asks of the machine. Tests have another one.
+type Host struct {
+	Proc      string   // where /proc is
+	NetNSDirs []string // where named network namespaces are
+	Now       func() time.Time
+	After     func(time.Duration) <-chan time.Time
+	Getenv    func(string) string // of this process
+	Local     func() []netip.Addr // addresses of this network namespace; nil: unknown
+
+	// Container finds a container by its name or ID.
+	Container func(ctx context.Context, name string) (*containers.Container, error)
+	// ContainerNames lists those that run.
+	ContainerNames func() []string
+	// WatchContainer calls happened when the engine tells of a container of that
+	// name, until ctx is done or the engine is gone.
+	WatchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
+}
+
+// nsfsMagic is the type of the file system that namespaces live on.
+const nsfsMagic = 0x6e736673
+
+// OpenNetNS opens the network namespace that a name or a path names. The error
+// is an *event.Error about the word netns.
+func (h *Host) OpenNetNS(name string) (*os.File, error) {
+	if strings.Contains(name, "/") {
+		f, err := openNetns(name)
+		return f, netnsError("netns", name, err)
+	}
+	for _, dir := range h.NetNSDirs {
+		f, err := openNetns(filepath.Join(dir, name))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, netnsError("netns", name, err)
+		}
+	}
+	names := h.NetNSNames()
+	e := event.Usagef("netns", "%w%s", injector.ErrNoNamespace, faults.DidYouMean(name, names)).WithValue(name)
+	if len(names) > 0 {
+		return nil, e.WithAdvice("There are: " + strings.Join(names, ", ") + ".")
+	}
+	return nil, e.WithAdvice("No network namespace has a name here. Give --pid PID for that of a process, or a path such as /proc/PID/ns/net.")
+}
+
+// OpenNetNSOf opens the network namespace of a process. The error is an
+// *event.Error about the word pid.
+func (h *Host) OpenNetNSOf(pid int) (*os.File, error) {
+	number := strconv.Itoa(pid)
+	f, err := openNetns(filepath.Join(h.Proc, number, "ns", "net"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, event.Usagef("pid", "there is no such process").WithValue(number)
+	}
+	return f, netnsError("pid", number, err)
+}
+
+// openNetns opens a network namespace, and reports if the file is none.
+func openNetns(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != nsfsMagic || !ofNetwork(f) {
+		f.Close()
+		return nil, errNotNetns
+	}
+	return f, nil
+}
+
+// ofNetwork reports whether a namespace is one of the network (ioctl_ns(2)).
+func ofNetwork(f *os.File) bool {
+	kind, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), unix.NS_GET_NSTYPE, 0)
+	return errno == 0 && kind == unix.CLONE_NEWNET
+}
+
+var errNotNetns = errors.New("that file is not a network namespace")
+
+// netnsError says what is wrong with a namespace that a word of the Spec names.
+func netnsError(word event.Field, value string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return event.Preflightf(word, "open the network namespace: %w", injector.ErrPermission).WithValue(value)
+	case errors.Is(err, fs.ErrNotExist):
+		return event.Usagef(word, "%w", injector.ErrNoNamespace).WithValue(value)
+	case errors.Is(err, errNotNetns):
+		return event.Usagef(word, "%w", err).WithValue(value)
+	}
+	return event.Failuref(word, "open the network namespace: %w", err).WithValue(value)
+}
+
+// NetNSNames lists the network namespaces that have a name.
+func (h *Host) NetNSNames() []string {
+	for _, dir := range h.NetNSDirs {
+		entries, _ := os.ReadDir(dir)
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if len(names) > 0 {
+			return names
+		}
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+package experiment
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/goccy/go-yaml"
+)
+
+// ParseSpec reads a Spec in JSON or YAML: the keys are fault, target with the
+// words of a target below it, command, and the other Words.
+//
+//	fault: idle-expire:after=300s       # a SPEC, {name: {setting: value}}, or a list of these
+//	target: {to: ":5432", percent: 10}
+//	duration: 60s
+//
+// The error is event.Problems, all that is wrong with the text and with the Spec.
+func ParseSpec(text []byte) (Spec, error) {
+	var s Spec
+	problems := s.parse(text)
+	if len(problems) == 0 {
+		problems = s.Validate()
+	}
+	return s, problems.Err()
+}
+
+// parse reads the text and judges only what it cannot read.
+func (s *Spec) parse(text []byte) event.Problems {
+	var tree map[string]any
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.UseOrderedMap()).Decode(&tree); err != nil {
+		return event.Problems{usage("", "this is neither JSON nor YAML: %w", err)}
+	}
+	return s.SetTree(tree)
+}
+
+// SetTree has the Spec say what the plain values of a JSON or YAML document say.
+// It does not judge them together: that is Validate's.
+func (s *Spec) SetTree(tree map[string]any) (problems event.Problems) {
+	keep := func(err error) {
+		if err != nil {
+			problems = append(problems, problemOf(err))
+		}
+	}
+	for _, key := range sortedKeys(tree) {
+		value := tree[key]
+		switch w, known := FindWord(key); {
+		case key == "fault":
+			keep(s.setFaults(value))
+		case key == "command":
+			words, err := list(value)
+			keep(err)
+			s.Command = words
+		case key == "target":
+			target, ok := mapping(value)
+			if !ok {
+				keep(usage("target", "it must be a mapping, such as {to: \":5432\"}"))
+				continue
+			}
+			for _, word := range sortedKeys(target) {
+				if w, known := FindWord(word); !known || w.Group != OfTarget {
+					keep(unknownKey("target.", word, OfTarget))
+					continue
+				}
+				keep(s.setValue(word, target[word]))
+			}
+		case !known || w.Group == OfTarget:
+			keep(unknownKey("", key, OfRun, OfOutput, OfCommand))
+		default:
+			keep(s.setValue(key, value))
+		}
+	}
+	return problems
+}
+
+// setValue sets a word to a plain value of a document.
+func (s *Spec) setValue(word string, value any) error {
+	values, err := list(value)
+	if err != nil {
+		return usage(event.Field(word), "%w", err)
+	}
+	return s.Set(word, values...)
+}
+
+// setFaults reads a SPEC, {name: {setting: value}}, or a list of these.
+func (s *Spec) setFaults(value any) error {
+	s.Faults = nil
+	all, isList := value.([]any)
+	if !isList {
+		all = []any{value}
+	}
+	for _, one := range all {
+		if text, is := one.(string); is {
+			specs, err := faults.ParseSpecs(text)
+			if err != nil {
+				return faultError(faults.Spec{}, err)
+			}
+			s.Faults = append(s.Faults, specs...)
+			continue
+		}
+		named, is := mapping(one)
+		if !is || len(named) != 1 {
+			return usage("fault", "it must be a SPEC, such as idle-expire:after=300s, or one fault's name with its settings below it")
+		}
+		for name, settings := range named {
+			f, err := faultOf(name, settings)
+			if err != nil {
+				return err
+			}
+			s.Faults = append(s.Faults, f)
+		}
+	}
+	return nil
+}
+
+// faultOf is the fault of that name with the settings of a document, in the
+// catalogue's order.
+func faultOf(name string, settings any) (faults.Spec, error) {
+	f := faults.Spec{Name: name}
+	kind, err := faults.Find(name)
+	if err != nil {
+		return f, faultError(f, err)
+	}
+	knobs, ok := mapping(settings)
+	if !ok && settings != nil {
+		return f, usage("fault", "the settings of %s must be a mapping", name)
+	}
+	model := kind.New()
+	var order []string
+	for _, k := range faults.Knobs(model) {
+		order = append(order, k.Name)
+	}
+	for _, knob := range slices.Compact(append(order, sortedKeys(knobs)...)) {
+		value, has := knobs[knob]
+		if !has || slices.ContainsFunc(f.Knobs, func(k [2]string) bool { return k[0] == knob }) {
+			continue
+		}
+		if err := faults.Set(model, knob, scalar(value)); err != nil {
+			return f, faultError(f, err)
+		}
+		f.Knobs = append(f.Knobs, [2]string{knob, scalar(value)})
+	}
+	return f, nil
+}
+
+func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
+	var known []string
+	if prefix == "" {
+		known = []string{"fault", "target", "command"}
+	}
+	for _, w := range Words {
+		if slices.Contains(groups, w.Group) {
+			known = append(known, w.Name)
+		}
+	}
+	return usage(event.Field(prefix+key), "unknown key%s", faults.DidYouMean(key, known)).
+		WithAdvice("There are " + strings.Join(known, ", ") + ".")
+}
+
+// MarshalJSON writes the Spec as ParseSpec reads it.
+func (s Spec) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	field := func(name string, value any) {
+		if b.Bytes()[b.Len()-1] != '{' {
+			b.WriteByte(',')
+		}
+		text, _ := json.Marshal(value) // of texts and lists of them
+		fmt.Fprintf(&b, "%q:%s", name, text)
+	}
+	if len(s.Faults) > 0 {
+		field("fault", s.FaultNames())
+	}
+	inTarget := false
+	for _, w := range Words {
+		values := w.get(&s)
+		if values == nil {
+			continue
+		}
+		if w.Group == OfTarget && !inTarget {
+			field("target", json.RawMessage("{}"))
+			b.Truncate(b.Len() - 1)
+			inTarget = true
+		}
+		if w.Group != OfTarget && inTarget {
+			b.WriteByte('}')
+			inTarget = false
+		}
+		switch {
+		case w.Kind == Many:
+			field(w.Name, values)
+		case w.Kind == Switch:
+			field(w.Name, true)
+		default:
+			field(w.Name, values[0])
+		}
+	}
+	if inTarget {
+		b.WriteByte('}')
+	}
+	if s.Command != nil {
+		field("command", s.Command)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// Data is the Spec as events have it.
+func (s *Spec) Data() json.RawMessage {
+	text, _ := s.MarshalJSON() // of texts and lists of them
+	return text
+}
+
+// UnmarshalJSON reads what ParseSpec reads, without judging it as a whole.
+func (s *Spec) UnmarshalJSON(text []byte) error {
+	*s = Spec{}
+	return s.parse(text).Err()
+}
+
+// MarshalYAML writes the Spec as ParseSpec reads it.
+func (s Spec) MarshalYAML() ([]byte, error) {
+	text, err := s.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return yaml.JSONToYAML(text)
+}
+
+// UnmarshalYAML reads what ParseSpec reads, without judging it as a whole.
+func (s *Spec) UnmarshalYAML(text []byte) error { return s.UnmarshalJSON(text) }
+
+// problemOf is an error as a problem.
+func problemOf(err error) *event.Error {
+	if e, is := err.(*event.Error); is {
+		return e
+	}
+	return usage("", "%w", err)
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// mapping reads a mapping of a document, of whatever kind the parser made it.
+func mapping(v any) (map[string]any, bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		return v, true
+	case yaml.MapSlice:
+		m := map[string]any{}
+		for _, item := range v {
+			m[fmt.Sprint(item.Key)] = item.Value
+		}
+		return m, true
+	}
+	return nil, false
+}
+
+// list reads a scalar or a list of scalars.
+func list(v any) ([]string, error) {
+	all, is := v.([]any)
+	if !is {
+		all = []any{v}
+	}
+	words := make([]string, len(all))
+	for i, one := range all {
+		if _, nested := mapping(one); nested || one == nil {
+			return nil, fmt.Errorf("it must be a value, or a list of values")
+		}
+		if _, nested := one.([]any); nested {
+			return nil, fmt.Errorf("it must be a value, or a list of values")
+		}
+		words[i] = scalar(one)
+	}
+	return words, nil
+}
+
+// scalar writes a plain value as people type it.
+func scalar(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	return fmt.Sprint(v)
+}

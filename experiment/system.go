@@ -1,0 +1,102 @@
+package experiment
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment/place"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/containers"
+)
+
+// System is the world in which runs are planned and started. NewSystem returns
+// the real one; a test may replace any part of it before it is used.
+type System struct {
+	place.Host
+
+	Logger *slog.Logger // of what an operator may want to know; nil: nothing
+
+	Seed func() uint64 // draws a seed that a double holds exactly
+
+	Start     func(context.Context, injector.Config) (Engine, error) // returns when the rules are in
+	Ruleset   func(injector.Config) (string, error)                  // the rules that Start would put in
+	Preflight func(injector.Config) error                            // what would keep Start from it
+
+	Lookup       target.Resolver
+	FindCgroup   func(name string) (*target.Cgroup, error)
+	Translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
+
+	// Caged says that commands have a network namespace of their own here, with
+	// loopback only; Isolated why: without root, or because that was asked for.
+	Caged    bool
+	MakeCage func(netns *os.File) (cage.Cage, error)
+	Foreseen func() target.Owner // the owner that the next cage will have
+}
+
+// Engine is a run of the injector: the part of injector.Injector that a Run
+// uses.
+type Engine interface {
+	Stats() injector.Snapshot
+	Ruleset() string
+	Retarget(rule int, m target.Matcher) error
+	SetShare(rule int, share float64) error
+	SetModels(rule int, models []injector.NamedModel) error
+	Pause() error
+	Resume() error
+	Stop() error
+	Done() <-chan struct{}
+	Wait() error
+}
+
+// NewSystem is the world as it is.
+func NewSystem() *System {
+	return &System{
+		Host: place.Host{
+			Now: time.Now, After: time.After, Proc: "/proc", NetNSDirs: []string{"/run/netns", "/var/run/netns"}, Getenv: os.Getenv, Local: localAddrs,
+			Container:      new(containers.Engines).Find,
+			ContainerNames: func() []string { return new(containers.Engines).Names(context.Background()) },
+			WatchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {
+				_ = c.Watch(ctx, name, happened) // without an engine the container is looked at now and then
+			},
+		},
+		Seed: func() uint64 { return uint64(rand.Uint32()) },
+		Start: func(ctx context.Context, cfg injector.Config) (Engine, error) {
+			i, err := injector.Start(ctx, cfg)
+			if err != nil {
+				return nil, err // a nil *Injector must not become an Engine
+			}
+			return i, nil
+		},
+		Ruleset: injector.Ruleset, Preflight: injector.Preflight,
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		FindCgroup:   target.FindCgroup,
+		Translations: injector.Translations,
+		MakeCage:     cage.NewCgroup,
+		Foreseen:     cage.Foreseen,
+	}
+}
+
+// localAddrs lists the addresses of this network namespace, loopback's whole
+// network by one of them.
+func localAddrs() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			addrs = append(addrs, p.Addr().Unmap())
+		}
+	}
+	return addrs
+}

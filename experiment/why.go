@@ -1,0 +1,88 @@
+package experiment
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// WhyIdle says why each fault that never fired did not, and what to look at.
+func (p *Plan) WhyIdle(r Result) (all []string) {
+	for _, rule := range r.Stats.Rules {
+		for _, f := range rule.Faults {
+			if f.Fired == 0 {
+				all = append(all, f.Name+" never fired: "+p.WhyNot(r, rule, f.Name))
+			}
+		}
+	}
+	return all
+}
+
+// WhyNot says why a fault of a rule never fired, and what to look at.
+func (p *Plan) WhyNot(r Result, rule injector.RuleStats, fault string) string {
+	t, command := &p.Spec.Target, p.Spec.Command
+	switch {
+	case rule.Flows == 0 && len(t.To) == 0 && len(t.From) == 0 && p.NetNS != "" && command == nil:
+		return "no TCP packet crossed the network namespace " + strings.TrimPrefix(p.NetNS, "that ") + "."
+	case rule.Flows == 0 && p.Everything:
+		return "no TCP packet crossed this network namespace."
+	case rule.Flows == 0 && command != nil:
+		return "there was not one of the " + strings.Replace(p.Scope(), "every TCP connection", "TCP connections", 1) + "." + startedElsewhere(command)
+	case rule.Flows == 0 && len(r.NAT) > 0:
+		return "no packet belonged to " + p.Scope() + ": " + aboutNAT(r.NAT)
+	case rule.Flows == 0:
+		return "no packet belonged to " + p.Scope() + ". Is that the port where packets are judged (behind NAT or a published " +
+			"port it is the container's own), and does the traffic pass this network namespace (what a bridge carries does so only with " +
+			"net.bridge.bridge-nf-call-iptables=1, IPv6 with bridge-nf-call-ip6tables=1)? --dry-run shows what matches now."
+	case rule.Chosen == 0:
+		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
+	}
+	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + fault + " says which one that is."
+}
+
+// startedElsewhere says what becomes of a command that has somebody else start
+// what it is about. It is empty for any other.
+func startedElsewhere(command []string) string {
+	how := ""
+	name := filepath.Base(command[0])
+	switch name {
+	case "docker", "podman", "nerdctl", "docker-compose", "podman-compose":
+		how = "strike the container with faultctl inject --container NAME meanwhile."
+	case "systemctl", "systemd-run":
+		how = "strike the unit with faultctl inject --cgroup PATH meanwhile."
+	case "ssh", "kubectl":
+		how = "run faultctl there."
+	default:
+		return ""
+	}
+	return " What " + name + " starts is not one of its children: " + how
+}
+
+// aboutNAT says where the connections went that the target was after.
+func aboutNAT(ts []injector.Translation) string {
+	const most = 3
+	var words, flags []string
+	for i, t := range ts {
+		if i == most {
+			words = append(words, fmt.Sprintf("and %d more", len(ts)-most))
+			break
+		}
+		words, flags = append(words, fmt.Sprintf("those to %v go on to %v", t.From, t.To)), append(flags, fmt.Sprintf("--to %v", t.To))
+	}
+	return "conntrack knows them, but behind NAT: " + strings.Join(words, ", ") + ", which is what packets carry where they are judged. Use " +
+		strings.Join(flags, " ") + "."
+}
+
+// Remedies is what the catalogue says against the faults of a Spec.
+func (s *Spec) Remedies() string {
+	var all []string
+	for _, f := range s.Faults {
+		if k, err := faults.Find(f.Name); err == nil {
+			all = append(all, k.Remedy)
+		}
+	}
+	return strings.Join(all, " ")
+}
