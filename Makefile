@@ -1,29 +1,33 @@
-# faultctl: `make demo` shows it, `make test` proves it. Both set up all they
-# need on a machine with Go, make and (for the race detector) a C compiler,
-# and neither needs root: without it they work in namespaces of their own.
+# faultctl: `make demo` shows it, `make test` proves it, `make help` lists the
+# rest. demo and test need Go, make and a C compiler (for the race detector) and
+# set up everything else. Neither needs root: without it they run in their own
+# namespaces.
 
 GO      ?= go
 PKGS    := ./...
 FUZZFOR ?= 20s
-GOTEST  ?= # more for `make test`: -p 1 gives each package the machine for itself
+GOTEST  ?= # extra flags for `make test`: -p 1 runs one package at a time
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
-.PHONY: dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
+.PHONY: help dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
 
+help: ## these targets
+	@awk -F ':.*?## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 demo: build ## two hosts, a client, a server, and a connection that dies
 	./faultctl demo
 
-deps: ## what the tests use beyond that; as root it installs, else it says what is missing
+deps: ## install what the tests need besides Go and a C compiler (as root), or list what is missing
 	integration/deps.sh
 
-test: ## every test, race detector on
+test: ## every test, with the race detector
 	$(GO) test -race -count=1 -timeout 20m $(GOTEST) $(PKGS)
 
-fidelity: ## every fault beside its genuine cause, from everywhere; writes docs/FIDELITY.md
+fidelity: ## every fault beside its genuine cause, from every vantage point; writes docs/FIDELITY.md
 	$(GO) test -race -count=1 -timeout 20m ./integration/fidelity -update
 
 lint: ## gofmt, vet, staticcheck
@@ -31,20 +35,20 @@ lint: ## gofmt, vet, staticcheck
 	$(GO) vet $(PKGS)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 $(PKGS)
 
-fuzz: ## the parsers against random bytes
+fuzz: ## the parsers on random bytes
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzBuild -fuzztime $(FUZZFOR)
 	$(GO) test ./experiment/event -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZFOR)
 
-bench: ## what it costs, side by side with other ways: writes docs/PERFORMANCE.md
+bench: ## what faultctl costs, compared with alternatives; writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench
 
-docs: fidelity ## the pages that are made from the code
+docs: fidelity ## the pages that are generated from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
 	$(GO) test ./experiment/event -run 'TestEventsPage$$' -update
 	$(GO) test ./integration/clients -count=1 -update
 
-cover: ## coverage of everything by everything
+cover: ## test coverage, counted across packages
 	$(GO) test -coverpkg=./faults/...,./injector/...,./cli/... -coverprofile=cover.prof $(PKGS)
 	$(GO) tool cover -func=cover.prof | tail -1
 
@@ -63,15 +67,15 @@ package: dist ## the deb and the rpm, in dist/
 			package --config packaging/nfpm.yaml --packager $$kind --target dist/ || exit 1; \
 	done
 
-check-package: ## install the deb in an empty root, run it there, remove it; run the unit under systemd
+check-package: ## install the deb in an empty root, run it there and remove it; run the unit under systemd
 	packaging/check.sh
 	packaging/check-unit.sh
 
-check-image: ## build the image in a store of its own and run it
+check-image: ## build the image in a temporary store and run it
 	packaging/check-image.sh
 
-image: dist ## the container image, by docker or podman
+image: dist ## the container image, with docker or podman
 	$$(command -v docker || command -v podman) build -f packaging/Containerfile -t faultctl:$(VERSION) .
 
-clean:
+clean: ## remove what was built
 	rm -rf faultctl bin dist *.prof
