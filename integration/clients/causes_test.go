@@ -2,65 +2,65 @@ package clients
 
 import "strings"
 
-// play is what a client does.
+// play is what a client does while the fault is active.
 type play string
 
 const (
-	call   play = "call"   // two requests on one connection, if it lives
-	end    play = "end"    // a request whose answer ends where the connection ends
+	call   play = "call"   // two requests, on one connection if it survives
+	end    play = "end"    // a request whose response ends where the connection ends
 	upload play = "upload" // a request of 8 MiB
-	early  play = "early"  // the same, to a server that answers at once that it is too large
-	wait   play = "wait"   // a request whose answer takes long, with TCP keepalive on
+	early  play = "early"  // the same, to a server that responds at once that it is too large
+	wait   play = "wait"   // a request whose response takes a long time, with TCP keepalive on
 )
 
 func (p play) String() string {
 	return map[play]string{
 		call:   "two requests on one connection",
-		end:    "a request whose answer ends with the connection",
+		end:    "a request whose response ends with the connection",
 		upload: "an upload of 8 MiB",
-		early:  "an upload of 8 MiB, which the server answers early: too large",
-		wait:   "a request whose answer takes long, with TCP keepalive on",
+		early:  "an upload of 8 MiB, to which the server responds early that it is too large",
+		wait:   "a request whose response takes a long time, with TCP keepalive on",
 	}[p]
 }
 
-// A cause is a fault with its knobs, as people type it, and what the client does
-// meanwhile.
+// A cause is a fault with its knobs, as a SPEC on the command line, and what the
+// client does meanwhile.
 type cause struct {
-	spec  string // REQUEST stands for the moment of the first request
+	spec  string // REQUEST stands for the trigger of the first request
 	play  play
 	pause float64 // between the two requests, in seconds
-	limit int     // what the client allows for a connect, a read or a request, in seconds; 0 is 2
+	limit int     // the client's timeout for a connect, a read or a request, in seconds; 0 means 2
 	v6    bool    // over IPv6, else over IPv4
-	meets errno   // what the kernel tells a client that reads or writes
+	meets errno   // what the kernel returns to a client that reads or writes
 }
 
-// errno is what the kernel tells the client, and in which call.
+// errno is what the kernel returns to the client, and from which call.
 type errno string
 
 const (
-	nothing        errno = "nothing"
+	nothing        errno = "no error"
 	refused        errno = "connect: ECONNREFUSED"
-	portUnreach    errno = "connect: ECONNREFUSED, by ICMP"
+	portUnreach    errno = "connect: ECONNREFUSED, from an ICMP error"
 	hostUnreach    errno = "connect: EHOSTUNREACH"
 	netUnreach     errno = "connect: ENETUNREACH"
 	forbidden      errno = "connect: EACCES"
-	connectLate    errno = "connect: nothing within the client's limit"
+	connectLate    errno = "connect: no answer within the client's timeout"
 	connectTimeout errno = "connect: ETIMEDOUT"
 	readReset      errno = "read: ECONNRESET"
 	firstReset     errno = "the first call after connect: ECONNRESET"
-	writeReset     errno = "write, under way: ECONNRESET"
-	earlyReset     errno = "write, under way: ECONNRESET, with an answer to read"
+	writeReset     errno = "write in progress: ECONNRESET"
+	earlyReset     errno = "write in progress: ECONNRESET, with a response left to read"
 	idleReset      errno = "the next call after the pause: ECONNRESET"
-	lateReset      errno = "write after the pause: fine, then read: ECONNRESET"
-	endReset       errno = "read behind the answer: ECONNRESET"
+	lateReset      errno = "write after the pause: success, then read: ECONNRESET"
+	endReset       errno = "read after the response: ECONNRESET"
 	stream         errno = "read: end of stream"
 	idleStream     errno = "the next read after the pause: end of stream"
-	readLate       errno = "read: nothing within the client's limit"
-	readHeld       errno = "read: nothing within the client's limit, and all that was written is acknowledged"
-	firstLate      errno = "the first read after connect: nothing within the client's limit"
-	idleLate       errno = "write after the pause: fine, then read: nothing within the client's limit"
+	readLate       errno = "read: no data within the client's timeout"
+	readHeld       errno = "read: no data within the client's timeout, although everything written was acknowledged"
+	firstLate      errno = "the first read after connect: no data within the client's timeout"
+	idleLate       errno = "write after the pause: success, then read: no data within the client's timeout"
 	readTimeout    errno = "read: ETIMEDOUT"
-	probeTimeout   errno = "read: ETIMEDOUT, after probes"
+	probeTimeout   errno = "read: ETIMEDOUT, after keepalive probes"
 	writeStuck     errno = "write: blocks"
 )
 
@@ -98,7 +98,7 @@ var causes = []cause{
 	{spec: "stall:at=REQUEST", play: call, meets: readHeld},
 	{spec: "stall:at=REQUEST", play: upload, meets: writeStuck},
 
-	// Over IPv6 programs say the same, as a rule.
+	// Over IPv6, programs usually report the same.
 	{spec: "reset:at=REQUEST", play: call, v6: true, meets: readReset},
 	{spec: "refuse", play: call, v6: true, meets: refused},
 	{spec: "unreachable:code=admin", play: call, v6: true, meets: forbidden},
@@ -117,7 +117,7 @@ func (c cause) seconds() int {
 	return c.limit
 }
 
-// id names the cause among its like.
+// id is the cause's name in the names of subtests.
 func (c cause) id() string {
 	id := strings.ReplaceAll(c.spec, "at=REQUEST", "")
 	id = strings.NewReplacer(":,", ":", ",,", ",").Replace(id)

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		f.Value.Set("10") // these tests wait for time to pass, most of the time
+		f.Value.Set("10") // these tests spend most of their time waiting
 	}
 	code := faulttest.Main(m)
 	if base != "" {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// base is a directory that the database's user may pass through.
+// base is a directory that the database's user may traverse.
 var base string
 
 func makeBase(t *testing.T) {
@@ -57,20 +57,20 @@ func makeBase(t *testing.T) {
 	}
 }
 
-// cell is one client under one cause.
-type cell struct {
+// trial is one client under one cause.
+type trial struct {
 	t     *testing.T
 	cause cause
 	prog  program
 	lab   *lab.Lab
-	dir   string // its own
+	dir   string // for its files only
 }
 
-// TestClients holds what real programs report under each reset cause.
+// TestClients checks what real programs report under each reset cause.
 func TestClients(t *testing.T) {
 	makeBase(t)
 	var played atomic.Int64
-	t.Run("cell", func(t *testing.T) {
+	t.Run("trial", func(t *testing.T) {
 		for _, cause := range causes {
 			for _, prog := range programs {
 				if prog.never != nil && prog.never(cause) {
@@ -90,7 +90,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestEveryCause holds that no reset cause of the catalogue is left out.
+// TestEveryCause checks that every reset cause of the catalogue is tested.
 func TestEveryCause(t *testing.T) {
 	played := map[string]bool{}
 	for _, c := range causes {
@@ -98,13 +98,13 @@ func TestEveryCause(t *testing.T) {
 	}
 	for _, k := range faults.Catalog {
 		if k.Group == "reset" && !played[k.Name] {
-			t.Errorf("no client plays %s", k.Name)
+			t.Errorf("no client is tested under %s", k.Name)
 		}
 	}
 }
 
-// try runs a client under a cause and checks what it reports. What a client says
-// on a machine that is too busy for its limits, it does not say three times.
+// try runs a client under a cause and checks what it reports. On a machine that is
+// too busy for the client's timeouts the report may differ, but not three times.
 func try(t *testing.T, cause cause, prog program) {
 	for n := 1; ; n++ {
 		wrong := attempt(t, cause, prog)
@@ -115,13 +115,13 @@ func try(t *testing.T, cause cause, prog program) {
 			t.Error(wrong)
 			return
 		}
-		t.Logf("once more: %s", wrong)
+		t.Logf("trying again: %s", wrong)
 	}
 }
 
-// attempt runs a client under a cause and says what is wrong with its report.
+// attempt runs a client under a cause and returns what is wrong with its report.
 func attempt(t *testing.T, cause cause, prog program) (wrong string) {
-	build := lab.NewIPv4 // hundreds of them
+	build := lab.NewIPv4 // there are hundreds of labs
 	if cause.v6 {
 		build = lab.New
 	}
@@ -135,8 +135,8 @@ func attempt(t *testing.T, cause cause, prog program) (wrong string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	c := &cell{t: t, cause: cause, prog: prog, lab: l, dir: dir}
-	c.patience()
+	c := &trial{t: t, cause: cause, prog: prog, lab: l, dir: dir}
+	c.shortTimeouts()
 	prog.serve(c)
 	run := c.inject()
 	var out, errs bytes.Buffer
@@ -151,8 +151,8 @@ func attempt(t *testing.T, cause cause, prog program) (wrong string) {
 		t.Fatal(err)
 	}
 	patience := 2*cause.seconds() + 6
-	if !slices.Contains(want(cause, prog), waitsOn) {
-		patience += 30 // for the start of the program on a busy machine
+	if !slices.Contains(want(cause, prog), waiting) {
+		patience += 30 // the program may start slowly on a busy machine
 	}
 	ended := p.within(time.Duration(patience) * time.Second)
 	took := time.Since(begin)
@@ -168,8 +168,8 @@ func attempt(t *testing.T, cause cause, prog program) (wrong string) {
 	return c.check(got)
 }
 
-// patience makes the client's kernel give up sooner than by itself.
-func (c *cell) patience() {
+// shortTimeouts makes the client's kernel give up sooner than by default.
+func (c *trial) shortTimeouts() {
 	c.t.Helper()
 	values := map[string]string{"tcp_syn_linear_timeouts": "0", "tcp_syn_retries": "1", "tcp_retries2": "3"}
 	if c.cause.play == wait {
@@ -182,8 +182,8 @@ func (c *cell) patience() {
 	}
 }
 
-// inject runs the cause at the router until the end of the test.
-func (c *cell) inject() *injector.Injector {
+// inject injects the cause on the router until the end of the test.
+func (c *trial) inject() *injector.Injector {
 	c.t.Helper()
 	request := c.prog.request
 	if request == "" {
@@ -198,7 +198,7 @@ func (c *cell) inject() *injector.Injector {
 	return inj
 }
 
-// What changes from run to run in a report, and what takes its place.
+// varying is what changes from run to run in a report, and what replaces it.
 var varying = []struct {
 	re *regexp.Regexp
 	by string
@@ -215,8 +215,8 @@ var varying = []struct {
 	{regexp.MustCompile(`\b\d+ out of \d+ bytes\b`), "some bytes"},
 }
 
-// report is what the client said, in one line. A client that says that it got
-// what it wanted reports nothing.
+// report is what the client printed, in one line. A client that prints only that
+// it succeeded reports no error.
 func report(out, errs string, ended bool, connections int) string {
 	var lines []string
 	success := false
@@ -235,11 +235,11 @@ func report(out, errs string, ended bool, connections int) string {
 	}
 	switch {
 	case !ended:
-		lines = append(lines, waitsOn)
+		lines = append(lines, waiting)
 	case len(lines) == 0 && success:
 		lines = append(lines, fine)
 	case len(lines) == 0:
-		lines = append(lines, "ends without a word")
+		lines = append(lines, "exits silently")
 	}
 	return strings.Join(lines, "; ")
 }

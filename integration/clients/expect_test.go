@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// says is what a client reports when the kernel tells it that: texts that take
-// turns are parted by a bar, the common one first.
-type says map[errno]string
+// reports is what a client reports when the kernel returns that to it. Alternatives
+// are separated by a bar, the most common one first.
+type reports map[errno]string
 
 const (
 	pyReset     = "ConnectionResetError: [Errno 104] Connection reset by peer"
@@ -36,7 +36,7 @@ const (
 	curlSend    = "curl: (55) Send failure: Connection reset by peer"
 )
 
-var expected = map[string]says{
+var expected = map[string]reports{
 	"Python socket": {
 		refused:        "connect: " + pyRefused,
 		portUnreach:    "connect: " + pyRefused,
@@ -101,7 +101,7 @@ var expected = map[string]says{
 		readLate:       "read: java.net.SocketTimeoutException: Read timed out",
 		idleLate:       "read: java.net.SocketTimeoutException: Read timed out",
 		readTimeout:    "read: " + javaSE + "Connection timed out" + javaPipe,
-		writeStuck:     waitsOn,
+		writeStuck:     waiting,
 	},
 	"Java HttpClient": {
 		refused:        javaRefused,
@@ -174,17 +174,17 @@ var expected = map[string]says{
 const (
 	fine    = "no error"
 	retried = "no error, on a second connection"
-	waitsOn = "waits on"
+	waiting = "still waiting"
 )
 
-// rarely is what a client reports in one of some hundred runs, in other words
-// than the table's.
+// rarely is what a client reports in about one of several hundred runs, in words
+// that are not in the table.
 //
 // An ICMP error wakes a poll before the socket has its errno (ip_icmp_error and
-// sock_queue_err_skb, called by tcp_v4_err). Who asks for SO_ERROR in between
-// takes the socket for connected, and gets the errno from its next call. A RST
-// right behind the handshake may be met by any of the first calls, and one that
-// meets a write under way by a read beside it.
+// sock_queue_err_skb, called by tcp_v4_err). A program that reads SO_ERROR
+// in between takes the socket for connected, and gets the errno from its next
+// call. A RST right after the handshake may be seen by any of the first calls, and
+// one that arrives during a write may be seen by a concurrent read.
 var rarely = map[errno]*regexp.Regexp{
 	writeReset:  regexp.MustCompile(`(?i)connection reset|ECONNRESET|broken pipe|EPIPE|HTTP 50[23]`),
 	earlyReset:  regexp.MustCompile(`(?i)connection reset|ECONNRESET|broken pipe|EPIPE|HTTP 50[23]|HTTP/1.1 413|HTTP 413`),
@@ -207,11 +207,11 @@ func want(c cause, p program) []string {
 	return strings.Split(texts, "|")
 }
 
-// alike are what most clients tell in the same words.
+// alike maps an errno to another one that most clients report in the same words.
 var alike = map[errno]errno{probeTimeout: readTimeout, firstLate: readLate, readHeld: readLate}
 
-// check compares a report with what is expected, and says what is wrong.
-func (c *cell) check(got string) string {
+// check compares a report with what is expected, and returns what is wrong.
+func (c *trial) check(got string) string {
 	want := want(c.cause, c.prog)
 	if slices.Contains(want, got) {
 		return ""
@@ -219,5 +219,5 @@ func (c *cell) check(got string) string {
 	if re := rarely[c.cause.meets]; re != nil && re.MatchString(got) {
 		return ""
 	}
-	return fmt.Sprintf("the client was told %s and reports\n\t%s\nwant\n\t%s", c.cause.meets, got, strings.Join(want, "\nor\t"))
+	return fmt.Sprintf("the kernel returned %s and the client reports\n\t%s\nwant\n\t%s", c.cause.meets, got, strings.Join(want, "\nor\t"))
 }

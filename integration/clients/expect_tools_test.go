@@ -6,8 +6,8 @@ func init() {
 	}
 }
 
-// expectedTools goes on where expected ends: Go, curl, and what speaks no HTTP.
-var expectedTools = map[string]says{
+// expectedTools continues expected: Go, curl, and clients that do not use HTTP.
+var expectedTools = map[string]reports{
 	"Node fetch": {
 		refused:        "TypeError: fetch failed, cause: Error: connect ECONNREFUSED server",
 		portUnreach:    "TypeError: fetch failed, cause: Error: connect ECONNREFUSED server",
@@ -17,7 +17,7 @@ var expectedTools = map[string]says{
 		connectLate:    "TimeoutError: The operation was aborted due to timeout",
 		connectTimeout: "TypeError: fetch failed, cause: Error: connect ETIMEDOUT server",
 		readReset:      "TypeError: fetch failed, cause: Error: read ECONNRESET",
-		firstReset:     "TypeError: fetch failed, cause: Error: read ECONNRESET|TypeError: fetch failed, cause: Error: write ECONNRESET|TypeError: fetch failed, cause: Error: connect ECONNRESET server|ends without a word",
+		firstReset:     "TypeError: fetch failed, cause: Error: read ECONNRESET|TypeError: fetch failed, cause: Error: write ECONNRESET|TypeError: fetch failed, cause: Error: connect ECONNRESET server|exits silently",
 		writeReset:     "TypeError: fetch failed, cause: Error: read ECONNRESET|TypeError: fetch failed, cause: Error: write ECONNRESET|TypeError: fetch failed, cause: Error: write EPIPE",
 		idleReset:      retried,
 		earlyReset:     "HTTP 413|TypeError: fetch failed, cause: Error: write ECONNRESET|TypeError: fetch failed, cause: Error: write EPIPE",
@@ -30,8 +30,8 @@ var expectedTools = map[string]says{
 		readTimeout:    "TypeError: fetch failed, cause: Error: read ETIMEDOUT",
 		writeStuck:     "TimeoutError: The operation was aborted due to timeout",
 	},
-	"Go net/http":                goSays(retried),
-	"Go net/http, no keep-alive": goSays(fine),
+	"Go net/http":                goReports(retried),
+	"Go net/http, no keep-alive": goReports(fine),
 	"curl": {
 		refused:        curlConnect,
 		portUnreach:    curlConnect,
@@ -104,7 +104,7 @@ var expectedTools = map[string]says{
 		hostUnreach:    redisFailed + "No route to host",
 		netUnreach:     redisFailed + "Network is unreachable",
 		forbidden:      redisFailed + "Permission denied",
-		connectLate:    redisFailed + "Connection timed out", // it has no limit of its own: the kernel's
+		connectLate:    redisFailed + "Connection timed out", // it has no timeout of its own: the kernel's
 		connectTimeout: redisFailed + "Connection timed out",
 		readReset:      redisReset,
 		firstReset:     redisReset + "|" + redisFailed + "Connection reset by peer",
@@ -115,11 +115,11 @@ var expectedTools = map[string]says{
 		stream:         "Error: Server closed the connection",
 		idleStream:     "Error: Server closed the connection",
 		readLate:       "Error: recv timeout",
-		readHeld:       waitsOn,
+		readHeld:       waiting,
 		idleLate:       "Error: recv timeout",
 		readTimeout:    "Error: recv timeout",
-		probeTimeout:   redisReset, // its server probes, and resets
-		writeStuck:     waitsOn,
+		probeTimeout:   redisReset, // its server sends keepalive probes, and resets
+		writeStuck:     waiting,
 	},
 	"psql": {
 		refused:        psqlFailed + "Connection refused",
@@ -138,7 +138,7 @@ var expectedTools = map[string]says{
 		stream:         psqlClosed,
 		idleStream:     psqlClosed + "|no connection to the server",
 		readLate:       "could not receive data from server: Connection timed out",
-		readHeld:       waitsOn,
+		readHeld:       waiting,
 		firstLate:      psqlFailed + "timeout expired",
 		idleLate:       "could not receive data from server: Connection timed out",
 		readTimeout:    "could not receive data from server: Connection timed out",
@@ -146,11 +146,11 @@ var expectedTools = map[string]says{
 	},
 }
 
-// goSays is what net/http reports, and what becomes of a connection that died
-// between two requests.
-func goSays(idle string) says {
+// goReports is what net/http reports. idle is what it reports when a connection
+// died between two requests.
+func goReports(idle string) reports {
 	get, post := `Get "http://server/": `, `Post "http://server/sink": `
-	return says{
+	return reports{
 		refused:        get + "dial tcp server: connect: connection refused",
 		portUnreach:    get + "dial tcp server: connect: connection refused",
 		hostUnreach:    get + "dial tcp server: connect: no route to host",

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// goClientEnv makes this program a client: keep or close.
+// goClientEnv makes the test binary a client; its value is keep or close.
 const goClientEnv = "FAULTCTL_GO_CLIENT"
 
-// playGoClient is that client. Its arguments are those of the clients in testdata.
+// playGoClient is that client. Its arguments are those of the clients in
+// testdata.
 func playGoClient() {
 	args := os.Args[1:]
 	pause, _ := strconv.ParseFloat(args[4], 64)

@@ -21,8 +21,9 @@ type process struct {
 	err  error // once done
 }
 
-// start starts a program on a host, or in this process's own namespace. Its thread waits for it, and does
-// nothing else: Pdeathsig watches the thread, not the process.
+// start starts a program on a host, or in this process's own namespace. The
+// thread that starts it also waits for it and does nothing else, because
+// Pdeathsig watches the thread, not the process.
 func start(node *lab.Node, cmd *exec.Cmd) (*process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -58,8 +59,8 @@ func enter(node *lab.Node, f func() error) error {
 	return f()
 }
 
-// within waits for the end of the program, for that long at most. After that it
-// ends the program and all it started, and reports false.
+// within waits at most that long for the program to end. After that it kills the
+// program and everything that it started, and reports false.
 func (p *process) within(d time.Duration) bool {
 	select {
 	case <-p.done:
@@ -71,14 +72,14 @@ func (p *process) within(d time.Duration) bool {
 	return false
 }
 
-// stop asks the program to end by a signal, and makes it after a while.
+// stop sends the signal, and SIGKILL if the program has not ended 5 s later.
 func (p *process) stop(sig syscall.Signal) {
 	p.cmd.Process.Signal(sig)
 	p.within(5 * time.Second)
 }
 
-// serve starts a server on a host, waits until it listens, and ends it with the
-// test. What it writes is shown if the test fails.
+// serve starts a server on a host, waits until it listens, and stops it when the
+// test ends. Its output is shown if the test fails.
 func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "log")
@@ -111,7 +112,7 @@ func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exe
 	}
 }
 
-// dial sees whether somebody listens.
+// dial returns nil if a server listens there.
 func dial(node *lab.Node, at string) error {
 	return node.Do(func() error {
 		c, err := net.DialTimeout("tcp", at, time.Second)

@@ -14,49 +14,49 @@ import (
 	"testing"
 )
 
-// A program is a client, and the server that it speaks to.
+// program is a client, and the server that it talks to.
 type program struct {
 	name    string
 	needs   []string // programs
-	request string   // the moment of its first request, as a trigger; "" is request
-	serve   func(c *cell)
-	command func(c *cell) *exec.Cmd
-	never   func(cause) bool // it cannot play that
+	request string   // the trigger of its first request; "" means request
+	serve   func(c *trial)
+	command func(c *trial) *exec.Cmd
+	never   func(cause) bool // true if it cannot do what the cause needs
 }
 
 var programs = []program{
-	{name: "Python socket", needs: []string{"python3", "nginx"}, serve: (*cell).serveNginx, command: script("python3", "raw.py")},
-	{name: "Python http.client", needs: []string{"python3", "nginx"}, serve: (*cell).serveNginx, command: script("python3", "client.py")},
-	{name: "Java Socket", needs: []string{"java", "nginx"}, serve: (*cell).serveNginx, command: java("Raw")},
-	{name: "Java HttpClient", needs: []string{"java", "nginx"}, serve: (*cell).serveNginx, command: java("Client"), never: noKeepalive},
-	{name: "Node net.Socket", needs: []string{"node", "nginx"}, serve: (*cell).serveNginx, command: script("node", "raw.js")},
-	{name: "Node http, keep-alive agent", needs: []string{"node", "nginx"}, serve: (*cell).serveNginx, command: script("node", "client.js")},
-	{name: "Node fetch", needs: []string{"node", "nginx"}, serve: (*cell).serveNginx, command: script("node", "fetch.js"), never: noKeepalive},
-	{name: "Go net/http", needs: []string{"nginx"}, serve: (*cell).serveNginx, command: goClient("keep")},
-	{name: "Go net/http, no keep-alive", needs: []string{"nginx"}, serve: (*cell).serveNginx, command: goClient("close"), never: noReuse},
-	{name: "curl", needs: []string{"curl", "nginx"}, serve: (*cell).serveNginx, command: curl(false)},
-	{name: "curl through nginx", needs: []string{"curl", "nginx"}, serve: (*cell).serveNginxProxy, command: curl(true)},
-	{name: "curl through HAProxy", needs: []string{"curl", "nginx", "haproxy"}, serve: (*cell).serveHAProxy, command: curl(true)},
-	{name: "redis-cli", needs: []string{"redis-cli", "redis-server"}, serve: (*cell).serveRedis, command: redisCLI, never: noEarly},
-	{name: "psql", needs: []string{"psql", "postgres"}, request: "match=select", serve: (*cell).servePostgres, command: psql, never: noEarly},
+	{name: "Python socket", needs: []string{"python3", "nginx"}, serve: (*trial).serveNginx, command: script("python3", "raw.py")},
+	{name: "Python http.client", needs: []string{"python3", "nginx"}, serve: (*trial).serveNginx, command: script("python3", "client.py")},
+	{name: "Java Socket", needs: []string{"java", "nginx"}, serve: (*trial).serveNginx, command: java("Raw")},
+	{name: "Java HttpClient", needs: []string{"java", "nginx"}, serve: (*trial).serveNginx, command: java("Client"), never: noKeepalive},
+	{name: "Node net.Socket", needs: []string{"node", "nginx"}, serve: (*trial).serveNginx, command: script("node", "raw.js")},
+	{name: "Node http, keep-alive agent", needs: []string{"node", "nginx"}, serve: (*trial).serveNginx, command: script("node", "client.js")},
+	{name: "Node fetch", needs: []string{"node", "nginx"}, serve: (*trial).serveNginx, command: script("node", "fetch.js"), never: noKeepalive},
+	{name: "Go net/http", needs: []string{"nginx"}, serve: (*trial).serveNginx, command: goClient("keep")},
+	{name: "Go net/http, no keep-alive", needs: []string{"nginx"}, serve: (*trial).serveNginx, command: goClient("close"), never: noReuse},
+	{name: "curl", needs: []string{"curl", "nginx"}, serve: (*trial).serveNginx, command: curl(false)},
+	{name: "curl through nginx", needs: []string{"curl", "nginx"}, serve: (*trial).serveNginxProxy, command: curl(true)},
+	{name: "curl through HAProxy", needs: []string{"curl", "nginx", "haproxy"}, serve: (*trial).serveHAProxy, command: curl(true)},
+	{name: "redis-cli", needs: []string{"redis-cli", "redis-server"}, serve: (*trial).serveRedis, command: redisCLI, never: noEarly},
+	{name: "psql", needs: []string{"psql", "postgres"}, request: "match=select", serve: (*trial).servePostgres, command: psql, never: noEarly},
 }
 
 // What some clients cannot do.
-func noKeepalive(c cause) bool { return c.play == wait }             // TCP keepalive cannot be turned on, or not in short times
-func noReuse(c cause) bool     { return c.fault() == "idle-expire" } // it leaves no connection idle
-func noEarly(c cause) bool     { return c.play == early }            // its server never answers before it has read
+func noKeepalive(c cause) bool { return c.play == wait }             // TCP keepalive cannot be turned on, or not with short intervals
+func noReuse(c cause) bool     { return c.fault() == "idle-expire" } // it keeps no idle connections
+func noEarly(c cause) bool     { return c.play == early }            // its server never responds before it has read the request
 
 // body is what an upload carries.
 var body = bytes.Repeat([]byte("x"), 8<<20)
 
-// path is what the client asks nginx for.
-func (c *cell) path() string {
+// path is what the client requests from nginx.
+func (c *trial) path() string {
 	return map[play]string{call: "/", end: "/stream", upload: "/sink", early: "/early", wait: "/slow"}[c.cause.play]
 }
 
-// arguments are those of the clients in testdata: host, port, what to do, the
-// path, the pause and the limit.
-func (c *cell) arguments() []string {
+// arguments are those of the clients in testdata: host, port, play, path, pause
+// and timeout.
+func (c *trial) arguments() []string {
 	does := c.cause.play
 	if does == early {
 		does = upload
@@ -67,15 +67,15 @@ func (c *cell) arguments() []string {
 	}
 }
 
-func script(interpreter, file string) func(c *cell) *exec.Cmd {
-	return func(c *cell) *exec.Cmd {
+func script(interpreter, file string) func(c *trial) *exec.Cmd {
+	return func(c *trial) *exec.Cmd {
 		return exec.Command(resolve(interpreter), append([]string{filepath.Join("testdata", file)}, c.arguments()...)...)
 	}
 }
 
-// java runs a class of testdata: compiled, if there is a compiler.
-func java(class string) func(c *cell) *exec.Cmd {
-	return func(c *cell) *exec.Cmd {
+// java runs a class of testdata, compiled if there is a compiler.
+func java(class string) func(c *trial) *exec.Cmd {
+	return func(c *trial) *exec.Cmd {
 		options := []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"}
 		what := []string{filepath.Join("testdata", class+".java")}
 		if classes := classes(); classes != "" {
@@ -98,20 +98,20 @@ var classes = sync.OnceValue(func() string {
 	return dir
 })
 
-// goClient runs this program again, as a client.
-func goClient(kind string) func(c *cell) *exec.Cmd {
-	return func(c *cell) *exec.Cmd {
+// goClient runs the test binary as a client.
+func goClient(kind string) func(c *trial) *exec.Cmd {
+	return func(c *trial) *exec.Cmd {
 		cmd := exec.Command("/proc/self/exe", c.arguments()...)
 		cmd.Env = append(os.Environ(), goClientEnv+"="+kind, "GORACE=atexit_sleep_ms=0")
 		return cmd
 	}
 }
 
-func curl(proxied bool) func(c *cell) *exec.Cmd {
-	return func(c *cell) *exec.Cmd {
+func curl(proxied bool) func(c *trial) *exec.Cmd {
+	return func(c *trial) *exec.Cmd {
 		at, limit := c.host(), c.cause.seconds()
 		if proxied {
-			at, limit = proxyAt, limit*2+3 // the proxy's limits come first
+			at, limit = proxyAt, limit*2+3 // the proxy's timeouts expire first
 		}
 		url := "http://" + at + c.path()
 		args := []string{"-sSf", "--fail-early", "--connect-timeout", strconv.Itoa(limit), "-m", strconv.Itoa(limit),
@@ -131,8 +131,8 @@ func curl(proxied bool) func(c *cell) *exec.Cmd {
 	}
 }
 
-// file is a file to upload.
-func (c *cell) file() string {
+// file writes the file to upload and returns its name.
+func (c *trial) file() string {
 	name := filepath.Join(c.dir, "upload")
 	if err := os.WriteFile(name, body, 0o600); err != nil {
 		c.t.Fatal(err)
@@ -140,7 +140,7 @@ func (c *cell) file() string {
 	return name
 }
 
-func redisCLI(c *cell) *exec.Cmd {
+func redisCLI(c *trial) *exec.Cmd {
 	cmd := exec.Command("redis-cli", "-h", c.server())
 	switch c.cause.play {
 	case call:
@@ -156,11 +156,11 @@ func redisCLI(c *cell) *exec.Cmd {
 	return cmd
 }
 
-func psql(c *cell) *exec.Cmd {
+func psql(c *trial) *exec.Cmd {
 	limit := c.cause.seconds()
 	conninfo := fmt.Sprintf("host=%s user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=%d",
 		c.server(), limit)
-	if c.cause.limit == 0 { // longer than the other, which would race with it
+	if c.cause.limit == 0 { // longer than connect_timeout, which would race with it
 		conninfo += fmt.Sprintf(" tcp_user_timeout=%d", 1000*(limit+1))
 	}
 	cmd := exec.Command(postgresProgram("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", conninfo)
@@ -178,7 +178,7 @@ func psql(c *cell) *exec.Cmd {
 	return cmd
 }
 
-// missing lists the programs that this one needs and that are not there.
+// missing lists the programs that this one needs and that are not installed.
 func (p program) missing() (names []string) {
 	for _, name := range p.needs {
 		path := name
@@ -198,7 +198,7 @@ func (p program) missing() (names []string) {
 	return names
 }
 
-// resolve finds the interpreter behind a wrapper, which would take its time.
+// resolve finds the interpreter behind a wrapper script, which would be slow.
 func resolve(name string) string {
 	if name != "python3" {
 		return name
@@ -223,10 +223,10 @@ func postgresProgram(name string) string {
 	return found[len(found)-1]
 }
 
-// postgresUser is who the database runs as: it refuses to be root.
+// postgresUser is the user that the database runs as: it refuses to run as root.
 var postgresUser = sync.OnceValues(func() (*syscall.Credential, error) {
 	if b, _ := os.ReadFile("/proc/self/uid_map"); !strings.Contains(string(b), "4294967295") {
-		return nil, fmt.Errorf("it needs a user of its own, which a user namespace does not have")
+		return nil, fmt.Errorf("it needs a user other than root, which a user namespace does not have")
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {

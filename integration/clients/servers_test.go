@@ -19,15 +19,15 @@ import (
 )
 
 // server is the server's address.
-func (c *cell) server() string {
+func (c *trial) server() string {
 	if c.cause.v6 {
 		return c.lab.Server.V6.String()
 	}
 	return c.lab.Server.V4.String()
 }
 
-// host is the server's address as it stands before a port.
-func (c *cell) host() string {
+// host is the server's address as it is written before a port.
+func (c *trial) host() string {
 	if c.cause.v6 {
 		return "[" + c.server() + "]"
 	}
@@ -35,7 +35,7 @@ func (c *cell) host() string {
 }
 
 // config writes a configuration file of testdata.
-func (c *cell) config(name string) string {
+func (c *trial) config(name string) string {
 	c.t.Helper()
 	tmpl, err := template.ParseFiles(filepath.Join("testdata", name))
 	if err != nil {
@@ -53,9 +53,9 @@ func (c *cell) config(name string) string {
 	return path
 }
 
-// serveNginx starts nginx on the server, and behind it the application that it
-// asks for what takes time.
-func (c *cell) serveNginx() {
+// serveNginx starts nginx on the server, and behind it the application that
+// serves what takes time.
+func (c *trial) serveNginx() {
 	c.t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(c.dir, "app"))
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *cell) serveNginx() {
 		}
 	})
 	mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
-		w.(http.Flusher).Flush() // so that its length is not told
+		w.(http.Flusher).Flush() // so that the response has no length
 		io.WriteString(w, "fine\n")
 	})
 	app := &http.Server{Handler: mux}
@@ -83,29 +83,29 @@ func (c *cell) serveNginx() {
 	c.serve(c.lab.Server, c.host()+":80", exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx.log"), "-c", c.config("nginx.conf")))
 }
 
-func (c *cell) serve(node *lab.Node, at string, cmd *exec.Cmd) {
+func (c *trial) serve(node *lab.Node, at string, cmd *exec.Cmd) {
 	c.t.Helper()
 	serve(c.t, node, at, syscall.SIGTERM, cmd)
 }
 
 const proxyAt = "127.0.0.1:8080"
 
-func (c *cell) serveNginxProxy() {
+func (c *trial) serveNginxProxy() {
 	c.t.Helper()
 	c.serveNginx()
 	c.serve(c.lab.Client, proxyAt, exec.Command("nginx", "-p", c.dir, "-e", filepath.Join(c.dir, "nginx-proxy.log"), "-c", c.config("nginx-proxy.conf")))
 }
 
-func (c *cell) serveHAProxy() {
+func (c *trial) serveHAProxy() {
 	c.t.Helper()
 	c.serveNginx()
 	c.serve(c.lab.Client, proxyAt, exec.Command("haproxy", "-db", "-f", c.config("haproxy.cfg")))
 }
 
-func (c *cell) serveRedis() {
+func (c *trial) serveRedis() {
 	c.t.Helper()
 	keepalive := "0"
-	if c.cause.play == wait { // redis-cli's own probes come after 15 s
+	if c.cause.play == wait { // redis-cli's own keepalive probes start after 15 s
 		keepalive = "1"
 	}
 	c.serve(c.lab.Server, c.host()+":6379", exec.Command("redis-server",
@@ -113,14 +113,14 @@ func (c *cell) serveRedis() {
 		"--tcp-keepalive", keepalive))
 }
 
-// clusters are the databases that no test uses now.
+// clusters are the databases that no test uses at the moment.
 var clusters struct {
 	sync.Mutex
 	free []string
 	made int
 }
 
-func (c *cell) servePostgres() {
+func (c *trial) servePostgres() {
 	c.t.Helper()
 	as, err := postgresUser()
 	if err != nil {
@@ -135,8 +135,8 @@ func (c *cell) servePostgres() {
 	serve(c.t, c.lab.Server, c.host()+":5432", syscall.SIGINT, cmd)
 }
 
-// cluster takes a database that no test uses, until the end of the test.
-func (c *cell) cluster(as *syscall.Credential) (dir string) {
+// cluster reserves a database until the end of the test.
+func (c *trial) cluster(as *syscall.Credential) (dir string) {
 	c.t.Helper()
 	clusters.Lock()
 	if n := len(clusters.free); n > 0 {
