@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// App is a program on a host, reduced to what matters: the calls it makes and
+// App is a program on a host, reduced to its socket: the system calls it makes and
 // what they return.
 type App struct {
 	node *Node
 	name string
 	fd   int
 
-	poured, drained int // by Pour and Drain
+	poured, drained int // bytes, by Pour and Drain
 
 	mu    sync.Mutex
 	calls []Call
@@ -37,11 +37,12 @@ type Call struct {
 
 func (c Call) String() string { return c.Text + " = " + c.Result }
 
-// patience is how long a call may block. A test that waits so long has failed;
-// nothing depends on its length.
+// patience is how long a call may block. A test that waits this long has failed;
+// nothing else depends on the value.
 const patience = 30 * time.Second
 
-// Listen starts a program that listens. Port 0 gets a free one.
+// Listen starts a program that listens, and returns its address. Port 0 means any
+// free port.
 func (n *Node) Listen(at netip.AddrPort, backlog int) (*App, netip.AddrPort, error) {
 	a, err := n.socket("listener", at.Addr())
 	if err != nil {
@@ -58,7 +59,8 @@ func (n *Node) Listen(at netip.AddrPort, backlog int) (*App, netip.AddrPort, err
 	return a, addrPort(sa), err
 }
 
-// Accept waits for a connection and returns the program that serves it.
+// Accept waits for a connection and returns the program that serves it, at most
+// 30 s.
 func (a *App) Accept() (*App, error) {
 	fd, _, err := unix.Accept4(a.fd, unix.SOCK_CLOEXEC)
 	for err == unix.EINTR {
@@ -67,10 +69,10 @@ func (a *App) Accept() (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept: %s", Errno(err))
 	}
-	return &App{node: a.node, name: "server", fd: upwards(fd)}, nil
+	return &App{node: a.node, name: "server", fd: moveUp(fd)}, nil
 }
 
-// Client makes a program with a socket for that family, not yet connected.
+// Client creates a program with an unconnected socket of the address's family.
 func (n *Node) Client(to netip.Addr) (*App, error) { return n.socket("client", to) }
 
 func (n *Node) socket(name string, family netip.Addr) (*App, error) {
@@ -86,7 +88,7 @@ func (n *Node) socket(name string, family netip.Addr) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	a.fd = upwards(a.fd)
+	a.fd = moveUp(a.fd)
 	tv := unix.NsecToTimeval(int64(patience))
 	return a, errors.Join(
 		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
@@ -98,7 +100,7 @@ func (n *Node) socket(name string, family netip.Addr) (*App, error) {
 // Nonblock makes calls return at once: connect() = EINPROGRESS.
 func (a *App) Nonblock() error { return unix.SetNonblock(a.fd, true) }
 
-// Timeout changes how long a call may block.
+// Timeout changes how long a call may block: 30 s by default.
 func (a *App) Timeout(d time.Duration) {
 	tv := unix.NsecToTimeval(int64(d))
 	unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
@@ -122,7 +124,7 @@ func (a *App) Send(text string) string {
 	})
 }
 
-// Recv receives and returns what came, "EOF", or the errno.
+// Recv receives and returns what arrived, "EOF", or the errno.
 func (a *App) Recv() string {
 	return a.call("recv()", func() (string, error) {
 		buf := make([]byte, 1<<16)
@@ -139,10 +141,10 @@ func (a *App) CloseWrite() string {
 	return a.call("shutdown(SHUT_WR)", func() (string, error) { return "ok", unix.Shutdown(a.fd, unix.SHUT_WR) })
 }
 
-// Shutdown ends both directions, and with them every call that blocks.
+// Shutdown ends both directions, and so every call that blocks.
 func (a *App) Shutdown() error { return unix.Shutdown(a.fd, unix.SHUT_RDWR) }
 
-// Linger makes Close send a RST: SO_LINGER on, with a time of zero.
+// Linger makes Close send a RST: SO_LINGER on, with a timeout of zero.
 func (a *App) Linger() error {
 	return unix.SetsockoptLinger(a.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
@@ -160,7 +162,7 @@ func (a *App) Close() {
 	}
 }
 
-// File returns another descriptor of the socket, for another process.
+// File returns a duplicate of the socket's descriptor, for another process.
 func (a *App) File() (*os.File, error) {
 	fd, err := unix.FcntlInt(uintptr(a.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -180,19 +182,20 @@ func (a *App) call(text string, f func() (string, error)) string {
 	}
 	c.Result, c.Err, c.Took = result, err, time.Since(c.Start)
 	a.mu.Lock()
-	if len(a.calls) == 2*mostCalls {
-		a.calls = append(a.calls[:0], a.calls[mostCalls:]...)
+	if len(a.calls) == 2*maxCalls {
+		a.calls = append(a.calls[:0], a.calls[maxCalls:]...)
 	}
 	a.calls = append(a.calls, c)
 	a.mu.Unlock()
 	return result
 }
 
-// mostCalls bounds what an App remembers: one that talks for minutes would stand
-// still for seconds each time that its memory of millions of calls must grow.
-const mostCalls = 1 << 12
+// maxCalls bounds how many calls an App remembers. Without a bound, an App that
+// exchanges data for minutes would stall for seconds each time its list of
+// millions of calls grows.
+const maxCalls = 1 << 12
 
-// Calls returns the calls made so far, of many the last ones.
+// Calls returns the calls made so far; if there were thousands, only the last ones.
 func (a *App) Calls() []Call {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -217,18 +220,18 @@ func (a *App) Peer() netip.AddrPort {
 	return addrPort(sa)
 }
 
-// Info is what the kernel knows of the connection (tcp_info). Of a listener
+// Info is what the kernel knows about the connection (tcp_info). For a listener,
 // Unacked is the length of its accept queue.
 type Info struct {
 	State        uint8
-	Retransmits  uint8 // of the segment under way
-	Probes       uint8 // of a zero window, or keepalives, unanswered
+	Retransmits  uint8 // of the segment in flight
+	Probes       uint8 // zero-window or keepalive probes that are unanswered
 	Backoff      uint8
 	Unacked      uint32
 	Lost         uint32
 	Cwnd         uint32
 	TotalRetrans uint32
-	Duplicates   uint32 // of what it sent, by the peer's word (D-SACK, RFC 2883): a copy was needless
+	Duplicates   uint32 // of what it sent, as the peer reports (D-SACK, RFC 2883): the retransmission was unnecessary
 	Notsent      uint32
 	Received     uint64 // bytes of the stream
 	SegsIn       uint32
@@ -236,7 +239,7 @@ type Info struct {
 	DataOut      uint32
 }
 
-// Info asks for tcp_info.
+// Info returns the socket's tcp_info.
 func (a *App) Info() (Info, error) {
 	b, err := unix.GetsockoptTCPInfo(a.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -250,8 +253,9 @@ func (a *App) Info() (Info, error) {
 	}, nil
 }
 
-// StartAt makes the connection's first sequence number seq, before Connect:
-// TCP_REPAIR sets the queue's sequence number of a closed socket.
+// StartAt sets the initial sequence number. It is called before Connect:
+// TCP_REPAIR can set the sequence number of the send queue of a closed socket. It
+// needs CAP_NET_ADMIN.
 func (a *App) StartAt(seq uint32) error {
 	const sendQueue = 2 // TCP_SEND_QUEUE
 	return errors.Join(
@@ -262,10 +266,10 @@ func (a *App) StartAt(seq uint32) error {
 	)
 }
 
-// upwards moves a descriptor out of the first thousand, which the netlink
-// libraries need for themselves: they wait with select(2). Where the limit of
-// open files forbids it stays where it is.
-func upwards(fd int) int {
+// moveUp moves a descriptor to 1024 or above, because the netlink libraries use
+// select(2) and need descriptors below that. If the limit of open files is too
+// low, the descriptor stays where it is.
+func moveUp(fd int) int {
 	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 1024)
 	if err != nil {
 		return fd
@@ -274,7 +278,7 @@ func upwards(fd int) int {
 	return high
 }
 
-// Errno names an error as errno.h does: ECONNRESET.
+// Errno returns the name of an error as in errno.h, such as ECONNRESET.
 func Errno(err error) string {
 	var e unix.Errno
 	if errors.As(err, &e) {

@@ -23,17 +23,17 @@ type Capture struct {
 	segments []Captured
 }
 
-// Captured is a segment as it crossed the interface. Of an ICMP error it is the
+// Captured is a segment as it crossed the interface. For an ICMP error it is the
 // segment that the error quotes.
 type Captured struct {
 	At  time.Time
 	Out bool // the host sent it
 	packet.Segment
-	ICMP []byte // the whole packet of an ICMP error, else nil
+	ICMP []byte // the complete packet of an ICMP error, else nil
 }
 
-// Capture starts to record on an interface: eth0 of an end, c0 or s0 of the
-// router, or lo. A segment that crosses lo is recorded once, as it arrives.
+// Capture starts to record on an interface: eth0 of the client or server, c0 or s0
+// of the router, or lo. A segment that crosses lo is recorded once, on arrival.
 func (n *Node) Capture(iface string) (*Capture, error) {
 	c := &Capture{done: make(chan struct{})}
 	err := n.Do(func() error {
@@ -47,7 +47,7 @@ func (n *Node) Capture(iface string) (*Capture, error) {
 		}
 		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
 		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-		// The reader wakes now and then to see whether it should end.
+		// The reader wakes regularly to check whether it should end.
 		tv := unix.NsecToTimeval(int64(20 * time.Millisecond))
 		unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(all), Ifindex: link.Index})
@@ -101,7 +101,7 @@ func (c *Capture) add(at time.Time, out bool, b []byte) {
 	c.mu.Unlock()
 }
 
-// quote returns the packet that an ICMP error is about.
+// quote returns the packet that an ICMP error quotes.
 func quote(b []byte) ([]byte, bool) {
 	switch {
 	case len(b) > 28 && b[0] == 0x45 && b[9] == unix.IPPROTO_ICMP && b[20] == 3:
@@ -112,7 +112,7 @@ func quote(b []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// stamp returns when the kernel met a packet.
+// stamp returns the kernel's timestamp of a packet.
 func stamp(oob []byte) time.Time {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(msgs) == 0 || msgs[0].Header.Type != unix.SCM_TIMESTAMPNS || len(msgs[0].Data) < 16 {
@@ -122,17 +122,16 @@ func stamp(oob []byte) time.Time {
 	return time.Unix(int64(binary.NativeEndian.Uint64(d)), int64(binary.NativeEndian.Uint64(d[8:])))
 }
 
-// Close ends the recording. What was recorded stays.
+// Close ends the recording. What was recorded stays available. It is called once.
 func (c *Capture) Close() { close(c.done) }
 
-// Segments returns what was recorded so far of the connections with that port
-// at one end.
+// Segments returns the segments recorded so far that have that port at one end.
 func (c *Capture) Segments(port uint16) []Captured {
 	return slices.DeleteFunc(c.Packets(port), func(s Captured) bool { return s.ICMP != nil })
 }
 
-// Packets returns what Segments does, and the ICMP errors about these
-// connections.
+// Packets returns the same as Segments, and the ICMP errors that quote such
+// segments.
 func (c *Capture) Packets(port uint16) []Captured {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,14 +144,14 @@ func (c *Capture) Packets(port uint16) []Captured {
 	return out
 }
 
-// Wait waits until the condition holds of what was recorded on that port, and
-// reports whether it did before the test's patience ended.
+// Wait waits until the condition holds for the segments of that port, and reports
+// whether it did within 30 s.
 func (c *Capture) Wait(port uint16, holds func([]Captured) bool) bool {
 	return Eventually(func() bool { return holds(c.Segments(port)) })
 }
 
-// Eventually waits until the condition holds and reports whether it did before
-// patience ended.
+// Eventually waits until the condition holds, and reports whether it did within
+// 30 s.
 func Eventually(holds func() bool) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if holds() {
@@ -162,8 +161,8 @@ func Eventually(holds func() bool) bool {
 	return holds()
 }
 
-// Conversation writes the segments one a line, in tcpdump's manner: the numbers
-// are relative to the first ones seen of each side.
+// Conversation prints one segment per line, in tcpdump's style. Sequence and
+// acknowledgment numbers are relative to the first ones seen from each side.
 //
 //	C>S [P.] seq=1 ack=1 len=5 win=502 TS ttl=64 id=7245 DF
 func Conversation(segs []Captured, server netip.AddrPort) string {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Destroy ends the connection of the socket that lives on this host, as ss -K
-// does: its kernel sends a RST (SOCK_DESTROY, CONFIG_INET_DIAG_DESTROY).
+// Destroy aborts the connection of a socket on this host, as ss -K does: the
+// kernel sends a RST (SOCK_DESTROY). It needs CONFIG_INET_DIAG_DESTROY.
 func (n *Node) Destroy(local, remote netip.AddrPort) error {
 	const sockDestroy = 21 // linux/sock_diag.h
 	conn, err := nl.Dial(unix.NETLINK_SOCK_DIAG, &nl.Config{NetNS: int(n.NS.Fd())})
@@ -23,7 +23,7 @@ func (n *Node) Destroy(local, remote netip.AddrPort) error {
 	if local.Addr().Is6() {
 		req[0] = unix.AF_INET6
 	}
-	binary.NativeEndian.PutUint32(req[4:], 0xffffffff) // in whatever state
+	binary.NativeEndian.PutUint32(req[4:], 0xffffffff) // any state
 	binary.BigEndian.PutUint16(req[8:], local.Port())
 	binary.BigEndian.PutUint16(req[10:], remote.Port())
 	copy(req[12:28], local.Addr().AsSlice())

@@ -16,10 +16,10 @@ const (
 	ethtoolSGRO    = 0x2c
 )
 
-// plainWire makes an interface of the calling thread's namespace behave like a
-// wire: what is captured on it is what a real one carries, segment by segment,
-// with true checksums.
-func plainWire(name string) error {
+// disableOffloads turns the offloads of an interface in the calling thread's
+// namespace off, so that a capture on it shows what a real wire carries: single
+// segments with correct checksums.
+func disableOffloads(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package lab builds hosts to try faults on: network namespaces on this
-// machine, joined by wires.
+// Package lab builds hosts for experiments: network namespaces on this machine,
+// connected by veth pairs.
 //
 //	client                     router                    server
 //	10.77.1.1 ─── veth ─── 10.77.1.254
@@ -7,9 +7,9 @@
 //	                       10.77.2.254 ─── veth ─── 10.77.2.1
 //	                       fd77:2::fe               fd77:2::1
 //
-// The namespaces have no name and are held by descriptors only, so nothing is
-// left of them when the process ends, however it ends. It needs CAP_NET_ADMIN
-// and CAP_SYS_ADMIN, be it in a user namespace.
+// The namespaces have no names and are held by file descriptors only, so nothing
+// is left of them when the process ends, however it ends. It needs CAP_NET_ADMIN
+// and CAP_SYS_ADMIN; those of a user namespace are enough.
 package lab
 
 import (
@@ -36,24 +36,25 @@ type Lab struct {
 type Node struct {
 	Name string
 	NS   *os.File   // its network namespace
-	V4   netip.Addr // its address; the router's towards the client
+	V4   netip.Addr // its address; of the router, the one that faces the client
 	V6   netip.Addr
 
 	net *netlink.Handle
 }
 
-// New builds a lab. Close ends it. Where the kernel has no IPv6, its hosts have
-// none.
+// New builds a lab, which Close removes. If the kernel has no IPv6, the hosts have
+// IPv4 only.
 func New() (*Lab, error) { return build(IPv6()) }
 
-// IPv6 reports whether the kernel has it: with ipv6.disable=1 it has not.
+// IPv6 reports whether the kernel supports IPv6: with ipv6.disable=1 it does not.
 func IPv6() bool {
 	_, err := os.Stat("/proc/sys/net/ipv6")
 	return err == nil
 }
 
-// NewIPv4 builds a lab whose hosts know nothing of IPv6. It spares what all
-// namespaces of a machine share: a table of 1024 IPv6 neighbours (gc_thresh3).
+// NewIPv4 builds a lab whose hosts have IPv4 only. That saves entries in the table
+// of IPv6 neighbours, which all namespaces of a machine share: it has 1024 entries
+// by default (gc_thresh3).
 func NewIPv4() (*Lab, error) { return build(false) }
 
 func build(v6 bool) (l *Lab, err error) {
@@ -110,7 +111,7 @@ func build(v6 bool) (l *Lab, err error) {
 	return l, nil
 }
 
-// Unplug takes the server off the wire: what is sent to it is lost in silence.
+// Unplug takes the server's link down: packets to it are lost silently.
 func (l *Lab) Unplug() error {
 	link, err := l.Server.net.LinkByName("eth0")
 	if err == nil {
@@ -122,9 +123,9 @@ func (l *Lab) Unplug() error {
 	return nil
 }
 
-// Reboot takes the server off the wire and puts another host in its place, with
-// the same addresses and none of its connections. Its sockets end on their own,
-// unheard.
+// Reboot unplugs the server and puts another host in its place, with the same
+// addresses and none of its connections. The old host's sockets are closed, and
+// nothing that they send reaches anybody.
 func (l *Lab) Reboot() error {
 	if err := l.Unplug(); err != nil {
 		return err
@@ -134,7 +135,7 @@ func (l *Lab) Reboot() error {
 		err = l.Router.net.LinkDel(link)
 	}
 	if err != nil {
-		return fmt.Errorf("take server off the wire: %w", err)
+		return fmt.Errorf("remove the link of the server: %w", err)
 	}
 	l.Server.net.Close()
 	l.Server.NS.Close()
@@ -154,9 +155,9 @@ func (l *Lab) Reboot() error {
 	return nil
 }
 
-// reaches reports whether a host answers: nobody listens on the port, and it
-// says so. Until then routes and neighbours of a new namespace are still being
-// set up, and what is sent may be lost.
+// reaches reports whether a host answers a SYN to a port where nothing listens
+// with a RST. Until it does, routes and neighbours of the new namespace are still
+// being set up, and packets may be lost.
 func (n *Node) reaches(to netip.Addr) bool {
 	a, err := n.Client(to)
 	if err != nil {
@@ -167,7 +168,7 @@ func (n *Node) reaches(to netip.Addr) bool {
 	return a.Connect(netip.AddrPortFrom(to, 1)) == "ECONNREFUSED"
 }
 
-// Close gives the hosts back. Sockets in them end on their own.
+// Close removes the hosts and closes the sockets in them.
 func (l *Lab) Close() {
 	for _, n := range []*Node{l.Client, l.Router, l.Server} {
 		if n != nil {
@@ -196,14 +197,14 @@ func newNode(name string, v4, v6 netip.Addr) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One congestion control, whatever the host has: its windows and timers
-	// are part of what tests compare.
+	// Always the same congestion control, whatever the machine uses: tests compare
+	// its windows and timers.
 	if err := n.Sysctl("net/ipv4/tcp_congestion_control", "cubic"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		if err = n.Sysctl("net/ipv4/tcp_congestion_control", "reno"); err != nil {
 			return nil, err
 		}
 	}
-	// An address is good at once: nobody else is on these wires.
+	// An address is usable at once: there are no other hosts on these links.
 	for _, conf := range []string{"all", "default"} {
 		if !IPv6() {
 			break
@@ -218,7 +219,7 @@ func newNode(name string, v4, v6 netip.Addr) (*Node, error) {
 	return n, n.net.LinkSetUp(lo)
 }
 
-// wire joins the host to another one, which gets an interface eth0 and a
+// wire connects the host to another one, which gets an interface eth0 and a
 // default route.
 func (n *Node) wire(to *Node, name, v4, v6 string) error {
 	veth := &netlink.Veth{
@@ -237,7 +238,7 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 		if err != nil {
 			return err
 		}
-		if err := end.at.Do(func() error { return plainWire(end.link) }); err != nil {
+		if err := end.at.Do(func() error { return disableOffloads(end.link) }); err != nil {
 			return err
 		}
 		for _, a := range []string{end.v4 + "/24", end.v6 + "/64"} {
@@ -257,8 +258,8 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 			return err
 		}
 	}
-	// Until the kernel has seen the carrier the wire swallows what is sent.
-	ends := [2]wireEnd{{n, name, addrs(v4, v6, to.V6.IsValid())}, {to, "eth0", addrs(to.V4.String(), to.V6.String(), to.V6.IsValid())}}
+	// Until the kernel has seen the carrier, packets on the link are dropped.
+	ends := [2]linkEnd{{n, name, addrs(v4, v6, to.V6.IsValid())}, {to, "eth0", addrs(to.V4.String(), to.V6.String(), to.V6.IsValid())}}
 	for _, end := range ends {
 		if !Eventually(func() bool {
 			link, err := end.node.net.LinkByName(end.link)
@@ -267,7 +268,7 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 			return fmt.Errorf("%s of %s does not come up", end.link, end.node.Name)
 		}
 	}
-	if err := acquaint(ends[0], ends[1]); err != nil {
+	if err := addNeighbours(ends[0], ends[1]); err != nil {
 		return err
 	}
 	for _, gw := range []string{v4, v6} {
@@ -281,8 +282,8 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 	return nil
 }
 
-// Do runs f in the host's network namespace, on a thread of its own. A socket
-// that f makes stays in the namespace.
+// Do runs f in the host's network namespace, on a thread of its own, and returns
+// its error. Sockets that f opens stay in the namespace.
 func (n *Node) Do(f func() error) error {
 	return onFreshThread(func() error {
 		if err := unix.Setns(int(n.NS.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -292,8 +293,8 @@ func (n *Node) Do(f func() error) error {
 	})
 }
 
-// Listens reports whether a program of the host listens there, without bothering
-// it.
+// Listens reports whether a program on the host listens there, without connecting
+// to it.
 func (n *Node) Listens(at netip.AddrPort) bool {
 	var file []byte
 	if n.Do(func() (err error) {
@@ -311,7 +312,7 @@ func (n *Node) Listens(at netip.AddrPort) bool {
 	return false
 }
 
-// onFreshThread runs f on a thread that is thrown away after it.
+// onFreshThread runs f on a new thread, which ends with it.
 func onFreshThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -328,8 +329,9 @@ func (n *Node) Sysctl(name, value string) error {
 	})
 }
 
-// Counter reads a counter of the host's TCP, such as TcpRetransSegs or
-// TcpExtTCPChallengeACK. It is 0 for a name that the kernel does not know.
+// Counter reads a counter of the host's TCP, named as in nstat, such as
+// TcpRetransSegs or TcpExtTCPChallengeACK. It is 0 for a name that the kernel does
+// not know.
 func (n *Node) Counter(name string) (value uint64, err error) {
 	err = n.Do(func() error {
 		for _, file := range []string{"snmp", "netstat"} {
@@ -354,5 +356,5 @@ func (n *Node) Counter(name string) (value uint64, err error) {
 	return value, err
 }
 
-// Netlink gives access to links, routes and rules of the host.
+// Netlink returns a handle to the links, routes and rules of the host.
 func (n *Node) Netlink() *netlink.Handle { return n.net }

@@ -7,13 +7,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// acquaint tells two ends of a wire each other's link-layer addresses, for good.
-// All namespaces of a machine share one table of neighbours, a thousand by
-// default (gc_thresh3): with many labs at once, and more that are being taken
-// down, it is full, and an end that asks for its neighbour asks in vain. Entries
-// that are permanent do not count (neigh_alloc).
-func acquaint(a, b wireEnd) error {
-	for _, e := range [][2]wireEnd{{a, b}, {b, a}} {
+// addNeighbours gives the two ends of a link permanent neighbour entries for each
+// other. All namespaces of a machine share one table of neighbours, with 1024
+// entries by default (gc_thresh3). With many labs at once, and others being
+// removed, it is full, and neighbour discovery fails. Permanent entries do not
+// count against the limit (neigh_alloc).
+func addNeighbours(a, b linkEnd) error {
+	for _, e := range [][2]linkEnd{{a, b}, {b, a}} {
 		at, peer := e[0], e[1]
 		link, err := at.node.net.LinkByName(at.link)
 		if err != nil {
@@ -29,15 +29,15 @@ func acquaint(a, b wireEnd) error {
 				IP: addr.AsSlice(), HardwareAddr: other.Attrs().HardwareAddr,
 			}
 			if err := at.node.net.NeighSet(n); err != nil {
-				return fmt.Errorf("make %s known to %s: %w", addr, at.node.Name, err)
+				return fmt.Errorf("add %s as a neighbour of %s: %w", addr, at.node.Name, err)
 			}
 		}
 	}
 	return nil
 }
 
-// wireEnd is an interface of a host at one end of a wire, and its addresses.
-type wireEnd struct {
+// linkEnd is an interface of a host at one end of a link, and its addresses.
+type linkEnd struct {
 	node  *Node
 	link  string
 	addrs []netip.Addr

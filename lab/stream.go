@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pattern is what Pour sends, over and over: its length divides no power of two,
-// so that a piece in the wrong place shows.
+// pattern is what Pour sends, repeatedly. The period of 251 bytes is prime, so that
+// data in the wrong place is noticed.
 var pattern = func() []byte {
 	b := make([]byte, 251<<8)
 	for i := range b {
@@ -17,8 +17,8 @@ var pattern = func() []byte {
 	return b
 }()
 
-// Pour sends n bytes, as fast as the connection takes them. They continue the
-// stream of the App's earlier Pours.
+// Pour sends n bytes of a known pattern, as fast as the connection accepts them.
+// They continue the stream of the App's earlier Pours.
 func (a *App) Pour(n int) error {
 	for n > 0 {
 		from := a.poured % 251
@@ -36,8 +36,8 @@ func (a *App) Pour(n int) error {
 	return nil
 }
 
-// Drain receives n bytes that the other end pours, and checks that they are
-// those, in that order.
+// Drain receives n bytes that the other end pours, and checks that they are the
+// expected ones, in order.
 func (a *App) Drain(n int) error {
 	buf := make([]byte, len(pattern)-251)
 	for n > 0 {
@@ -52,7 +52,7 @@ func (a *App) Drain(n int) error {
 		}
 		from := a.drained % 251
 		if !bytes.Equal(buf[:got], pattern[from:from+got]) {
-			return fmt.Errorf("received other bytes than were sent, within %d behind the first %d", got, a.drained)
+			return fmt.Errorf("received bytes that differ from what was sent, within %d after the first %d", got, a.drained)
 		}
 		a.drained += got
 		n -= got
@@ -60,7 +60,7 @@ func (a *App) Drain(n int) error {
 	return nil
 }
 
-// Readable reports whether a receive would return at once.
+// Readable reports whether Recv would return at once.
 func (a *App) Readable() bool {
 	fds := []unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)

@@ -9,8 +9,8 @@ import (
 )
 
 // ListenAs starts a program that listens on the address of another host, as a
-// transparent proxy does (IP_TRANSPARENT). The host must take packets to that
-// address for its own.
+// transparent proxy does (IP_TRANSPARENT). The host must route packets to that
+// address to itself.
 func (n *Node) ListenAs(at netip.AddrPort, backlog int) (*App, error) {
 	a, err := n.transparent("proxy", at)
 	if err != nil {
@@ -23,7 +23,8 @@ func (n *Node) ListenAs(at netip.AddrPort, backlog int) (*App, error) {
 	return a, nil
 }
 
-// ClientAs makes a program that will connect from the address of another host.
+// ClientAs creates a program with an unconnected socket that is bound to the
+// address of another host.
 func (n *Node) ClientAs(from netip.AddrPort) (*App, error) { return n.transparent("proxy", from) }
 
 func (n *Node) transparent(name string, at netip.AddrPort) (*App, error) {
@@ -37,7 +38,7 @@ func (n *Node) transparent(name string, at netip.AddrPort) (*App, error) {
 	}
 	if err := errors.Join(a.SetInt(level, option, 1), unix.Bind(a.fd, sockaddr(at))); err != nil {
 		a.Close()
-		return nil, fmt.Errorf("take the address %s of another host: %w", at, err)
+		return nil, fmt.Errorf("bind to the address %s of another host: %w", at, err)
 	}
 	return a, nil
 }

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeCauses are closes that end in a reset.
+// closeCauses are ways to close that end in a reset.
 var closeCauses = []cause{
 	{
 		name: "closed-socket", fault: "closed-socket:pass-response=true", watch: faults.Client, lazy: true,
-		genuine: "the server reads a request, answers it and calls close; the client goes on sending",
+		genuine: "the server reads a request, answers it and calls close; the client keeps sending",
 		before:  answered, act: closes,
 		then: []string{`recv() = pong`, `recv() = EOF`, "ack", `send("hello") = 5`, "RST", `send("world") = EPIPE`, `recv() = EOF`},
 		shows: []string{
@@ -45,7 +45,7 @@ var closeCauses = []cause{
 	},
 	{
 		name: "closed-socket, FIN lost", fault: "closed-socket:pass-response=true,fin-lost=true", watch: faults.Client, lazy: true, rerolls: true,
-		genuine: "the server answers and calls close; a router on the way loses every FIN of it",
+		genuine: "the server answers and calls close; a router on the path drops each of its FINs",
 		prepare: filters(match(fromService(), flags(fin, fin), drop())),
 		before:  answered, act: closes,
 		then:  []string{`recv() = pong`, "ack", `send("hello") = 5`, "RST", `recv() = ECONNRESET`, `send("world") = EPIPE`},
@@ -53,21 +53,21 @@ var closeCauses = []cause{
 	},
 	{
 		name: "linger-reset", fault: "linger-reset", watch: faults.Client,
-		genuine: "the server closes with SO_LINGER on and a time of zero",
+		genuine: "the server closes with SO_LINGER on and a timeout of zero",
 		before:  exchanged, act: aborts, healthy: closes,
 		then:  reading,
 		shows: []string{shapeA("S>C", 5, 5)},
 	},
 	{
 		name: "linger-reset, answer first", fault: "linger-reset", watch: faults.Client, lazy: true,
-		genuine: "the server answers and at once closes with SO_LINGER on and a time of zero",
+		genuine: "the server answers and at once closes with SO_LINGER on and a timeout of zero",
 		before:  answered, act: aborts, healthy: closes,
 		then:  []string{`recv() = pong`, `recv() = ECONNRESET`, `send("hello") = EPIPE`},
 		shows: []string{"S>C [P.] seq=1 ack=5 len=4", shapeA("S>C", 5, 5)},
 	},
 	{
 		name: "linger-reset, unsent data lost", fault: "linger-reset:discard=2", watch: faults.Client, lazy: true,
-		genuine: "the server closes with SO_LINGER on and a time of zero while the end of its answer waits to be sent (TCP_CORK)",
+		genuine: "the server closes with SO_LINGER on and a timeout of zero while the end of its answer waits to be sent (TCP_CORK)",
 		before:  requested,
 		act: func(p *play) {
 			p.server.Send("po")
@@ -90,14 +90,14 @@ var closeCauses = []cause{
 	},
 	{
 		name: "linger-reset, open before", fault: "linger-reset", watch: faults.Client, late: true,
-		genuine: "the server closes with SO_LINGER on and a time of zero; faultctl came when the connection was open",
+		genuine: "the server closes with SO_LINGER on and a timeout of zero; faultctl started when the connection was already open",
 		before:  exchanged, act: aborts, healthy: closes,
 		then:  reading,
 		shows: []string{shapeA("S>C", 5, 5)},
 	},
 	{
 		name: "linger-reset, by the client", fault: "linger-reset:side=client", watch: faults.Server,
-		genuine: "the client closes with SO_LINGER on and a time of zero",
+		genuine: "the client closes with SO_LINGER on and a timeout of zero",
 		before:  exchanged, act: clientAborts, healthy: clientCloses,
 		then:  reading,
 		shows: []string{shapeA("C>S", 5, 5)},
@@ -114,7 +114,7 @@ var closeCauses = []cause{
 	},
 	{
 		name: "unread-close, upload", fault: "unread-close", watch: faults.Client, lazy: true,
-		genuine: "the server reads nothing of an upload, answers early and calls close; the client goes on sending",
+		genuine: "the server reads nothing of an upload, answers early and calls close; the client keeps sending",
 		before: func(p *play) {
 			p.open()
 			for range 3 {
@@ -129,7 +129,7 @@ var closeCauses = []cause{
 	},
 	{
 		name: "rst-close", fault: "rst-close", watch: faults.Client,
-		genuine: "the server half-closes nothing and sends no FIN: SO_LINGER 0 after everything was delivered",
+		genuine: "the server closes with SO_LINGER 0 after everything was delivered, so it sends a RST and no FIN",
 		before:  exchanged, act: aborts, healthy: closes,
 		then:  []string{"RST", `send("hello") = ECONNRESET`, `send("hello") = EPIPE`, `recv() = EOF`},
 		shows: []string{shapeA("S>C", 5, 5)},
@@ -163,7 +163,7 @@ var closeCauses = []cause{
 
 func isRST(l line) bool { return l.Flags[0] == 'R' && l.ICMP == "" }
 
-// killed hands the server's connection to a process of its own and kills that.
+// killed passes the server's connection to a separate process and kills it.
 func killed(p *play) {
 	p.t.Helper()
 	f, err := p.server.File()
@@ -177,18 +177,18 @@ func killed(p *play) {
 	cmd.Wait()
 }
 
-// canDestroy reports whether this kernel destroys sockets on request. It asks
-// for one that does not exist.
+// canDestroy returns an error if this kernel cannot destroy sockets. It tries one
+// that does not exist.
 func canDestroy(p *play) error {
 	nobody := netip.AddrPortFrom(p.service.Addr(), 1)
 	if err := p.to.Destroy(nobody, nobody); !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("this kernel destroys no sockets (CONFIG_INET_DIAG_DESTROY): %w", err)
+		return fmt.Errorf("this kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY): %w", err)
 	}
 	return nil
 }
 
-// forget makes an end lose all it knows of the connection, and say nothing: as
-// if its host had been rebooted.
+// forget makes an end lose all state of the connection silently, as if its host
+// had been rebooted.
 func (p *play) forget(a *lab.App) {
 	p.t.Helper()
 	p.must(a.SetInt(unix.IPPROTO_TCP, unix.TCP_REPAIR, 1))

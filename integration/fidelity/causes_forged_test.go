@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forgedCauses are segments with wrong numbers. Such a segment is always made
-// by somebody; in the genuine lane by a raw socket on the device. What answers
-// it is the client's kernel, which counts it.
+// forgedCauses are segments with wrong sequence numbers. Such a segment is always
+// forged; in the genuine lane by a raw socket on the device. The client's kernel
+// answers it and counts it.
 var forgedCauses = []cause{
 	wrongNumbers("rst-in-window", "a RST inside the window, but not at its start", "TCPChallengeACK",
 		func(f *packet.Fields) string { f.Flags, f.Seq = packet.RST|packet.ACK, f.Seq.Add(10); return "" },
@@ -29,16 +29,16 @@ var forgedCauses = []cause{
 	wrongNumbers("rst-beyond", "a RST from beyond the window", "",
 		func(f *packet.Fields) string { f.Flags, f.Seq = packet.RST|packet.ACK, f.Seq.Add(1<<29); return "" },
 		"S>C [R.] len=0 TS id=+1"),
-	wrongNumbers("syn", "a SYN in the midst of the connection", "TCPSYNChallenge",
+	wrongNumbers("syn", "a SYN in the middle of the connection", "TCPSYNChallenge",
 		func(f *packet.Fields) string { f.Flags, f.Seq, f.Ack = packet.SYN, f.Seq.Add(10), 0; return "" },
 		"S>C [S] seq=15 len=0 TS id=+1", challengeACK),
-	wrongNumbers("old-data", "a byte of what was received already", "",
+	wrongNumbers("old-data", "a byte that was already received", "",
 		func(f *packet.Fields) string { f.Seq = f.Seq.Add(^uint32(0)); return "\x00" },
 		"S>C [.] seq=4 ack=1 len=1 TS id=+1", challengeACK+" sack"),
-	wrongNumbers("old-ack", "an acknowledgment of long ago", "TCPChallengeACK",
+	wrongNumbers("old-ack", "an acknowledgment that is far too old", "TCPChallengeACK",
 		func(f *packet.Fields) string { f.Ack = f.Ack.Add(^uint32(1 << 29)); return "" },
 		"S>C [.] seq=5 len=0 TS id=+1", challengeACK),
-	wrongNumbers("old-ts", "data with a timestamp of long ago", "PAWSEstab",
+	wrongNumbers("old-ts", "data with a timestamp that is far too old", "PAWSEstab",
 		func(f *packet.Fields) string {
 			val, ecr, _ := f.Timestamps()
 			f.SetTimestamps(val-1<<20, ecr)
@@ -47,15 +47,15 @@ var forgedCauses = []cause{
 		"S>C [.] seq=5 ack=1 len=1 TS id=+1", challengeACK),
 }
 
-// forged marks what the device sends in somebody's name.
+// forged marks what the device sends in another host's name.
 const forged = 0xf0
 
-// challengeACK is what TCP says of a segment that it does not take (RFC 5961):
-// once more what it has received.
+// challengeACK is TCP's answer to a segment that it does not accept (RFC 5961): it
+// acknowledges again what it has received.
 const challengeACK = "C>S [.] seq=1 ack=5 len=0 (again)"
 
-// wrongNumbers is a forger on the path, who changes what the server would send
-// next. The connection survives it.
+// wrongNumbers is a forger on the path that sends a modified copy of the segment
+// that the server would send next. The connection survives.
 func wrongNumbers(kind, what, counter string, forge func(*packet.Fields) (payload string), shows ...string) cause {
 	then := []string{`recv() = pong`}
 	for _, segment := range shows {
@@ -67,7 +67,7 @@ func wrongNumbers(kind, what, counter string, forge func(*packet.Fields) (payloa
 	}
 	return cause{
 		name: "bad-seq, " + kind, fault: "bad-seq:kind=" + kind, watch: faults.Both, stranger: true,
-		genuine: "the server speaks first, and behind it a raw socket on the router sends the client " + what,
+		genuine: "the server sends first, and then a raw socket on the router sends the client " + what,
 		counts:  counter, counted: faults.Client,
 		before: func(p *play) {
 			p.open()
@@ -85,12 +85,12 @@ func wrongNumbers(kind, what, counter string, forge func(*packet.Fields) (payloa
 	}
 }
 
-// next is a bare segment as the server would send it next, as far as the client
-// can know.
+// next returns a segment without data as the server would send it next, as far as
+// the client can tell.
 func (p *play) next() packet.Fields {
 	p.t.Helper()
 	var last, sent lab.Captured
-	for _, s := range p.door(p.ends[faults.Client]) {
+	for _, s := range p.stack(p.ends[faults.Client]) {
 		*pick(s.Out, &sent, &last) = s
 	}
 	f := packet.FieldsOf(last.Segment)
@@ -101,8 +101,8 @@ func (p *play) next() packet.Fields {
 	return f
 }
 
-// raw sends a packet from a host. With a mark for the device it is nothing that
-// the host's own TCP has sent, be it on loopback.
+// raw sends a packet from a host. A mark other than 0 says that the device sends
+// it, so stack captures do not record it as sent by the host's own TCP.
 func (p *play) raw(from *lab.Node, pkt []byte, mark int) error {
 	seg, err := packet.Parse(pkt)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// listenCauses are connections that are never made.
+// listenCauses are connections that are never established.
 var listenCauses = []cause{
 	nobodyListens("refuse", "refuse"),
 	nobodyListens("reset, at the SYN", "reset:at=syn,hit=client"),
@@ -35,7 +35,7 @@ var listenCauses = []cause{
 	},
 	{
 		name: "syn-drop, SYN queue full", fault: "syn-drop", watch: faults.Client,
-		genuine: "half-open connections fill the listener's SYN queue (listen(0) and tcp_syncookies=0): a stranger sends a SYN and never completes the handshake",
+		genuine: "half-open connections fill the listener's SYN queue (listen(0) and tcp_syncookies=0): another client sends a SYN and never completes the handshake",
 		prepare: (*play).crowdSYNs,
 		counts:  "TCPReqQFullDrop", counted: faults.Server,
 		before: dialing(2500 * time.Millisecond),
@@ -54,7 +54,7 @@ var listenCauses = []cause{
 	},
 	{
 		name: "accept-overflow, room again", fault: "accept-overflow:room-after=600ms", watch: faults.Client,
-		genuine: "the accept queue fills up in the middle of the handshake, and has room again after 600 ms: the data, sent again, completes it",
+		genuine: "the accept queue fills up in the middle of the handshake, and has room again after 600 ms; the retransmitted data completes the handshake",
 		prepare: (*play).crowdBehindSYN,
 		before:  func(p *play) { p.connect(); p.client.Send("hello"); p.idle(600 * time.Millisecond) },
 		act:     (*play).makeRoom,
@@ -76,7 +76,7 @@ var listenCauses = []cause{
 	},
 	{
 		name: "connect-stall", fault: "connect-stall:for=700ms", watch: faults.Both,
-		genuine: "a slow hop keeps the SYN-ACK; the client gives up and closes before it comes",
+		genuine: "a slow hop holds the SYN-ACK; the client gives up and closes before it arrives",
 		prepare: func(p *play) { p.slow = p.hold(match(fromService(), flags(syn|ack, syn|ack))) },
 		before:  func(p *play) { p.dial().Timeout(300 * time.Millisecond); p.connect(); p.client.Close() },
 		act:     func(p *play) { p.slow.wait(); p.slow.release() },
@@ -86,7 +86,7 @@ var listenCauses = []cause{
 	unreachableAtSYN("host", "host unreachable (3/1; IPv6: address unreachable, 1/3)", 1, 3, `connect() = EHOSTUNREACH`),
 	{
 		name: "unreachable, established", fault: "unreachable:code=port,established=true", watch: faults.Client, device: true, late: true,
-		genuine: "a router's rule comes to say port unreachable while the connection is open: a soft error, told when TCP gives up",
+		genuine: "a router starts to answer port unreachable while the connection is open: a soft error, which is reported when TCP gives up",
 		before:  limited(exchanged, 1000),
 		act:     func(p *play) { p.filter(match(toService(), p.unreachable(3, 4))) },
 		then:    []string{`send("hello") = 5`, `recv() = ECONNREFUSED`, `send("world") = EPIPE`},
@@ -97,7 +97,7 @@ var listenCauses = []cause{
 	unreachableAtSYN("admin", "administratively prohibited (3/13; IPv6: 1/1)", 13, 1, `connect() = EHOSTUNREACH; IPv6: EACCES`),
 }
 
-// nobodyListens is a port without a service, and a fault that looks like one.
+// nobodyListens is a cause where the port has no listener.
 func nobodyListens(name, fault string) cause {
 	return cause{
 		name: name, fault: fault, watch: faults.Client,
@@ -109,7 +109,7 @@ func nobodyListens(name, fault string) cause {
 }
 
 // unreachableAtSYN is a router's ICMP error in answer to the SYN: its codes in
-// IPv4 and IPv6, and what the client is told of it.
+// IPv4 and IPv6, and what connect returns.
 func unreachableAtSYN(code, says string, v4, v6 uint8, told string) cause {
 	return cause{
 		name: "unreachable, " + code, fault: "unreachable:code=" + code, watch: faults.Client, device: true,
@@ -120,8 +120,8 @@ func unreachableAtSYN(code, says string, v4, v6 uint8, told string) cause {
 	}
 }
 
-// crowd makes the listener's accept queue as short as it can be, one connection
-// long, and puts so many connections in it.
+// crowd replaces the listener by one with the shortest possible accept queue, one
+// connection long, and puts n connections in it.
 func (p *play) crowd(n int) {
 	p.t.Helper()
 	p.ln.Close()
@@ -131,7 +131,7 @@ func (p *play) crowd(n int) {
 	}
 }
 
-// fill takes a place in the accept queue, from the server's own host.
+// fill puts a connection from the server's own host into the accept queue.
 func (p *play) fill() {
 	p.t.Helper()
 	c, err := p.to.Client(p.service.Addr())
@@ -151,8 +151,8 @@ func (p *play) crowdSYNs() {
 	p.crowd(0)
 	p.filter(match(fromService(), flags(syn|ack, syn|ack), drop()))
 	p.must(p.raw(p.from, p.strangerSYN(1), 0))
-	if !lab.Eventually(func() bool { return len(p.ends[faults.Server].door.Segments(strangerPort)) > 1 }) {
-		p.t.Error("no handshake comes to wait in the SYN queue")
+	if !lab.Eventually(func() bool { return len(p.ends[faults.Server].stack.Segments(strangerPort)) > 1 }) {
+		p.t.Error("no handshake is in the SYN queue")
 	}
 }
 
@@ -164,16 +164,16 @@ func (p *play) makeRoom() {
 	p.cleanup(filler.Close)
 }
 
-// waiting waits until so many connections wait to be accepted.
+// waiting waits until n connections are in the accept queue.
 func (p *play) waiting(n uint32) {
 	p.t.Helper()
 	if !lab.Eventually(func() bool { i, err := p.ln.Info(); return err == nil && i.Unacked == n }) {
-		p.t.Errorf("%d connections do not come to wait in the accept queue", n)
+		p.t.Errorf("the accept queue did not reach %d connections", n)
 	}
 }
 
-// crowdBehindSYN fills the accept queue while the handshake's last ACK is on its
-// way.
+// crowdBehindSYN fills the accept queue while the handshake's last ACK is in
+// flight.
 func (p *play) crowdBehindSYN() {
 	p.t.Helper()
 	p.crowd(0)
@@ -189,8 +189,8 @@ func (p *play) crowdBehindSYN() {
 	p.cleanup(func() { <-done })
 }
 
-// rejectSYN makes the device answer SYNs with an ICMP error, after a moment, as
-// on any wire that has a length.
+// rejectSYN makes the device answer SYNs with an ICMP error after 20 ms, as on a
+// long path.
 func (p *play) rejectSYN(v4, v6 uint8) {
 	p.t.Helper()
 	p.filter(match(toService(), flags(syn|ack, syn), p.unreachable(v4, v6)))
@@ -199,7 +199,7 @@ func (p *play) rejectSYN(v4, v6 uint8) {
 	go func() {
 		defer close(done)
 		h.wait()
-		time.Sleep(20 * time.Millisecond) // connect has let go of the socket by now
+		time.Sleep(20 * time.Millisecond) // connect has released the socket lock by now
 		h.release()
 	}()
 	p.cleanup(func() { <-done })

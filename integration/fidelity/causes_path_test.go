@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathCauses are devices on the path that forget, or do not carry everything.
+// pathCauses are devices on the path that forget flows or drop packets.
 var pathCauses = []cause{
 	{
 		name: "idle-expire", fault: "idle-expire:after=1s", watch: faults.Client, device: true,
-		genuine: "a stateful router (conntrack) forgets the flow after a second, and rejects with a RST what it does not know",
+		genuine: "a stateful router (conntrack) forgets the flow after a second, and answers segments of unknown flows with a RST",
 		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
 		before:  exchanged,
 		then:    later(speaking...),
@@ -21,7 +21,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, server speaks", fault: "idle-expire:after=1s", watch: faults.Server, device: true,
-		genuine: "the same router; the server is the first to speak",
+		genuine: "the same router; the server is the first to send",
 		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
 		before:  exchanged,
 		then:    later(writing...),
@@ -29,7 +29,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, silent", fault: "idle-expire:after=1s,then=silent", watch: faults.Both, device: true,
-		genuine: "a stateful router forgets the flow after a second, and drops what it does not know",
+		genuine: "a stateful router forgets the flow after a second, and drops segments of unknown flows",
 		prepare: forgets(match(unknown(), drop())),
 		before:  exchanged,
 		then:    later(`send("hello") = 5`, "within 700ms", `recv() = EAGAIN`, "server: within 100ms", `server: recv() = EAGAIN`),
@@ -37,7 +37,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, inside-only", fault: "idle-expire:after=1s,then=inside-only", watch: faults.Both, device: true,
-		genuine: "a stateful router forgets the flow after a second; it rejects what comes from the client's side and drops what comes from the other",
+		genuine: "a stateful router forgets the flow after a second; it answers segments from the client's side with a RST and drops segments from the server's side",
 		prepare: forgets(match(toService(), unknown(), flags(rst, 0), reject()), match(fromService(), unknown(), flags(rst, 0), drop())),
 		before:  exchanged,
 		then: later(`send("hello") = 5`, "RST", `recv() = ECONNRESET`,
@@ -46,7 +46,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, open before", fault: "idle-expire:after=1s", watch: faults.Client, device: true, late: true,
-		genuine: "the same stateful router; faultctl came when the connection was open",
+		genuine: "the same stateful router; faultctl started when the connection was already open",
 		prepare: forgets(match(unknown(), flags(rst, 0), reject())),
 		before:  exchanged,
 		then:    later(`send("hello") = 5`, "RST", `recv() = ECONNRESET`, `send("world") = EPIPE`),
@@ -54,7 +54,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, rst-both", fault: "idle-expire:after=1s,then=rst-both", watch: faults.Both, device: true, asks: true,
-		genuine: "a device that keeps the last segment of each direction, and when the flow has been idle for a second hands both to its firewall, which rejects them with a RST",
+		genuine: "a device that keeps the last segment of each direction; when the flow has been idle for a second, it passes both to its firewall, which rejects them with a RST",
 		prepare: func(p *play) { p.keep(true) },
 		before:  exchanged,
 		then:    later(`recv() = ECONNRESET`, `server: recv() = ECONNRESET`, `send("hello") = EPIPE`, `server: send("hello") = EPIPE`),
@@ -62,7 +62,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "idle-expire, client-only", fault: "idle-expire:after=1s,then=client-only", watch: faults.Both, device: true, provokes: true,
-		genuine: "the same device, which forgets the flow in silence; when the server speaks, it resets the client and drops what the server sent",
+		genuine: "the same device, which forgets the flow silently; when the server sends again, it resets the client and drops the server's segment",
 		prepare: func(p *play) { p.keep(false) },
 		before:  exchanged,
 		then: later(`server: send("hello") = 5`, "RST", `recv() = ECONNRESET`, `recv() = EOF`,
@@ -78,7 +78,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "mtu-hole", fault: "mtu-hole:above=1200", watch: faults.Both,
-		genuine: "a router loses packets of more than 1200 bytes and says nothing",
+		genuine: "a router silently drops packets of more than 1200 bytes",
 		prepare: filters(match(longerThan(1200), drop())),
 		before:  exchanged,
 		then:    []string{`send(1300 bytes) = 1300`, "within 700ms", `recv() = EAGAIN`},
@@ -86,15 +86,15 @@ var pathCauses = []cause{
 	},
 	{
 		name: "loss", fault: "loss:rate=10%,dir=server", watch: faults.Client, late: true,
-		genuine: "a router drops, by chance, one in ten of the server's packets (nftables, numgen random)",
+		genuine: "a router randomly drops one in ten of the server's packets (nftables, numgen random)",
 		act:     filters(match(fromService(), oneInTen(), drop())),
 		before:  opened,
 		sums:    lossSums,
 		measured: []string{
-			"bytes that arrive = all, in order", "share of the server's segments that is lost = 10 %, give or take 2.5",
-			"segments sent again = as many as were lost, or more",
+			"bytes that arrive = all, in order", "share of the server's segments that is lost = 10 % ± 2.5 %",
+			"retransmitted segments = at least as many as were lost",
 		},
-		notOn: map[vantage]string{loopback: "a packet there holds dozens of segments: too few are lost to count them"},
+		notOn: map[placement]string{loopback: "a packet there holds dozens of segments, so too few packets are lost for a statistic"},
 	},
 	{
 		name: "stall", fault: "stall:at=bytes=2000", watch: faults.Client,
@@ -112,21 +112,21 @@ var pathCauses = []cause{
 	},
 	{
 		name: "stall, unanswered", fault: "stall:at=request", watch: faults.Client,
-		genuine: "the server has stopped reading: its kernel acknowledges a request, and nobody answers",
+		genuine: "the server has stopped reading: its kernel acknowledges a request, and no answer is sent",
 		before:  opened, healthy: answersIn(0),
 		then:  []string{`send("hello") = 5`, "struck", "within 700ms", `recv() = EAGAIN`},
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [.] seq=1 ack=6 len=0"},
 	},
 	{
 		name: "stall, over", fault: "stall:at=request,for=1s", watch: faults.Client,
-		genuine: "the server reads the request a second late, and answers then",
+		genuine: "the server reads the request a second late, and then answers",
 		before:  opened, act: answersIn(time.Second), healthy: answersIn(0),
 		then:  []string{`send("hello") = 5`, `recv() = hello`},
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", "S>C [.] seq=1 ack=6 len=0", "S>C [P.] seq=1 ack=6 len=5", "C>S [.] seq=6 ack=6 len=0"},
 	},
 	{
 		name: "keepalive-drop", fault: "keepalive-drop", watch: faults.Both,
-		genuine: "a router that does not carry segments without data: the probes of a client with keepalive",
+		genuine: "a router does not forward segments without data: the keepalive probes of a client",
 		before:  probing(exchanged),
 		act:     func(p *play) { p.filter(match(toService(), p.bare(), drop())) },
 		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
@@ -134,7 +134,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "keepalive-drop, answers", fault: "keepalive-drop:answers=true", watch: faults.Both,
-		genuine: "a router that does not carry segments without data, towards the client: the answers to its probes",
+		genuine: "a router does not forward segments without data towards the client: the answers to its keepalive probes",
 		before:  probing(exchanged),
 		act:     func(p *play) { p.filter(match(fromService(), p.bare(), drop())) },
 		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
@@ -142,7 +142,7 @@ var pathCauses = []cause{
 	},
 }
 
-// lossSums is a download, and what became of its segments.
+// lossSums does a download, and returns totals of its segments.
 func lossSums(p *play) []string {
 	p.t.Helper()
 	const bytes = 3000 * 1448
@@ -158,13 +158,13 @@ func lossSums(p *play) []string {
 	lost := float64(sent.DataOut-got.DataIn) / float64(sent.DataOut)
 	return []string{
 		"bytes that arrive = all, in order",
-		"share of the server's segments that is lost = " + pick(lost > 0.075 && lost < 0.125, "10 %, give or take 2.5", fmt.Sprintf("%.1f %%", 100*lost)),
-		"segments sent again = " + pick(sent.TotalRetrans >= sent.DataOut-got.DataIn, "as many as were lost, or more", fmt.Sprint(sent.TotalRetrans)),
+		"share of the server's segments that is lost = " + pick(lost > 0.075 && lost < 0.125, "10 % ± 2.5 %", fmt.Sprintf("%.1f %%", 100*lost)),
+		"retransmitted segments = " + pick(sent.TotalRetrans >= sent.DataOut-got.DataIn, "at least as many as were lost", fmt.Sprint(sent.TotalRetrans)),
 	}
 }
 
-// pour sends kilobytes, each when the one before is acknowledged, until one is
-// not.
+// pour sends one kilobyte after another, each when the previous one is
+// acknowledged, until one is not.
 func (p *play) pour() {
 	p.t.Helper()
 	for range 64 {
@@ -181,7 +181,7 @@ func (p *play) pour() {
 	p.t.Errorf("%s lane: the window does not close", p.lane)
 }
 
-// answersIn makes the server read after that time, and answer what it reads.
+// answersIn makes the server read after that time, and send back what it reads.
 func answersIn(d time.Duration) func(*play) {
 	return func(p *play) {
 		done := make(chan struct{})
@@ -196,7 +196,7 @@ func answersIn(d time.Duration) func(*play) {
 	}
 }
 
-// drain makes the server read whatever comes, to the end.
+// drain makes the server read until the end of the stream.
 func (p *play) drain() {
 	done := make(chan struct{})
 	go func() {

@@ -11,15 +11,15 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// pawsCauses are SYNs that are refused for their timestamp. The TCP of Linux
-// does that no more since 4.12, which took tcp_tw_recycle out (TestNoPAWSReject
-// holds it to that), but its packet filter can.
+// pawsCauses are SYNs that are dropped because of their timestamp. Linux's TCP no
+// longer does that since 4.12, which removed tcp_tw_recycle (TestNoPAWSReject
+// checks it), but its packet filter can.
 var pawsCauses = []cause{
 	{
 		name: "paws-reject", fault: "paws-reject", watch: faults.Client,
-		genuine: "two hosts behind one NAT, and the clock of the client's is 1.5 s slow: a packet filter (nftables, since tcp_tw_recycle is gone) drops SYNs whose timestamp lies before the last one from their address, until the client's clock has caught up",
+		genuine: "two hosts are behind one NAT, and the client's clock is 1.5 s slow: a packet filter (nftables, since tcp_tw_recycle no longer exists) drops SYNs whose timestamp is older than the last one from their address, until the client's clock has caught up",
 		before: func(p *play) {
-			p.must(p.from.Sysctl("net/ipv4/tcp_timestamps", "2")) // one clock for all connections of a host, as it was then
+			p.must(p.from.Sysctl("net/ipv4/tcp_timestamps", "2")) // one timestamp clock for all connections of a host, as in those kernels
 			p.ahead = p.clock() + 1500
 			p.must(p.raw(p.from, p.strangerSYN(p.ahead), 0))
 		},
@@ -46,7 +46,7 @@ func (p *play) strangerSYN(stamp uint32) []byte {
 	return f.Append(nil, nil)
 }
 
-// clock is the timestamp with which the client's host begins a connection.
+// clock returns the timestamp with which the client's host starts a connection.
 func (p *play) clock() (val uint32) {
 	p.t.Helper()
 	c, err := p.from.Client(p.service.Addr())
@@ -59,7 +59,7 @@ func (p *play) clock() (val uint32) {
 	p.must(err)
 	p.cleanup(s.Close)
 	stamped := false
-	if !p.ends[faults.Client].door.Wait(c.Local().Port(), func(segs []lab.Captured) bool {
+	if !p.ends[faults.Client].stack.Wait(c.Local().Port(), func(segs []lab.Captured) bool {
 		if len(segs) > 0 {
 			val, _, stamped = segs[0].Timestamps()
 		}
@@ -70,7 +70,7 @@ func (p *play) clock() (val uint32) {
 	return val
 }
 
-// stampedBefore matches segments with a timestamp before that one.
+// stampedBefore matches segments whose timestamp is less than val.
 func stampedBefore(val uint32) rule {
 	const timestamps, tsval, length = 8, 2, 4
 	return rule{
@@ -79,8 +79,8 @@ func stampedBefore(val uint32) rule {
 	}
 }
 
-// TestNoPAWSReject holds that this kernel answers a SYN whose timestamp lies far
-// before the last one from the same address.
+// TestNoPAWSReject checks that this kernel answers a SYN whose timestamp is far
+// older than the last one from the same address.
 func TestNoPAWSReject(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		t.Run(family(v6), func(t *testing.T) {

@@ -2,18 +2,18 @@ package fidelity
 
 import "github.com/faultctl/faultctl/faults"
 
-// peerCauses are peers that are gone and do not say so.
+// peerCauses are peers that are gone without notice.
 var peerCauses = []cause{
 	{
 		name: "half-open, state lost", fault: "half-open:peer=rebooted", watch: faults.Client,
-		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the service is back",
+		genuine: "the server's host no longer knows the connection (TCP_REPAIR); the service is back",
 		before:  opened, act: forgotten,
 		then:  speaking,
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", shapeB("S>C", 1) + " label=other"},
 	},
 	{
 		name: "half-open, client gone", fault: "half-open:peer=rebooted,side=client,at=response", watch: faults.Server,
-		genuine: "the client's host knows nothing of the connection any more (TCP_REPAIR) when the server answers",
+		genuine: "the client's host no longer knows the connection (TCP_REPAIR) when the server answers",
 		before:  requested,
 		act:     func(p *play) { p.forget(p.client) },
 		then:    []string{`send("pong") = 4`, "RST", `recv() = ECONNRESET`, `send("more") = EPIPE`},
@@ -21,30 +21,30 @@ var peerCauses = []cause{
 	},
 	{
 		name: "reset, at the request", fault: "reset:at=request,hit=client", watch: faults.Client,
-		genuine: "the server's host knows nothing of the connection when the request comes (TCP_REPAIR)",
+		genuine: "the server's host no longer knows the connection (TCP_REPAIR) when the request arrives",
 		before:  opened, act: forgotten,
 		then:  speaking,
 		shows: []string{"C>S [P.] seq=1 ack=1 len=5", shapeB("S>C", 1) + " label=other"},
 	},
 	{
 		name: "half-open, rebooted", fault: "half-open:peer=rebooted", watch: faults.Client,
-		genuine: "the server's host is torn down and another one put in its place, with the same addresses and no service",
+		genuine: "the server's host is removed and replaced by another one, with the same addresses and no service",
 		before:  opened,
 		act:     func(p *play) { p.must(p.Reboot()); p.server.Close() },
 		then:    speaking,
 		shows:   []string{"C>S [P.] seq=1 ack=1 len=5", shapeB("S>C", 1) + " label=other"},
-		notOn:   map[vantage]string{loopback: "a client on the same host does not survive its reboot"},
+		notOn:   map[placement]string{loopback: "a client on the same host does not survive the reboot"},
 	},
 	{
 		name: "half-open, from yesterday", fault: "half-open:peer=rebooted,at=now", watch: faults.Client, late: true,
-		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR), which was open long before",
+		genuine: "the server's host no longer knows the connection (TCP_REPAIR), which was opened long before",
 		before:  exchanged, act: forgotten,
 		then:  writing,
 		shows: []string{"C>S [P.] seq=5 ack=5 len=5", shapeB("S>C", 5) + " label=other"},
 	},
 	{
 		name: "half-open, keepalive", fault: "half-open:peer=rebooted,at=age=400ms", watch: faults.Client,
-		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR); the client only listens, with keepalive",
+		genuine: "the server's host no longer knows the connection (TCP_REPAIR); the client only reads, with keepalive",
 		before:  probing(exchanged), act: forgotten,
 		then:  []string{`recv() = ECONNRESET`, `recv() = EOF`},
 		shows: []string{"C>S [.] seq=4 ack=5 len=0", shapeB("S>C", 5) + " label=other"},
@@ -58,7 +58,7 @@ var peerCauses = []cause{
 	},
 	{
 		name: "half-open, unreachable", fault: "half-open:peer=crashed,unreachable=true", watch: faults.Client, device: true,
-		genuine: "the server's host is gone, and a router on the way says that it is unreachable",
+		genuine: "the server's host is gone, and a router on the path reports that it is unreachable",
 		before:  limited(opened, 1000),
 		act:     func(p *play) { p.filter(match(toService(), p.unreachable(1, 3))) },
 		then:    []string{`send("hello") = 5`, `recv() = EHOSTUNREACH`, `send("world") = EPIPE`},
@@ -66,7 +66,7 @@ var peerCauses = []cause{
 	},
 	{
 		name: "half-open, closed", fault: "half-open:peer=closed,at=fin", watch: faults.Client, rerolls: true,
-		genuine: "the server calls close, and a router on the way loses every FIN of it",
+		genuine: "the server calls close, and a router on the path drops each of its FINs",
 		prepare: filters(match(fromService(), flags(fin, fin), drop())),
 		before:  exchanged, act: closes, healthy: closes,
 		then:  []string{"struck", `send("hello") = 5`, "RST", `recv() = ECONNRESET`, `send("world") = EPIPE`},
@@ -74,7 +74,7 @@ var peerCauses = []cause{
 	},
 }
 
-// unplug takes the server's host off the wire.
+// unplug takes the link of the server's host down.
 func (p *play) unplug() {
 	p.t.Helper()
 	if p.at == loopback {

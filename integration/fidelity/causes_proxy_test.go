@@ -11,23 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// proxyCauses are the ends of a proxy that neither end knows of.
+// proxyCauses are failures of a proxy that neither end knows about.
 var proxyCauses = []cause{
 	{
 		name: "reset, both ends", fault: "reset:at=age=1s,hit=both,shape=a", watch: faults.Both, asks: true,
-		genuine: "a transparent proxy on the router, which each end takes for the other one, dies: both of its sockets are closed with SO_LINGER on and a time of zero",
+		genuine: "a transparent proxy on the router, which each end takes for the other end, dies: both of its sockets are closed with SO_LINGER on and a timeout of zero",
 		prepare: (*play).proxy,
 		before:  exchanged,
 		act:     func(p *play) { close(p.dies) },
 		then:    later(`recv() = ECONNRESET`, `send("hello") = EPIPE`, `server: recv() = ECONNRESET`, `server: send("hello") = EPIPE`),
 		shows:   []string{"S>C [P.] seq=1 ack=5 len=4", shapeA("S>C", 5, 5)},
-		notOn:   map[vantage]string{loopback: "a proxy on the same host would be another address or port"},
+		notOn:   map[placement]string{loopback: "a proxy on the same host would have another address or port"},
 	},
 }
 
-// proxy puts a transparent proxy on the router: it takes the packets of the
-// service, whichever end sends them, for its own, and answers in the name of the
-// other end and with its TTL.
+// proxy puts a transparent proxy on the router: it receives the service's packets
+// of both ends as its own, and answers with the address and the TTL of the other
+// end.
 func (p *play) proxy() {
 	p.t.Helper()
 	const table, port = 100, 5432
@@ -59,7 +59,7 @@ func (p *play) proxy() {
 	over, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- p.relay(ln, over) }()
 	p.cleanup(func() {
-		close(over) // it was not told to die if the play broke off
+		close(over) // dies is not closed if the play was aborted
 		ln.Shutdown()
 		if err := <-ended; err != nil {
 			p.t.Errorf("the proxy: %v", err)
@@ -68,8 +68,8 @@ func (p *play) proxy() {
 	})
 }
 
-// relay carries a request and its response, and dies when it is told or all is
-// over.
+// relay forwards a request and its response, and aborts both connections when
+// p.dies or over is closed.
 func (p *play) relay(ln *lab.App, over <-chan struct{}) error {
 	front, err := ln.Accept()
 	if err != nil {

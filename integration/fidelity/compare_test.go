@@ -9,20 +9,20 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// record is what one lane left at one end.
+// record is what was recorded of one lane at one end.
 type record struct {
 	side  side
 	own   bool // faultctl would run on this end's own host
 	calls []lab.Call
-	from  int    // calls from here on came after the act
-	door  []line // what its TCP sent and received
+	from  int    // the calls from this index on came after the act
+	stack []line // what its TCP sent and received
 	wire  []line // what its interfaces showed
 }
 
-// difference is where two records part.
+// difference is one difference between two records.
 type difference struct {
 	side              side
-	where             string // calls, door or wire
+	where             string // calls, stack or wire
 	what              string // a field's name; "only genuine" or "only injected" for a whole segment
 	genuine, injected line
 	text              string
@@ -30,13 +30,13 @@ type difference struct {
 
 func (d difference) String() string { return fmt.Sprintf("%s, %s: %s", d.side, d.where, d.text) }
 
-// compare lists where the two lanes differ at an end. What the end's TCP sends
-// and receives counts at every vantage. What its interfaces show counts where
-// faultctl is not on the same host; there it shows what faultctl does, which
-// tells lists.
+// compare lists where the two lanes differ at an end. What the end's TCP sends and
+// receives is compared in every placement. What its interfaces show is compared
+// where faultctl is not on the same host; on the same host they show what faultctl
+// does, which tellsOf lists.
 func compare(g, i record) []difference {
 	d := compareCalls(g, i)
-	d = append(d, compareLines("door", g.side, g.door, i.door)...)
+	d = append(d, compareLines("stack", g.side, g.stack, i.stack)...)
 	if !i.own {
 		d = append(d, compareLines("wire", g.side, g.wire, i.wire)...)
 	}
@@ -50,10 +50,10 @@ func compareCalls(g, i record) []difference {
 		switch {
 		case a.String() != b.String():
 			out = append(out, difference{side: g.side, where: "calls", what: "result",
-				text: fmt.Sprintf("%s, and injected %s", a, b)})
+				text: fmt.Sprintf("%s; injected: %s", a, b)})
 		case !near(a.Took, b.Took):
 			out = append(out, difference{side: g.side, where: "calls", what: "time",
-				text: fmt.Sprintf("%s after %v, and injected after %v", a, a.Took, b.Took)})
+				text: fmt.Sprintf("%s after %v; injected: after %v", a, a.Took, b.Took)})
 		}
 	}
 	return out
@@ -66,13 +66,13 @@ func callAt(calls []lab.Call, n int) lab.Call {
 	return lab.Call{Text: "no call", Result: "-"}
 }
 
-// near reports whether two calls took equally long, as well as a busy machine
-// can tell.
+// near reports whether two calls took about equally long, with room for a busy
+// machine.
 func near(a, b time.Duration) bool {
 	return (a - b).Abs() < 700*time.Millisecond+min(a, b)/4
 }
 
-// compareLines aligns two conversations and lists where they part.
+// compareLines aligns two conversations and lists where they differ.
 func compareLines(where string, s side, g, i []line) []difference {
 	var out []difference
 	align(g, i, func(a, b *line) {
@@ -80,18 +80,18 @@ func compareLines(where string, s side, g, i []line) []difference {
 		case b == nil:
 			out = append(out, difference{s, where, "only genuine", *a, line{}, "missing: " + a.String()})
 		case a == nil:
-			out = append(out, difference{s, where, "only injected", line{}, *b, "too much: " + b.String()})
+			out = append(out, difference{s, where, "only injected", line{}, *b, "extra: " + b.String()})
 		default:
-			for _, f := range looks(*a, *b) {
-				out = append(out, difference{s, where, f, *a, *b, fmt.Sprintf("%s of %s; injected %s", f, a, b)})
+			for _, f := range unequalFields(*a, *b) {
+				out = append(out, difference{s, where, f, *a, *b, fmt.Sprintf("%s of %s; injected: %s", f, a, b)})
 			}
 		}
 	})
 	return out
 }
 
-// looks names the fields in which two lines of one segment differ.
-func looks(a, b line) []string {
+// unequalFields names the fields in which two lines of one segment differ.
+func unequalFields(a, b line) []string {
 	var out []string
 	for _, f := range []struct {
 		name string
@@ -109,7 +109,7 @@ func looks(a, b line) []string {
 	return out
 }
 
-// align walks both lists along their longest common subsequence.
+// align walks through both lists along their longest common subsequence.
 func align(g, i []line, pair func(a, b *line)) {
 	longest := make([][]int, len(g)+1)
 	for x := range longest {
@@ -139,8 +139,8 @@ func align(g, i []line, pair func(a, b *line)) {
 	}
 }
 
-// tell is something that only a capture on the host where faultctl runs shows:
-// the interface and the TCP behind it do not agree.
+// tell is a sign of faultctl that only a capture on its own host shows: the
+// interface and the TCP behind it do not agree.
 type tell string
 
 const (
@@ -151,29 +151,29 @@ const (
 )
 
 var tells = map[tell]string{
-	swallowedOut: "What the host's own TCP sends and faultctl swallows never reaches the interface.",
-	swallowedIn:  "What arrives is captured before faultctl swallows or rewrites it.",
-	rewrittenIn:  "What TCP receives was made of another segment after the capture.",
-	sentForOther: "What faultctl sends to the other end leaves by this interface.",
+	swallowedOut: "A segment that the host's own TCP sends and faultctl drops never reaches the interface.",
+	swallowedIn:  "An arriving segment is captured before faultctl drops or rewrites it.",
+	rewrittenIn:  "The segment that TCP receives was made from another segment after the capture.",
+	sentForOther: "A segment that faultctl sends to the other end leaves through this interface.",
 }
 
-// tellsOf lists the tells of a record taken on faultctl's own host.
+// tellsOf lists the tells in a record that was taken on faultctl's own host.
 func tellsOf(r record) []tell {
 	var out []tell
-	align(r.door, r.wire, func(door, wire *line) {
+	align(r.stack, r.wire, func(stack, wire *line) {
 		switch {
 		case wire == nil:
-			out = append(out, pick(door.Way == outward(r.side), swallowedOut, rewrittenIn))
-		case door == nil:
+			out = append(out, pick(stack.Way == outward(r.side), swallowedOut, rewrittenIn))
+		case stack == nil:
 			out = append(out, pick(wire.Way == outward(r.side), sentForOther, swallowedIn))
 		}
 	})
 	return sorted(out)
 }
 
-// holds checks the genuine lane against what was measured: each pattern is a
-// list of words that stand in a line, and the lines come in this order. It
-// returns the first pattern that no line fits.
+// holds checks the genuine lane against what was measured: each pattern is a list
+// of words that a line contains, and the lines come in this order. It returns the
+// first pattern that no line fits, or "".
 func holds(lines []line, patterns []string, v6 bool) string {
 	n := 0
 	for _, p := range patterns {

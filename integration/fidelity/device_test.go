@@ -18,10 +18,9 @@ import (
 )
 
 // The device of a genuine lane is the kernel of the router, or on loopback the
-// firewall of the host itself, told by nftables what to do. Nothing here knows
-// of faultctl.
+// host's own firewall, configured by nftables. Nothing here depends on faultctl.
 
-// rule is one rule of the device: what it matches, and what it does.
+// rule is one rule of the device: its matches and its action.
 type rule []expr.Any
 
 func match(parts ...rule) rule {
@@ -49,7 +48,7 @@ const (
 	ack = 16
 )
 
-// flags matches segments that have, of the flags in the mask, exactly these.
+// flags matches segments that have exactly these flags of those in the mask.
 func flags(mask, want byte) rule {
 	return rule{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
@@ -58,7 +57,7 @@ func flags(mask, want byte) rule {
 	}
 }
 
-// bare matches segments without payload whose only option is a timestamp.
+// bare matches segments without payload that have a timestamp as their only option.
 func (p *play) bare() rule {
 	return append(flags(0xff, ack), &expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(pick[uint32](p.v6, 72, 52))})
@@ -73,7 +72,7 @@ func longerThan(bytes uint32) rule {
 	}
 }
 
-// oneInTen matches packets by chance.
+// oneInTen matches one packet in ten, randomly.
 func oneInTen() rule {
 	return rule{
 		&expr.Numgen{Register: 1, Modulus: 10, Type: unix.NFT_NG_RANDOM},
@@ -101,7 +100,7 @@ func (p *play) unreachable(v4, v6 uint8) rule {
 	return rule{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: pick(p.v6, v6, v4)}}
 }
 
-// filter makes the device follow the rules, in this order.
+// filter makes the device apply the rules, in this order.
 func (p *play) filter(rules ...rule) {
 	p.t.Helper()
 	p.chain("filter", 0, rules)
@@ -129,8 +128,8 @@ func (p *play) chainAt(name string, hook *nftables.ChainHook, priority nftables.
 	}
 }
 
-// track makes the device stateful: it forgets a connection that was idle for
-// that many seconds, and what it does not know is unknown to it.
+// track makes the device stateful: it forgets a connection that was idle for that
+// many seconds, and does not pick up connections in the middle.
 func (p *play) track(seconds int) {
 	p.t.Helper()
 	p.must(
@@ -139,7 +138,8 @@ func (p *play) track(seconds int) {
 	)
 }
 
-// canTrack reports whether this kernel tracks connections in the device.
+// canTrack returns an error if this kernel does not track connections in the
+// device's namespace.
 func canTrack(p *play) error {
 	if err := p.path.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"); err != nil {
 		return fmt.Errorf("this kernel tracks no connections (CONFIG_NF_CONNTRACK): %w", err)
@@ -149,11 +149,11 @@ func canTrack(p *play) error {
 
 // The queues of the genuine lanes; faultctl's are far above.
 const (
-	holdupQueue = 7
-	farQueue    = 8
+	slowHopQueue = 7
+	farQueue     = 8
 )
 
-// divert hands what the rule matches to f, until ctx is done.
+// divert passes the packets that the rule matches to f, until ctx is done.
 func (p *play) divert(ctx context.Context, queue uint16, priority nftables.ChainPriority, r rule, f func(nfqueue.Attribute)) *nfqueue.Nfqueue {
 	p.t.Helper()
 	q, err := nfqueue.Open(&nfqueue.Config{
@@ -173,26 +173,25 @@ func (p *play) divert(ctx context.Context, queue uint16, priority nftables.Chain
 	return q
 }
 
-// holdup is a device that keeps back packets until it is told to let them go:
-// a slow hop.
-type holdup struct {
+// slowHop is a device that holds packets until it is told to release them.
+type slowHop struct {
 	p     *play
 	queue *nfqueue.Nfqueue
 
 	mu    sync.Mutex
 	held  []uint32
-	from  []byte // the port that the first of them came from
+	from  []byte // the source port of the last one
 	open  bool
-	alone bool // only packets from that port are held
+	alone bool // hold only packets from that port
 }
 
-// hold makes the device keep back what the rule matches.
-func (p *play) hold(r rule) *holdup {
+// hold makes the device hold the packets that the rule matches.
+func (p *play) hold(r rule) *slowHop {
 	p.t.Helper()
-	h := &holdup{p: p}
+	h := &slowHop{p: p}
 	ctx, cancel := context.WithCancel(context.Background())
-	h.mu.Lock() // the queue is not known yet
-	h.queue = p.divert(ctx, holdupQueue, -10, r, func(a nfqueue.Attribute) {
+	h.mu.Lock() // until h.queue is set
+	h.queue = p.divert(ctx, slowHopQueue, -10, r, func(a nfqueue.Attribute) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		from := (*a.Payload)[pick(p.v6, 40, 20):][:2]
@@ -212,22 +211,22 @@ func (p *play) hold(r rule) *holdup {
 }
 
 // wait waits until something is held.
-func (h *holdup) wait() {
+func (h *slowHop) wait() {
 	h.p.t.Helper()
 	if !lab.Eventually(func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.held) > 0 }) {
-		h.p.t.Error("nothing came to be held up")
+		h.p.t.Error("no packet was held")
 	}
 }
 
-// only keeps back nothing but the connection that is held already.
-func (h *holdup) only() {
+// only limits the hold to the connection that is already held.
+func (h *slowHop) only() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.alone = true
 }
 
-// release lets everything go, and what comes later as well.
-func (h *holdup) release() {
+// release releases all held packets, and holds no more.
+func (h *slowHop) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open = true
@@ -237,6 +236,6 @@ func (h *holdup) release() {
 	}
 	h.held = nil
 	if err := errors.Join(errs...); err != nil {
-		h.p.t.Errorf("let go: %v", err)
+		h.p.t.Errorf("release: %v", err)
 	}
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/florianl/go-nfqueue/v2"
 )
 
-// wayLength is how long a packet takes one way where a cause is far.
-const wayLength = 50 * time.Millisecond
+// pathDelay is the delay of a packet in one direction if a cause is far.
+const pathDelay = 50 * time.Millisecond
 
-// lengthen makes the device pass every packet of the service on after wayLength,
-// in order. It comes before faultctl, in either direction.
+// delayPath makes the device forward every packet of the service after pathDelay,
+// in order. In both directions that is before faultctl.
 //
-// The client's TCP puts no writes together (tcp_autocorking): it does while a
-// packet waits in its host, be it for a network card or for a verdict.
-func (p *play) lengthen() {
+// It turns tcp_autocorking off on the client, which would merge writes while a
+// packet waits in the host, for a network card or for a verdict.
+func (p *play) delayPath() {
 	p.t.Helper()
 	p.must(p.from.Sysctl("net/ipv4/tcp_autocorking", "0"))
 	type passing struct {
@@ -26,7 +26,7 @@ func (p *play) lengthen() {
 	way := make(chan passing, 1024)
 	ctx, cancel := context.WithCancel(context.Background())
 	q := p.divert(ctx, farQueue, -300, match(), func(a nfqueue.Attribute) {
-		way <- passing{*a.PacketID, time.Now().Add(wayLength)}
+		way <- passing{*a.PacketID, time.Now().Add(pathDelay)}
 	})
 	ended := make(chan struct{})
 	go func() {
@@ -44,12 +44,12 @@ func (p *play) lengthen() {
 	p.cleanup(func() { cancel(); <-ended; q.Close() })
 }
 
-// farCauses are causes over a way that has a length: what is under way when the
-// connection dies is seen to cross.
+// farCauses are causes over a long path: segments that are in flight when the
+// connection dies cross the RST.
 var farCauses = []cause{
 	{
 		name: "half-open, writes under way", fault: "half-open:peer=rebooted", watch: faults.Client, far: true,
-		genuine: "the server's host knows nothing of the connection any more (TCP_REPAIR), a round trip of 100 ms away; the client sends three times before the first answer is back",
+		genuine: "the server's host, a round trip of 100 ms away, no longer knows the connection (TCP_REPAIR); the client sends three times before the first answer arrives",
 		before:  opened, act: forgotten,
 		then: []string{`send("hello") = 5`, `send("hello") = 5`, `send("hello") = 5`, `recv() = ECONNRESET`, `send("world") = EPIPE`},
 		shows: []string{
@@ -69,7 +69,7 @@ var farCauses = []cause{
 	},
 	{
 		name: "closed-socket, far", fault: "closed-socket:pass-response=true", watch: faults.Client, far: true,
-		genuine: "the server answers and calls close; the client sends twice before the first answer is back",
+		genuine: "the server answers and calls close; the client sends twice before the first answer arrives",
 		before:  answered, act: closes,
 		then: []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = 5`, "RST", `send("again") = EPIPE`},
 		shows: []string{

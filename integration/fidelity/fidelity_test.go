@@ -18,12 +18,12 @@ import (
 )
 
 var (
-	full   = flag.Bool("full", false, "every cause from every vantage, not only from the router and one other")
+	full   = flag.Bool("full", false, "play every cause in every placement of faultctl, not only on the router and in one other")
 	update = flag.Bool("update", false, "write docs/FIDELITY.md; implies -full")
 )
 
-// bystandEnv makes the test binary a process that does nothing, with whatever
-// connection it was handed.
+// bystandEnv makes the test binary a process that does nothing and holds the
+// connection that it was given.
 const bystandEnv = "FAULTCTL_TEST_BYSTAND"
 
 func TestMain(m *testing.M) {
@@ -34,41 +34,42 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	*full = *full || *update
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		f.Value.Set("12") // the causes wait for time to pass, not for a processor
+		f.Value.Set("12") // the causes spend most of their time waiting
 	}
 	os.Exit(lab.Main(m.Run))
 }
 
-// causes are all causes, in the order of the page.
+// causes has all causes, in the order of the page.
 var causes = slices.Concat(closeCauses, peerCauses, listenCauses, pathCauses, farCauses, haproxyCauses, proxyCauses, pawsCauses, forgedCauses)
 
-// cell is one cause over one family from one vantage.
-type cell struct {
+// comparison is one cause over one address family in one placement: a cell of the
+// matrix.
+type comparison struct {
 	cause *cause
 	v6    bool
-	at    vantage
+	at    placement
 
-	genuine, injected []record // of the ends watched
-	differences       []string // those that are not allowed
+	genuine, injected []record // of the watched ends
+	differences       []string // the differences that are not allowed
 	notes             []int    // allowances that applied
 	tells             []tell
-	missing           string // why there is nothing to compare
-	wrong             string // how the genuine lane is not what was measured
+	missing           string // why there is nothing to compare, or ""
+	wrong             string // how the genuine lane differs from what was measured, or ""
 
-	// noise says that the lanes differ in what a timer of TCP did, or in how
-	// long a call took: on a busy machine that may be the machine. Such a cell is
-	// played again, a few times at most.
+	// noise says that the lanes differ in what one of TCP's timers did, or in how
+	// long a call took. On a busy machine the machine may be the reason, so such a
+	// comparison is played again, a few times at most.
 	noise bool
 }
 
 func family(v6 bool) string { return pick(v6, "IPv6", "IPv4") }
 
-func (c *cell) name() string { return c.cause.name + "/" + family(c.v6) + "/" + string(c.at) }
+func (c *comparison) name() string { return c.cause.name + "/" + family(c.v6) + "/" + string(c.at) }
 
 // TestFidelity plays every cause in both lanes and compares them.
 func TestFidelity(t *testing.T) {
 	var mu sync.Mutex
-	var cells []*cell
+	var cells []*comparison
 	t.Run("causes", func(t *testing.T) {
 		for n := range causes {
 			c := &causes[n]
@@ -76,14 +77,14 @@ func TestFidelity(t *testing.T) {
 				t.Run(strings.ReplaceAll(c.name, " ", "-")+"/"+family(v6), func(t *testing.T) {
 					t.Parallel()
 					lanes := &genuineLanes{}
-					for _, at := range vantages {
-						if !*full && at != atRouter && at != vantages[:len(vantages)-1][n%3] && at != loopback {
+					for _, at := range placements {
+						if !*full && at != atRouter && at != placements[:len(placements)-1][n%3] && at != loopback {
 							continue
 						}
 						if !*full && at == loopback && n%3 != 2 {
 							continue
 						}
-						cl := &cell{cause: c, v6: v6, at: at}
+						cl := &comparison{cause: c, v6: v6, at: at}
 						t.Run(strings.ReplaceAll(string(at), " ", "-"), func(t *testing.T) { cl.play(t, lanes) })
 						mu.Lock()
 						cells = append(cells, cl)
@@ -93,7 +94,7 @@ func TestFidelity(t *testing.T) {
 			}
 		}
 	})
-	slices.SortFunc(cells, func(a, b *cell) int { return cmp.Compare(a.name(), b.name()) })
+	slices.SortFunc(cells, func(a, b *comparison) int { return cmp.Compare(a.name(), b.name()) })
 	if *full && !t.Failed() && flag.Lookup("test.run").Value.String() == "" {
 		checkAllowances(t, cells)
 	}
@@ -104,25 +105,25 @@ func TestFidelity(t *testing.T) {
 	}
 }
 
-// checkAllowances holds that each allowance is still needed.
-func checkAllowances(t *testing.T, cells []*cell) {
+// checkAllowances checks that each allowance is still needed.
+func checkAllowances(t *testing.T, cells []*comparison) {
 	t.Helper()
 	for n, a := range allowances {
-		if !slices.ContainsFunc(cells, func(c *cell) bool { return slices.Contains(c.notes, n+1) }) {
-			t.Errorf("allowance %d is not needed any more: %s", n+1, a.what)
+		if !slices.ContainsFunc(cells, func(c *comparison) bool { return slices.Contains(c.notes, n+1) }) {
+			t.Errorf("allowance %d is no longer needed: %s", n+1, a.what)
 		}
 	}
 }
 
 // genuineLanes are the genuine lanes of a cause over one family: one over the
-// wire, whatever the vantage, and one over loopback.
+// wire, which serves every placement, and one over loopback.
 type genuineLanes struct{ wire, loop []record }
 
-// tries is how often a cell is played at most.
+// tries is how often a comparison is played at most.
 const tries = 5
 
-// play plays what is to be compared and compares it.
-func (c *cell) play(t *testing.T, lanes *genuineLanes) {
+// play plays both lanes, compares them and reports the result.
+func (c *comparison) play(t *testing.T, lanes *genuineLanes) {
 	if c.missing = c.cause.notOn[c.at]; c.missing != "" {
 		t.Log(c.missing)
 		return
@@ -147,16 +148,16 @@ func (c *cell) play(t *testing.T, lanes *genuineLanes) {
 	c.judge(t)
 }
 
-// compare plays the lanes, the genuine one unless that was done, and lists where
+// compare plays the lanes (the genuine one only if kept is empty) and lists where
 // they differ.
-func (c *cell) compare(t *testing.T, kept *[]record) {
+func (c *comparison) compare(t *testing.T, kept *[]record) {
 	t.Helper()
 	if *kept == nil {
 		p := begin(t, c.cause, genuine, pick(c.at == loopback, loopback, atRouter), c.v6)
 		*kept = p.perform(nil)
 		c.wrong = cmp.Or(p.vain, p.checkGenuine(*kept))
 		p.end()
-		if c.noise = c.wrong != ""; c.noise { // if it stays wrong, it is none
+		if c.noise = c.wrong != ""; c.noise { // if all tries are wrong, it is not noise
 			return
 		}
 	}
@@ -183,47 +184,47 @@ func (c *cell) compare(t *testing.T, kept *[]record) {
 	c.notes, c.tells = sorted(c.notes), sorted(c.tells)
 }
 
-// perform plays the script and returns what was recorded, once no more comes.
-// Where the other lane is known, as much as it had is waited for.
+// perform plays the script and returns what was recorded, once nothing more
+// arrives. If the other lane is known, it waits for as many segments as that had.
 func (p *play) perform(other []record) []record {
 	p.t.Helper()
 	p.cause.run(p)
 	p.settle(other)
 	var out []record
 	for _, e := range p.watched {
-		r := record{side: e.side, own: p.own(e), door: p.lines(e, p.door(e)), wire: p.lines(e, p.wire(e)), from: p.acted[e.side]}
+		r := record{side: e.side, own: p.own(e), stack: p.lines(e, p.stack(e)), wire: p.lines(e, p.wire(e)), from: p.acted[e.side]}
 		if a := p.app(e.side); a != nil {
 			r.calls = a.Calls()
 		}
 		if p.cause.sums != nil {
-			r.door, r.wire, r.calls = nil, nil, append(r.calls, p.sums()...)
+			r.stack, r.wire, r.calls = nil, nil, append(r.calls, p.sums()...)
 		}
 		out = append(out, r)
 	}
 	return out
 }
 
-// calm is how long nothing must arrive until a conversation counts as over. It
-// is only about segments too many: those that must come are waited for.
-const calm = 60 * time.Millisecond
+// quietTime is how long nothing must arrive before a conversation counts as over.
+// It serves to notice extra segments only: those that must come are waited for.
+const quietTime = 60 * time.Millisecond
 
 func (p *play) settle(other []record) {
 	if p.cause.sums != nil {
 		return
 	}
-	if _, known := unfaithful[(&cell{cause: p.cause, v6: p.v6, at: p.at}).name()]; known {
-		other = nil // as much will not come
+	if _, known := unfaithful[(&comparison{cause: p.cause, v6: p.v6, at: p.at}).name()]; known {
+		other = nil // it will not have as many segments
 	}
 	lab.Eventually(func() bool {
 		if p.cause.unlike && p.lane == injected {
-			return true // who knows what comes
+			return true // nothing is known of what arrives
 		}
 		for n, e := range p.watched {
-			lines := p.lines(e, p.door(e))
-			if other == nil && n == 0 && holds(lines, p.cause.shows, p.v6) != "" || other != nil && p.awaited(e, lines) < p.awaited(e, other[n].door) {
+			lines := p.lines(e, p.stack(e))
+			if other == nil && n == 0 && holds(lines, p.cause.shows, p.v6) != "" || other != nil && p.awaited(e, lines) < p.awaited(e, other[n].stack) {
 				return false
 			}
-			// Two witnesses that must agree: each has seen it all.
+			// The two captures must agree, so that each has seen everything.
 			if !p.own(e) && len(p.lines(e, p.wire(e))) != len(lines) {
 				return false
 			}
@@ -234,39 +235,39 @@ func (p *play) settle(other []record) {
 	lab.Eventually(func() bool {
 		n := 0
 		for _, e := range p.watched {
-			n += len(p.door(e)) + len(p.wire(e))
+			n += len(p.stack(e)) + len(p.wire(e))
 		}
 		if n != last {
 			last, since = n, time.Now()
 		}
-		if time.Since(since) <= calm {
+		if time.Since(since) <= quietTime {
 			return false
 		}
 		p.flush()
 		since = time.Now()
 		for _, e := range p.watched {
-			n -= len(p.door(e)) + len(p.wire(e))
+			n -= len(p.stack(e)) + len(p.wire(e))
 		}
 		return n == 0
 	})
 }
 
-// flush waits until the doors have told all that they have seen: what has
-// crossed them before a segment of its own is recorded before it.
+// flush waits until the stack captures have recorded everything up to now: it
+// sends a segment of its own, and what came before it is recorded before it.
 func (p *play) flush() {
 	const nobody = 9 // discard
 	for _, e := range p.watched {
-		seen := len(e.door.Segments(nobody))
+		seen := len(e.stack.Segments(nobody))
 		c, err := e.node.Client(p.service.Addr())
 		p.must(err, c.Nonblock())
 		c.Connect(netip.AddrPortFrom(pick(p.v6, netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1")), nobody))
-		e.door.Wait(nobody, func(segs []lab.Captured) bool { return len(segs) > seen })
+		e.stack.Wait(nobody, func(segs []lab.Captured) bool { return len(segs) > seen })
 		c.Close()
 	}
 }
 
-// awaited counts the lines that both lanes have. A firewall on loopback shows
-// its RSTs in the host's output in one of them only.
+// awaited counts the lines that both lanes have. On loopback, a firewall's RSTs
+// appear in the host's output in the genuine lane only.
 func (p *play) awaited(e *end, lines []line) (n int) {
 	for _, l := range lines {
 		if p.at != loopback || !p.cause.device || l.Flags != "R" || l.Way != outward(e.side) {
@@ -276,15 +277,15 @@ func (p *play) awaited(e *end, lines []line) (n int) {
 	return n
 }
 
-// outward is the way of what an end sends.
+// outward is the direction of what an end sends.
 func outward(s side) string { return pick(s == faults.Client, "C>S", "S>C") }
 
-// checkGenuine holds the genuine lane to what was measured.
-// It returns what is wrong with it.
+// checkGenuine compares the genuine lane with what was measured, and returns what
+// is wrong with it, or "".
 func (p *play) checkGenuine(records []record) string {
 	r := records[0]
-	if miss := holds(r.door, p.cause.shows, p.v6); miss != "" {
-		return fmt.Sprintf("the genuine lane lacks %q:\n%s", miss, text(r.door))
+	if miss := holds(r.stack, p.cause.shows, p.v6); miss != "" {
+		return fmt.Sprintf("the genuine lane lacks %q:\n%s", miss, text(r.stack))
 	}
 	if n := p.counter(); p.cause.counts != "" && n == p.counters {
 		return fmt.Sprintf("in the genuine lane the %s's kernel counts no %s", p.cause.counted, p.cause.counts)
@@ -302,37 +303,37 @@ func (p *play) checkGenuine(records []record) string {
 	return ""
 }
 
-// timed reports whether a difference may be the work of a timer, or of two
-// segments that cross.
-func (c *cell) timed(d difference) bool {
+// timed reports whether a difference may be due to a timer, or to two segments
+// that cross.
+func (c *comparison) timed(d difference) bool {
 	ack := func(l line) bool {
 		return (c.cause.lazy || c.cause.far) && l.Flags == "." && l.Len == 0
 	}
 	if c.cause.asks && d.side == faults.Server {
-		return true // faultctl asks again when no answer comes in time
+		return true // faultctl probes again when no answer arrives in time
 	}
 	return d.what == "time" || d.genuine.Again || d.injected.Again || ack(d.genuine) || ack(d.injected) ||
 		d.what == "round trip" || c.cause.rerolls && d.what == "flow label"
 }
 
-// judge says whether the cell is what it is known to be.
-func (c *cell) judge(t *testing.T) {
+// judge fails the test if the comparison is not what it is known to be.
+func (c *comparison) judge(t *testing.T) {
 	t.Helper()
 	why, known := unfaithful[c.name()]
 	switch {
 	case len(c.differences) > 0 && !known:
 		t.Errorf("not the real thing:\n  %s\n%s", strings.Join(c.differences, "\n  "), c.traces())
 	case len(c.differences) == 0 && known:
-		t.Errorf("equal by now: take it out of the table (%s)", why)
+		t.Errorf("it is equal now: remove it from the table (%s)", why)
 	}
 }
 
-// traces writes what both lanes recorded.
-func (c *cell) traces() string {
+// traces returns what both lanes recorded.
+func (c *comparison) traces() string {
 	var b strings.Builder
 	for n, g := range c.genuine {
 		i := c.injected[n]
-		fmt.Fprintf(&b, "%s, genuine: %v\n%s%s, injected: %v\n%s", g.side, g.calls, text(g.door), i.side, i.calls, text(i.door))
+		fmt.Fprintf(&b, "%s, genuine: %v\n%s%s, injected: %v\n%s", g.side, g.calls, text(g.stack), i.side, i.calls, text(i.stack))
 		if !i.own {
 			fmt.Fprintf(&b, "wire, genuine:\n%swire, injected:\n%s", text(g.wire), text(i.wire))
 		}

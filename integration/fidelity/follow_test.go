@@ -28,15 +28,15 @@ func (c *cause) run(p *play) {
 
 // step is one of the steps after the act:
 //
-//	recv() = EOF            a call of the first end watched, and what was measured
-//	recv() = EIO; IPv6: EOF the same, where IPv6 is told something else
-//	server: recv() = EOF    one of the server's
-//	within 700ms            so long its calls may block from here on
+//	recv() = EOF            a call of the first watched end, and what was measured
+//	recv() = EIO; IPv6: EOF the same, where the result differs over IPv6
+//	server: recv() = EOF    a call of the server
+//	within 700ms            sets how long its calls may block from here on
 //	RST                     waits until a RST has crossed
-//	S>C [F.] seq=5          waits until such a segment has, at the same end
-//	idle 1.4s               lets time pass
-//	ack                     the client sends the acknowledgment that it owes
-//	quiet                   waits until both ends know that the other has everything
+//	S>C [F.] seq=5          waits until such a segment has crossed, at the same end
+//	idle 1.4s               waits that long
+//	ack                     the client sends its delayed acknowledgment
+//	quiet                   waits until everything that was sent is acknowledged
 //	accept                  the server accepts
 //	struck                  in the injected lane, waits until faultctl has acted
 type step struct {
@@ -71,13 +71,13 @@ func (c *cause) step(text string, v6 bool) (s step, err error) {
 		s.line = text
 	case "RST", "ack", "quiet", "accept", "struck":
 	default:
-		err = fmt.Errorf("what is to be done at %q?", text)
+		err = fmt.Errorf("unknown step %q", text)
 	}
 	return s, err
 }
 
-// calls are those that an end makes after the act, with what they return, and
-// behind them the sums.
+// calls returns the calls that an end makes after the act, with their results,
+// followed by the totals.
 func (c *cause) calls(of side, v6 bool) (out []string) {
 	for _, text := range c.then {
 		if s, err := c.step(text, v6); err == nil && s.call != "" && s.side == of {
@@ -90,7 +90,7 @@ func (c *cause) calls(of side, v6 bool) (out []string) {
 	return out
 }
 
-// follow takes the steps, one after the other.
+// follow performs the steps, one after the other.
 func (p *play) follow(steps []string) {
 	p.t.Helper()
 	for _, text := range steps {
@@ -143,7 +143,7 @@ func scans(text, format string, into any) bool {
 	return err == nil
 }
 
-// sums are the sums of the cause, as calls are told.
+// sums returns the totals of the cause, in the form of calls.
 func (p *play) sums() (out []lab.Call) {
 	p.t.Helper()
 	for _, s := range p.cause.sums(p) {

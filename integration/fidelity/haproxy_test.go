@@ -12,11 +12,11 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// haproxyCauses are what a proxy does: in the genuine lane a real HAProxy.
+// haproxyCauses are what a proxy does. In the genuine lane it is a real HAProxy.
 var haproxyCauses = []cause{
 	{
 		name: "rst-close, HAProxy", fault: "rst-close:side=client", watch: faults.Server,
-		genuine: "HAProxy on the client's host closes towards the server after the response (option http-server-close)",
+		genuine: "HAProxy on the client's host closes its connection to the server after the response (option http-server-close)",
 		needs:   haveHAProxy,
 		prepare: func(p *play) {
 			p.haproxy(`
@@ -83,7 +83,7 @@ listen proxy
 	},
 }
 
-// httpPassed is what HAProxy makes of httpRequest.
+// httpPassed is what HAProxy forwards for httpRequest.
 const (
 	httpRequest = "GET / HTTP/1.1\r\nhost: service\r\n\r\n"
 	httpPassed  = "GET / HTTP/1.1\r\nhost: service\r\nconnection: close\r\n\r\n"
@@ -103,8 +103,9 @@ func haproxyPath() (string, error) {
 	return exec.LookPath("/usr/sbin/haproxy")
 }
 
-// haproxy starts a HAProxy with that configuration: on the client's host if the
-// service is behind it, else on the server's.
+// haproxy starts HAProxy with that configuration: on the server's host if args has
+// a second address, where it listens on the service's address, else on the
+// client's host.
 func (p *play) haproxy(format string, args ...any) {
 	p.t.Helper()
 	path, err := haproxyPath()
@@ -123,7 +124,7 @@ func (p *play) haproxy(format string, args ...any) {
 	}
 }
 
-// user is a program that talks to a proxy.
+// user connects a program to a proxy.
 func (p *play) user(at *lab.Node, to netip.AddrPort) *lab.App {
 	p.t.Helper()
 	a, err := at.Client(to.Addr())

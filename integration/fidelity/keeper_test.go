@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeper is a device such as a load balancer, which knows its flows so well that
-// it can reset an end that has said nothing: it keeps the last segment of each
-// direction. The RST itself is the kernel's, whose firewall rejects that segment
-// once more.
+// keeper is a device such as a load balancer, which knows its flows well enough to
+// reset an end that has sent nothing: it keeps the last segment of each direction.
+// The RST itself is sent by the kernel, whose firewall rejects that segment when
+// the device sends it again.
 type keeper struct {
 	p    *play
-	both bool // both ends are reset when the time is over; else the client, when the server speaks
+	both bool // reset both ends when the idle time is over; else reset the client when the server sends
 
 	mu   sync.Mutex
-	kept map[string][]byte // by way
+	kept map[string][]byte // by direction
 	at   time.Time         // of the last segment
 	gone bool              // the flow was forgotten
 }
@@ -32,7 +32,7 @@ const (
 	keeperQueue = 9
 	idleTime    = time.Second
 
-	// rejected marks what the firewall is to reject.
+	// rejected marks what the firewall shall reject.
 	rejected = 0x7e57
 )
 
@@ -57,8 +57,8 @@ func (p *play) keep(both bool) {
 	p.cleanup(func() { cancel(); <-ended; q.Close() })
 }
 
-// judge keeps a segment in mind and lets it pass, or does what becomes of one
-// that belongs to no flow.
+// judge keeps a segment and accepts it, or handles a segment of a flow that was
+// forgotten.
 func (k *keeper) judge(pkt []byte) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -77,7 +77,7 @@ func (k *keeper) judge(pkt []byte) int {
 	return nfqueue.NfAccept
 }
 
-// watch tells both ends when the time is over.
+// watch resets both ends when the idle time is over.
 func (k *keeper) watch(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	for tick := time.NewTicker(5 * time.Millisecond); k.both; {
@@ -97,8 +97,8 @@ func (k *keeper) watch(ctx context.Context, ended chan struct{}) {
 	}
 }
 
-// tell resets the end whose last segment this was. That the firewall rejects it
-// the socket is told as well.
+// tell resets the end that sent the last segment of that direction. The raw socket
+// gets EPERM, because the firewall rejects the segment.
 func (k *keeper) tell(way string) {
 	if err := k.p.raw(k.p.path, k.kept[way], rejected); !errors.Is(err, unix.EPERM) {
 		k.p.t.Errorf("the device's firewall does not reject its segment: %v", err)

@@ -12,30 +12,31 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// line is a segment reduced to what two runs have in common: numbers relative
-// to where each side began, identifications and flow labels as rules.
+// line is a segment reduced to what two runs have in common: sequence numbers are
+// relative to each side's first, and identifications and flow labels to that
+// side's previous ones.
 type line struct {
 	Way      string // C>S or S>C
 	Flags    string // in tcpdump's letters
 	Seq, Ack uint32
 	Len      int
 	Window   uint16
-	Stamps   string // TS, "TS old" if it echoes an older timestamp than the last, or nothing
+	Stamps   string // TS, "TS old" if it echoes an older timestamp than the last one, or ""
 	Options  string // the others, in their order
 	TTL, TOS uint8
-	ID       string // IPv4: 0, +n since this side's last, or "any" for a beginning
+	ID       string // IPv4: 0, +n since this side's last one, or "any" for its first
 	DF       bool
-	Label    string // IPv6: own, as this side's last; 0; or another one
-	ICMP     string // an error about such a segment, and who sends it
+	Label    string // IPv6: "own" if it is the same as this side's last one, "0", or "other"
+	ICMP     string // an error that quotes such a segment, and its sender
 	Again    bool   // sent before: a retransmission or a probe
-	Soon     bool   // a RST that comes sooner than a round trip after what it answers; only where the way is long
+	Soon     bool   // a RST that arrives less than a round trip after what it answers; only if the path is long
 }
 
-// door returns what the end's TCP sent and received.
-func (p *play) door(e *end) []lab.Captured {
+// stack returns the segments that the end's TCP sent and received.
+func (p *play) stack(e *end) []lab.Captured {
 	var out []lab.Captured
-	for _, s := range e.door.Packets(p.port) {
-		mine := s.SrcPort() == p.port // by the client
+	for _, s := range e.stack.Packets(p.port) {
+		mine := s.SrcPort() == p.port // sent by the client
 		switch {
 		case s.ICMP != nil && !s.Out && mine == (e.side == faults.Client):
 			out = append(out, s) // it quotes what the end sent
@@ -46,8 +47,8 @@ func (p *play) door(e *end) []lab.Captured {
 	return out
 }
 
-// wire returns what the end's interfaces showed. On loopback that is both ends'
-// at once.
+// wire returns the segments that the end's interfaces showed. On loopback those of
+// both ends are together.
 func (p *play) wire(e *end) []lab.Captured {
 	var out []lab.Captured
 	for _, c := range e.wire {
@@ -57,8 +58,8 @@ func (p *play) wire(e *end) []lab.Captured {
 	return out
 }
 
-// lines reduces segments. How often something was sent again is a matter of
-// time: that it was is one line.
+// lines reduces segments. How often a segment was retransmitted depends on timing,
+// so any number of retransmissions is one line.
 func (p *play) lines(e *end, segs []lab.Captured) []line {
 	r := reducer{p: p, e: e, sides: map[string]*sideState{}}
 	var out []line
@@ -74,7 +75,7 @@ func (p *play) lines(e *end, segs []lab.Captured) []line {
 	return out
 }
 
-// reducer remembers what numbers are relative to.
+// reducer keeps what numbers are relative to.
 type reducer struct {
 	p     *play
 	e     *end
@@ -99,7 +100,7 @@ type sideState struct {
 	unanswered []asked
 }
 
-// asked is a segment that a RST may answer: its acknowledgment is the RST's
+// asked is a segment that a RST may answer: its acknowledgment number is the RST's
 // sequence number.
 type asked struct {
 	ack  packet.Seq
@@ -107,7 +108,8 @@ type asked struct {
 	at   time.Time
 }
 
-// answers returns when the segment was sent that a RST answers: data first.
+// answers returns when the segment that a RST answers was sent. It prefers
+// segments with data.
 func (f *sideState) answers(rst packet.Seq) (time.Time, bool) {
 	for _, data := range []bool{true, false} {
 		for n, a := range f.unanswered {
@@ -140,7 +142,7 @@ func (r *reducer) reduce(s lab.Captured) line {
 	}
 	if r.p.cause.asks && way == "C>S" && isProbe(s) {
 		l.Seq, l.Ack = uint32(s.Seq()-from.base), uint32(s.Ack()-peer.base)
-		return l // it is no part of the stream
+		return l // it is not part of the stream
 	}
 	literal := flags.Has(packet.RST) && s.Seq() == 0 // shape C
 	if !from.based && !literal {
@@ -162,8 +164,8 @@ func (r *reducer) reduce(s lab.Captured) line {
 	}
 	if l.Flags == "R" {
 		at, ok := peer.answers(s.Seq())
-		// A round trip as faultctl found it, on a busy machine: three quarters.
-		l.Soon = r.p.cause.far && ok && s.At.Sub(at) < 3*wayLength/2
+		// Three quarters of a round trip: faultctl measures it on a busy machine.
+		l.Soon = r.p.cause.far && ok && s.At.Sub(at) < 3*pathDelay/2
 	} else if flags.Has(packet.ACK) {
 		from.unanswered = append(from.unanswered, asked{s.Ack(), s.PayloadLen() > 0, s.At})
 	}
@@ -173,14 +175,14 @@ func (r *reducer) reduce(s lab.Captured) line {
 	return l
 }
 
-// isProbe recognises the segment with which faultctl asks an end for its
-// numbers.
+// isProbe recognizes the segment with which faultctl probes an end for its
+// sequence numbers.
 func isProbe(s lab.Captured) bool {
 	_, _, stamped := s.Timestamps()
 	return s.PayloadLen() == 1 && s.Window() == 0 && !stamped
 }
 
-// repeats recognises what was sent before.
+// repeats recognizes retransmissions.
 func (r *reducer) repeats(s lab.Captured, l *line, from *sideState) {
 	if s.Flags().Has(packet.RST) {
 		return
@@ -229,7 +231,7 @@ func (r *reducer) options(s lab.Captured, l *line, from, peer *sideState) {
 	l.Options = strings.Join(names, ",")
 }
 
-// stream says how what belongs to the sender's stream goes on.
+// stream describes how the sender's identification or flow label continues.
 func (r *reducer) stream(s lab.Captured, l *line, from *sideState) {
 	if s.Version() == 4 {
 		switch d := s.ID() - from.id; {
@@ -260,7 +262,7 @@ func (r *reducer) stream(s lab.Captured, l *line, from *sideState) {
 	}
 }
 
-// icmp describes an error. Its outer header counts, and what it quotes.
+// icmp describes an ICMP error: its outer header, and what it quotes.
 func (r *reducer) icmp(s lab.Captured, l line) line {
 	b := s.ICMP
 	out := line{Way: map[string]string{"C>S": "S>C", "S>C": "C>S"}[l.Way], Flags: l.Flags, Len: l.Len}
@@ -291,7 +293,7 @@ func (r *reducer) icmp(s lab.Captured, l line) line {
 	return out
 }
 
-// key is what makes two lines the same segment; all else is its look.
+// key identifies the segment: lines with the same key are compared field by field.
 func (l line) key() string {
 	icmp, _, _ := strings.Cut(l.ICMP, ",")
 	return fmt.Sprint(l.Way, l.Flags, " ", l.Seq, " ", l.Ack, " ", l.Len, icmp, l.Again)
@@ -340,7 +342,7 @@ func text(lines []line) string {
 	return b.String()
 }
 
-// sorted orders differences for print.
+// sorted sorts a list and removes duplicates.
 func sorted[T cmp.Ordered](list []T) []T {
 	slices.Sort(list)
 	return slices.Compact(list)

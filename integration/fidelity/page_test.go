@@ -14,24 +14,25 @@ const pageHead = `# Fidelity
 
 <!-- Made by make fidelity from what it recorded. Do not edit. -->
 
-Each fault runs beside its genuine cause, on the same kernel in the same run. In the genuine lane a real program, kernel or
-router does it; in the injected lane faultctl does, and both programs are healthy. Compared are, at the ends that suffer:
+Each fault runs beside its genuine cause, on the same kernel and in the same run. In the genuine lane, a real program, kernel
+or router causes the failure. In the injected lane, faultctl does, and both programs are healthy. At the ends that are affected,
+these are compared:
 
-- the **calls** of the application, with results, errno and coarse time;
+- the **calls** of the application, with results, errno and approximate time;
 - what the end's own **TCP sends and receives**: direction, flags, relative sequence and acknowledgment numbers, payload
-  length, window, timestamps and whether they echo the right one, other options, TTL, ToS, DF, the rule of the IP
-  identification or of the IPv6 flow label;
+  length, window, timestamps and whether they echo the right one, other options, TTL, ToS, DF, and how the IP identification or
+  the IPv6 flow label continues;
 - what the end's **interface** shows, wherever faultctl is not on the same host.
 
 `
 
-// page writes docs/FIDELITY.md.
-func page(cells []*cell) string {
+// page returns the text of docs/FIDELITY.md.
+func page(cells []*comparison) string {
 	var b strings.Builder
 	b.WriteString(pageHead)
 	var u unix.Utsname
 	unix.Uname(&u)
-	fmt.Fprintf(&b, "Recorded on Linux %s. However often something is sent again, it counts as one line. An equals sign is a cell in which nothing differs; numbers and\nletters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
+	fmt.Fprintf(&b, "Recorded on Linux %s. Any number of retransmissions of a segment counts as one line. In the matrix, an equals sign means that\nnothing differs; the numbers and letters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
 	matrix(&b, cells)
 	notes(&b, cells)
 	for n := range causes {
@@ -40,18 +41,18 @@ func page(cells []*cell) string {
 	return b.String()
 }
 
-func matrix(b *strings.Builder, cells []*cell) {
+func matrix(b *strings.Builder, cells []*comparison) {
 	b.WriteString("| cause |")
 	for _, v6 := range []bool{false, true} {
-		for _, at := range vantages {
+		for _, at := range placements {
 			fmt.Fprintf(b, " %s, %s |", family(v6), at)
 		}
 	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", 2*len(vantages)) + "\n")
+	b.WriteString("\n|---|" + strings.Repeat("---|", 2*len(placements)) + "\n")
 	for n := range causes {
 		fmt.Fprintf(b, "| %s |", causes[n].name)
 		for _, v6 := range []bool{false, true} {
-			for _, at := range vantages {
+			for _, at := range placements {
 				fmt.Fprintf(b, " %s |", mark(find(cells, &causes[n], v6, at)))
 			}
 		}
@@ -60,16 +61,16 @@ func matrix(b *strings.Builder, cells []*cell) {
 	b.WriteString("\n")
 }
 
-func find(cells []*cell, c *cause, v6 bool, at vantage) *cell {
-	i := slices.IndexFunc(cells, func(o *cell) bool { return o.cause == c && o.v6 == v6 && o.at == at })
+func find(cells []*comparison, c *cause, v6 bool, at placement) *comparison {
+	i := slices.IndexFunc(cells, func(o *comparison) bool { return o.cause == c && o.v6 == v6 && o.at == at })
 	if i < 0 {
 		return nil
 	}
 	return cells[i]
 }
 
-// mark is what a cell says in the matrix.
-func mark(c *cell) string {
+// mark is what the cell of a comparison in the matrix says.
+func mark(c *comparison) string {
 	switch {
 	case c == nil || c.injected == nil && c.missing == "":
 		return "not played"
@@ -88,19 +89,19 @@ func mark(c *cell) string {
 	return m
 }
 
-// notes explains what stands in the matrix.
-func notes(b *strings.Builder, cells []*cell) {
+// notes explains the marks in the matrix.
+func notes(b *strings.Builder, cells []*comparison) {
 	b.WriteString("## Allowed differences\n\n")
 	for n, a := range allowances {
 		fmt.Fprintf(b, "%d. %s: %s.\n", n+1, upper(a.what), a.why)
 	}
-	b.WriteString("\nOn faultctl's own host the application's TCP sends and receives just what it would; a capture there shows more:\n\n")
+	b.WriteString("\nOn faultctl's own host, the application's TCP sends and receives exactly what it would under the genuine cause. A capture on that host shows more:\n\n")
 	for _, t := range sorted([]tell{swallowedOut, swallowedIn, rewrittenIn, sentForOther}) {
 		fmt.Fprintf(b, "- **%s**: %s\n", t, tells[t])
 	}
 	head := "\n## Cells without a genuine cause\n\n"
 	for n := range causes {
-		for _, at := range vantages {
+		for _, at := range placements {
 			if c := find(cells, &causes[n], false, at); c != nil && c.missing != "" {
 				fmt.Fprintf(b, "%s- %s, %s: %s\n", head, causes[n].name, at, c.missing)
 				head = ""
@@ -114,7 +115,7 @@ func notes(b *strings.Builder, cells []*cell) {
 			head = ""
 			for n, d := range c.differences {
 				if n == 3 {
-					b.WriteString("  - and so on\n")
+					b.WriteString("  - and more\n")
 					break
 				}
 				fmt.Fprintf(b, "  - %s\n", d)
@@ -126,8 +127,9 @@ func notes(b *strings.Builder, cells []*cell) {
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// traces writes both lanes of a cause side by side, IPv4 at the router.
-func traces(b *strings.Builder, c *cause, cells []*cell) {
+// traces writes both lanes of a cause side by side, over IPv4 with faultctl on the
+// router.
+func traces(b *strings.Builder, c *cause, cells []*comparison) {
 	fmt.Fprintf(b, "## %s\n\n**Genuine:** %s.\n**Injected:** `%s`.\n\n", c.name, c.genuine, c.fault)
 	cell := find(cells, c, false, atRouter)
 	if cell == nil || cell.injected == nil {
@@ -139,7 +141,7 @@ func traces(b *strings.Builder, c *cause, cells []*cell) {
 		for k := range max(len(g.calls), len(i.calls)) {
 			fmt.Fprintf(b, "| %s | %s |\n", called(g.calls, k), called(i.calls, k))
 		}
-		align(g.door, i.door, func(x, y *line) {
+		align(g.stack, i.stack, func(x, y *line) {
 			fmt.Fprintf(b, "| %s | %s |\n", shown(x), shown(y))
 		})
 		b.WriteString("\n")
@@ -157,8 +159,8 @@ func called(calls []lab.Call, n int) string {
 	return fmt.Sprintf("**%s**%s", strings.NewReplacer("|", "\\|").Replace(calls[n].String()), after)
 }
 
-// coarse is a time as the page tells it: in whole seconds, so that each run
-// tells the same. A busy machine makes a wait longer, hardly ever shorter.
+// coarse rounds a time for the page to whole seconds, so that each run gives the
+// same page. A busy machine makes a wait longer, hardly ever shorter.
 func coarse(d time.Duration) time.Duration {
 	return (d + 150*time.Millisecond).Truncate(time.Second)
 }

@@ -19,83 +19,82 @@ import (
 // cause is one way in which a connection fails.
 type cause struct {
 	name    string // unique; the fault's name first
-	fault   string // as people type it
-	genuine string // what happens in the genuine lane, and who does it
+	fault   string // as a SPEC on the command line
+	genuine string // what happens in the genuine lane, and what causes it
 
-	// watch says at which ends calls and segments are compared: those that
-	// suffer. The other end differs by nature, dead in one lane and healthy in
-	// the other.
+	// watch says at which ends calls and segments are compared: those that are
+	// affected. The other end always differs: it is dead in one lane and healthy
+	// in the other.
 	watch faults.Side
 
-	// lazy lets the client acknowledge late, as it does when it has just sent:
-	// so that what the server sends in one go arrives in one go, however short
-	// the way is.
+	// lazy lets the client delay its acknowledgments, as it does when it has just
+	// sent, so that what the server sends together arrives together even if the
+	// round trip is short.
 	lazy bool
 
 	prepare func(*play) // what the genuine lane sets up before anybody connects
-	before  func(*play) // how far the connection has come, in both lanes; nil: there is none
-	act     func(*play) // what the genuine lane does then
+	before  func(*play) // brings the connection to the point of the cause, in both lanes; nil: there is no connection yet
+	act     func(*play) // what the genuine lane then does
 	healthy func(*play) // what a healthy program does instead; nil: nothing
-	then    []string    // what the programs do after that, and what they are told: see follow
+	then    []string    // what the programs do after that, and what the calls return: see step
 
-	// script is the whole play, of causes that the fields above cannot tell. It
-	// calls do where they have act.
+	// script is the complete play of a cause that the fields above cannot
+	// describe. It calls do where they have act.
 	script func(*play)
 
-	// late says that faultctl comes to a connection that is open already.
+	// late says that faultctl starts when the connection is already open.
 	late bool
 
-	// far makes the way long: a router passes every packet on after wayLength.
-	// Then a forged answer that beats the light is seen.
+	// far makes the path long: a router forwards every packet after pathDelay. A
+	// forged answer that arrives sooner than a real one could is then noticed.
 	far bool
 
-	// rerolls says that the dead end's TCP sends again, unseen, and takes another
-	// IPv6 flow label each time: which one its RST has is a matter of time.
+	// rerolls says that the dead end's TCP retransmits, unseen, and takes another
+	// IPv6 flow label each time, so the one of its RST depends on timing.
 	rerolls bool
 
-	// device says that the genuine author of what the end receives is the device
-	// on the path.
+	// device says that in the genuine lane the device on the path sends what the
+	// end receives.
 	device bool
 
-	// asks says that faultctl must ask the server for its numbers: the flow was
-	// let pass unseen.
+	// asks says that faultctl must probe the server for its sequence numbers,
+	// because it did not see the flow's segments.
 	asks bool
 
-	// provokes says that each segment that is sent again provokes a RST: how many
-	// there are is a matter of time.
+	// provokes says that each retransmission provokes a RST, so how many there are
+	// depends on timing.
 	provokes bool
 
-	// sums are what a lane is compared by where chance decides which segments
-	// suffer: sums, in words. Then no segment is compared.
+	// sums returns totals, in words. Lanes are compared by them where chance
+	// decides which segments are affected; segments are then not compared.
 	sums     func(*play) []string
 	measured []string // what they are in the genuine lane
 
-	// shows holds the genuine lane to what was measured: these lines cross the
-	// wire at the first end watched, in this order, others between them. A line
-	// stands here by its start.
+	// shows is what was measured in the genuine lane: lines with these words cross
+	// the first watched end, in this order, with others between them. See holds.
 	shows []string
 
-	// counts names a counter of the kernel, as in TcpExt of nstat, that the
-	// genuine lane raises, and at which end: that it is this cause and no other.
+	// counts names a counter of the kernel (TcpExt in nstat) that the genuine lane
+	// increments at the end counted: it shows that it is this cause and no other.
 	counts  string
 	counted side
 
-	// stranger says that somebody else speaks in the server's name: what
-	// timestamps are echoed from there on, tells nothing.
+	// stranger says that another host sends in the server's name, so timestamp
+	// echoes are meaningless from then on.
 	stranger bool
 
-	// unlike says that the fault is not meant to be the cause: of tests of the
-	// comparison.
+	// unlike says that the fault is deliberately not the cause: for tests of the
+	// comparison itself.
 	unlike bool
 
-	// needs names what the genuine lane cannot do without, and tries it.
+	// needs returns an error if something that the genuine lane needs is missing.
 	needs func(*play) error
 
-	// notOn says why there is no genuine cause at a vantage.
-	notOn map[vantage]string
+	// notOn says why there is no genuine cause at a placement.
+	notOn map[placement]string
 }
 
-// lane says who does it.
+// lane says what causes the failure.
 type lane string
 
 const (
@@ -103,44 +102,44 @@ const (
 	injected lane = "injected"
 )
 
-// vantage is where faultctl runs.
-type vantage string
+// placement is where faultctl runs in the injected lane.
+type placement string
 
 const (
-	atClient vantage = "client host"
-	atServer vantage = "server host"
-	atRouter vantage = "router"
-	loopback vantage = "loopback"
+	atClient placement = "client host"
+	atServer placement = "server host"
+	atRouter placement = "router"
+	loopback placement = "loopback"
 )
 
-var vantages = []vantage{atClient, atServer, atRouter, loopback}
+var placements = []placement{atClient, atServer, atRouter, loopback}
 
-// play is one lane of a cause under way.
+// play is one run of one lane of a cause.
 type play struct {
 	*lab.Lab
 	t     *testing.T
 	cause *cause
 	lane  lane
-	at    vantage
+	at    placement
 	v6    bool
 
 	from, to *lab.Node // the hosts of client and server
-	path     *lab.Node // where a device on the path would stand: the router, or the host itself
+	path     *lab.Node // where the device on the path is: the router, or on loopback the host itself
 	service  netip.AddrPort
 	ln       *lab.App
 
 	client, server *lab.App
-	port           uint16       // the client's: what is recorded is recorded of it
+	port           uint16       // the client's port, which identifies the recorded connection
 	acted          map[side]int // how many calls had been made at the act
 	ends           map[side]*end
 	watched        []*end
-	counters       uint64 // the cause's counter when it began
+	counters       uint64 // the value of the cause's counter at the start
 
-	vain   string  // what was awaited and did not come
-	slow   *holdup // a slow hop of the genuine lane
+	vain   string   // what was awaited and did not arrive, or ""
+	slow   *slowHop // of the genuine lane
 	mu     sync.Mutex
-	ended  []func()      // what is to be done when the play is over
-	dies   chan struct{} // closed when the proxy of the genuine lane is to die
+	ended  []func()      // what end calls, last first
+	dies   chan struct{} // closed to make the proxy of the genuine lane die
 	ahead  uint32        // the timestamp of another host behind the client's address
 	struck chan struct{} // closed when faultctl has acted
 }
@@ -149,15 +148,15 @@ type side = faults.Side
 
 // end is one end of the connection and what is recorded there.
 type end struct {
-	side side
-	node *lab.Node
-	door *lab.Capture   // what its TCP sends and receives
-	wire []*lab.Capture // what its interfaces show
+	side  side
+	node  *lab.Node
+	stack *lab.Capture   // what its TCP sends and receives
+	wire  []*lab.Capture // what its interfaces show
 }
 
-// begin builds the hosts and starts to record. In the injected lane faultctl
-// runs from here on.
-func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
+// begin builds the hosts and starts to record. In the injected lane it also starts
+// faultctl, unless the cause is late.
+func begin(t *testing.T, c *cause, l lane, at placement, v6 bool) *play {
 	t.Helper()
 	if v6 && !lab.IPv6() {
 		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
@@ -181,13 +180,13 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 		addr = pick(v6, netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1"))
 	}
 	p.service = netip.AddrPortFrom(addr, 5432)
-	p.prompt()
-	doors := map[*lab.Node]*lab.Capture{}
+	p.quickACK()
+	stacks := map[*lab.Node]*lab.Capture{}
 	for _, e := range []*end{{side: faults.Client, node: p.from}, {side: faults.Server, node: p.to}} {
-		if doors[e.node] == nil {
-			doors[e.node] = p.capture(e.node.Door(injector.OwnSign))
+		if stacks[e.node] == nil {
+			stacks[e.node] = p.capture(e.node.StackCapture(injector.OwnSign))
 		}
-		e.door = doors[e.node]
+		e.stack = stacks[e.node]
 		if at != loopback {
 			e.wire = append(e.wire, p.capture(e.node.Capture("eth0")))
 		}
@@ -201,7 +200,7 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	}
 	p.ln = p.listen(16)
 	if c.far {
-		p.lengthen()
+		p.delayPath()
 	}
 	if l == genuine && c.needs != nil {
 		p.check(c.needs(p))
@@ -216,7 +215,7 @@ func begin(t *testing.T, c *cause, l lane, at vantage, v6 bool) *play {
 	return p
 }
 
-// counter reads the counter that the cause raises.
+// counter reads the counter that the cause increments.
 func (p *play) counter() uint64 {
 	p.t.Helper()
 	if p.cause.counts == "" {
@@ -227,15 +226,14 @@ func (p *play) counter() uint64 {
 	return n
 }
 
-// cleanup puts off what is to be done when the play is over.
+// cleanup defers f to the end of the play.
 func (p *play) cleanup(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = append(p.ended, f)
 }
 
-// end gives back what the play has taken: there may be another one in the same
-// test.
+// end releases what the play uses. There may be another play in the same test.
 func (p *play) end() {
 	p.mu.Lock()
 	ended := p.ended
@@ -246,10 +244,11 @@ func (p *play) end() {
 	}
 }
 
-// lacking says of a cause what this machine lacks for it.
+// lacking records what this machine lacks for a cause.
 var lacking sync.Map // *cause to string
 
-// check ends a play for which something is missing.
+// check ends a play for which something is missing: it skips the test, or fails it
+// if FAULTCTL_REQUIRE is 1.
 func (p *play) check(err error) {
 	p.t.Helper()
 	if err == nil {
@@ -262,7 +261,7 @@ func (p *play) check(err error) {
 	p.t.Skip(err)
 }
 
-// start runs faultctl, in the injected lane.
+// start starts faultctl, in the injected lane.
 func (p *play) start() {
 	p.t.Helper()
 	if p.lane == injected {
@@ -282,9 +281,9 @@ func (p *play) own(e *end) bool {
 	return p.at == loopback || p.at == atClient && e.side == faults.Client || p.at == atServer && e.side == faults.Server
 }
 
-// prompt makes both hosts acknowledge at once (RTAX_QUICKACK), so that which
-// segment carries an acknowledgment does not depend on how busy the machine is.
-func (p *play) prompt() {
+// quickACK makes both hosts acknowledge at once (RTAX_QUICKACK), so that it does
+// not depend on how busy the machine is which segment carries an acknowledgment.
+func (p *play) quickACK() {
 	for _, n := range []*lab.Node{p.Client, p.Server} {
 		if p.cause.lazy && n == p.from {
 			continue
@@ -293,14 +292,14 @@ func (p *play) prompt() {
 		p.must(err)
 		for _, r := range routes {
 			if r.Gw != nil || p.at == loopback && r.Type == unix.RTN_LOCAL {
-				// A local IPv6 route has a metric that no new one can have, and
-				// would win over it.
+				// A local IPv6 route has a metric that a new one cannot have, and
+				// would take precedence over it.
 				if r.Type == unix.RTN_LOCAL && r.Dst != nil && r.Dst.IP.To4() == nil {
 					p.must(n.Netlink().RouteDel(&r))
 				}
 				r.QuickACK = 1
 				if err := n.Netlink().RouteReplace(&r); err != nil {
-					p.t.Fatalf("acknowledge at once by %v: %v", r, err)
+					p.t.Fatalf("set quickack on the route %v: %v", r, err)
 				}
 			}
 		}
@@ -330,12 +329,13 @@ func (p *play) listen(backlog int) *lab.App {
 	return ln
 }
 
-// inject runs faultctl where it is to run. It returns once the rules are in.
+// inject starts faultctl where the placement says, and returns once its rules are
+// installed.
 func (p *play) inject() {
 	p.t.Helper()
 	var struck sync.Once
 	_, stop := strike.Begin(p.t, injector.Config{
-		NetNS: map[vantage]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
+		NetNS: map[placement]*lab.Node{atClient: p.Client, atServer: p.Server, atRouter: p.Router, loopback: p.Server}[p.at].NS,
 		Rules: []injector.Rule{{
 			Match:  target.Matcher{To: []target.Endpoint{{LowPort: p.service.Port(), HighPort: p.service.Port()}}},
 			Faults: []injector.NamedModel{strike.Fault(p.t, p.cause.fault)},

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the programs do, and what is waited for.
+// The programs' actions, and what the plays wait for.
 
-// dial makes the client's program. It is not connected yet.
+// dial creates the client's program, which is not connected yet.
 func (p *play) dial() *lab.App {
 	p.t.Helper()
 	c, err := p.from.Client(p.service.Addr())
@@ -21,7 +21,7 @@ func (p *play) dial() *lab.App {
 	return c
 }
 
-// connect calls connect and learns the client's port.
+// connect calls connect, and records the client's port.
 func (p *play) connect() string {
 	p.t.Helper()
 	if p.client == nil {
@@ -52,14 +52,14 @@ func (p *play) accept() {
 	p.cleanup(p.server.Close)
 }
 
-// request sends a request, which the server reads.
+// request sends a request and has the server read it.
 func (p *play) request() {
 	p.client.Send("ping")
 	p.server.Recv()
 	p.quiet()
 }
 
-// response answers it, and the client reads that.
+// response sends the response and has the client read it.
 func (p *play) response() {
 	p.server.Send("pong")
 	p.client.Recv()
@@ -72,7 +72,7 @@ func (p *play) exchange() {
 	p.response()
 }
 
-// quiet waits until both ends know that the other one has everything.
+// quiet waits until everything that either end has sent is acknowledged.
 func (p *play) quiet() {
 	p.t.Helper()
 	for _, a := range []*lab.App{p.client, p.server} {
@@ -82,14 +82,14 @@ func (p *play) quiet() {
 	}
 }
 
-// acknowledge makes a lazy client send the acknowledgment that it owes.
+// acknowledge makes a lazy client send its delayed acknowledgment.
 func (p *play) acknowledge() {
 	p.t.Helper()
 	p.must(p.client.SetInt(unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1))
 }
 
-// do lets happen what the cause is about: in the genuine lane the cause itself,
-// in the injected one what a healthy program does at that moment.
+// do performs the act: in the genuine lane the cause itself, in the injected lane
+// what a healthy program does at that moment.
 func (p *play) do() {
 	p.t.Helper()
 	for s, a := range map[side]*lab.App{faults.Client: p.client, faults.Server: p.server} {
@@ -106,11 +106,11 @@ func (p *play) do() {
 	}
 }
 
-// app is the program at an end, nil before there is one.
+// app is the program at an end, or nil before there is one.
 func (p *play) app(s side) *lab.App { return pick(s == faults.Client, p.client, p.server) }
 
-// await waits until such a segment has crossed at the first end watched: what
-// the script does next is to find it arrived.
+// await waits until such a segment has crossed the first watched end, so that the
+// script continues after its arrival.
 func (p *play) await(what func(line) bool) {
 	p.t.Helper()
 	p.awaitAt(p.watched[0], what)
@@ -119,18 +119,18 @@ func (p *play) await(what func(line) bool) {
 func (p *play) awaitAt(e *end, what func(line) bool) {
 	p.t.Helper()
 	if !lab.Eventually(func() bool {
-		for _, l := range p.lines(e, p.door(e)) {
+		for _, l := range p.lines(e, p.stack(e)) {
 			if what(l) {
 				return true
 			}
 		}
 		return false
 	}) {
-		p.vain = fmt.Sprintf("%s lane: waited in vain; the %s saw\n%s", p.lane, e.side, text(p.lines(e, p.door(e))))
+		p.vain = fmt.Sprintf("%s lane: waited in vain; the %s saw\n%s", p.lane, e.side, text(p.lines(e, p.stack(e))))
 	}
 }
 
-// acts waits until faultctl has acted, in the injected lane.
+// acts waits in the injected lane until faultctl has acted.
 func (p *play) acts() {
 	p.t.Helper()
 	if p.lane == genuine {
@@ -143,5 +143,5 @@ func (p *play) acts() {
 	}
 }
 
-// idle lets the connection be idle: the time is what the cause is about.
+// idle leaves the connection idle: the cause depends on the time.
 func (p *play) idle(d time.Duration) { time.Sleep(d) }

@@ -10,17 +10,17 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// TestSuiteSees holds that the comparison can fail: beside a genuine cause runs
-// a fault that is nearly, but not quite, that.
+// TestSuiteSees checks that the comparison can fail: it compares a genuine cause
+// with a fault that is nearly, but not quite, the same.
 func TestSuiteSees(t *testing.T) {
 	for _, c := range []struct{ cause, fault, sees string }{
-		{"linger-reset", "reset:at=fin,hit=client,shape=b", "too much: S>C [R]"},
+		{"linger-reset", "reset:at=fin,hit=client,shape=b", "extra: S>C [R]"},
 		{"closed-socket", "unread-close", "missing: S>C [F.]"},
 		{"idle-expire", "idle-expire:after=1s,device-ttl=63", "TTL of S>C [R]"},
 		{"half-open, writes under way", "half-open:peer=rebooted,rtt=0", "round trip of S>C [R]"},
-		{"loss", "loss:rate=16%,dir=server", "share of the server's segments that is lost = 10 %, give or take 2.5, and injected"},
-		{"refuse", "syn-drop", "connect() = ECONNREFUSED, and injected connect() = EINPROGRESS"},
-		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH, and injected connect() = ECONNREFUSED"},
+		{"loss", "loss:rate=16%,dir=server", "share of the server's segments that is lost = 10 % ± 2.5 %; injected:"},
+		{"refuse", "syn-drop", "connect() = ECONNREFUSED; injected: connect() = EINPROGRESS"},
+		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH; injected: connect() = ECONNREFUSED"},
 	} {
 		t.Run(strings.ReplaceAll(c.cause, " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -30,9 +30,9 @@ func TestSuiteSees(t *testing.T) {
 			if c.fault == "syn-drop" {
 				other.before = dialing(300e6)
 			}
-			cl := &cell{cause: &other, at: atRouter}
+			cl := &comparison{cause: &other, at: atRouter}
 			seen := false
-			for n := 0; n < tries && !seen; n++ { // a busy machine makes every answer late
+			for n := 0; n < tries && !seen; n++ { // on a busy machine every answer is late
 				var kept []record
 				cl.compare(t, &kept)
 				seen = strings.Contains(strings.Join(cl.differences, "\n"), c.sees)
@@ -44,8 +44,8 @@ func TestSuiteSees(t *testing.T) {
 	}
 }
 
-// TestExpectations holds that a genuine lane which is not what was measured does
-// not pass.
+// TestExpectations checks that a genuine lane that differs from what was measured
+// does not pass.
 func TestExpectations(t *testing.T) {
 	lines := []line{
 		{Way: "C>S", Flags: "P.", Seq: 1, Ack: 1, Len: 5, Window: 64, Stamps: "TS", TTL: 64, ID: "+1", DF: true},
@@ -70,7 +70,7 @@ func TestExpectations(t *testing.T) {
 	for n := range causes {
 		c := &causes[n]
 		if len(c.shows)+len(c.measured) == 0 || c.genuine == "" {
-			t.Errorf("%s: nothing holds its genuine lane to anything", c.name)
+			t.Errorf("%s: nothing checks its genuine lane", c.name)
 		}
 		for _, text := range c.then {
 			if _, err := c.step(text, false); err != nil {
@@ -83,7 +83,7 @@ func TestExpectations(t *testing.T) {
 	}
 }
 
-// TestEveryResetCause holds that each reset cause of the catalogue is here.
+// TestEveryResetCause checks that each reset cause of the catalogue is compared.
 func TestEveryResetCause(t *testing.T) {
 	for _, k := range faults.Catalog {
 		if k.Group == "reset" && !slices.ContainsFunc(causes, func(c cause) bool {
@@ -94,15 +94,15 @@ func TestEveryResetCause(t *testing.T) {
 	}
 }
 
-// TestPage holds that the page is of these causes and allowances, and that its
-// cells say what they may.
+// TestPage checks that the page has these causes and allowances, and that the
+// cells of its matrix are as expected.
 func TestPage(t *testing.T) {
 	b, err := os.ReadFile("../../docs/FIDELITY.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := string(b)
-	stale := func(what string) { t.Errorf("docs/FIDELITY.md is out of date, make fidelity: it lacks\n%s", what) }
+	stale := func(what string) { t.Errorf("docs/FIDELITY.md is out of date, run make fidelity: it lacks\n%s", what) }
 	says := func(what string) {
 		if !strings.Contains(got, what) {
 			stale(what)
@@ -113,7 +113,7 @@ func TestPage(t *testing.T) {
 		says(fmt.Sprintf("\n%d. %s: %s.\n", n+1, upper(a.what), a.why))
 	}
 	if n := strings.Count(got, "\n**Genuine:** "); n != len(causes) {
-		t.Errorf("docs/FIDELITY.md is out of date, make fidelity: it tells of %d causes, there are %d", n, len(causes))
+		t.Errorf("docs/FIDELITY.md is out of date, run make fidelity: it has %d causes, there are %d", n, len(causes))
 	}
 	for n := range causes {
 		c := &causes[n]
@@ -121,12 +121,12 @@ func TestPage(t *testing.T) {
 		_, row, _ := strings.Cut(got, "\n| "+c.name+" |")
 		row, _, _ = strings.Cut(row, "\n")
 		cells := strings.Split(strings.TrimSuffix(row, "|"), "|")
-		if len(cells) != 2*len(vantages) {
+		if len(cells) != 2*len(placements) {
 			stale("| " + c.name + " | … |")
 			continue
 		}
 		for i, text := range cells {
-			cl := &cell{cause: c, v6: i >= len(vantages), at: vantages[i%len(vantages)]}
+			cl := &comparison{cause: c, v6: i >= len(placements), at: placements[i%len(placements)]}
 			want := "="
 			if c.notOn[cl.at] != "" {
 				want = "–"

@@ -1,5 +1,5 @@
-// Package goldentest compares what a test of the command line got with a file
-// that holds what it should be.
+// Package goldentest compares the output of a test with a file that contains the
+// expected output.
 package goldentest
 
 import (
@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Compare compares got with the file of that name in testdata, or writes it with
-// -update.
+// Compare compares got with the file of that name in testdata. With -update it
+// writes the file first.
 func Compare(t testing.TB, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

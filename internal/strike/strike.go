@@ -1,4 +1,4 @@
-// Package strike runs faults in the process of a test.
+// Package strike runs faults in a test's own process.
 package strike
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/faultctl/faultctl/injector"
 )
 
-// Fault is the fault of a SPEC, name:knob=value,knob=value. A knob without a
-// value is a switch that is turned on.
+// Fault returns the fault of a SPEC, name:knob=value,knob=value. A knob without a
+// value is a boolean that is set to true.
 func Fault(t testing.TB, spec string) injector.NamedModel {
 	t.Helper()
 	name, knobs, _ := strings.Cut(spec, ":")
@@ -35,14 +35,14 @@ func Fault(t testing.TB, spec string) injector.NamedModel {
 	return injector.NamedModel{Name: name, Model: m}
 }
 
-// Begin runs cfg, with the seed 1, and returns once its rules are in. OnEvent
-// gets all events but Ready. It is for the caller to see to it that stop is
-// called, which ends the run and says what became of it; again it does nothing.
+// Begin runs cfg with seed 1, and returns once its rules are installed. OnEvent
+// gets all events except Ready. The caller must call stop, which ends the run and
+// fails the test if the run failed; further calls do nothing.
 func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func()) {
 	t.Helper()
 	ready := make(chan struct{})
 	cfg.Seed = 1
-	cfg.DeadMan = -1 // nobody else is here; what it does is held by tests of whole processes
+	cfg.DeadMan = -1 // it would kill the test process; tests of whole processes check it
 	tell := cfg.OnEvent
 	cfg.OnEvent = func(ev injector.Event) {
 		switch {
@@ -66,7 +66,7 @@ func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func
 		t.Fatalf("run: %v", err)
 	case <-time.After(Overdue):
 		cancel()
-		t.Fatalf("the run does not begin:\n%s", Stacks())
+		t.Fatalf("the run does not start:\n%s", Stacks())
 	}
 	return inj, sync.OnceFunc(func() {
 		cancel()
@@ -81,11 +81,11 @@ func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func
 	})
 }
 
-// Overdue is when a run in this process that does not begin or end is taken to
-// hang: it has no dead man's timer.
+// Overdue is how long a run in this process may take to start or end before it is
+// considered hung: it has no dead man's switch.
 const Overdue = 2 * time.Minute
 
-// Stacks says what every goroutine of this process does.
+// Stacks returns the stacks of all goroutines of this process.
 func Stacks() []byte {
 	b := make([]byte, 4<<20)
 	return b[:runtime.Stack(b, true)]

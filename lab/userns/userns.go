@@ -1,5 +1,5 @@
-// Package userns runs a program in a user and network namespace of its own,
-// where an ordinary user is root.
+// Package userns runs a program in a new user and network namespace, where an
+// unprivileged user is root.
 package userns
 
 import (
@@ -13,28 +13,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideEnv marks the process that runs in namespaces of its own.
+// insideEnv marks a process that runs in namespaces that Enter created.
 const insideEnv = "FAULTCTL_INSIDE"
 
-// CagedEnv marks the commands of faultctl run and verify that have a network
-// namespace of their own without being root in it.
+// CagedEnv marks the commands of faultctl run and verify that have their own
+// network namespace without being root in it.
 const CagedEnv = "FAULTCTL_CAGED"
 
-// Caged reports whether this process belongs to such a command. Faults of its
-// own it cannot have; where it went to namespaces of its own, faultctl's could
-// not reach it.
+// Caged reports whether this process belongs to such a command. It cannot inject
+// faults itself, and if it entered another namespace, faultctl's faults would not
+// reach it.
 func Caged() bool { return os.Getenv(CagedEnv) != "" && os.Geteuid() != 0 }
 
-// MustEnter reports whether this process lacks the rights that faults and
-// namespaces take, and [Enter] is the way to them: it is neither root nor inside
-// already.
+// MustEnter reports whether this process lacks the privileges that faults and
+// namespaces need, and can get them with [Enter]: it is not root, and it is not
+// inside already.
 func MustEnter() bool { return os.Geteuid() != 0 && !Inside() }
 
-// Inside reports whether this process runs in namespaces that [Enter] made.
+// Inside reports whether this process runs in namespaces that [Enter] created.
 func Inside() bool { return os.Getenv(insideEnv) != "" }
 
-// Main runs tests where they have the rights, and returns the exit code: here, or
-// in namespaces of their own.
+// Main calls run where it has the privileges, and returns the exit code: in this
+// process, or in one that [Enter] starts.
 func Main(run func() int) int {
 	if !MustEnter() {
 		return run()
@@ -46,10 +46,11 @@ func Main(run func() int) int {
 	return code
 }
 
-// Enter runs this program again, with the same arguments, in a user and network
-// namespace of its own, where the user is root and the host's network is out of
-// reach. It returns the exit code, or an error if user namespaces are forbidden.
-// The other process does not outlive this one.
+// Enter runs this program again, with the same arguments, in a new user and
+// network namespace, where the user is root and the host's network is out of
+// reach. It returns the exit code (128 plus the number of a signal that ended it),
+// or an error if user namespaces are not permitted. The new process does not
+// outlive this one.
 func Enter() (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
 	defer runtime.UnlockOSThread()
@@ -64,7 +65,7 @@ func Enter() (code int, err error) {
 		Pdeathsig:   syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
-		return 1, fmt.Errorf("start in a user and network namespace: %w; where these are forbidden, run it as root", err)
+		return 1, fmt.Errorf("start in a user and network namespace: %w; if user namespaces are not permitted, run it as root", err)
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -81,7 +82,7 @@ func Enter() (code int, err error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// LoopbackUp brings up lo in the calling thread's network namespace.
+// LoopbackUp sets lo up in the calling thread's network namespace.
 func LoopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -14,14 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Door records what the TCP of a host itself sends and receives: behind every
-// rule on the way in, before every rule on the way out. An interface shows the
-// same, unless something on the host itself drops, rewrites or makes packets.
-// Packets that carry the priority skip on their way out are somebody else's.
+// StackCapture records what the host's own TCP sends and receives: after every
+// netfilter rule on the way in, and before every rule on the way out. A capture on
+// an interface shows the same, unless something on the host drops, rewrites or
+// forges packets. Outgoing packets with the priority skip (0: none) are left out,
+// because the host's TCP did not send them.
 //
 // A segment between two programs of the host is recorded twice: as it is sent
-// (Out) and as it is received.
-func (n *Node) Door(skip uint32) (*Capture, error) {
+// (Out) and as it is received. The rules that this adds stay until the host is
+// gone. It needs CONFIG_NETFILTER_NETLINK_LOG.
+func (n *Node) StackCapture(skip uint32) (*Capture, error) {
 	c := &Capture{done: make(chan struct{})}
 	conn, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{NetNS: int(n.NS.Fd())})
 	if err == nil {
@@ -37,8 +39,8 @@ func (n *Node) Door(skip uint32) (*Capture, error) {
 	return c, nil
 }
 
-// doorGroup is the log's group; nobody else logs in these namespaces.
-const doorGroup = 77
+// stackGroup is the group of the packet log. Nothing else logs in these namespaces.
+const stackGroup = 77
 
 // The messages and attributes of the packet log (linux/netfilter/nfnetlink_log.h).
 const (
@@ -48,9 +50,9 @@ const (
 	logHeader, logPayload                      = 1, 9
 )
 
-// bindLog asks for every logged packet, whole and at once.
+// bindLog requests every logged packet, complete and without batching.
 func bindLog(conn *nl.Conn) error {
-	group := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, doorGroup)
+	group := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, stackGroup)
 	for _, a := range [][]nl.Attribute{
 		{{Type: cfgCommand, Data: []byte{cmdBind}}},
 		{
@@ -74,14 +76,14 @@ func bindLog(conn *nl.Conn) error {
 	return nil
 }
 
-// logTCP makes the kernel log what TCP sends and receives. The rules stay: they
-// go with the host.
+// logTCP makes the kernel log what TCP sends and receives. The rules stay until
+// the host is gone.
 func (n *Node) logTCP(skip uint32) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
 	if err != nil {
 		return fmt.Errorf("nftables on %s: %w", n.Name, err)
 	}
-	t := c.AddTable(&nftables.Table{Name: "door", Family: nftables.TableFamilyINet})
+	t := c.AddTable(&nftables.Table{Name: "stack", Family: nftables.TableFamilyINet})
 	for _, h := range []struct {
 		name string
 		hook *nftables.ChainHook
@@ -101,7 +103,7 @@ func (n *Node) logTCP(skip uint32) error {
 			}
 			es = append(es, &expr.Log{
 				Key:   1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_QTHRESHOLD,
-				Group: doorGroup, QThreshold: 1,
+				Group: stackGroup, QThreshold: 1,
 			})
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: es})
 		}
