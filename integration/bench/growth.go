@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// crowds are the numbers of Redis clients at a time by which throughput grows.
-var crowds = []int{1, 4, 16, 64, 256}
+// clientCounts are the numbers of concurrent Redis clients to measure.
+var clientCounts = []int{1, 4, 16, 64, 256}
 
 const (
 	growthRounds   = 3
 	growthRequests = 30_000
-	loneRequests   = 10_000 // of one client, who waits for each answer
+	loneRequests   = 10_000 // of a single client, which waits for each response
 )
 
-// grown is the requests a second of one way, by number of clients and round.
+// grown has the requests per second of one setup, by number of clients and round.
 type grown struct {
 	name string
 	rps  map[int][]float64
 }
 
-// growth lets the ways take turns under Redis clients of growing number.
-func (b *bench) growth() error {
+// growth measures the setups in turns with a growing number of Redis clients.
+func (b *benchmark) growth() error {
 	if b.missing["redis"] != "" {
 		return nil
 	}
@@ -34,24 +34,24 @@ func (b *bench) growth() error {
 		return err
 	}
 	defer redis()
-	var ways []*way
-	for i, w := range b.result.ways {
+	var setups []*setup
+	for i, w := range b.result.setups {
 		switch w.name {
 		case "direct", all, cLoop, goLoopWay, toxi:
-			ways = append(ways, &b.result.ways[i])
+			setups = append(setups, &b.result.setups[i])
 			b.result.grown = append(b.result.grown, grown{w.name, map[int][]float64{}})
 		}
 	}
 	for range growthRounds {
-		for _, n := range crowds {
-			l := workload{port: servicePort, run: func(b *bench, at netip.AddrPort, f *figures) error {
+		for _, n := range clientCounts {
+			l := workload{port: servicePort, run: func(b *benchmark, at netip.AddrPort, f *figures) error {
 				requests := growthRequests
 				if n == 1 {
 					requests = loneRequests
 				}
 				return b.redisClients(at, n, requests, f)
 			}}
-			for i, w := range ways {
+			for i, w := range setups {
 				var f figures
 				if err := b.with(w, l, &f); err != nil {
 					return fmt.Errorf("%s, %d clients: %w", w.name, n, err)
@@ -63,41 +63,41 @@ func (b *bench) growth() error {
 	return nil
 }
 
-// growthTable is what throughput grows to.
+// growthTable returns the section with the throughput by number of clients.
 func (r *results) growthTable() string {
 	if len(r.grown) == 0 {
 		return ""
 	}
 	var p strings.Builder
-	p.WriteString("\n## How throughput grows\n\n![requests a second by clients](performance-growth.svg)\n\n| Redis clients at a time |")
+	p.WriteString("\n## How throughput grows\n\n![requests per second by clients](performance-growth.svg)\n\n| concurrent Redis clients |")
 	for _, g := range r.grown {
 		fmt.Fprintf(&p, " %s |", g.name)
 	}
 	p.WriteString("\n|--:|" + strings.Repeat("--:|", len(r.grown)) + "\n")
-	for _, n := range crowds {
+	for _, n := range clientCounts {
 		fmt.Fprintf(&p, "| %d |", n)
 		for _, g := range r.grown {
 			fmt.Fprintf(&p, " %s |", figure(median(g.rps[n]), 0))
 		}
 		p.WriteString("\n")
 	}
-	fmt.Fprintf(&p, "\nRequests a second, the median of %d rounds. One client waits for each answer, and nothing can be done for several packets at a\n"+
-		"time; the more there are, the more packets share a call and a wake-up.\n", growthRounds)
+	fmt.Fprintf(&p, "\nRequests per second, the median of %d rounds. A single client waits for each response, so nothing can be done for several packets\n"+
+		"at once. With more clients, more packets share a system call and a wake-up.\n", growthRounds)
 	return p.String()
 }
 
-// growthPicture draws it, clients on a logarithmic axis.
+// growthPicture draws the same, with clients on a logarithmic axis.
 func (r *results) growthPicture() string {
 	const left, right, top, bottom = 80.0, width - 170.0, 44.0, 300.0
 	most := 1.0
 	for _, g := range r.grown {
-		for _, n := range crowds {
+		for _, n := range clientCounts {
 			most = max(most, median(g.rps[n]))
 		}
 	}
 	step := math.Pow10(int(math.Log10(most)))
 	x := func(n int) float64 {
-		return left + (right-left)*math.Log(float64(n))/math.Log(float64(crowds[len(crowds)-1]))
+		return left + (right-left)*math.Log(float64(n))/math.Log(float64(clientCounts[len(clientCounts)-1]))
 	}
 	y := func(v float64) float64 { return bottom - (bottom-top)*v/(most*1.05) }
 	var s strings.Builder
@@ -105,7 +105,7 @@ func (r *results) growthPicture() string {
 		fmt.Fprintf(&s, `<line x1="%.0f" x2="%.0f" y1="%.1f" y2="%.1f" stroke="%s"/><text x="%.0f" y="%.1f" text-anchor="end">%.0f</text>`+"\n",
 			left, right, y(v), y(v), faint, left-8, y(v)+4, v)
 	}
-	for _, n := range crowds {
+	for _, n := range clientCounts {
 		fmt.Fprintf(&s, `<text x="%.1f" y="%.0f" text-anchor="middle">%d</text>`+"\n", x(n), bottom+20, n)
 	}
 	labelled := math.Inf(1)
@@ -115,19 +115,19 @@ func (r *results) growthPicture() string {
 			color = ours
 		}
 		var points []string
-		for _, n := range crowds {
+		for _, n := range clientCounts {
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x(n), y(median(g.rps[n]))))
 		}
-		labelled = min(y(median(g.rps[crowds[len(crowds)-1]])), labelled-14)
+		labelled = min(y(median(g.rps[clientCounts[len(clientCounts)-1]])), labelled-14)
 		fmt.Fprintf(&s, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/><text x="%.1f" y="%.1f">%s</text>`+"\n",
 			strings.Join(points, " "), color, right+8, labelled+4, g.name)
 	}
-	return svg(340, "Redis GET: requests a second by the number of clients at a time", s.String())
+	return svg(340, "Redis GET: requests per second by the number of concurrent clients", s.String())
 }
 
-// byLast sorts ways by what they end with, the lowest first, so that their names
-// can stand one above the other.
+// byLast sorts setups by their last figure, the lowest first, so that their labels
+// can be placed one above the other.
 func byLast(gs []grown) []grown {
-	last := crowds[len(crowds)-1]
+	last := clientCounts[len(clientCounts)-1]
 	return slices.SortedFunc(slices.Values(gs), func(a, b grown) int { return cmp.Compare(median(a.rps[last]), median(b.rps[last])) })
 }

@@ -24,16 +24,16 @@ const (
 	churners    = 8
 )
 
-// figures are what a way did under the workloads.
+// figures are what was measured of a setup under the workloads.
 type figures struct {
-	rps, p50, p99 float64 // Redis: requests a second; milliseconds
-	mbps          float64 // bulk: megabytes a second
-	churn         float64 // connections a second
+	rps, p50, p99 float64 // Redis: requests per second; milliseconds
+	mbps          float64 // bulk: megabytes per second
+	churn         float64 // connections per second
 
-	packets, cpu float64 // Redis: that entered user space; what the tool took meanwhile, in microseconds
+	packets, cpu float64 // Redis: packets that entered user space; processor time of the tool meanwhile, in microseconds
 }
 
-// add adds a part of what else was measured.
+// add adds g, multiplied by part.
 func (f *figures) add(g *figures, part float64) {
 	f.rps += g.rps * part
 	f.p50 += g.p50 * part
@@ -42,29 +42,29 @@ func (f *figures) add(g *figures, part float64) {
 	f.churn += g.churn * part
 }
 
-// turn is what one way did in one round, and direct traffic right before and after
-// it, on average. A way is compared with that: what else the machine does changes
-// within a round.
+// turn is what was measured of one setup in one round, and the mean of the direct
+// traffic right before and after it. The setup is compared with that, because what
+// else the machine does changes within a round.
 type turn struct {
 	figures
 	direct figures
 }
 
-// workload is what a way is tried under.
+// workload is one kind of load.
 type workload struct {
 	port uint16
-	core bool // not for all ways
-	run  func(*bench, netip.AddrPort, *figures) error
+	core bool // only for setups that have core set
+	run  func(*benchmark, netip.AddrPort, *figures) error
 }
 
-// loads lets all ways take turns under the three workloads.
-func (b *bench) loads() error {
+// loads measures all setups in turns under the three workloads.
+func (b *benchmark) loads() error {
 	closeBulk, err := b.serve(bulkPort, func(c net.Conn) { io.Copy(io.Discard, c) })
 	if err != nil {
 		return err
 	}
 	defer closeBulk()
-	closeChurn, err := b.serve(churnPort, func(c net.Conn) { // it closes first, so the client's ports are free at once
+	closeChurn, err := b.serve(churnPort, func(c net.Conn) { // the server closes first, so that the client's ports are free at once
 		buf := make([]byte, 64)
 		if n, err := c.Read(buf); err == nil {
 			c.Write(buf[:n])
@@ -77,23 +77,23 @@ func (b *bench) loads() error {
 	if err := b.lab.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65000"); err != nil {
 		return err
 	}
-	workloads := []workload{{bulkPort, true, (*bench).bulkTurn}, {churnPort, true, (*bench).churnTurn}}
+	workloads := []workload{{bulkPort, true, (*benchmark).bulkTurn}, {churnPort, true, (*benchmark).churnTurn}}
 	if b.missing["redis"] == "" {
 		redis, err := b.redis()
 		if err != nil {
 			return err
 		}
 		defer redis()
-		workloads = append(workloads, workload{servicePort, false, (*bench).redisTurn})
+		workloads = append(workloads, workload{servicePort, false, (*benchmark).redisTurn})
 	}
-	for _, w := range b.ways() {
+	for _, w := range b.setups() {
 		if b.only == nil || w.start == nil || b.only.MatchString(w.name) {
-			b.result.ways = append(b.result.ways, w)
+			b.result.setups = append(b.result.setups, w)
 		}
 	}
-	b.result.turns = make([][]turn, len(b.result.ways))
+	b.result.turns = make([][]turn, len(b.result.setups))
 	for round := range b.rounds {
-		turns := make([]turn, len(b.result.ways))
+		turns := make([]turn, len(b.result.setups))
 		for _, l := range workloads {
 			if err := b.round(l, round, turns); err != nil {
 				return err
@@ -109,18 +109,18 @@ func (b *bench) loads() error {
 	return nil
 }
 
-// round lets the ways take a turn each under one workload, with a turn of direct
-// traffic between any two.
-func (b *bench) round(l workload, number int, turns []turn) error {
+// round gives each setup a turn under one workload, with a turn of direct traffic
+// between any two.
+func (b *benchmark) round(l workload, number int, turns []turn) error {
 	var before, sum figures
 	if err := l.run(b, netip.AddrPortFrom(b.host.V4, l.port), &before); err != nil {
 		return fmt.Errorf("direct: %w", err)
 	}
 	direct, took := 0, 1
 	sum.add(&before, 1)
-	for i := range b.result.ways {
-		i = (i + number*5) % len(b.result.ways) // none is always behind the same one
-		w, t := &b.result.ways[i], &turns[i]
+	for i := range b.result.setups {
+		i = (i + number*5) % len(b.result.setups) // no setup always follows the same one
+		w, t := &b.result.setups[i], &turns[i]
 		if w.start == nil {
 			direct = i
 			continue
@@ -145,8 +145,8 @@ func (b *bench) round(l workload, number int, turns []turn) error {
 	return nil
 }
 
-// with runs a load while the way's tool is there.
-func (b *bench) with(w *way, l workload, f *figures) error {
+// with runs a load while the setup's tool runs.
+func (b *benchmark) with(w *setup, l workload, f *figures) error {
 	var t *tool
 	if w.start != nil {
 		var err error
@@ -168,8 +168,8 @@ func (b *bench) with(w *way, l workload, f *figures) error {
 	return err
 }
 
-// redis starts a server on the host and returns what ends it.
-func (b *bench) redis() (func(), error) {
+// redis starts a server on the host and returns a function that stops it.
+func (b *benchmark) redis() (func(), error) {
 	cmd := exec.Command("redis-server", "--bind", b.host.V4.String(), "--port", strconv.Itoa(servicePort),
 		"--save", "", "--appendonly", "no", "--protected-mode", "no", "--daemonize", "no", "--dir", b.dir)
 	if err := b.host.Do(cmd.Start); err != nil {
@@ -192,12 +192,13 @@ func (b *bench) redis() (func(), error) {
 	return stop, nil
 }
 
-func (b *bench) redisTurn(at netip.AddrPort, f *figures) error {
+func (b *benchmark) redisTurn(at netip.AddrPort, f *figures) error {
 	return b.redisClients(at, connections, b.requests, f)
 }
 
-// redisClients is so many clients at a time, and so many requests of all of them.
-func (b *bench) redisClients(at netip.AddrPort, clients, requests int, f *figures) error {
+// redisClients runs that many concurrent clients, which make that many requests
+// together.
+func (b *benchmark) redisClients(at netip.AddrPort, clients, requests int, f *figures) error {
 	args := []string{"-h", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "-t", "get", "-c", strconv.Itoa(clients),
 		"-n", strconv.Itoa(requests), "--csv"}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -223,8 +224,8 @@ func (b *bench) redisClients(at netip.AddrPort, clients, requests int, f *figure
 	return nil
 }
 
-// serve answers connections on a port of the host.
-func (b *bench) serve(port uint16, answer func(net.Conn)) (func(), error) {
+// serve accepts connections on a port of the host and calls answer for each.
+func (b *benchmark) serve(port uint16, answer func(net.Conn)) (func(), error) {
 	var ln net.Listener
 	err := b.host.Do(func() (err error) {
 		ln, err = net.Listen("tcp", netip.AddrPortFrom(b.host.V4, port).String())
@@ -249,7 +250,7 @@ func (b *bench) serve(port uint16, answer func(net.Conn)) (func(), error) {
 }
 
 // dial connects from the client's host.
-func (b *bench) dial(at netip.AddrPort) (c net.Conn, err error) {
+func (b *benchmark) dial(at netip.AddrPort) (c net.Conn, err error) {
 	err = b.lab.Client.Do(func() error {
 		c, err = net.DialTimeout("tcp", at.String(), 5*time.Second)
 		return err
@@ -258,7 +259,7 @@ func (b *bench) dial(at netip.AddrPort) (c net.Conn, err error) {
 }
 
 // bulkTurn is one stream that never pauses.
-func (b *bench) bulkTurn(at netip.AddrPort, f *figures) error {
+func (b *benchmark) bulkTurn(at netip.AddrPort, f *figures) error {
 	c, err := b.dial(at)
 	if err != nil {
 		return err
@@ -279,7 +280,7 @@ func (b *bench) bulkTurn(at netip.AddrPort, f *figures) error {
 }
 
 // churnTurn is short connections: connect, one request, close.
-func (b *bench) churnTurn(at netip.AddrPort, f *figures) error {
+func (b *benchmark) churnTurn(at netip.AddrPort, f *figures) error {
 	ctx, cancel := context.WithTimeout(context.Background(), b.each)
 	defer cancel()
 	var done, failed atomic.Uint64
@@ -287,7 +288,7 @@ func (b *bench) churnTurn(at netip.AddrPort, f *figures) error {
 	start := time.Now()
 	for range churners {
 		wg.Go(func() {
-			b.lab.Client.Do(func() error { // once a churner: the thread stays there
+			b.lab.Client.Do(func() error { // once per goroutine: its thread stays in the namespace
 				for ctx.Err() == nil {
 					if exchange(at) != nil {
 						failed.Add(1)

@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// goLoopCommand makes this program the loop of go-nfqueue's README.
+// goLoopCommand makes this program run the loop of go-nfqueue's README.
 const goLoopCommand = "go-nfqueue"
 
-// goLoop accepts all packets of a queue, as go-nfqueue's README shows, and says
-// at the end how many that were.
+// goLoop accepts all packets of a queue, as go-nfqueue's README shows, and prints
+// their number at the end.
 func goLoop(queue string) int {
 	number, err := strconv.ParseUint(queue, 10, 16)
 	if err != nil {
@@ -54,15 +54,15 @@ func goLoop(queue string) int {
 		return 1
 	}
 	fmt.Println("ready")
-	over := make(chan os.Signal, 1)
-	signal.Notify(over, syscall.SIGTERM)
-	<-over
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
 	fmt.Println(packets.Load())
 	return 0
 }
 
-// divert queues every packet to and from a port of the host, as such loops want
-// it, and returns what undoes that.
+// divert queues every packet to and from a port of the host, and returns a function
+// that undoes this.
 func divert(n *lab.Node, port, queue uint16) (func(), error) {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())), nftables.AsLasting())
 	if err != nil {

@@ -1,13 +1,13 @@
-// Command bench measures what faultctl costs, beside doing nothing and beside
-// other ways to do the same, and writes docs/PERFORMANCE.md. All ways take
-// turns in one run on two hosts of the lab, so that what else the machine does
-// strikes them alike; ratios are of medians of such turns.
+// Command bench measures what faultctl costs, compared with direct traffic and
+// with alternatives, and writes docs/PERFORMANCE.md. All setups take turns in one
+// run on two hosts of the lab, so that other load on the machine affects them
+// equally. Ratios compare a turn with the direct turns beside it.
 //
 //	go run ./integration/bench        # from the root of the repository
 //
-// It needs redis-server and redis-benchmark for the first table, a C compiler
-// with libnetfilter_queue and libmnl for the C loop. What is missing is said in
-// the page. As root or without: it works in namespaces of its own.
+// It needs redis-server and redis-benchmark for the first table, and a C compiler
+// with libnetfilter_queue and libmnl for the C loop. The page says what was
+// missing. It runs in its own namespaces, as root or without.
 package main
 
 import (
@@ -30,12 +30,12 @@ func main() {
 }
 
 func run() int {
-	b := &bench{missing: map[string]string{}}
+	b := &benchmark{missing: map[string]string{}}
 	page := flag.String("o", "docs/PERFORMANCE.md", "the `page` to write; pictures go beside it")
-	flag.IntVar(&b.rounds, "rounds", 9, "how often all take turns")
-	flag.IntVar(&b.requests, "requests", 60_000, "Redis requests a turn")
-	flag.DurationVar(&b.each, "each", time.Second, "how long bulk and churn take a turn")
-	only := flag.String("only", "", "just the loads, and of the ways just direct and those that this `regexp` matches: the table goes to the page")
+	flag.IntVar(&b.rounds, "rounds", 9, "number of rounds; in each, every setup has a turn")
+	flag.IntVar(&b.requests, "requests", 60_000, "Redis requests per turn")
+	flag.DurationVar(&b.each, "each", time.Second, "length of a turn of bulk and churn")
+	only := flag.String("only", "", "run the loads only, with direct and the setups that this `regexp` matches")
 	flag.Parse()
 	if *only != "" {
 		b.only = regexp.MustCompile(*only)
@@ -49,21 +49,21 @@ func run() int {
 
 const loadsStep, growthStep = "redis, bulk, churn", "growing numbers of clients"
 
-// bench is one run.
-type bench struct {
+// benchmark is one run of everything.
+type benchmark struct {
 	rounds   int
 	requests int
 	each     time.Duration
 	only     *regexp.Regexp // nil: everything
 
-	dir     string // for what is built
+	dir     string // for the programs that are built
 	lab     *lab.Lab
 	host    *lab.Node         // where the services and the tools run
 	missing map[string]string // tool -> why
 	result  results
 }
 
-func (b *bench) all(page string) (err error) {
+func (b *benchmark) all(page string) (err error) {
 	start := time.Now()
 	if b.dir, err = os.MkdirTemp("", "faultctl-bench"); err != nil {
 		return err
@@ -99,8 +99,8 @@ func (b *bench) all(page string) (err error) {
 	return b.write(page)
 }
 
-// build makes the programs that take part.
-func (b *bench) build() error {
+// build builds the programs that take part.
+func (b *benchmark) build() error {
 	if out, err := exec.Command("go", "build", "-o", b.path("faultctl"), ".").CombinedOutput(); err != nil {
 		return fmt.Errorf("build faultctl: %w\n%s", err, out)
 	}
@@ -124,7 +124,7 @@ func (b *bench) build() error {
 	return nil
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+func (b *benchmark) path(name string) string { return filepath.Join(b.dir, name) }
 
 func firstLine(out []byte, err error) string {
 	for i, c := range out {

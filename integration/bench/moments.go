@@ -27,8 +27,9 @@ const (
 	idleRounds = 4
 )
 
-// startStop measures from exec to ready, and from SIGTERM to no table.
-func (b *bench) startStop() error {
+// startStop measures the time from exec to ready, and from SIGTERM to the removal
+// of the table.
+func (b *benchmark) startStop() error {
 	conn, err := nftables.New(nftables.WithNetNSFd(int(b.host.NS.Fd())), nftables.AsLasting())
 	if err != nil {
 		return err
@@ -61,9 +62,9 @@ func (b *bench) startStop() error {
 	return nil
 }
 
-// moments measures on the wire, at the client's end, how long after its cause a
-// forged segment comes.
-func (b *bench) moments() error {
+// moments measures at the client's end of the wire how long after its cause a
+// forged segment arrives.
+func (b *benchmark) moments() error {
 	if err := b.resetLatency(); err != nil {
 		return fmt.Errorf("reset latency: %w", err)
 	}
@@ -74,7 +75,7 @@ func (b *bench) moments() error {
 }
 
 // capture records the client's end of the wire while f runs.
-func (b *bench) capture(port uint16, f func() error, enough func([]lab.Captured) bool) ([]lab.Captured, error) {
+func (b *benchmark) capture(port uint16, f func() error, enough func([]lab.Captured) bool) ([]lab.Captured, error) {
 	c, err := b.lab.Client.Capture("eth0")
 	if err != nil {
 		return nil, err
@@ -100,8 +101,9 @@ func count(segs []lab.Captured, is func(*lab.Captured) bool) (n int) {
 
 func isReset(s *lab.Captured) bool { return !s.Out && s.Flags().Has(packet.RST) }
 
-// resetLatency is from the client's request to the RST that it earns.
-func (b *bench) resetLatency() error {
+// resetLatency measures the time from the client's request to the RST that it
+// triggers.
+func (b *benchmark) resetLatency() error {
 	silent, err := b.serve(resetPort, func(c net.Conn) { c.Read(make([]byte, 1)) })
 	if err != nil {
 		return err
@@ -143,9 +145,9 @@ func (b *bench) resetLatency() error {
 	return nil
 }
 
-// idlePunctuality is how late a device tells both ends that it has forgotten
-// them.
-func (b *bench) idlePunctuality() error {
+// idlePunctuality measures how late both ends get the RST of a device that forgot
+// their flow.
+func (b *benchmark) idlePunctuality() error {
 	echo, err := b.serve(idlePort, func(c net.Conn) {
 		buf := make([]byte, 64)
 		for {
@@ -182,7 +184,7 @@ func (b *bench) idlePunctuality() error {
 						c.Write([]byte("ping"))
 						c.Read(buf)
 					}
-					c.Read(buf) // until it is told
+					c.Read(buf) // until the RST arrives
 				})
 			}
 			wg.Wait()
@@ -202,7 +204,7 @@ func (b *bench) idlePunctuality() error {
 			case !last[port].IsZero() && quiet > idleAfter/2: // the probe, or the RST
 				b.result.idle = append(b.result.idle, quiet-idleAfter)
 				delete(last, port)
-			case last[port].IsZero() && !(s.Out && s.Flags() == packet.SYN): // told already
+			case last[port].IsZero() && !(s.Out && s.Flags() == packet.SYN): // the RST has arrived already
 			default:
 				last[port] = s.At
 			}
@@ -213,7 +215,7 @@ func (b *bench) idlePunctuality() error {
 
 // micro runs the micro-benchmarks of the packet path, of the rules and of the flow
 // table.
-func (b *bench) micro() error {
+func (b *benchmark) micro() error {
 	for _, run := range [][]string{
 		{"-bench", "Judge|Decode|Verdict|WorstThree|Catalog", "-benchtime", "100ms", "-count", "3", "./faults", "./injector"},
 		{"-bench", "Rules", "-benchtime", "300x", "-count", "3", "./injector"},

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRulesTable holds that what the benchmark of the rules prints gets a table of
-// its own, both families in a row.
+// TestRulesTable checks that the results of BenchmarkRules get their own table,
+// with both address families in a row.
 func TestRulesTable(t *testing.T) {
 	r := &results{}
 	r.parse(`BenchmarkRules/syn-drop/IPv4-2         	    1000	    875915 ns/op	      1739 ns/bare	       111.9 ns/packet
@@ -21,16 +21,16 @@ BenchmarkJudge-2   	 100	  103.4 ns/op	 0 B/op	 0 allocs/op
 	}
 }
 
-// TestCeiling holds that a target which no way can reach in a run is said to be so,
-// with the run's own figures, and that nothing is said where it can be reached.
+// TestCeiling checks that the page says when a target is out of reach, with the
+// run's own figures, and says nothing when it is within reach.
 func TestCeiling(t *testing.T) {
 	for direct, want := range map[float64]string{
-		86_000: "1.91 times as many (86000 beside 45000). Of that, traffic that is diverted packet by packet made 67 %",
+		86_000: "1.91 times as many (86000 beside 45000). Traffic with every packet diverted made 67 % of direct",
 		90_000: "", // twice
 	} {
 		r := &results{
-			ways:  []way{{name: "direct"}, {name: all}, {name: toxi}},
-			turns: [][]turn{{beside(direct, direct)}, {beside(58_000, direct)}, {beside(45_000, direct)}},
+			setups: []setup{{name: "direct"}, {name: all}, {name: toxi}},
+			turns:  [][]turn{{beside(direct, direct)}, {beside(58_000, direct)}, {beside(45_000, direct)}},
 		}
 		if got := r.ceiling(); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("direct %v: it says %q, want %q", direct, got, want)
@@ -38,18 +38,19 @@ func TestCeiling(t *testing.T) {
 	}
 }
 
-// beside is a turn that made so many requests a second between turns of direct
-// traffic that made so many.
+// beside is a turn with that many requests per second, between turns of direct
+// traffic with that many.
 func beside(rps, direct float64) turn {
 	return turn{figures: figures{rps: rps}, direct: figures{rps: direct}}
 }
 
-// TestRatios holds that a way is compared with the direct traffic next to it, and
-// two ways by that, so that a machine that gets slower meanwhile favours none.
+// TestRatios checks that a setup is compared with the direct traffic next to it,
+// and two setups by those ratios, so that a machine that gets slower during the
+// run favours neither.
 func TestRatios(t *testing.T) {
 	r := &results{
-		ways:  []way{{name: all}, {name: cLoop}},
-		turns: [][]turn{{beside(50, 100), beside(40, 80), beside(10, 20)}, {beside(20, 80), beside(20, 80), beside(4, 16)}},
+		setups: []setup{{name: all}, {name: cLoop}},
+		turns:  [][]turn{{beside(50, 100), beside(40, 80), beside(10, 20)}, {beside(20, 80), beside(20, 80), beside(4, 16)}},
 	}
 	if got := r.share(all, rps); got != 0.5 {
 		t.Errorf("half of direct is %v", got)
@@ -59,8 +60,8 @@ func TestRatios(t *testing.T) {
 	}
 }
 
-// TestBetween holds where a median is said to lie: the table of the sign test has
-// it for these numbers of figures.
+// TestBetween checks the confidence interval of a median against the table of the
+// sign test.
 func TestBetween(t *testing.T) {
 	for n, k := range map[int]int{1: 1, 5: 1, 6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6, 25: 8} {
 		var vs []float64
@@ -76,8 +77,8 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-// TestProfile holds that each sample goes to the first part that it is of, and that
-// the shares are of all samples.
+// TestProfile checks that each sample counts for the first part that it matches,
+// and that shares are shares of all samples.
 func TestProfile(t *testing.T) {
 	got := split(`  ffff tcp_ack
   ffff tcp_v4_rcv
@@ -95,7 +96,7 @@ func TestProfile(t *testing.T) {
   4712 github.com/faultctl/faultctl/injector.(*worker).handle
 
 `, parts)
-	want := map[string]float64{"sent on": 0.25, "delivered": 0.25, "verdicts": 0.25, "judging": 0.25}
+	want := map[string]float64{"forwarded": 0.25, "delivered": 0.25, "verdicts": 0.25, "judging": 0.25}
 	for _, s := range got {
 		name, _, _ := strings.Cut(s.what, ":")
 		if s.of != want[name] {
@@ -104,13 +105,13 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// TestGrowth holds that each number of clients has a row, each way a column and a
-// line, and that names do not stand on one another.
+// TestGrowth checks that each number of clients has a row, each setup a column and
+// a line, and that labels do not overlap.
 func TestGrowth(t *testing.T) {
 	r := &results{}
 	for i, name := range []string{"direct", all, toxi} {
 		g := grown{name, map[int][]float64{}}
-		for _, n := range crowds {
+		for _, n := range clientCounts {
 			g.rps[n] = []float64{float64(10_000 + n*100 + i)}
 		}
 		r.grown = append(r.grown, g)

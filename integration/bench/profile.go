@@ -10,33 +10,33 @@ import (
 	"syscall"
 )
 
-// part is what a process spends its time on.
+// part is something that a process spends its time on.
 type part struct {
 	what string
-	in   []string // functions, one of which is under way; none: whatever is left
+	in   []string // the stack has one of these functions; none: everything that is left
 	and  []string // and one of these, if there are any
 }
 
-// parts are those of faultctl while every packet is diverted, in the order in which
-// they are asked: a function may be called in several.
+// parts are faultctl's parts while every packet is diverted. A sample counts for
+// the first part that it matches.
 var parts = []part{
-	{what: "giving way: to be switched off the processor, and on again", in: []string{"schedule"}},
-	{what: "sent on: output, the wire, and the client's TCP behind it", in: []string{"nfqnl_reinject"}, and: []string{"net_rx_action", "ip_output", "ip6_output"}},
+	{what: "preemption: being switched off the processor, and on again", in: []string{"schedule"}},
+	{what: "forwarded: output, the wire, and the client's TCP behind it", in: []string{"nfqnl_reinject"}, and: []string{"net_rx_action", "ip_output", "ip6_output"}},
 	{what: "delivered: the service's TCP, and waking the service", in: []string{"nfqnl_reinject"}, and: []string{"tcp_v4_rcv", "tcp_v6_rcv", "ip_local_deliver_finish", "ip6_input_finish"}},
-	{what: "verdicts: the system call, netlink, out of the queue, back into the hook", in: []string{"nfqueue).flush"}},
+	{what: "verdicts: the system call, netlink, leaving the queue, returning to the hook", in: []string{"nfqueue).flush"}},
 	{what: "receiving: the system call, netlink, the copy", in: []string{"nfqueue).recvmmsg"}},
 	{what: "judging: decode, flow, decide, commit; the clock, the loop"},
 }
 
-// share is a part of a profile.
+// share is one part's share of a profile.
 type share struct {
 	what string
-	of   float64 // of the whole
+	of   float64 // 0 to 1
 }
 
-// profile is where faultctl spends its time when every packet of the Redis workload
-// is diverted, by perf.
-func (b *bench) profile() error {
+// profile measures by perf where faultctl spends its time when every packet of the
+// Redis workload is diverted.
+func (b *benchmark) profile() error {
 	t, err := allDiverted(b, servicePort)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (b *bench) profile() error {
 	}
 	loadErr := b.redisTurn(netip.AddrPortFrom(b.host.V4, servicePort), &figures{})
 	perf.Process.Signal(syscall.SIGINT)
-	perf.Wait() // it says that it was interrupted
+	perf.Wait() // its exit status says that it was interrupted
 	if loadErr != nil {
 		return loadErr
 	}
@@ -62,8 +62,8 @@ func (b *bench) profile() error {
 	return nil
 }
 
-// split says how the samples of a profile, stacks with the innermost function first
-// and an empty line between, are divided among the parts.
+// split divides the samples of a profile among the parts. Samples are stacks with
+// the innermost function first, separated by empty lines.
 func split(stacks string, parts []part) []share {
 	shares, samples := make([]share, len(parts)), 0.0
 	for stack := range strings.SplitSeq(stacks, "\n\n") {
@@ -86,18 +86,18 @@ func split(stacks string, parts []part) []share {
 	return shares
 }
 
-// profiled is the table of it.
+// profiled returns the section with the profile.
 func (r *results) profiled() string {
 	if len(r.profile) == 0 {
 		return ""
 	}
 	var p strings.Builder
 	us := median(r.of(all, cpu))
-	p.WriteString("\n## Where a diverted packet's time goes\n\n| of faultctl's processor time, every packet diverted | share | µs a packet |\n|---|--:|--:|\n")
+	p.WriteString("\n## Where the time of a diverted packet goes\n\n| faultctl's processor time, every packet diverted | share | µs per packet |\n|---|--:|--:|\n")
 	for _, s := range r.profile {
 		fmt.Fprintf(&p, "| %s | %.0f %% | %s |\n", s.what, 100*s.of, figure(us*s.of, 2))
 	}
-	p.WriteString("\nBy `perf`, in a turn of its own. What is sent on and what is delivered would take its time without faultctl, too, on\n" +
-		"the account of whoever sent it; with faultctl it runs within the call that gives the verdict.\n")
+	p.WriteString("\nMeasured by `perf`, in a separate turn. Forwarding and delivery take their time without faultctl, too, where it is accounted to\n" +
+		"the sender. With faultctl they run within the call that gives the verdict.\n")
 	return p.String()
 }

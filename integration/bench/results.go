@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// results are what was measured.
+// results has everything that was measured.
 type results struct {
-	ways  []way
-	turns [][]turn // by way, by round
+	setups []setup
+	turns  [][]turn // by setup, by round
 
 	start, stop []time.Duration
 	rst, idle   []time.Duration
@@ -27,7 +27,7 @@ type results struct {
 
 var benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
 
-// parse takes in what go test -bench printed.
+// parse adds the output of go test -bench.
 func (r *results) parse(out string) {
 	if r.all == nil {
 		r.all, r.micro = map[string]map[string][]float64{}, map[string]map[string]float64{}
@@ -63,9 +63,9 @@ func quantile[T float64 | time.Duration](vs []T, q float64) T {
 	return vs[min(len(vs)-1, int(q*float64(len(vs))))]
 }
 
-// between is where the median lies with 95 % certainty or a little more: from the
-// kth smallest to the kth largest, by the binomial distribution, whatever that of
-// the figures is. With fewer than six it is all that there are.
+// between returns a confidence interval of at least 95 % for the median: from the
+// kth smallest to the kth largest, by the binomial distribution, for figures of
+// any distribution. With fewer than six figures it is their whole range.
 func between(vs []float64) (low, high float64) {
 	n := len(vs)
 	if n == 0 {
@@ -82,7 +82,7 @@ func between(vs []float64) (low, high float64) {
 	return vs[k-1], vs[n-k]
 }
 
-// spread prints a median and where it lies.
+// spread formats a median and its confidence interval.
 func spread(vs []float64) string {
 	if median(vs) == 0 {
 		return figure(0, 0)
@@ -91,7 +91,7 @@ func spread(vs []float64) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(vs), low, high)
 }
 
-// of collects one figure of a way over the rounds.
+// of collects one figure of a setup over the rounds.
 func (r *results) of(name string, f func(*figures) float64) (vs []float64) {
 	for _, t := range r.turnsOf(name) {
 		vs = append(vs, f(&t.figures))
@@ -100,7 +100,7 @@ func (r *results) of(name string, f func(*figures) float64) (vs []float64) {
 }
 
 func (r *results) turnsOf(name string) []turn {
-	for i, w := range r.ways {
+	for i, w := range r.setups {
 		if w.name == name {
 			return r.turns[i]
 		}
@@ -108,8 +108,8 @@ func (r *results) turnsOf(name string) []turn {
 	return nil
 }
 
-// shares are one figure of a way over the rounds, as shares of direct traffic right
-// before and after.
+// shares returns one figure of a setup over the rounds, as ratios to the direct
+// traffic right before and after.
 func (r *results) shares(name string, f func(*figures) float64) (vs []float64) {
 	for _, t := range r.turnsOf(name) {
 		if d := f(&t.direct); d > 0 {
@@ -124,7 +124,7 @@ func (r *results) share(name string, f func(*figures) float64) float64 {
 	return median(r.shares(name, f))
 }
 
-// ratio is the median over the rounds of one way's share to another's.
+// ratio is the median over the rounds of one setup's share to another's.
 func (r *results) ratio(name, to string, f func(*figures) float64) float64 {
 	return median(r.ratios(name, to, f))
 }
@@ -139,7 +139,8 @@ func (r *results) ratios(name, to string, f func(*figures) float64) (vs []float6
 	return vs
 }
 
-// added is how much longer than direct traffic it took, the median over the rounds.
+// added is how much longer than direct traffic a setup took, the median over the
+// rounds.
 func (r *results) added(name string, f func(*figures) float64) float64 {
 	var vs []float64
 	for _, t := range r.turnsOf(name) {

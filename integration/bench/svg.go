@@ -11,15 +11,15 @@ const (
 	width                    = 720
 )
 
-// bar is one way in a picture.
+// bar is one setup in a picture.
 type bar struct {
 	name  string
 	value float64
 }
 
-// bars are the ways' figures as shares of direct.
+// bars returns the setups' figures as ratios to direct.
 func (r *results) bars(f func(*figures) float64) (bs []bar) {
-	for _, w := range r.ways {
+	for _, w := range r.setups {
 		if v := r.share(w.name, f); v > 0 {
 			bs = append(bs, bar{w.name, v})
 		}
@@ -35,7 +35,7 @@ func svg(height int, title, body string) string {
 `, width, height, ink, title, body)
 }
 
-// bars draws a bar a way, with a line at direct.
+// bars draws one bar per setup, with a line at direct.
 func bars(title string, bs []bar) string {
 	const left, row = 230, 22
 	top := 1.0
@@ -57,8 +57,8 @@ func bars(title string, bs []bar) string {
 	return svg(height, title, s.String())
 }
 
-// memory draws how the memory of all flows grows with their number, both axes
-// logarithmic, beside the target.
+// memory draws the total memory by the number of flows, with logarithmic axes,
+// beside the target.
 func (r *results) memory() string {
 	const left, right, top, bottom = 80.0, width - 30.0, 44.0, 300.0
 	x := func(n float64) float64 { return left + (right-left)*(math.Log10(n)-3)/3 }
@@ -72,7 +72,7 @@ func (r *results) memory() string {
 	for _, n := range flowCounts {
 		fmt.Fprintf(&s, `<text x="%.1f" y="%.0f" text-anchor="middle">%d</text>`+"\n", x(float64(n)), bottom+20, n)
 	}
-	fmt.Fprintf(&s, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-dasharray="4 3"/><text x="%.1f" y="%.1f" text-anchor="end">256 bytes a flow</text>`+"\n",
+	fmt.Fprintf(&s, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-dasharray="4 3"/><text x="%.1f" y="%.1f" text-anchor="end">256 bytes per flow</text>`+"\n",
 		x(1e3), y(256e3), x(1e6), y(256e6), others, x(1e6)-4, y(256e6)-10)
 	var points []string
 	for _, n := range flowCounts {
@@ -82,5 +82,5 @@ func (r *results) memory() string {
 		}
 	}
 	fmt.Fprintf(&s, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(points, " "), ours)
-	return svg(340, "Memory of user space by the number of flows that it tracks", s.String())
+	return svg(340, "User-space memory by the number of tracked flows", s.String())
 }

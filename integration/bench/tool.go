@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// way is one of the ways that take turns.
-type way struct {
-	name  string // in the page
-	start func(b *bench, port uint16) (*tool, error)
+// setup is one of the setups that take turns: traffic with one tool in its way.
+type setup struct {
+	name  string // on the page
+	start func(b *benchmark, port uint16) (*tool, error)
 	proxy bool // traffic goes to the proxy's port
 	core  bool // takes part in bulk and churn too
 }
@@ -25,13 +25,13 @@ type way struct {
 const (
 	servicePort = 6379
 	proxyPort   = 6390
-	otherPort   = 7777 // where nobody is, for the bystander
+	otherPort   = 7777 // without traffic: the bystander's fault is there
 	loopQueue   = 100
 )
 
-// ways are all of them, direct first.
-func (b *bench) ways() []way {
-	ws := []way{
+// setups returns all of them, direct first.
+func (b *benchmark) setups() []setup {
+	ws := []setup{
 		{name: "direct", core: true},
 		{name: "bystander", start: inject(otherPort, "reset", "--at", "bytes=1000000000000"), core: true},
 	}
@@ -39,28 +39,28 @@ func (b *bench) ways() []way {
 		{"syn-drop", "--skip", "1000000"}, {"idle-expire", "--after", "1h"}, {"refuse", "--skip", "1000000"},
 		{"half-open", "--at", "age=1h"}, {"linger-reset"}, {"rst-close"}, {"closed-socket", "--at", "age=1h"},
 	} {
-		ws = append(ws, way{name: "waiting: " + strings.Join(f, " "), start: inject(0, f...), core: f[0] == "idle-expire"})
+		ws = append(ws, setup{name: "waiting: " + strings.Join(f, " "), start: inject(0, f...), core: f[0] == "idle-expire"})
 	}
-	ws = append(ws, way{name: "all diverted", start: allDiverted, core: true})
+	ws = append(ws, setup{name: "all diverted", start: allDiverted, core: true})
 	if b.missing["c"] == "" {
-		ws = append(ws, way{name: "C loop", start: (*bench).cLoop, core: true})
+		ws = append(ws, setup{name: "C loop", start: (*benchmark).cLoop, core: true})
 	}
-	ws = append(ws, way{name: "go-nfqueue's loop", start: (*bench).goNfqueue, core: true})
+	ws = append(ws, setup{name: "go-nfqueue's loop", start: (*benchmark).goNfqueue, core: true})
 	if b.missing["toxiproxy"] == "" {
-		ws = append(ws, way{name: "Toxiproxy, inactive toxic", start: (*bench).toxiproxy, proxy: true, core: true})
+		ws = append(ws, setup{name: "Toxiproxy, inactive toxic", start: (*benchmark).toxiproxy, proxy: true, core: true})
 	}
 	return ws
 }
 
-// allDiverted is a faultctl that is asked about every packet and lets all pass.
-func allDiverted(b *bench, port uint16) (*tool, error) {
+// allDiverted starts a faultctl that judges every packet and accepts it.
+func allDiverted(b *benchmark, port uint16) (*tool, error) {
 	return inject(0, "reset", "--at", "bytes=1000000000000")(b, port)
 }
 
-// inject is a faultctl on the host, about a port of its own or, where that is 0,
-// about the one that the load goes to.
-func inject(own uint16, fault ...string) func(*bench, uint16) (*tool, error) {
-	return func(b *bench, port uint16) (*tool, error) {
+// inject returns a function that starts faultctl on the host, with a fault on the
+// port own, or if that is 0, on the port of the load.
+func inject(own uint16, fault ...string) func(*benchmark, uint16) (*tool, error) {
+	return func(b *benchmark, port uint16) (*tool, error) {
 		if own != 0 {
 			port = own
 		}
@@ -69,15 +69,15 @@ func inject(own uint16, fault ...string) func(*bench, uint16) (*tool, error) {
 	}
 }
 
-func (b *bench) cLoop(port uint16) (*tool, error) { return b.looped(port, b.path("loop")) }
+func (b *benchmark) cLoop(port uint16) (*tool, error) { return b.looped(port, b.path("loop")) }
 
-func (b *bench) goNfqueue(port uint16) (*tool, error) {
+func (b *benchmark) goNfqueue(port uint16) (*tool, error) {
 	return b.looped(port, "/proc/self/exe", goLoopCommand)
 }
 
-// looped is a program that accepts all packets of a queue, and the rules that
-// fill it.
-func (b *bench) looped(port uint16, name string, args ...string) (*tool, error) {
+// looped starts a program that accepts all packets of a queue, and adds the rules
+// that fill the queue.
+func (b *benchmark) looped(port uint16, name string, args ...string) (*tool, error) {
 	t, err := b.tool(name, append(args, strconv.Itoa(loopQueue))...)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (b *bench) looped(port uint16, name string, args ...string) (*tool, error) 
 	return t, nil
 }
 
-func (b *bench) toxiproxy(port uint16) (*tool, error) {
+func (b *benchmark) toxiproxy(port uint16) (*tool, error) {
 	at := func(p uint16) string { return netip.AddrPortFrom(b.host.V4, p).String() }
 	return b.tool(b.path("toxiproxy"), at(proxyPort), at(port))
 }
@@ -101,21 +101,21 @@ type tool struct {
 	cmd     *exec.Cmd
 	lines   chan string
 	stderr  strings.Builder
-	before  func() // undone before it ends
-	born    time.Duration
-	packets uint64        // that entered user space, once it has ended
-	cpu     time.Duration // that it took since it was ready, once it has ended
+	before  func()        // called before the program is stopped; may be nil
+	ready   time.Duration // processor time when it was ready
+	packets uint64        // that entered user space; set by stop
+	cpu     time.Duration // processor time since it was ready; set by stop
 }
 
 // tool starts a program on the host and waits until it is ready.
-func (b *bench) tool(name string, args ...string) (*tool, error) {
+func (b *benchmark) tool(name string, args ...string) (*tool, error) {
 	t := &tool{cmd: exec.Command(name, args...), lines: make(chan string, 10_000)}
 	t.cmd.Stderr = &t.stderr
 	out, err := t.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := b.host.Do(t.cmd.Start); err != nil { // a child is born where its parent's thread is
+	if err := b.host.Do(t.cmd.Start); err != nil { // a child starts in the namespace of its parent's thread
 		return nil, err
 	}
 	go func() {
@@ -126,7 +126,7 @@ func (b *bench) tool(name string, args ...string) (*tool, error) {
 	}()
 	for line := range t.lines {
 		if strings.Contains(line, "ready") {
-			t.born = cpuOf(t.cmd.Process.Pid)
+			t.ready = cpuOf(t.cmd.Process.Pid)
 			return t, nil
 		}
 	}
@@ -134,7 +134,7 @@ func (b *bench) tool(name string, args ...string) (*tool, error) {
 	return nil, fmt.Errorf("%s %v is not ready: %s", name, args, t.stderr.String())
 }
 
-// stop ends the program and takes down what it cost.
+// stop stops the program and records what it cost.
 func (t *tool) stop() error {
 	if t == nil {
 		return nil
@@ -142,7 +142,7 @@ func (t *tool) stop() error {
 	if t.before != nil {
 		t.before()
 	}
-	t.cpu = cpuOf(t.cmd.Process.Pid) - t.born
+	t.cpu = cpuOf(t.cmd.Process.Pid) - t.ready
 	t.cmd.Process.Signal(syscall.SIGTERM)
 	for line := range t.lines {
 		var summary struct {
@@ -162,7 +162,7 @@ func (t *tool) stop() error {
 	return err
 }
 
-// cpuOf is the processor time that a process has taken so far.
+// cpuOf is the processor time that a process has used so far.
 func cpuOf(pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

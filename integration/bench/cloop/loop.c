@@ -1,9 +1,9 @@
-/* The plainest loop over a netfilter queue in C, on libmnl and
- * libnetfilter_queue: one receive, one verdict a packet. It accepts everything,
- * and says at the end how many packets that were.
+/* The simplest loop over a netfilter queue in C, on libmnl and
+ * libnetfilter_queue: one receive and one verdict per packet. It accepts
+ * everything, and prints the number of packets at the end.
  *
  *	cc -O2 -o loop loop.c -lnetfilter_queue -lmnl
- *	./loop QUEUE            # ends by SIGTERM
+ *	./loop QUEUE            # until SIGTERM
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
-// Command toxiproxy is a Toxiproxy with one proxy and one toxic that never
-// strikes: what a userspace proxy costs while it waits. It is a module of its
-// own, so that faultctl does not depend on Toxiproxy's dependencies.
+// Command toxiproxy runs Toxiproxy with one proxy and one toxic that never
+// strikes, to measure what a user-space proxy costs while it waits. It is a
+// separate module, so that faultctl does not get Toxiproxy's dependencies.
 //
 //	toxiproxy LISTEN UPSTREAM
 package main
@@ -28,15 +28,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	// toxicity 0: it is there, and never strikes.
+	// With toxicity 0 the toxic never strikes.
 	toxic := `{"name":"late","type":"latency","stream":"downstream","toxicity":0,"attributes":{"latency":1000}}`
 	if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	over := make(chan os.Signal, 1)
-	signal.Notify(over, syscall.SIGTERM)
-	<-over
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
 	proxy.Stop()
 }
