@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/faultctl/faultctl/"
 
-// TestImports holds the walls of ARCHITECTURE.md: imports run one way, cli to
+// TestImports checks the walls of ARCHITECTURE.md: imports run one way, cli to
 // injector to faults to faults/packet; faults know the standard library only,
 // and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {

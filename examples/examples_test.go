@@ -1,5 +1,5 @@
-// Package examples holds programs with a known weakness each, and their mended
-// twins, and what verify finds of them.
+// Package examples has programs with one known weakness each, which a flag
+// repairs, and checks what verify finds in them.
 package examples
 
 import (
@@ -17,20 +17,20 @@ import (
 	"github.com/faultctl/faultctl/cli"
 )
 
-// playEnv makes the test binary faultctl.
-const playEnv = "FAULTCTL_TEST_PLAY"
+// roleEnvVar makes the test binary faultctl.
+const roleEnvVar = "FAULTCTL_TEST_PLAY"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(playEnv) == "faultctl" {
+	if os.Getenv(roleEnvVar) == "faultctl" {
 		os.Exit(cli.Main(os.Args))
 	}
-	for _, v := range os.Environ() { // flags of whoever runs the tests
+	for _, v := range os.Environ() { // flags that the user has set for other runs
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "FAULTCTL_") && name != "FAULTCTL_REQUIRE" {
 			os.Unsetenv(name)
 		}
 	}
 	flag.Parse()
-	flag.Set("test.parallel", "16") // these tests wait for time to pass, not for a processor
+	flag.Set("test.parallel", "16") // these tests spend most of their time waiting
 	code := m.Run()
 	if programs != "" {
 		os.RemoveAll(programs)
@@ -55,17 +55,17 @@ func build(t *testing.T) {
 	}
 }
 
-// finding is what verify says of one case.
+// finding is what verify reports of one case.
 type finding struct{ Case, Verdict, Exit, Reason, Output, Remedy string }
 
-// verify runs faultctl verify in a network namespace of the command's own, which
-// takes no root, and returns its exit code and what it found.
+// verify runs faultctl verify with --isolate, which needs no root, and returns its
+// exit code and what it found.
 func verify(t *testing.T, flags []string, command ...string) (code int, found []finding) {
 	t.Helper()
 	args := slices.Concat([]string{"verify", "--isolate", "-o", "json"}, flags, []string{"--"}, command)
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "faultctl"
-	cmd.Env = append(os.Environ(), playEnv+"=faultctl", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), roleEnvVar+"=faultctl", "GORACE=atexit_sleep_ms=0")
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	cmd.Run()
@@ -84,7 +84,7 @@ func verify(t *testing.T, flags []string, command ...string) (code int, found []
 	return cmd.ProcessState.ExitCode(), found
 }
 
-// cases are those with a verdict, by the fault's name.
+// cases lists the names of the faults with that verdict.
 func cases(found []finding, verdict string) []string {
 	var names []string
 	for _, f := range found {
@@ -96,15 +96,15 @@ func cases(found []finding, verdict string) []string {
 	return names
 }
 
-// TestWeaknesses holds that verify finds exactly the weaknesses that were planted
-// in the programs, over every reset cause, and that all pass after the mend.
+// TestWeaknesses checks that verify finds exactly the weaknesses that were planted
+// in the programs, under every reset cause, and none in the repaired programs.
 func TestWeaknesses(t *testing.T) {
 	build(t)
 	for _, tc := range []struct {
 		command string
 		flags   []string
 		fails   []string // the planted weaknesses
-		idle    []string // what never fires: it keeps nothing alive
+		idle    []string // faults that never fire: the program has no keepalive
 	}{
 		{"orders", []string{"--plan", "plan.txt"},
 			[]string{"reset", "idle-expire", "half-open", "closed-socket", "refuse", "unreachable"}, nil},
@@ -155,9 +155,8 @@ func TestWeaknesses(t *testing.T) {
 	})
 }
 
-// TestRedis holds the same, but for a refused connection, which it tries once
-// more by itself, of a program that nobody here wrote: redis-cli in a loop, and
-// in one that tries again.
+// TestRedis checks the same for a program that is not ours: redis-cli in a loop,
+// with and without retries. redis-cli retries a refused connection by itself.
 func TestRedis(t *testing.T) {
 	for _, name := range []string{"redis-cli", "redis-server"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -170,7 +169,7 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	const plan = "reset,syn-drop,half-open,closed-socket,unread-close,refuse,unreachable,connect-stall,paws-reject,bad-seq"
 	for _, tc := range []struct {
-		ask   string // how the loop asks
+		ask   string // the command in the loop
 		fails []string
 	}{
 		{`redis-cli -e -p 6400 incr n`, []string{"reset", "half-open", "closed-socket"}},

@@ -15,11 +15,11 @@ var needed = map[string]string{
 	"stall": "at=request", "reset": "at=request", "slice": "size=1",
 }
 
-// TestBystander holds that no fault of the catalogue is noticed by a connection
-// that it is not meant for, from no vantage: not while it strikes another one,
-// nor when it comes and goes.
+// TestBystander checks that no fault of the catalogue, wherever faultctl runs,
+// affects a connection that it does not match: not while it strikes another one,
+// and not when it starts or stops.
 func TestBystander(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		ln, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5433))
 		by, byServer := w.openTo(ln, at)
 		for _, kind := range faults.Catalog {
@@ -44,8 +44,8 @@ func TestBystander(t *testing.T) {
 	})
 }
 
-// victim is a connection that a fault may do anything to.
-func (w *world) victim() {
+// victim opens a connection that a fault may do anything to.
+func (w *testbed) victim() {
 	w.t.Helper()
 	c := w.client()
 	defer c.Close()

@@ -14,8 +14,8 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// playPair is a server and a client in one process: the client asks as often as
-// it is told, and each failure counts.
+// playPair runs a server and a client in one process. The client makes that many
+// requests, and each failure counts.
 func playPair(times int) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +47,7 @@ func serve(ln net.Listener) {
 	}
 }
 
-// ask opens a connection and has a line sent back.
+// ask opens a connection and has a line echoed.
 func ask(addr string) error {
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
@@ -57,7 +57,7 @@ func ask(addr string) error {
 	return echo(c)
 }
 
-// echo has a line sent back on a connection.
+// echo has a line echoed on a connection.
 func echo(c net.Conn) error {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Write([]byte("hello")); err != nil {
@@ -67,16 +67,17 @@ func echo(c net.Conn) error {
 	return err
 }
 
-// TestRun holds that a fault strikes the command's connections, that its status
-// and its output come back, and that it runs as who started faultctl.
+// TestRun checks that a fault strikes the command's connections, that the
+// command's status and output are passed on, and that it runs as the user who
+// started faultctl.
 func TestRun(t *testing.T) {
 	bin := program(t)
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			n := newWorld(t, loopback, false).node()
+			n := newTestbed(t, loopback, false).node()
 			mark := mark()
-			play := fmt.Sprintf("%s=pair %s", playEnv, bin)
+			play := fmt.Sprintf("%s=pair %s", roleEnvVar, bin)
 			for _, c := range []struct {
 				what string
 				args []string
@@ -90,7 +91,7 @@ func TestRun(t *testing.T) {
 				{"timeout", []string{"observe", "--timeout", "100ms", "--", "sh", "-c", "sleep " + mark + " & sleep " + mark}, 143, "stopped after 100ms"},
 				{"not found", []string{"observe", "--", "no-such-command"}, 127, "not found"},
 				{"a Go test", []string{"reset:at=request", "--every", "2", "--", "sh", "-c",
-					fmt.Sprintf("%s= %s=1 %s -test.run '^TestStruck$' -test.v", playEnv, struckEnv, bin)}, 0, "2 of 4 failed"},
+					fmt.Sprintf("%s= %s=1 %s -test.run '^TestStruck$' -test.v", roleEnvVar, struckEnv, bin)}, 0, "2 of 4 failed"},
 				{"two faults", []string{"observe", "--fault", "refuse", "--", "sh", "-c", play}, 1, "refused"},
 			} {
 				code, out := m.run(t, n, mark, "run", c.args...)
@@ -102,14 +103,14 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunLeavesOthersAlone holds that as root the connections of other
-// processes, to the same service and meanwhile, are not touched.
+// TestRunLeavesOthersAlone checks that, as root, connections of other processes
+// to the same service at the same time are not affected.
 func TestRunLeavesOthersAlone(t *testing.T) {
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		if m.name != "cgroup" {
 			continue
 		}
-		w := newWorld(t, loopback, false)
+		w := newTestbed(t, loopback, false)
 		ln, err := listenAt(w.node())
 		if err != nil {
 			t.Fatal(err)
@@ -119,7 +120,7 @@ func TestRunLeavesOthersAlone(t *testing.T) {
 		addr := ln.Addr().String()
 		bin := program(t)
 		begun := filepath.Join(t.TempDir(), "begun")
-		cmd := m.faultctl("run", "reset:at=request", "--", "sh", "-c", fmt.Sprintf("%s=ask %s %s; a=$?; : > %s; sleep 1; %s=ask %s %s; exit $((a * 10 + $?))", playEnv, bin, addr, begun, playEnv, bin, addr))
+		cmd := m.faultctl("run", "reset:at=request", "--", "sh", "-c", fmt.Sprintf("%s=ask %s %s; a=$?; : > %s; sleep 1; %s=ask %s %s; exit $((a * 10 + $?))", roleEnvVar, bin, addr, begun, roleEnvVar, bin, addr))
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := w.node().Do(cmd.Start); err != nil {

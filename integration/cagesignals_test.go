@@ -16,17 +16,17 @@ import (
 )
 
 // TestRunKillAnyTime kills faultctl, or any process that it started, at random
-// moments, and holds that nothing stays behind: no rule, cgroup or process, of
-// the command's neither.
+// moments, and checks that nothing is left: no rule, cgroup or process, and none
+// of the command's processes.
 func TestRunKillAnyTime(t *testing.T) {
 	kills := 12
 	if n, err := strconv.Atoi(os.Getenv("FAULTCTL_KILLS")); err == nil {
 		kills = n
 	}
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			n := newWorld(t, loopback, false).node()
+			n := newTestbed(t, loopback, false).node()
 			rng := rand.New(rand.NewPCG(2, 2))
 			for i := range kills {
 				mark := mark()
@@ -58,13 +58,13 @@ func TestRunKillAnyTime(t *testing.T) {
 	}
 }
 
-// TestRunAtATerminal holds that Ctrl-C reaches the command once, and that its
-// status counts.
+// TestRunAtATerminal checks that Ctrl-C reaches the command once, and that the
+// command's status is the result.
 func TestRunAtATerminal(t *testing.T) {
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			n := newWorld(t, loopback, false).node()
+			n := newTestbed(t, loopback, false).node()
 			master, slave := terminal(t)
 			cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c",
 				`n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.05; done; sleep 1.5; echo "interrupts: $n"; exit 33`)
@@ -101,7 +101,7 @@ func TestRunAtATerminal(t *testing.T) {
 	}
 }
 
-// terminal makes a pseudo terminal.
+// terminal opens a pseudo-terminal.
 func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -128,12 +128,13 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// TestSignalsReachTheCommand holds that what faultctl is sent, the command gets.
+// TestSignalsReachTheCommand checks that the command gets the signals that
+// faultctl is sent.
 func TestSignalsReachTheCommand(t *testing.T) {
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			n := newWorld(t, loopback, false).node()
+			n := newTestbed(t, loopback, false).node()
 			for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1} {
 				cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c",
 					`for s in TERM INT HUP USR1; do trap "echo got $s; exit 44" $s; done; echo begun; while :; do sleep 0.05; done`)

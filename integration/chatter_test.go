@@ -10,11 +10,11 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// chatter is connections on which both ends never stop talking.
+// chatter is a set of connections on which both ends exchange data all the time.
 type chatter struct {
 	t     *testing.T
 	pairs []*talkers
-	stop  atomic.Bool
+	over  atomic.Bool
 	wg    sync.WaitGroup
 }
 
@@ -25,7 +25,7 @@ type talkers struct {
 	worst          atomic.Int64 // the longest of them since the last look; one goroutine writes
 }
 
-func (w *world) chatter(n int) *chatter {
+func (w *testbed) chatter(n int) *chatter {
 	w.t.Helper()
 	c := &chatter{t: w.t}
 	for range n {
@@ -34,7 +34,7 @@ func (w *world) chatter(n int) *chatter {
 	}
 	for _, p := range c.pairs {
 		c.wg.Go(func() {
-			for !c.stop.Load() {
+			for !c.over.Load() {
 				start := time.Now()
 				if p.client.Send("ping") != "4" || p.server.Recv() != "ping" || p.server.Send("pong") != "4" || p.client.Recv() != "pong" {
 					c.t.Error("a connection broke: ", p.client.Calls()[max(0, len(p.client.Calls())-4):])
@@ -45,18 +45,18 @@ func (w *world) chatter(n int) *chatter {
 			}
 		})
 	}
-	w.t.Cleanup(c.hush)
+	w.t.Cleanup(c.stop)
 	return c
 }
 
-// flows waits until every connection has gone on, and returns the longest
-// exchange since the last call.
-func (c *chatter) flows() (worst time.Duration) {
+// progress waits until every connection has made more exchanges, and returns the
+// longest exchange since the last call.
+func (c *chatter) progress() (worst time.Duration) {
 	c.t.Helper()
 	for _, p := range c.pairs {
 		before := p.count.Load()
 		if !lab.Eventually(func() bool { return p.count.Load() >= before+4 }) {
-			c.t.Fatalf("the traffic stands still: of %d exchanges there were %d more\nclient %s\nserver %s",
+			c.t.Fatalf("traffic has stopped: after %d exchanges there were only %d more\nclient %s\nserver %s",
 				before, p.count.Load()-before, told(p.client), told(p.server))
 		}
 		worst = max(worst, time.Duration(p.worst.Swap(0)))
@@ -64,30 +64,31 @@ func (c *chatter) flows() (worst time.Duration) {
 	return worst
 }
 
-// told is what an end of a connection did last, and what the kernel knows of it.
+// told describes what an end of a connection did last, and what the kernel knows
+// about it.
 func told(a *lab.App) string {
 	calls := a.Calls()
 	i, err := a.Info()
 	return fmt.Sprintf("%v, %+v %v", calls[max(0, len(calls)-4):], i, err)
 }
 
-// heals holds that every connection goes on after the dead man's timer has gone
-// off, and says how long that took: what is left until TCP sends again, whose
-// patience doubles each time, comes on top of the timer's.
-func (c *chatter) heals() {
+// recovers checks that every connection continues after the dead man's switch has
+// fired, and logs how long that took: the timer's time, and the rest of TCP's
+// retransmission timeout, which doubles each time.
+func (c *chatter) recovers() {
 	c.t.Helper()
-	c.t.Logf("the longest exchange took %v", c.flows())
+	c.t.Logf("the longest exchange took %v", c.progress())
 }
 
-// hush ends the talk.
-func (c *chatter) hush() {
-	c.stop.Store(true)
+// stop ends the exchanges.
+func (c *chatter) stop() {
+	c.over.Store(true)
 	c.wg.Wait()
 }
 
-// losses counts the retransmissions of all connections, at both ends, but for
-// those of which the peer said that it had got both: on a busy machine a
-// segment may be under way for longer than its sender's patience.
+// losses counts the retransmissions of all connections, at both ends, except
+// those that the peer reported as duplicates: on a busy machine a segment may be
+// in flight for longer than the sender's timeout.
 func (c *chatter) losses() (n int) {
 	c.t.Helper()
 	for _, p := range c.pairs {

@@ -12,10 +12,10 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestTwoFaultsOnOneFlow holds that each of two faults does to a flow what it
-// does alone, when its time has come.
+// TestTwoFaultsOnOneFlow checks that each of two faults on a flow does what it
+// does alone, when its time comes.
 func TestTwoFaultsOnOneFlow(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("syn-drop:attempts=1", "delay:by=100ms", "reset:at=match=kill")
 		start := time.Now()
 		client, server := w.open()
@@ -36,10 +36,11 @@ func TestTwoFaultsOnOneFlow(t *testing.T) {
 	})
 }
 
-// TestDelayedAnswerAndReset holds that a RST stays behind the answer that a
-// delay holds back: the client reads it, then the error, at the first RST.
+// TestDelayedAnswerAndReset checks that a RST does not overtake the response that
+// a delay holds: the client reads the response, and then gets the error with the
+// first RST.
 func TestDelayedAnswerAndReset(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("delay:by=50ms,jitter=20ms", "unread-close")
 		client, server := w.open()
 		before := w.counters("TcpExtTCPChallengeACK")["TcpExtTCPChallengeACK"]
@@ -51,10 +52,10 @@ func TestDelayedAnswerAndReset(t *testing.T) {
 	})
 }
 
-// TestTwoRules holds that two faults on different targets know nothing of each
-// other, and a third target nothing of either.
+// TestTwoRules checks that two faults on different targets do not affect each
+// other, and that neither affects a third target.
 func TestTwoRules(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		other, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5434))
 		after := w.bystander()
 		to := func(port uint16, specs ...string) injector.Rule {

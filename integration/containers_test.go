@@ -23,8 +23,8 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// engine is a real container engine of the test's own: it has its data, its
-// socket, its mounts and its network to itself, and ends with the test.
+// engine is a real container engine that belongs to the test: it has its own
+// data, socket, mounts and network, and ends with the test.
 type engine struct {
 	t      *testing.T
 	socket string
@@ -32,8 +32,8 @@ type engine struct {
 	talker string // the ID of its image
 }
 
-// engines are the ones that are tried. Each is a line for sh that becomes the
-// engine: $DIR is its own directory, $CGROUP the name of its cgroup.
+// engines lists the engines that are tested. Each is a command line for sh: $DIR
+// is the engine's directory, $CGROUP the name of its cgroup.
 var engines = map[string]struct {
 	program, line string
 	end           syscall.Signal // Podman's service has no part in its containers
@@ -44,8 +44,8 @@ var engines = map[string]struct {
 		--runtime runc system service -t 0 unix://$DIR/engine.sock`, syscall.SIGKILL},
 }
 
-// startEngine starts an engine, or skips where it is not installed or may not
-// run.
+// startEngine starts an engine, or skips the test if it is not installed or
+// cannot run here.
 func startEngine(t *testing.T, name string) *engine {
 	t.Helper()
 	if _, err := exec.LookPath(engines[name].program); err != nil {
@@ -113,15 +113,14 @@ func startEngine(t *testing.T, name string) *engine {
 	return e
 }
 
-// realRoot reports whether this is root of the machine, not of a user
-// namespace.
+// realRoot reports whether this is root of the machine, not of a user namespace.
 func realRoot() bool {
 	m, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && os.Geteuid() == 0 && strings.Join(strings.Fields(string(m)), " ") == "0 0 4294967295"
 }
 
-// sweep removes the cgroups of the engine. Processes that were killed may stay
-// in them for a moment.
+// sweep removes the cgroups of the engine. Processes that were killed may stay in
+// them for a moment.
 func (e *engine) sweep() {
 	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
 		tops, _ := filepath.Glob(pattern + e.cgroup)
@@ -147,7 +146,7 @@ func (e *engine) sweep() {
 	}
 }
 
-// try asks the engine as any HTTP client would.
+// try makes a request to the engine.
 func (e *engine) try(method, path string, body any) (map[string]any, error) {
 	c := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -196,7 +195,7 @@ func (e *engine) do(method, path string, body any) map[string]any {
 	return answer
 }
 
-// image makes the image of the talker.
+// image builds the image of the talker.
 func (e *engine) image() {
 	e.t.Helper()
 	program := filepath.Join(e.t.TempDir(), "talker")
@@ -224,7 +223,7 @@ func (e *engine) image() {
 	e.t.Fatalf("import the image: %v", answer)
 }
 
-// run makes and starts a container.
+// run creates and starts a container.
 func (e *engine) run(name, network string) {
 	e.t.Helper()
 	e.do("POST", "/containers/create?name="+name, map[string]any{
@@ -238,13 +237,13 @@ func (e *engine) run(name, network string) {
 	e.do("POST", "/containers/"+name+"/start", nil)
 }
 
-// faultctl starts faultctl with the engine as the only one.
-func (e *engine) faultctl(w *world, args ...string) *process {
+// faultctl starts faultctl, with this engine as the only one.
+func (e *engine) faultctl(w *testbed, args ...string) *process {
 	return w.start("faultctl", append([]string{"inject", "reset:at=request", "-o", "json"}, args...)...)
 }
 
 // TestContainers strikes the connections of a container of a real engine, and
-// goes along when it is restarted and made anew.
+// follows it when it is restarted and re-created.
 func TestContainers(t *testing.T) {
 	t.Parallel()
 	for name := range engines {
@@ -253,7 +252,7 @@ func TestContainers(t *testing.T) {
 			e := startEngine(t, name)
 			e.image()
 			e.run("web", "none")
-			w := newWorld(t, atRouter, false)
+			w := newTestbed(t, atRouter, false)
 			w.env = []string{"DOCKER_HOST=unix://" + e.socket}
 
 			// A command in the container's network has connections of its own there.

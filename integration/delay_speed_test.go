@@ -10,17 +10,19 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestDelayThroughput compares what one stream carries under a delay that is held
-// in forward with the same delay of local packets, which are copied, dropped and
-// sent again: in turns, on one machine that has nothing else to do. It holds that
-// the latter is at least 0.9 of the former, whatever is the limit, and that neither
-// makes TCP send anything twice; where the processors are the limit, which a wire's
-// own queue feels too, that is only told.
+// TestDelayThroughput compares the throughput of one stream under a delay of
+// forwarded packets, which are held, with that under the same delay of local
+// packets, which are copied, dropped and sent again. It alternates between the
+// two, on a machine that should do nothing else. It checks that the latter is at
+// least 0.9 of the former, whatever the limit is, and that neither makes TCP send
+// anything twice. If the processors are the limit, the link's own queue drops
+// segments, so that is only logged.
 //
-// The send buffer is the hardest one: the kernel wakes a writer that waits for room
-// when a third is free. On the way through a router it still writes, slowed by that
-// way, while the acknowledgments of a window come in; on faultctl's own host it may
-// have filled the buffer before, and what they free then waits for the next ones.
+// The send buffer is the hardest limit: the kernel wakes a writer that waits for
+// room when a third is free. On the path through a router the writer, which that
+// path slows down, is still writing while the acknowledgments of a window arrive.
+// On faultctl's own host it may have filled the buffer before, and the room that
+// they free is then unused until the next ones.
 func TestDelayThroughput(t *testing.T) {
 	if os.Getenv("FAULTCTL_MEASURE") != "1" {
 		t.Skip("this measures, and only a quiet machine can: set FAULTCTL_MEASURE=1")
@@ -58,14 +60,14 @@ func TestDelayThroughput(t *testing.T) {
 	}
 }
 
-// linuxReceives is tcp_rmem as Linux has it by itself, whatever this machine has.
+// linuxReceives is Linux's default tcp_rmem, whatever this machine has.
 const linuxReceives = "4096 131072 6291456"
 
-// delayed returns what one stream carries under a delay, and the processor time of
-// all of it: both ends, the wires and the delay.
+// delayed returns the throughput of one stream under a delay, and the processor
+// time of everything: both ends, the links and the delay.
 func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, us float64, again uint64) {
 	const size = 64 << 20
-	w := newWorld(t, at, false)
+	w := newTestbed(t, at, false)
 	for _, n := range []*lab.Node{w.Client, w.Server} {
 		for name, value := range map[string]string{"tcp_rmem": receiveBuffer, "tcp_wmem": sendBuffer} {
 			if err := n.Sysctl("net/ipv4/"+name, value); err != nil {

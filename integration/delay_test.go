@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patient makes the TCP of the world's hosts send again only for what their peers
-// say is missing: no timer of theirs is shorter than a test on a busy machine. It
-// gives them buffers for all that a test has under way.
-func (w *world) patient() {
+// patient makes TCP retransmit only what its peer reports as missing, by making
+// all its timers longer than a test on a busy machine. It also makes the buffers
+// large enough for everything that a test has in flight.
+func (w *testbed) patient() {
 	w.t.Helper()
 	for _, n := range []*lab.Node{w.Client, w.Server} {
 		for name, value := range map[string]string{
@@ -30,11 +30,11 @@ func (w *world) patient() {
 	}
 }
 
-// wideQueue skips a test that fills the queue faster than it can be read where
+// needWideQueue skips a test that fills the queue faster than it can be read if
 // the queue must be narrow: only root of the host may give its socket more memory
-// than net.core.rmem_max, a hundred packets by default. Beyond that packets pass
-// unjudged, and overtake those that are held.
-func (w *world) wideQueue() {
+// than net.core.rmem_max, which is enough for about a hundred packets by default.
+// Further packets pass unjudged, and overtake those that are held.
+func (w *testbed) needWideQueue() {
 	w.t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -46,8 +46,8 @@ func (w *world) wideQueue() {
 	}
 }
 
-// counters reads counters of the TCP at both ends and adds them up.
-func (w *world) counters(names ...string) map[string]uint64 {
+// counters reads TCP counters at both ends and adds them up.
+func (w *testbed) counters(names ...string) map[string]uint64 {
 	w.t.Helper()
 	sum := map[string]uint64{}
 	hosts := []*lab.Node{w.Client, w.Server}
@@ -66,16 +66,18 @@ func (w *world) counters(names ...string) map[string]uint64 {
 	return sum
 }
 
-// orderly holds that nothing arrives out of order and nothing is sent twice while
-// f runs, but for what the wires do: a virtual wire is a queue on each processor,
-// so what two of them send may overtake on the wire itself, some forty of 20,000
-// segments at times. One in a hundred is let go; a jitter that is allowed to
-// reorder does it to most. A busy processor's queue may lose a segment, too, so f
-// runs again, twice at most, if anything was sent twice. That a segment came twice
-// is told by its receiver (D-SACK), perhaps when f is over: it may do so as often as
-// senders sent one twice since the first run of f. The holder's own order is held by
-// a test of the injector, to the segment.
-func (w *world) orderly(f func()) {
+// orderly checks that no segment arrives out of order and none is sent twice
+// while f runs, except for what the links do. A virtual link has a queue on each
+// processor, so segments that two processors send may be reordered on the link
+// itself, sometimes about forty of 20,000. One in a hundred is tolerated; a
+// jitter that may reorder would reorder most.
+//
+// The queue of a busy processor may also drop a segment, so f runs again, at most
+// twice, if anything was sent twice. The receiver reports segments that arrived
+// twice (D-SACK), perhaps after the end of f; it may do so as often as a sender
+// sent one twice since the first run of f. A test of the injector checks the
+// order in which held segments leave exactly.
+func (w *testbed) orderly(f func()) {
 	w.t.Helper()
 	names := []string{"TcpRetransSegs", "TcpExtTCPOFOQueue", "TcpExtTCPSpuriousRtxHostQueues", "TcpExtTCPDSACKRecv", "TcpInErrs"}
 	start := w.counters(names...)
@@ -104,11 +106,11 @@ func (w *world) orderly(f func()) {
 	}
 }
 
-// stream is a connection whose client pours.
+// stream is a connection on which the client sends.
 type stream struct{ client, server *lab.App }
 
-// streams opens n of them. If mss is not 0 the client's segments are no larger.
-func (w *world) streams(n, mss int) []stream {
+// streams opens n of them. If mss is not 0, the client's segments are no larger.
+func (w *testbed) streams(n, mss int) []stream {
 	w.t.Helper()
 	ss := make([]stream, n)
 	for i := range ss {
@@ -133,7 +135,7 @@ func (w *world) streams(n, mss int) []stream {
 	return ss
 }
 
-// pour sends size bytes on each and waits until they have arrived, whole.
+// pour sends size bytes on each and waits until they have arrived completely.
 func pour(t *testing.T, ss []stream, size int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -162,8 +164,8 @@ func drain(t *testing.T, ss []stream, size int) {
 	wg.Wait()
 }
 
-// acknowledged waits until the senders know that all has arrived: until then they
-// may still send something again.
+// acknowledged waits until the senders know that everything has arrived: until
+// then they may still retransmit.
 func acknowledged(t *testing.T, ss []stream) {
 	t.Helper()
 	for _, s := range ss {
@@ -178,11 +180,11 @@ func acknowledged(t *testing.T, ss []stream) {
 
 const segment = 1448 // bytes that one segment of the lab's wires carries over IPv4
 
-// TestDelay holds that 20,000 segments of one connection stay in order however
-// their delay jitters, and that TCP never sends one of them twice.
+// TestDelay checks that 20,000 segments of one connection stay in order under a
+// delay with jitter, and that TCP never sends one of them twice.
 func TestDelay(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
-		w.wideQueue()
+	everywhere(t, func(t *testing.T, w *testbed) {
+		w.needWideQueue()
 		w.patient()
 		w.narrowLoopback()
 		run := w.inject("delay:by=50ms,jitter=10ms")
@@ -198,7 +200,7 @@ func TestDelay(t *testing.T) {
 }
 
 // narrowLoopback gives loopback the MTU of a wire.
-func (w *world) narrowLoopback() {
+func (w *testbed) narrowLoopback() {
 	w.t.Helper()
 	if w.at != loopback {
 		return
@@ -212,14 +214,14 @@ func (w *world) narrowLoopback() {
 	}
 }
 
-// TestDelayUnderWay holds the same while 20,000 segments are under way at once,
-// as on a way that is long and wide.
-func TestDelayUnderWay(t *testing.T) {
+// TestDelayInFlight checks the same with 20,000 segments in flight at once, as on
+// a long path with high bandwidth.
+func TestDelayInFlight(t *testing.T) {
 	t.Parallel()
 	for _, at := range vantages { // one after the other: each wants a processor for a while
 		t.Run(string(at), func(t *testing.T) {
-			w := newWorld(t, at, false)
-			w.wideQueue()
+			w := newTestbed(t, at, false)
+			w.needWideQueue()
 			w.patient()
 			w.wide(200)
 			// A first window is not larger. What one sends at once must be small
@@ -227,7 +229,7 @@ func TestDelayUnderWay(t *testing.T) {
 			const all, flows, size = 20_000, 170, 64_000
 			most := uint64(0)
 			for try := 0; try < 3 && most < all; try++ {
-				w.orderly(func() { most = w.underWay(w.streams(flows, 536), size) }) // 524 bytes a segment
+				w.orderly(func() { most = w.inFlight(w.streams(flows, 536), size) }) // 524 bytes a segment
 			}
 			if most < all {
 				t.Errorf("only %d segments were under way", most)
@@ -236,9 +238,9 @@ func TestDelayUnderWay(t *testing.T) {
 	}
 }
 
-// underWay pours through a long way, and returns how many segments were under
-// way before the first arrived.
-func (w *world) underWay(ss []stream, size int) (n uint64) {
+// inFlight sends through a long path, and returns how many segments were in
+// flight before the first arrived.
+func (w *testbed) inFlight(ss []stream, size int) (n uint64) {
 	w.t.Helper()
 	run := w.inject("delay:by=6s,jitter=300ms,dir=client")
 	for _, s := range ss {
@@ -266,8 +268,8 @@ func (w *world) underWay(ss []stream, size int) (n uint64) {
 	return n
 }
 
-// wide lets the client begin with that many segments under way.
-func (w *world) wide(segments int) {
+// wide lets the client start with that many segments in flight.
+func (w *testbed) wide(segments int) {
 	w.t.Helper()
 	filter, mask := &netlink.Route{Table: unix.RT_TABLE_MAIN}, uint64(netlink.RT_FILTER_TABLE)
 	dst := "0.0.0.0/0"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests need beyond Go and a C compiler, on Debian and its
-# kin: one apt call, and none where nothing is missing. Not as root it says what
+# Installs what the tests need besides Go and a C compiler, on Debian and
+# derivatives, with one apt call if anything is missing. Without root it lists what
 # is missing, and fails.
 #
-# No service is started: the tests start what they need, in namespaces of their
-# own, and end it.
+# No service is started: the tests start and stop what they need, in their own
+# namespaces.
 set -eu
 
 packages=
@@ -21,7 +21,7 @@ want nft nftables
 want iptables iptables
 want conntrack conntrack
 
-# integration/clients: what people really run.
+# integration/clients: real clients and servers.
 want curl curl
 want python3 python3
 want node nodejs
@@ -34,7 +34,7 @@ want redis-cli redis-tools
 want psql postgresql-client
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
 
-# Reports and captures, as other programs read them.
+# Programs that read reports and captures.
 want tshark tshark
 want chromium chromium
 
@@ -48,7 +48,7 @@ want dockerd docker.io
 want runc runc
 want podman podman
 
-# The loop in C that the injector is measured against.
+# The loop in C that the injector is compared with.
 want pkg-config pkg-config
 pkg-config --exists libnetfilter_queue libmnl 2>/dev/null || packages="$packages libnetfilter-queue-dev libmnl-dev"
 
@@ -62,7 +62,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	exit 1
 fi
 
-# While this file says 101, package scripts start no service.
+# With this file, package scripts start no services.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
 	printf '#!/bin/sh\nexit 101\n' >"$policy"

@@ -12,10 +12,10 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// waiting has, for every fault of the catalogue, settings with which it waits
-// while a connection lives, in as many ways as make a difference to what the
-// kernel hands over. "skip" before one says that the connection is not chosen:
-// the fault strikes a connection that is as soon as it opens.
+// waiting has settings for every fault of the catalogue with which it waits while
+// a connection lives, in every variant that makes a difference to what the kernel
+// passes to user space. "skip" before one says that the connection is not chosen;
+// the fault strikes a connection that is chosen as soon as it opens.
 var waiting = map[string][]string{
 	"reset":           {"at=fin", "at=age=1h", "at=idle=1h", "at=bytes=1000000000", "at=segment=1000000", "at=match=nowhere"},
 	"syn-drop":        {"queue=1000,rate=1000", "skip"},
@@ -45,10 +45,10 @@ var waiting = map[string][]string{
 	"slice":           {"size=60000"},
 }
 
-// TestDiverted holds what each fault's page promises of what enters user space:
-// while it waits and a connection carries a thousand segments, the kernel hands
-// over those that the fault's Diverts names, and no others. Its own counters say
-// the same, or the run would tell of overruns.
+// TestDiverted checks each fault's documented promise about what enters user
+// space: while it waits and a connection carries a thousand segments, the kernel
+// passes to user space the segments that the fault's Diverts names, and no
+// others. The run's own counters must agree, or it would report overruns.
 func TestDiverted(t *testing.T) {
 	for _, kind := range faults.Catalog {
 		if len(waiting[kind.Name]) == 0 {
@@ -64,7 +64,7 @@ func TestDiverted(t *testing.T) {
 				}
 				model := strike.Fault(t, kind.Name+":"+knobs)
 				rule.Faults = []injector.NamedModel{model}
-				w := newWorld(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families among them
+				w := newTestbed(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families among them
 				cap := w.capture()
 				run := w.run(injector.Config{Rules: []injector.Rule{rule}})
 				client, server := w.open()
@@ -114,8 +114,8 @@ func TestDiverted(t *testing.T) {
 	}
 }
 
-// promised reports whether a fault that waits gets the segment. released says
-// that it has let the flow go with its SYN.
+// promised reports whether a waiting fault gets the segment. released says that
+// the fault released the flow with its SYN.
 func promised(d faults.Diversion, s *lab.Captured, released bool) bool {
 	flags := s.Flags()
 	switch {

@@ -22,9 +22,9 @@ import (
 // scraped is where the counters are served, in a namespace of its own.
 const scraped = "127.0.0.1:9187"
 
-// TestEvidence strikes one of two connections and reads back, with the programs
-// that people read them with, what the run left: the capture, the report, the
-// counters and the events. Then the run's decisions are made again.
+// TestEvidence strikes one of two connections and reads the run's output with the
+// programs that people use for it: the capture, the report, the counters and the
+// events. Then it replays the run's decisions.
 func TestEvidence(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil && os.Getenv("FAULTCTL_REQUIRE") == "1" {
@@ -33,7 +33,7 @@ func TestEvidence(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) {
 			t.Parallel()
-			w, dir := newWorld(t, atRouter, v6), t.TempDir()
+			w, dir := newTestbed(t, atRouter, v6), t.TempDir()
 			file := func(name string) string { return filepath.Join(dir, name) }
 			args := []string{"inject", "reset:hit=client", "--fault", "delay:by=20ms,dir=server", "--every", "2", "--to", fmt.Sprintf(":%d", w.service.Port()),
 				"--seed", "7", "-o", "json", "--pcap", file("run.pcapng"), "--report", file("run.html")}
@@ -91,13 +91,13 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestRunMetrics holds that the counters of a run can be scraped where faultctl
+// TestRunMetrics checks that the counters of a run can be scraped where faultctl
 // was called, wherever the command runs.
 func TestRunMetrics(t *testing.T) {
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			w, mark := newWorld(t, loopback, false), mark()
+			w, mark := newTestbed(t, loopback, false), mark()
 			cmd := m.faultctl("run", "observe", "--metrics", scraped, "--", "sleep", mark)
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
@@ -142,8 +142,8 @@ func (p *process) keep(last string) (lines []string) {
 	return lines
 }
 
-// scrape reads the counters of a run where it serves them.
-func (w *world) scrape() (body string, err error) {
+// scrape reads the counters of a run.
+func (w *testbed) scrape() (body string, err error) {
 	err = w.node().Do(func() error {
 		conn, err := net.Dial("tcp", scraped)
 		if err != nil {
@@ -159,8 +159,9 @@ func (w *world) scrape() (body string, err error) {
 	return body, err
 }
 
-// capture holds what a capture shows: a packet that passed without a comment,
-// the delayed ones twice, and the segment that was answered with an RST.
+// capture checks the contents of a capture: a packet that passed has no comment,
+// the delayed ones are there twice, and the segment that was answered with a RST
+// is there.
 func capture(t *testing.T, tshark, path string) {
 	t.Helper()
 	out, err := exec.Command(tshark, "-r", path, "-T", "fields", "-E", "separator=|",

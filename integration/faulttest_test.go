@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownNetns moves the test to a thread of its own in an empty network namespace,
-// so that what is injected is out of everybody's way. A test that hangs says where.
+// ownNetns moves the test to a new thread in an empty network namespace, so that
+// its faults do not affect others. A test that hangs prints its stacks.
 func ownNetns(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
@@ -29,7 +29,7 @@ func ownNetns(t *testing.T) {
 	t.Cleanup(func() { hangs.Stop() })
 }
 
-// echoes starts a service in the test's namespace.
+// echoes starts an echo service in the test's namespace.
 func echoes(t *testing.T) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -41,7 +41,7 @@ func echoes(t *testing.T) (addr string) {
 	return ln.Addr().String()
 }
 
-// watched is a test whose end is looked at.
+// watched is a testing.TB whose failures are recorded.
 type watched struct {
 	testing.TB
 	errors   []string
@@ -58,7 +58,7 @@ func (w *watched) Fatalf(format string, args ...any) {
 func (w *watched) Logf(string, ...any) {}
 func (w *watched) Cleanup(f func())    { w.cleanups = append(w.cleanups, f) }
 
-// watch runs a test and returns of what it failed.
+// watch runs a test and returns its failures.
 func watch(t *testing.T, test func(t testing.TB)) string {
 	w := &watched{TB: t}
 	func() {
@@ -75,8 +75,8 @@ func watch(t *testing.T, test func(t testing.TB)) string {
 	return strings.Join(w.errors, "\n")
 }
 
-// TestInject holds that a fault is there when Inject returns, gone after the
-// test, and that a test fails whose fault never fired.
+// TestInject checks that a fault is active when Inject returns and removed after
+// the test, and that a test fails if its fault never fired.
 func TestInject(t *testing.T) {
 	ownNetns(t)
 	addr := echoes(t)
@@ -134,8 +134,8 @@ func TestInject(t *testing.T) {
 	}
 }
 
-// TestInjectChooses holds which of eight connections each option strikes, and
-// that those that were open before are spared if that is asked for.
+// TestInjectChooses checks which of eight connections each option strikes, and
+// that NewOnly spares connections that were already open.
 func TestInjectChooses(t *testing.T) {
 	ownNetns(t)
 	addr := echoes(t)

@@ -7,11 +7,11 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestHalfOpenRebooted holds that a reader notices nothing, and that a writer's
+// TestHalfOpenRebooted checks that a reader notices nothing, and that a writer's
 // first write succeeds and its next call fails, on a new connection and on one
-// that was open before.
+// that was already open.
 func TestHalfOpenRebooted(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		bystander := w.bystander()
 		oldClient, oldServer := w.open()
 		healthy(t, "before", oldClient, oldServer)
@@ -35,10 +35,10 @@ func TestHalfOpenRebooted(t *testing.T) {
 	})
 }
 
-// TestHalfOpenCrashed holds that TCP takes silence for loss: it retransmits with
+// TestHalfOpenCrashed checks that TCP takes silence for loss: it retransmits with
 // a window of one segment, and does not wait for a window to open.
 func TestHalfOpenCrashed(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("half-open:peer=crashed")
 		client, server := w.open()
 		says(t, "client", client.Send("hello"))("5")
@@ -58,10 +58,10 @@ func TestHalfOpenCrashed(t *testing.T) {
 	})
 }
 
-// TestHalfOpenDown holds that a peer which comes back after a while answers the
-// next retransmission.
+// TestHalfOpenDown checks that a peer that returns after a while answers the next
+// retransmission.
 func TestHalfOpenDown(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("half-open:peer=rebooted,down=500ms")
 		client, _ := w.open()
 		says(t, "client", client.Send("hello"), client.Recv(), client.Send("x"))("5", "ECONNRESET", "EPIPE")
@@ -72,9 +72,9 @@ func TestHalfOpenDown(t *testing.T) {
 	})
 }
 
-// TestHalfOpenClosed holds the same for a peer whose FIN was lost.
+// TestHalfOpenClosed checks the same for a peer whose FIN was lost.
 func TestHalfOpenClosed(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("half-open:peer=closed,at=fin")
 		client, server := w.open()
 		healthy(t, "before", client, server)

@@ -10,12 +10,12 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestIdleExpire holds that a busy connection lives as long as it likes, and
-// none of its packets but the first enters user space; and that one which was
-// idle for too long earns whoever speaks next a RST, and the other end nothing
-// until it speaks itself.
+// TestIdleExpire checks that a busy connection survives and that only its first
+// packet enters user space. On a connection that was idle for too long, the end
+// that sends next gets a RST, and the other end gets nothing until it sends
+// itself.
 func TestIdleExpire(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		bystander := w.bystander()
 		oldClient, oldServer := w.open()
 		healthy(t, "before", oldClient, oldServer)
@@ -45,11 +45,11 @@ func TestIdleExpire(t *testing.T) {
 	})
 }
 
-// busy opens a connection that speaks every so often for longer than the limit in
-// all, and holds that it lives and none of its packets but the first enters user
-// space. Where the machine stood still for so long that the connection may have
-// been idle for the limit, or its SYN was sent again, that is tried anew.
-func (w *world) busy(run *running, every, limit time.Duration) (client, server *lab.App) {
+// busy opens a connection that sends regularly for longer than the limit, and
+// checks that it survives and that only its first packet enters user space. If
+// the machine stalled for so long that the connection may have been idle for the
+// limit, or if its SYN was retransmitted, it tries again.
+func (w *testbed) busy(run *running, every, limit time.Duration) (client, server *lab.App) {
 	w.t.Helper()
 	for range 10 {
 		before, spoke := run.Stats().Diverted, time.Now()
@@ -80,12 +80,12 @@ func (w *world) busy(run *running, every, limit time.Duration) (client, server *
 	return nil, nil
 }
 
-// pause lets a connection be idle: the time is what the test is about.
+// pause leaves a connection idle: the test depends on the time.
 func pause(d time.Duration) { time.Sleep(d) }
 
 // checkAnswers compares each RST that the client got with the segment that
-// provoked it: shape B of a device.
-func (w *world) checkAnswers(cap *lab.Capture) {
+// provoked it: shape B, from a device.
+func (w *testbed) checkAnswers(cap *lab.Capture) {
 	w.t.Helper()
 	if w.at == atClient {
 		return // what the client's own host dropped on its way out was never captured
@@ -117,7 +117,7 @@ func (w *world) checkAnswers(cap *lab.Capture) {
 	}
 }
 
-// TestIdleExpireThen holds what each way of forgetting does to both ends.
+// TestIdleExpireThen checks what each kind of expiry does to both ends.
 func TestIdleExpireThen(t *testing.T) {
 	for then, want := range map[string]struct{ client, server []string }{
 		"silent":      {client: []string{"5", "EAGAIN"}, server: []string{"5", "EAGAIN"}},
@@ -127,7 +127,7 @@ func TestIdleExpireThen(t *testing.T) {
 		"inside-only": {client: []string{"5", "ECONNRESET", "EPIPE"}, server: []string{"5", "EAGAIN"}},
 	} {
 		t.Run(then, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				w.inject("idle-expire:after=2s,then=" + then)
 				client, server := w.open()
 				healthy(t, "before", client, server)
@@ -141,8 +141,8 @@ func TestIdleExpireThen(t *testing.T) {
 	}
 }
 
-// try makes the calls whose results are expected: an end that expects to learn
-// of the end by reading reads first, one that expects a number sends.
+// try makes the calls whose results are expected: an end that expects to notice
+// the end by reading reads first, one that expects a number sends.
 func try(a *lab.App, expect []string) []string {
 	var got []string
 	for _, e := range expect {
@@ -163,7 +163,7 @@ func try(a *lab.App, expect []string) []string {
 	return got
 }
 
-// TestIdleExpireRefresh holds which segments keep a flow alive: somebody speaks
+// TestIdleExpireRefresh checks which segments keep a flow alive: one end sends
 // every 0.7 s for longer than the limit, and then the client finds out whether
 // that counted.
 func TestIdleExpireRefresh(t *testing.T) {
@@ -182,7 +182,7 @@ func TestIdleExpireRefresh(t *testing.T) {
 		{"one byte is a keepalive", "keepalives=ignore", faults.Client, "x", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				w.inject("idle-expire:after=3s," + c.spec)
 				client, server := w.open()
 				says(t, "first", client.Send("ping"), server.Recv())("4", "ping")

@@ -9,8 +9,8 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestDisorder holds that what arrives twice or late arrives so at the receiver's
-// TCP, which puts it right.
+// TestDisorder checks that duplicated and reordered segments arrive as such at
+// the receiver's TCP, which corrects it.
 func TestDisorder(t *testing.T) {
 	for spec, counter := range map[string]string{
 		"duplicate:rate=20%,dir=client":                    "TcpExtTCPDSACKOldSent",
@@ -25,7 +25,7 @@ func TestDisorder(t *testing.T) {
 		"idle-expire:after=10s;delay:by=5ms;loss:rate=4%":  "TcpRetransSegs",
 	} {
 		t.Run(strings.ReplaceAll(spec, ":", "/"), func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				w.narrowLoopback()
 				run := w.inject(strings.Split(spec, ";")...)
 				before := w.counters(counter)[counter]
@@ -46,10 +46,10 @@ func TestDisorder(t *testing.T) {
 	}
 }
 
-// TestDamage holds that a damaged payload with a right checksum reaches the
+// TestDamage checks that a corrupted payload with a correct checksum reaches the
 // application.
 func TestDamage(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		client, server := w.open()
 		w.inject("corrupt:what=payload,rate=100%,dir=client")
 		says(t, "send", client.Send("hello"))("5")
@@ -60,10 +60,10 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// TestMTUHole holds that small segments pass and large ones vanish without a
-// word.
+// TestMTUHole checks that small segments pass and large ones are dropped
+// silently.
 func TestMTUHole(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.narrowLoopback()
 		w.inject("mtu-hole:above=1400")
 		client, server := w.open()
@@ -76,9 +76,10 @@ func TestMTUHole(t *testing.T) {
 	})
 }
 
-// TestPartition holds that nothing arrives for a while, and then all of it does.
+// TestPartition checks that nothing arrives for a while, and then everything
+// does.
 func TestPartition(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		client, server := w.open()
 		healthy(t, "before", client, server)
 		w.inject("partition:for=2s")
@@ -92,9 +93,9 @@ func TestPartition(t *testing.T) {
 	})
 }
 
-// TestSliceOnSockets holds that a reader gets a message in pieces.
+// TestSliceOnSockets checks that a reader gets a message in pieces.
 func TestSliceOnSockets(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		client, server := w.open()
 		w.inject("slice:size=2,gap=1s,dir=client") // the reader is there in time, on a busy machine too
 		says(t, "send", client.Send("hello"))("5")

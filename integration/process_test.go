@@ -24,17 +24,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// playEnv makes the test binary play a program of its own: faultctl as it is,
-// or an injector whose worker is stuck.
-const playEnv = "FAULTCTL_TEST_PLAY"
+// roleEnvVar makes the test binary another program: faultctl, or an injector
+// whose worker is stuck.
+const roleEnvVar = "FAULTCTL_TEST_PLAY"
 
-// play is called before any test.
-func play() {
-	if hosts, ok := strings.CutPrefix(os.Getenv(playEnv), hostsPlay); ok {
+// runRole runs that program, if roleEnvVar is set. It is called before any test.
+func runRole() {
+	if hosts, ok := strings.CutPrefix(os.Getenv(roleEnvVar), hostsRole); ok {
 		fmt.Fprintln(os.Stderr, withHosts(hosts)) // it returns only if it fails
 		os.Exit(1)
 	}
-	switch os.Getenv(playEnv) {
+	switch os.Getenv(roleEnvVar) {
 	case "faultctl":
 		follow()
 		os.Exit(cli.Main(os.Args))
@@ -65,18 +65,19 @@ func play() {
 	}
 }
 
-// starterEnv is the process of the tests that started this one.
+// starterEnv names the test process that started this one.
 const starterEnv = "FAULTCTL_TEST_STARTER"
 
-// playing is the environment of a process that plays, and that follows this one.
-func playing(plays string, more ...string) []string {
-	return slices.Concat(os.Environ(), more, []string{playEnv + "=" + plays, fmt.Sprintf("%s=%d", starterEnv, os.Getpid())})
+// roleEnv returns the environment of a process with that role, which ends with
+// this process.
+func roleEnv(role string, more ...string) []string {
+	return slices.Concat(os.Environ(), more, []string{roleEnvVar + "=" + role, fmt.Sprintf("%s=%d", starterEnv, os.Getpid())})
 }
 
-// follow has this process end with the one of the tests. That one cleans nothing
-// up if it is killed, or ended by its own limit of time, and what it leaves would
-// run on for ever and hold open what it has inherited: the lock that somebody had
-// the tests wait for, say. What faultctl itself starts is left to faultctl.
+// follow makes this process end with the test process. If the test process is
+// killed, or ended by its time limit, it cleans nothing up, and what it leaves
+// would run forever and hold inherited files open, such as a lock that others
+// wait for. faultctl itself takes care of what it starts.
 func follow() {
 	mine := func() bool { return strconv.Itoa(os.Getppid()) == os.Getenv(starterEnv) }
 	if !mine() {
@@ -90,7 +91,7 @@ func follow() {
 	}()
 }
 
-// stuck is a fault that never comes back.
+// stuck is a fault that never returns.
 type stuck struct{}
 
 func (stuck) Validate() error                                         { return nil }
@@ -98,7 +99,7 @@ func (stuck) Diverts() faults.Diversion                               { return f
 func (stuck) New() faults.Fault                                       { return stuck{} }
 func (stuck) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { select {} }
 
-// process is a faultctl of its own.
+// process is a faultctl in a process of its own.
 type process struct {
 	t      *testing.T
 	node   *lab.Node
@@ -108,13 +109,13 @@ type process struct {
 	ended  chan struct{} // closed when it has ended
 }
 
-// start starts faultctl where the world's vantage is, and does not wait for it.
-func (w *world) start(plays string, args ...string) *process {
+// start starts faultctl where the testbed's vantage says, and returns at once.
+func (w *testbed) start(role string, args ...string) *process {
 	w.t.Helper()
 	p := &process{t: w.t, node: w.node(), events: make(chan map[string]any, 1000), ended: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Args[0] = "faultctl"
-	p.cmd.Env = playing(plays, w.env...)
+	p.cmd.Env = roleEnv(role, w.env...)
 	out, in := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = in, &p.stderr
 	p.cmd.WaitDelay, p.cmd.SysProcAttr = patience, w.attr
@@ -147,10 +148,10 @@ func (w *world) start(plays string, args ...string) *process {
 }
 
 // patience is how long the output of a process that has ended may be held open by
-// what it left behind, which is to be named then.
+// processes that it left behind. After that the test says so.
 const patience = 20 * time.Second
 
-// expose has a process that hangs say where, and end.
+// expose makes a process that hangs print its stacks, and end.
 func expose(cmd *exec.Cmd) *time.Timer {
 	return time.AfterFunc(4*time.Minute, func() {
 		cmd.Process.Signal(syscall.SIGABRT) // the runtime writes every stack
@@ -172,8 +173,8 @@ func (p *process) wait(event string) map[string]any {
 	return nil
 }
 
-// end waits for the end of the process and returns its exit code, -1 if a signal
-// ended it.
+// end waits for the end of the process and returns its exit code, or -1 if a
+// signal ended it.
 func (p *process) end() int {
 	for range p.events {
 	}
@@ -181,7 +182,7 @@ func (p *process) end() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// tables lists the nftables tables of the host that are faultctl's.
+// tables lists faultctl's nftables tables on the host.
 func tables(t *testing.T, n *lab.Node) []string {
 	t.Helper()
 	conn, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
@@ -201,8 +202,8 @@ func tables(t *testing.T, n *lab.Node) []string {
 	return ours
 }
 
-// gone waits until nothing of faultctl is left on the host, and returns how
-// long it took.
+// gone waits until nothing of faultctl is left on the host, and returns how long
+// that took.
 func gone(t *testing.T, n *lab.Node) time.Duration {
 	t.Helper()
 	start := time.Now()

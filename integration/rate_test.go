@@ -8,11 +8,11 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestThrottle holds that a narrow link carries its rate, IP headers included,
-// over ten seconds of a stream that would take more.
+// TestThrottle checks that a narrow link carries its rate, IP headers included,
+// over ten seconds of a stream that could use more.
 func TestThrottle(t *testing.T) {
 	t.Parallel()
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.narrowLoopback()
 		run := w.inject("throttle:rate=1mbit")
 		s := w.streams(1, 0)[0]
@@ -47,17 +47,17 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// headers is the size of a data segment's: IP, TCP, timestamps.
-func (w *world) headers() uint64 {
+// headers is the size of the headers of a data segment: IP, TCP, timestamps.
+func (w *testbed) headers() uint64 {
 	if w.service.Addr().Is6() {
 		return 40 + 20 + 12
 	}
 	return 20 + 20 + 12
 }
 
-// flood pours into the streams, and takes what comes out, until the returned
+// flood sends into the streams, and receives at the other end, until the returned
 // function is called.
-func (w *world) flood(ss ...stream) (stop func()) {
+func (w *testbed) flood(ss ...stream) (stop func()) {
 	var wg sync.WaitGroup
 	for _, s := range ss {
 		wg.Go(func() {
@@ -78,11 +78,11 @@ func (w *world) flood(ss ...stream) (stop func()) {
 	}
 }
 
-// TestLoss holds that a tenth of the segments is lost, and that TCP takes it for
-// loss on the wire: it sends them again, and never thinks that they are still in
+// TestLoss checks that a tenth of the segments is lost, and that TCP takes it for
+// loss on the wire: it retransmits them, and never assumes that they are still in
 // the host or that the peer's window is closed.
 func TestLoss(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		const least = 100_000 // small segments, many at once: most streams wait for a timer most of the time
 		w.narrowLoopback()
 		ss := w.streams(50, 536)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepalive has the kernel probe an idle connection after so many seconds, again
-// after as many, and give it up after count probes without an answer.
+// keepalive turns keepalive on, with probes after that many seconds of silence,
+// at the same interval, and up to count unanswered ones.
 func keepalive(t *testing.T, a *lab.App, seconds, count int) {
 	t.Helper()
 	for _, o := range [][3]int{
@@ -24,10 +24,10 @@ func keepalive(t *testing.T, a *lab.App, seconds, count int) {
 	}
 }
 
-// TestRemedies holds what the article advises against devices that forget idle
-// flows, with shorter times: a heartbeat, or TCP keepalive every 2 s, keeps a
-// flow alive whose limit is longer, and only where keepalive counts and passes.
-// The real limit of 300 s, with heartbeats below and above it, is played in
+// TestRemedies checks the remedies against devices that forget idle flows, with
+// shorter times: a heartbeat, or TCP keepalive every 2 s, keeps a flow alive if
+// the limit is longer, and keepalive does so only where it counts and passes. The
+// real limit of 300 s, with heartbeats below and above it, is in
 // faults/testdata/idle-expire-carrier-heartbeat.trace.
 func TestRemedies(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -49,7 +49,7 @@ func TestRemedies(t *testing.T) {
 			for _, v6 := range []bool{false, true} {
 				t.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6], func(t *testing.T) {
 					t.Parallel()
-					w := newWorld(t, atRouter, v6)
+					w := newTestbed(t, atRouter, v6)
 					w.inject(tc.fault)
 					client, server := w.open()
 					healthy(t, "before", client, server)

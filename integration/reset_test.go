@@ -7,12 +7,12 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestReset holds that exactly the ends asked for are reset, at the first try,
-// on a new connection and on one that was open before.
+// TestReset checks that exactly the requested ends are reset, at the first
+// attempt, on a new connection and on one that was already open.
 func TestReset(t *testing.T) {
 	for _, hit := range []string{"both", "client", "server"} {
 		t.Run(hit, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				bystander := w.bystander()
 				oldClient, oldServer := w.open()
 				healthy(t, "before", oldClient, oldServer)
@@ -45,7 +45,7 @@ func TestReset(t *testing.T) {
 
 const established = 1 // TCP_ESTABLISHED
 
-func (w *world) challenges() uint64 {
+func (w *testbed) challenges() uint64 {
 	w.t.Helper()
 	var sum uint64
 	for _, n := range []*lab.Node{w.Client, w.Server} {
@@ -58,11 +58,11 @@ func (w *world) challenges() uint64 {
 	return sum
 }
 
-// TestResetInSYNSENT holds that a connect is refused.
+// TestResetInSYNSENT checks that a connect is refused.
 func TestResetInSYNSENT(t *testing.T) {
 	for _, at := range []string{"syn", "synack"} {
 		t.Run(at, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				w.inject("reset:hit=client,at=" + at)
 				says(t, "client", w.client().Connect(w.service))("ECONNREFUSED")
 			})
@@ -70,13 +70,14 @@ func TestResetInSYNSENT(t *testing.T) {
 	}
 }
 
-// TestResetShapes holds that the forged RSTs look, byte for byte, as a kernel
-// sends them, without timestamps and with, and with numbers about to wrap.
+// TestResetShapes checks that forged RSTs are, byte for byte, as a kernel sends
+// them, with and without timestamps, and with sequence numbers that are about to
+// wrap.
 func TestResetShapes(t *testing.T) {
 	for _, stamps := range []string{"1", "0"} {
 		for _, shape := range []string{"a", "b"} {
 			t.Run("timestamps="+stamps+"/"+shape, func(t *testing.T) {
-				everywhere(t, func(t *testing.T, w *world) {
+				everywhere(t, func(t *testing.T, w *testbed) {
 					for _, n := range []*lab.Node{w.Client, w.Server} {
 						if err := n.Sysctl("net/ipv4/tcp_timestamps", stamps); err != nil {
 							t.Fatal(err)

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPolicyRouting holds that on a host where a mark chooses the route, what is
-// under a fault takes the route it always had: only packets with the socket's
-// own mark get out at all.
+// TestPolicyRouting checks that on a host where a mark selects the route, packets
+// under a fault take the route that they always had: only packets with the
+// socket's own mark can leave.
 func TestPolicyRouting(t *testing.T) {
 	const mark, table = 0x2a, 77
 	for name, mask := range map[string]*uint32{"without a mask": nil, "with a mask": new(uint32(0xff))} {
 		t.Run(name, func(t *testing.T) {
 			for _, spec := range []string{"delay:by=20ms", "reset:at=response,hit=client", "reset:at=response,shape=b", "half-open:at=response", "idle-expire:after=1h", "observe"} {
 				t.Run(spec, func(t *testing.T) {
-					everywhere(t, func(t *testing.T, w *world) {
+					everywhere(t, func(t *testing.T, w *testbed) {
 						if w.at == loopback {
 							return // it has no route to choose
 						}
@@ -56,8 +56,8 @@ func TestPolicyRouting(t *testing.T) {
 	}
 }
 
-// onlyMarked moves a host's default routes to a table that only packets with the
-// mark are routed by.
+// onlyMarked moves a host's default routes to a table that is used only for
+// packets with the mark.
 func onlyMarked(t *testing.T, n *lab.Node, mark uint32, mask *uint32, table int) {
 	t.Helper()
 	nl := n.Netlink()
@@ -85,7 +85,7 @@ func onlyMarked(t *testing.T, n *lab.Node, mark uint32, mask *uint32, table int)
 	}
 }
 
-// size returns the length of a prefix, 0 for no prefix at all.
+// size returns the length of a prefix, or 0 for nil.
 func size(n *net.IPNet) (ones, bits int) {
 	if n == nil {
 		return 0, 0

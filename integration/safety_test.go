@@ -15,38 +15,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// everySegment is a run that judges every segment, so that the queue is in use
-// at every moment.
+// everySegment are the arguments of a run that judges every segment, so that the
+// queue is always in use.
 var everySegment = []string{"inject", "delay", "--by", "1ms", "--to", ":5432", "-o", "json", "--duration", "5m"}
 
-// TestSIGKILL holds that the rules die with the process, and that the traffic
-// which it judged goes on. How soon is held by TestKillAnyTime, which runs alone.
+// TestSIGKILL checks that the rules are removed with the process, and that the
+// traffic that it judged continues. TestKillAnyTime, which runs alone, checks how
+// soon.
 func TestSIGKILL(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		talk := w.chatter(4)
 		p := w.start("faultctl", everySegment...)
 		p.wait("ready")
-		talk.flows()
+		talk.progress()
 		p.cmd.Process.Kill()
 		if code := p.end(); code != -1 {
 			t.Errorf("exit code %d", code)
 		}
 		gone(t, w.node())
-		talk.flows()
+		talk.progress()
 		client, server := w.open()
 		healthy(t, "after", client, server)
 	})
 }
 
 // TestKillAnyTime kills faultctl at random moments of its life, from its start
-// on, and holds that the rules are gone within 100 ms. FAULTCTL_KILLS says how
+// on, and checks that the rules are gone within 100 ms. FAULTCTL_KILLS says how
 // often.
 func TestKillAnyTime(t *testing.T) {
 	kills := 40
 	if n, err := strconv.Atoi(os.Getenv("FAULTCTL_KILLS")); err == nil {
 		kills = n
 	}
-	w := newWorld(t, loopback, false)
+	w := newTestbed(t, loopback, false)
 	talk := w.chatter(2)
 	rng := rand.New(rand.NewPCG(1, 1))
 	var took []time.Duration
@@ -73,7 +74,7 @@ func TestKillAnyTime(t *testing.T) {
 		}
 		p.end()
 		gone(t, w.node())
-		talk.flows()
+		talk.progress()
 	}
 	slices.Sort(took)
 	if median := took[len(took)/2]; median > 100*time.Millisecond {
@@ -83,31 +84,31 @@ func TestKillAnyTime(t *testing.T) {
 		kills, len(took), took[len(took)/2].Round(100*time.Microsecond), took[len(took)*99/100].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 }
 
-// TestSIGSTOP holds that a faultctl which is stopped opens the way: within 4 s it
-// is gone with its rules, and every connection that it judged goes on.
+// TestSIGSTOP checks that a stopped faultctl does not block traffic: within 4 s
+// it is gone with its rules, and every connection that it judged continues.
 func TestSIGSTOP(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		talk := w.chatter(4)
 		p := w.start("faultctl", everySegment...)
 		p.wait("ready")
-		talk.flows()
+		talk.progress()
 		stopped := time.Now()
 		p.cmd.Process.Signal(syscall.SIGSTOP)
-		p.opensTheWay(stopped)
-		talk.heals()
+		p.endedByTimer(stopped)
+		talk.recovers()
 	})
 }
 
-// TestCleanStopBulk holds the same in the middle of a stream, with a delay's worth
-// of it under way: what is held leaves in its order and at its pace, and nothing
-// passes it by. A packet or two of TCP's may be, which stand for up to 45 segments
-// each and wait for their verdict at the moment when the rules go; and a busy
-// machine's wire may lose some by itself, so it stops once more, twice at most, if
-// more was sent again.
+// TestCleanStopBulk checks the same in the middle of a stream, with as much of it
+// held as the delay takes: held segments leave in order and on time, and nothing
+// overtakes them. One or two packets, which stand for up to 45 segments each, may
+// be lost if they wait for their verdict when the rules are removed. The link of
+// a busy machine may drop some by itself, so the test repeats the stop, at most
+// twice, if more was retransmitted.
 func TestCleanStopBulk(t *testing.T) {
 	for _, at := range []vantage{atClient, atRouter, atServer} {
 		t.Run(string(at), func(t *testing.T) {
-			w := newWorld(t, at, false)
+			w := newTestbed(t, at, false)
 			w.patient()
 			s := w.streams(1, 0)
 			// Else TCP itself overruns the wire when the way is suddenly short.
@@ -153,9 +154,9 @@ func TestCleanStopBulk(t *testing.T) {
 	}
 }
 
-// opensTheWay holds that a process which has not read its queue since then is
-// ended by its dead man's timer, and its rules are gone, within 4 s.
-func (p *process) opensTheWay(since time.Time) {
+// endedByTimer checks that a process that has not read its queue since then is
+// killed by its dead man's switch, and that its rules are gone, within 4 s.
+func (p *process) endedByTimer(since time.Time) {
 	p.t.Helper()
 	p.end()
 	ended := time.Since(since)
@@ -170,17 +171,17 @@ func (p *process) opensTheWay(since time.Time) {
 	p.t.Logf("the process ended after %v, its rules were gone after %v", ended, took)
 }
 
-// TestCtrlZ holds that Ctrl-Z does not stop a faultctl, which would be the end of
-// the run: it goes on, and ends cleanly when it is told to.
+// TestCtrlZ checks that Ctrl-Z does not stop faultctl, which would end the run:
+// it continues, and ends cleanly when asked to.
 func TestCtrlZ(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, atRouter, false)
+	w := newTestbed(t, atRouter, false)
 	w.attr = &syscall.SysProcAttr{Setpgid: true} // as a shell does: an orphaned group is never stopped
 	talk := w.chatter(1)
 	p := w.start("faultctl", everySegment...)
 	p.wait("ready")
 	p.cmd.Process.Signal(syscall.SIGTSTP)
-	talk.flows()
+	talk.progress()
 	p.cmd.Process.Signal(syscall.SIGINT)
 	if code := p.end(); code != 130 {
 		t.Errorf("exit code %d, want 130\n%s", code, p.stderr.String())
@@ -188,26 +189,26 @@ func TestCtrlZ(t *testing.T) {
 	gone(t, w.node())
 }
 
-// TestStuckWorker holds the same for a worker that never comes back.
+// TestStuckWorker checks the same for a worker that never returns.
 func TestStuckWorker(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		talk := w.chatter(4)
 		p := w.start("stuck")
 		p.wait("ready") // the next packet is its last
-		p.opensTheWay(time.Now())
-		talk.heals()
+		p.endedByTimer(time.Now())
+		talk.recovers()
 	})
 }
 
-// TestFrozen holds that a faultctl in a cgroup v2 that is frozen, as a container
-// that is paused, opens the way: the dead man's timer reaches it there too.
+// TestFrozen checks that faultctl in a frozen cgroup v2, like a paused container,
+// does not block traffic: the dead man's switch works there too.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, atServer, false)
+	w := newTestbed(t, atServer, false)
 	talk := w.chatter(4)
 	p := w.start("faultctl", everySegment...)
 	p.wait("ready")
-	talk.flows()
+	talk.progress()
 	own, err := cgroupOfOurs()
 	if err != nil {
 		lacksRoot(t, fmt.Sprintf("no cgroup v2 can be made here: %v", err))
@@ -224,12 +225,12 @@ func TestFrozen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.opensTheWay(frozen)
-	talk.heals()
+	p.endedByTimer(frozen)
+	talk.recovers()
 }
 
-// TestCleanStop holds that no packet is lost by the end of a run, whether a
-// signal ends it or its time is over.
+// TestCleanStop checks that no packet is lost when a run ends, by a signal or by
+// its duration.
 func TestCleanStop(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
@@ -241,14 +242,14 @@ func TestCleanStop(t *testing.T) {
 		"duration": {args: []string{"--duration", "500ms"}, code: 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w *world) {
+			everywhere(t, func(t *testing.T, w *testbed) {
 				talk := w.chatter(4)
-				talk.flows()
+				talk.progress()
 				before := talk.losses()
 				p := w.start("faultctl", append([]string{"inject", "delay", "--by", "1ms", "--to", ":5432", "-o", "json"}, c.args...)...)
 				p.wait("ready")
 				if c.end != 0 {
-					talk.flows()
+					talk.progress()
 					p.cmd.Process.Signal(c.end)
 				}
 				if code := p.end(); code != c.code {
@@ -257,8 +258,8 @@ func TestCleanStop(t *testing.T) {
 				if left := tables(t, w.node()); len(left) > 0 {
 					t.Errorf("left behind: %v", left)
 				}
-				talk.flows()
-				talk.hush()
+				talk.progress()
+				talk.stop()
 				if n := talk.losses() - before; n > 0 {
 					t.Errorf("%d segments lost", n)
 				}

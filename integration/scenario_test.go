@@ -18,8 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostsPlay plays faultctl with the file behind it as /etc/hosts.
-const hostsPlay = "hosts:"
+// hostsRole is the prefix of the role of a faultctl that has the file after it as
+// /etc/hosts.
+const hostsRole = "hosts:"
 
 // withHosts runs this program again as faultctl, with another /etc/hosts.
 func withHosts(file string) error {
@@ -33,15 +34,15 @@ func withHosts(file string) error {
 	if err := unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", file, err)
 	}
-	env := append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, playEnv+"=") }), playEnv+"=faultctl", "GODEBUG=netdns=go")
+	env := append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, roleEnvVar+"=") }), roleEnvVar+"=faultctl", "GODEBUG=netdns=go")
 	return unix.Exec("/proc/self/exe", os.Args, env) // this thread's mounts become the process's
 }
 
-// TestScenario plays an example on real sockets: a cache that is slow, then
-// resets connections, then is gone for a moment.
+// TestScenario runs an example on real sockets: a cache that is slow, then resets
+// connections, then is unavailable for a moment.
 func TestScenario(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, loopback, false)
+	w := newTestbed(t, loopback, false)
 	w.redis("127.0.0.1:6379")
 	text, err := os.ReadFile("../examples/scenarios/redis-cache.yaml")
 	if err != nil {
@@ -96,7 +97,7 @@ func TestScenario(t *testing.T) {
 }
 
 // redis answers PING with +PONG, and nothing else.
-func (w *world) redis(at string) {
+func (w *testbed) redis(at string) {
 	w.t.Helper()
 	var ln net.Listener
 	if err := w.Server.Do(func() (err error) {
@@ -122,13 +123,14 @@ func (w *world) redis(at string) {
 	}()
 }
 
-// A scenario that is killed leaves no rule behind and no probe's command.
+// TestScenarioKilled checks that a scenario that is killed leaves no rule and no
+// probe's command behind.
 func TestScenarioKilled(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, atRouter, false)
+			w := newTestbed(t, atRouter, false)
 			dir := t.TempDir()
 			file, mark := filepath.Join(dir, "s.yaml"), filepath.Join(dir, "pid")
 			text := "faults:\n  - {fault: reset, duration: 1h, target: {to: ':5432'}}\n" +
@@ -164,19 +166,19 @@ func TestScenarioKilled(t *testing.T) {
 	}
 }
 
-// alive reports whether a process goes on. One that has ended and that nobody
-// waits for, as in a PID namespace without an init, does not.
+// alive reports whether a process still runs. A zombie, which remains in a PID
+// namespace without an init, does not.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
-// TestNames moves a host name while a fault is at work: open connections at its
-// new addresses, of a family that it had none of before, are struck too.
+// TestNames changes the addresses of a host name during a run: open connections
+// to its new addresses, of a family that it did not have before, are struck too.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	newWorld(t, loopback, true) // it is about both families
-	w := newWorld(t, loopback, false)
+	newTestbed(t, loopback, true) // it is about both families
+	w := newTestbed(t, loopback, false)
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	write := func(text string) { // over what there is, at once: a look-up meets one or the other
 		f, err := os.OpenFile(hosts, os.O_WRONLY|os.O_CREATE, 0o644)
@@ -198,7 +200,7 @@ func TestNames(t *testing.T) {
 		healthy(t, at+" before", client, server)
 		later = append(later, pair{client, server})
 	}
-	p := w.start(hostsPlay+hosts, "inject", "reset:at=request", "--to", "db.test:5432", "--resolve-every", "200ms", "-o", "json")
+	p := w.start(hostsRole+hosts, "inject", "reset:at=request", "--to", "db.test:5432", "--resolve-every", "200ms", "-o", "json")
 	p.wait("ready")
 	for _, c := range later {
 		healthy(t, "not yet a target", c.client, c.server)

@@ -9,12 +9,12 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestStallHoldsAnswers holds that a server which has stopped reading does not
-// answer what it was sent, on a new connection and on one that was open before:
-// the answer comes when the stall is over, whole, and nothing is sent twice.
+// TestStallHoldsAnswers checks that a server that has stopped reading does not
+// answer what it was sent, on a new connection and on one that was already open.
+// The answer arrives when the stall is over, complete, and nothing is sent twice.
 func TestStallHoldsAnswers(t *testing.T) {
 	const stall = time.Second
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		oldClient, oldServer := w.open()
 		healthy(t, "before", oldClient, oldServer)
 		bystander := w.bystander()
@@ -48,11 +48,11 @@ func TestStallHoldsAnswers(t *testing.T) {
 	})
 }
 
-// TestStallForGood holds that nothing that the program behind a stalled server says
-// reaches the client, not its close either, and that the server's kernel does not
-// lose patience: it asks for a window, and is answered.
+// TestStallForGood checks that nothing that the program on a stalled server sends
+// reaches the client, including its close, and that the server's kernel does not
+// give up: its window probes are answered.
 func TestStallForGood(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		w.inject("stall")
 		client, server := w.open()
 		silent, _ := w.open()
@@ -74,11 +74,11 @@ func TestStallForGood(t *testing.T) {
 	})
 }
 
-// TestStallUnderWay holds that a stream which needs no reading goes on, whoever has
-// stopped, that nobody is told to be held up by that, and that the next to be asked
-// something does not answer.
-func TestStallUnderWay(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+// TestStallMidStream checks that a stream from an end that has stopped reading
+// continues, that no event reports anybody as held up by that, and that the next
+// request is not answered.
+func TestStallMidStream(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		for spec, side := range map[string]faults.Side{"stall:at=response": faults.Server, "stall:at=request,side=client": faults.Client} {
 			run := w.inject(spec)
 			client, server := w.open()
@@ -110,9 +110,9 @@ func TestStallUnderWay(t *testing.T) {
 	})
 }
 
-// heldUp reports whether an event has said that the client, or its server, is held up
+// heldUp reports whether an event said that the client, or its server, is held up
 // by a peer that does not read.
-func (w *world) heldUp(client *lab.App) bool {
+func (w *testbed) heldUp(client *lab.App) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ev := range w.events {

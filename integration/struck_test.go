@@ -9,11 +9,12 @@ import (
 	"github.com/faultctl/faultctl/lab/userns"
 )
 
-// struckEnv has TestStruck do something.
+// struckEnv enables TestStruck.
 const struckEnv = "FAULTCTL_TEST_STRUCK"
 
 // TestStruck is what a test binary with Main does under faultctl run: it stays
-// where it is struck, and where it has no rights it has no faults of its own.
+// where its connections are struck, and skips its own faults if it lacks the
+// privileges.
 func TestStruck(t *testing.T) {
 	if os.Getenv(struckEnv) == "" {
 		return // TestRun starts it

@@ -9,10 +9,11 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestSYNDrop holds that connect hangs while the kernel sends the SYN again on
-// its own schedule, that nothing answers, and that nothing established notices.
+// TestSYNDrop checks that connect hangs while the kernel retransmits the SYN on
+// its own schedule, that nothing answers, and that established connections do not
+// notice.
 func TestSYNDrop(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		bystander := w.bystander()
 		client, server := w.open()
 		cap := w.capture()
@@ -65,9 +66,9 @@ func TestSYNDrop(t *testing.T) {
 
 const synSent = 2 // TCP_SYN_SENT
 
-// TestSYNDropAttempts holds that the second SYN finds room.
+// TestSYNDropAttempts checks that the second SYN succeeds.
 func TestSYNDropAttempts(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *testbed) {
 		run := w.inject("syn-drop:attempts=1")
 		start := time.Now()
 		client, server := w.open()

@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// TestVerifyAtOnce holds that verify commands do not disturb each other, in one
-// network namespace and with one user: each finds what it finds alone, and
-// leaves nothing behind.
+// TestVerifyAtOnce checks that concurrent verify commands do not disturb each
+// other, in one network namespace and with one user: each finds what it finds
+// alone, and leaves nothing behind.
 func TestVerifyAtOnce(t *testing.T) {
 	bin := program(t)
-	for _, m := range manners(t) {
+	for _, m := range cageKinds(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			n := newWorld(t, loopback, false).node()
+			n := newTestbed(t, loopback, false).node()
 			var all sync.WaitGroup
 			for i := range 4 {
 				all.Go(func() {
@@ -25,7 +25,7 @@ func TestVerifyAtOnce(t *testing.T) {
 					if i%2 == 1 {
 						faults, every, want = "observe,delay:by=1ms", "2", 0
 					}
-					code, out := m.run(t, n, "", "verify", "--faults", faults, "--every", every, "--", "sh", "-c", fmt.Sprintf("%s=pair %s", playEnv, bin))
+					code, out := m.run(t, n, "", "verify", "--faults", faults, "--every", every, "--", "sh", "-c", fmt.Sprintf("%s=pair %s", roleEnvVar, bin))
 					failed := strings.Count(out, "FAILED")
 					if code != want || failed != want-want/3 || strings.Contains(out, "never fired  ") {
 						t.Errorf("%s: exit code %d, want %d\n%s", faults, code, want, out)
@@ -38,12 +38,12 @@ func TestVerifyAtOnce(t *testing.T) {
 	}
 }
 
-// TestNeverFired holds that a fault which matches nothing is no pass, and that
-// every form of a report says so.
+// TestNeverFired checks that a fault that matches nothing does not count as a
+// pass, and that every form of a report says so.
 func TestNeverFired(t *testing.T) {
 	t.Parallel()
-	n := newWorld(t, loopback, false).node()
-	m := manner{name: "isolated", flags: []string{"--isolate"}}
+	n := newTestbed(t, loopback, false).node()
+	m := cageKind{name: "isolated", flags: []string{"--isolate"}}
 	for _, form := range []string{"xml", "html", "json", "md"} {
 		for verb, want := range map[string]int{"run": 124, "verify": 4} {
 			file := filepath.Join(t.TempDir(), "report."+form)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the image by Podman, in a store of its own that goes with this script,
-# and runs it with the two capabilities that faultctl needs and no network.
-# Needs root and a dist/ that make dist filled.
+# Builds the image with Podman in a temporary store, and runs it with the two
+# capabilities that faultctl needs and no network. Needs root and the output of
+# make dist.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,13 +10,13 @@ fail() {
 	exit 1
 }
 if ! command -v podman >/dev/null 2>&1; then
-	echo "image: no podman here: not built" >&2
+	echo "image: podman is not installed: image not built" >&2
 	[ "${FAULTCTL_REQUIRE:-}" != 1 ]
 	exit
 fi
 [ -s dist/version ] || fail "no dist: run make dist"
 if [ -z "${FAULTCTL_IMAGE_DIR:-}" ]; then
-	# What Podman writes beside its store it writes into a mount namespace.
+	# A mount namespace hides what Podman writes outside its store.
 	FAULTCTL_IMAGE_DIR=$(mktemp -d)
 	export FAULTCTL_IMAGE_DIR
 	code=0
@@ -48,4 +48,4 @@ inside inject reset --to :5432 --duration 100ms --expect-fired >/dev/null || cod
 code=0
 inside inject reset 2>/dev/null || code=$?
 [ "$code" = 6 ] || fail "inject without a target exits with $code, want 6"
-echo "image: it builds, and strikes with two capabilities and nothing else"
+echo "image: it builds, and works with two capabilities"

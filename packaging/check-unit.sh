@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs the unit under a real systemd, which has namespaces and a cgroup of its own
-# and ends with them: the sandbox must let faultctl strike, and neither a stop nor
-# a SIGKILL may leave anything. Needs root and cgroup v2; nothing outside changes.
+# Runs the unit under a real systemd in temporary namespaces and a temporary cgroup.
+# faultctl must work in the unit's sandbox, and neither a stop nor a SIGKILL may
+# leave anything behind. Needs root and cgroup v2; nothing outside is changed.
 set -eu
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
@@ -11,7 +11,7 @@ fail() {
 	exit 1
 }
 absent() {
-	echo "unit: $*: the unit was not tried" >&2
+	echo "unit: $*: unit not tested" >&2
 	[ "${FAULTCTL_REQUIRE:-}" != 1 ] || exit 1
 	exit 0
 }
@@ -27,7 +27,7 @@ until_() {
 	fail "not within half a minute: $what"
 }
 
-# Outside: a cgroup and namespaces for systemd.
+# Outside: create a cgroup and namespaces for systemd.
 outside() {
 	[ "$(id -u)" = 0 ] || absent "this is not root"
 	[ -x /lib/systemd/systemd ] || absent "systemd is missing"
@@ -59,8 +59,8 @@ gone() {
 	[ ! -d "$own" ]
 }
 
-# In the namespaces: what systemd finds there. It has the units of one directory
-# and no others, and cannot set a sysctl.
+# In the namespaces: prepare what systemd finds there. It has only the units of one
+# directory, and cannot set sysctls.
 boot() {
 	mount --make-rprivate /
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -92,7 +92,7 @@ boot() {
 		StandardOutput=file:/mnt/log
 		StandardError=inherit
 	UNIT
-	# What the unit's own comment says for the namespaces of others.
+	# The override that the unit's comment gives for other network namespaces.
 	mkdir /opt/units/faultctl@blue.service.d
 	sed -n '/^#   \[Service\]/,/^\[Unit\]/s/^#  *//p' packaging/faultctl@.service >/opt/units/faultctl@blue.service.d/override.conf
 	ip netns add blue
@@ -113,11 +113,11 @@ Server(("127.0.0.1", 5432), Echo).serve_forever()' 2>/dev/null &
 	for how in stop kill; do
 		systemctl start faultctl@day
 		until_ "ready" grep -q '"event":"ready"' /mnt/day.out
-		! talks || fail "the sandbox lets faultctl do nothing: a connection that it should strike lives"
-		nft list tables | grep -q faultctl_ || fail "no table while it strikes"
+		! talks || fail "faultctl does not work in the sandbox: a connection that it should strike survives"
+		nft list tables | grep -q faultctl_ || fail "no table while it runs"
 		if [ $how = stop ]; then
 			systemctl stop faultctl@day
-			grep -q '"event":"result".*"code":143' /mnt/day.out || fail "a stop is no clean end"
+			grep -q '"event":"result".*"code":143' /mnt/day.out || fail "a stop is not a clean end"
 		else
 			systemctl kill -s KILL faultctl@day
 			until_ "the unit has failed" systemctl is-failed faultctl@day
@@ -147,6 +147,6 @@ boot) boot "$2" ;;
 try) try ;;
 *)
 	outside
-	echo "unit: systemd $(/lib/systemd/systemd --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p') ran it: it strikes in its sandbox, and leaves nothing"
+	echo "unit: systemd $(/lib/systemd/systemd --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p') ran it: it works in its sandbox, and leaves nothing behind"
 	;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the deb that make package made into an empty root, runs what is in it
-# there, and removes it again. The binary is static, so an empty root will do.
-# Needs root, for dpkg's and chroot's sake; nothing outside of the root changes.
+# Installs the deb from make package in an empty root directory, runs it there, and
+# removes it. The binary is static, so an empty root is enough. Needs root, for
+# dpkg and chroot; nothing outside that directory is changed.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ touch "$root/var/lib/dpkg/status" "$root/var/lib/dpkg/available"
 dpkg --root="$root" --log=/dev/null --install "$deb" >/dev/null || fail "dpkg refused $deb"
 inside() { chroot "$root" /usr/bin/faultctl "$@"; }
 
-# It runs, and knows its version.
+# It runs and reports its version.
 want=$(cat dist/version)
 got=$(inside version) || fail "the installed binary does not run"
 case $got in
@@ -28,7 +28,7 @@ case $got in
 esac
 inside faults >/dev/null || fail "faults does not run"
 
-# It strikes: in a network namespace of its own, with no library, shell or /proc.
+# It injects a fault in a new network namespace, without libraries, shell or /proc.
 if unshare -n true 2>/dev/null; then
 	code=0
 	unshare -n chroot "$root" /usr/bin/faultctl inject reset --to :5432 --duration 100ms --expect-fired >/dev/null || code=$?
@@ -37,10 +37,10 @@ if unshare -n true 2>/dev/null; then
 	FAULTCTL_REQUIRE_TARGET=1 unshare -n chroot "$root" /usr/bin/faultctl inject reset 2>/dev/null || code=$?
 	[ "$code" = 6 ] || fail "inject without a target exits with $code, want 6"
 else
-	echo "package: no network namespaces here: inject was not tried" >&2
+	echo "package: no network namespaces here: inject not tested" >&2
 fi
 
-# Everything is where people look for it.
+# All files are in their usual places.
 for f in /usr/share/man/man1/faultctl.1.gz /usr/share/man/man1/faultctl-inject.1.gz /usr/share/man/man7/faultctl-faults.7.gz \
 	/usr/share/bash-completion/completions/faultctl /usr/share/zsh/vendor-completions/_faultctl \
 	/usr/share/fish/vendor_completions.d/faultctl.fish /usr/lib/systemd/system/faultctl@.service /etc/default/faultctl; do
@@ -51,7 +51,7 @@ gzip -t "$root"/usr/share/man/man*/*.gz
 bash -n "$root/usr/share/bash-completion/completions/faultctl"
 grep -q "^FAULTCTL_REQUIRE_TARGET=1" "$root/etc/default/faultctl" || fail "the unit's safety rail is off"
 
-# systemd takes the unit.
+# systemd accepts the unit.
 if command -v systemd-analyze >/dev/null 2>&1; then
 	cp "$root/usr/lib/systemd/system/faultctl@.service" "$root/faultctl@test.service"
 	sed -i "s|=/usr/bin/faultctl|=$root/usr/bin/faultctl|; s|^Documentation=.*||" "$root/faultctl@test.service"
@@ -59,20 +59,20 @@ if command -v systemd-analyze >/dev/null 2>&1; then
 	[ -z "$said" ] || fail "systemd-analyze: $said"
 	rm "$root/faultctl@test.service"
 else
-	echo "package: no systemd-analyze here: the unit was not checked" >&2
+	echo "package: systemd-analyze is not installed: unit not checked" >&2
 	[ "${FAULTCTL_REQUIRE:-}" != 1 ]
 fi
 
-# It goes as it came.
+# Removing it leaves nothing.
 dpkg --root="$root" --log=/dev/null --purge faultctl >/dev/null || fail "dpkg does not remove it"
 left=$(cd "$root" && find . -name '*faultctl*')
 [ -z "$left" ] || fail "left after removing it: $left"
 
-# The rpm holds the same files.
+# The rpm has the same files.
 if command -v rpm >/dev/null 2>&1; then
 	rpm -qlp "$rpm" 2>/dev/null | grep -qx /usr/bin/faultctl || fail "$rpm has no /usr/bin/faultctl"
 else
-	echo "package: no rpm here: $rpm was made and not looked into" >&2
+	echo "package: rpm is not installed: $rpm not checked" >&2
 	[ "${FAULTCTL_REQUIRE:-}" != 1 ]
 fi
-echo "package: $deb installs, runs and goes; $(basename "$rpm") was made"
+echo "package: $deb can be installed, run and removed; $(basename "$rpm") was built"

@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(faulttest.Main(m)) }
 
-// service is an HTTP service on loopback, and its address as To takes it.
+// service starts an HTTP service on loopback, and returns its URL and its address
+// for To.
 func service(t *testing.T) (url, addr string) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,8 +37,7 @@ func get(c *http.Client, url string) error {
 	return err
 }
 
-// A GET on a connection that was idle for too long is sent again by net/http
-// itself.
+// net/http itself repeats a GET on a connection that died while idle.
 func TestGetSurvivesAnIdleTimeout(t *testing.T) {
 	url, addr := service(t)
 	client := &http.Client{Transport: &http.Transport{}}
@@ -54,8 +54,8 @@ func TestGetSurvivesAnIdleTimeout(t *testing.T) {
 	}
 }
 
-// A POST is not, and should not be: it may have been carried out. Who wants that
-// gives it an Idempotency-Key, which net/http heeds.
+// It does not repeat a POST, and should not: the server may have processed it. An
+// Idempotency-Key tells net/http that it may.
 func TestPostNeedsAKey(t *testing.T) {
 	for key, survives := range map[string]bool{"": false, "order-1": true} {
 		t.Run("key "+key, func(t *testing.T) {

@@ -1,9 +1,9 @@
-// Orders is a client that places orders, and the service that it places them
-// with. Each order has a connection of its own. It shows three clients:
+// Orders is a client that places orders, and the service that accepts them. Each
+// order has its own connection. There are three variants of the client:
 //
-//	orders                    does not try again: one broken connection, one lost order
-//	orders -retry             tries again, and places an order twice if only the answer was lost
-//	orders -retry -idempotent gives each order a key, by which the service knows it again
+//	orders                    does not retry: one broken connection, one lost order
+//	orders -retry             retries, and places an order twice if only the answer was lost
+//	orders -retry -idempotent gives each order a key, by which the service recognizes it
 //
 // Try it: faultctl verify --plan ../plan.txt -- ./orders
 package main
@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	retry      = flag.Bool("retry", false, "try again on a fresh connection")
+	retry      = flag.Bool("retry", false, "retry on a new connection")
 	idempotent = flag.Bool("idempotent", false, "give each order a key")
 )
 
@@ -51,7 +51,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// place places an order, with as many attempts as the client has.
+// place places an order, with as many attempts as the variant makes.
 func place(addr string, n int) error {
 	key := ""
 	if *idempotent {
@@ -74,7 +74,7 @@ func place(addr string, n int) error {
 }
 
 func attempt(addr string, n int, key string) error {
-	// Keepalive is on, as a client behind a firewall would have it.
+	// Keepalive is on, as it should be behind a firewall.
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 5}}
 	c, err := d.Dial("tcp", addr)
 	if err != nil {
@@ -82,7 +82,7 @@ func attempt(addr string, n int, key string) error {
 	}
 	defer c.Close()
 	if n == 0 {
-		time.Sleep(1300 * time.Millisecond) // it connects early, and thinks
+		time.Sleep(1300 * time.Millisecond) // it connects early, and sends later
 	}
 	c.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fprintf(c, "order %d %s\n", n, key); err != nil {
@@ -98,11 +98,11 @@ func attempt(addr string, n int, key string) error {
 	return nil
 }
 
-// service answers one request a connection, and closes it.
+// service answers one request per connection, and closes it.
 type service struct {
 	mu     sync.Mutex
 	orders int
-	seen   map[string]bool // keys of orders that are placed
+	seen   map[string]bool // keys of orders that were placed
 }
 
 func (s *service) serve(ln net.Listener) {

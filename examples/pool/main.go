@@ -1,8 +1,8 @@
-// Pool is a program that keeps its connections to a database in a pool, and a
-// database to go with it. It shows two pools:
+// Pool is a program that keeps its connections to a database in a pool, and the
+// database. There are two variants of the pool:
 //
-//	pool            hands out whatever lies in it
-//	pool -validate  asks a connection that was idle whether it still lives, and has a fresh one tried again
+//	pool            hands out connections without checking them
+//	pool -validate  pings an idle connection before it hands it out, and retries a query on a new one
 //
 // Try it: faultctl verify --plan ../plan.txt -- ./pool
 package main
@@ -45,7 +45,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// pool holds one connection: more would show nothing more.
+// pool holds one connection, which is enough for the example.
 type pool struct {
 	addr string
 	idle *conn
@@ -56,14 +56,14 @@ type conn struct {
 	r *bufio.Reader
 }
 
-// query borrows a connection, asks, and gives it back.
+// query borrows a connection, sends a query, and returns the connection.
 func (p *pool) query(q string) error {
 	c, err := p.borrow()
 	if err != nil {
 		return err
 	}
 	err = c.ask(q)
-	if err != nil && *validate { // a select may be asked twice
+	if err != nil && *validate { // a select may be repeated
 		c.Close()
 		if c, err = p.dial(); err != nil {
 			return err
@@ -91,7 +91,7 @@ func (p *pool) borrow() (*conn, error) {
 	return c, nil
 }
 
-// dial connects, and tries again if that fails: databases restart.
+// dial connects, with retries, because databases restart.
 func (p *pool) dial() (*conn, error) {
 	var errs []error
 	for try := range 4 {

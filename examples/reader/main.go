@@ -1,9 +1,9 @@
 // Reader is a program that subscribes to events and then only reads, and the
-// service that pushes them. Whenever its connection breaks it subscribes anew,
-// from the next event on. It shows two readers:
+// service that pushes them. When its connection breaks, it subscribes again from
+// the next event on. There are two variants of the reader:
 //
-//	reader            waits for as long as it takes
-//	reader -keepalive has the kernel ask, while nothing comes, whether the other end still lives
+//	reader            waits forever
+//	reader -keepalive lets the kernel probe whether the other end is still there
 //
 // Try it: faultctl verify --plan plan.txt --timeout 5s -- ./reader
 package main
@@ -21,7 +21,7 @@ var keepalive = flag.Bool("keepalive", false, "turn TCP keepalive on")
 
 const (
 	events = 6
-	pause  = 3 // before this event there are none for a while
+	pause  = 3 // before this event there is a pause
 )
 
 func main() {
@@ -47,8 +47,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// read reads events from the given one on until the connection ends, and
-// returns the one that comes next.
+// read reads events, starting with next, until the connection ends, and returns
+// the event to continue with.
 func read(addr string, next int) int {
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: -1}
 	if *keepalive {
@@ -65,7 +65,7 @@ func read(addr string, next int) int {
 	for r := bufio.NewReader(c); next <= events; {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			fmt.Println("subscribing anew:", err)
+			fmt.Println("subscribing again:", err)
 			return next
 		}
 		if line == fmt.Sprintf("event %d\n", next) {
@@ -75,8 +75,8 @@ func read(addr string, next int) int {
 	return next
 }
 
-// serve pushes the events that a subscriber asks for, and moves it elsewhere
-// after the one behind the pause.
+// serve pushes events to subscribers, and closes the connection after the event
+// that follows the pause.
 func serve(ln net.Listener) {
 	for {
 		c, err := ln.Accept()

@@ -37,7 +37,7 @@ func cgroups(t *testing.T) (own string) {
 	return own
 }
 
-// TestCgroup holds that a cage has all that its command starts, ends it all, and
+// TestCgroup checks that a cage has all that its command starts, ends it all, and
 // is gone then, with the cgroups that the command made in it.
 func TestCgroup(t *testing.T) {
 	cgroups(t)
@@ -73,7 +73,7 @@ func TestCgroup(t *testing.T) {
 	}
 }
 
-// TestCleanup holds that what was left of an instance that is gone is removed,
+// TestCleanup checks that what was left of an instance that is gone is removed,
 // with its processes, and nothing else.
 func TestCleanup(t *testing.T) {
 	own := cgroups(t)

@@ -69,7 +69,7 @@ func TestScrape(t *testing.T) {
 	}
 }
 
-// TestClose holds that the address is free again.
+// TestClose checks that the address is free again.
 func TestClose(t *testing.T) {
 	addr := reserved(t)
 	for range 2 {

@@ -1,5 +1,5 @@
-// Talker is a service and its client in one container: a connection after the
-// other over loopback, a line to and fro on each.
+// Talker is a service and its client in one container. It opens one connection
+// after another over loopback, and sends a line back and forth on each.
 package main
 
 import (

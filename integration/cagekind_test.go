@@ -20,22 +20,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody is a user without rights.
+// nobody is an unprivileged user.
 const nobody = 65534
 
-// manner is a way to keep a command together.
-type manner struct {
+// cageKind is a way to keep a command's processes together.
+type cageKind struct {
 	name  string
 	flags []string
-	uid   uint32 // who runs faultctl
+	uid   uint32 // the user that runs faultctl
 }
 
-// manners are those that are possible here. Root of the host has them all.
-func manners(t *testing.T) []manner {
+// cageKinds returns those that are possible here. Root of the host has all of
+// them.
+func cageKinds(t *testing.T) []cageKind {
 	t.Helper()
-	all := []manner{{name: "isolated", flags: []string{"--isolate"}}}
+	all := []cageKind{{name: "isolated", flags: []string{"--isolate"}}}
 	if os.Getenv("FAULTCTL_INSIDE") != "" {
-		return all // in a user namespace there is no cgroup to have, nor another user to be
+		return all // a user namespace has no writable cgroup and no other user
 	}
 	if _, err := cgroupOfOurs(); err != nil {
 		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
@@ -43,12 +44,12 @@ func manners(t *testing.T) []manner {
 		}
 		t.Logf("without a cgroup: %v", err)
 	} else {
-		all = append(all, manner{name: "cgroup"})
+		all = append(all, cageKind{name: "cgroup"})
 	}
-	return append(all, manner{name: "without root", uid: nobody})
+	return append(all, cageKind{name: "without root", uid: nobody})
 }
 
-// cgroupOfOurs is where faultctl makes its cgroups.
+// cgroupOfOurs is the cgroup in which faultctl creates its own.
 func cgroupOfOurs() (string, error) {
 	own, err := target.OwnCgroup()
 	if err == nil && unix.Access(own, unix.W_OK) != nil {
@@ -57,14 +58,14 @@ func cgroupOfOurs() (string, error) {
 	return own, err
 }
 
-// faultctl returns a faultctl that works in a manner, in the host's namespace
-// when started by Do.
-func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
+// faultctl returns a faultctl that uses this kind of cage, in the host's
+// namespace when started by Do.
+func (m cageKind) faultctl(verb string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
 	cmd.Args[0] = "faultctl"
-	cmd.Env = playing("faultctl", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = roleEnv("faultctl", "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = patience
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal of whoever runs the tests is none of its business
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // detached from the terminal of the tests
 	if m.uid != 0 {
 		cmd.Dir = "/"
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: m.uid, Gid: m.uid, NoSetGroups: true}
@@ -73,9 +74,8 @@ func (m manner) faultctl(verb string, args ...string) *exec.Cmd {
 }
 
 // run runs it to its end in a host's namespace, and returns its exit code and
-// what it printed.
-// No process whose command line has the mark may be left then.
-func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string) (code int, output string) {
+// output. No process whose command line contains mark may be left then.
+func (m cageKind) run(t *testing.T, n *lab.Node, mark, verb string, args ...string) (code int, output string) {
 	t.Helper()
 	cmd := m.faultctl(verb, args...)
 	var out bytes.Buffer
@@ -89,9 +89,10 @@ func (m manner) run(t *testing.T, n *lab.Node, mark, verb string, args ...string
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// nothingLeft waits until no table, cgroup or process of that faultctl is left (0:
-// no table of any), and none whose command line has the mark.
-func (m manner) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
+// nothingLeft waits until no table, cgroup or process of the faultctl with that
+// process id is left (0: no table of any faultctl), and no process whose command
+// line contains mark.
+func (m cageKind) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
 	t.Helper()
 	own, _ := target.OwnCgroup()
 	var left []string
@@ -118,11 +119,11 @@ func (m manner) nothingLeft(t *testing.T, n *lab.Node, pid int, mark string) {
 // marks counts the marks that were made.
 var marks atomic.Uint32
 
-// mark is a time to sleep, in seconds, that no other process sleeps for: not of
-// this test, nor of another run of it, nor one that such a run left behind.
+// mark returns a number of seconds that no other process sleeps for: none of this
+// test, of another run of it, or left behind by such a run.
 func mark() string { return fmt.Sprintf("2718.%08d%04d", os.Getpid(), marks.Add(1)) }
 
-// processes lists the processes that are no zombies, with their command lines.
+// processes lists the processes that are not zombies, with their command lines.
 func processes() map[int]string {
 	found := map[int]string{}
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -152,7 +153,7 @@ func family(pid int) []int {
 	return all
 }
 
-// program is a copy of the test binary that every user may execute.
+// program copies the test binary to where every user may execute it.
 func program(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "faultctl-test-")

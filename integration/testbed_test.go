@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	play()
+	runRole()
 	forgetFlags()
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(faulttest.Main(m))
 }
 
-// forgetFlags takes flags out of the environment: whoever runs the tests may have
-// some there for runs of their own.
+// forgetFlags removes flags from the environment: the user who runs the tests may
+// have set some for other runs.
 func forgetFlags() {
 	ours := []string{"INSIDE", "CAGE", "CAGED", "REQUIRE", "KILLS", "MEASURE"}
 	for _, v := range os.Environ() {
@@ -54,8 +54,9 @@ const (
 
 var vantages = []vantage{atClient, atServer, atRouter, loopback}
 
-// world is a lab with one service, seen from one vantage over one family.
-type world struct {
+// testbed is a lab with one service, with faultctl at one vantage and over one
+// address family.
+type testbed struct {
 	*lab.Lab
 	t       *testing.T
 	at      vantage
@@ -69,19 +70,19 @@ type world struct {
 	events []injector.Event
 }
 
-// everywhere runs a test over both families from every vantage.
-func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
+// everywhere runs a test over both families at every vantage.
+func everywhere(t *testing.T, test func(t *testing.T, w *testbed)) {
 	for _, v6 := range []bool{false, true} {
 		for _, at := range vantages {
 			t.Run(fmt.Sprintf("%s/%s", map[bool]string{false: "IPv4", true: "IPv6"}[v6], at), func(t *testing.T) {
 				t.Parallel()
-				test(t, newWorld(t, at, v6))
+				test(t, newTestbed(t, at, v6))
 			})
 		}
 	}
 }
 
-func newWorld(t *testing.T, at vantage, v6 bool) *world {
+func newTestbed(t *testing.T, at vantage, v6 bool) *testbed {
 	t.Helper()
 	if v6 && !lab.IPv6() {
 		lacks(t, "this kernel has no IPv6")
@@ -91,7 +92,7 @@ func newWorld(t *testing.T, at vantage, v6 bool) *world {
 		t.Fatalf("build the lab: %v", err)
 	}
 	t.Cleanup(l.Close)
-	w := &world{Lab: l, t: t, at: at, from: l.Client}
+	w := &testbed{Lab: l, t: t, at: at, from: l.Client}
 	addr := l.Server.V4
 	if v6 {
 		addr = l.Server.V6
@@ -106,8 +107,8 @@ func newWorld(t *testing.T, at vantage, v6 bool) *world {
 	return w
 }
 
-// lacks ends a test for which something is missing here: it is skipped, and fails
-// where it must not be.
+// lacks ends a test for which something is missing: it skips the test, or fails
+// it if FAULTCTL_REQUIRE is 1.
 func lacks(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("FAULTCTL_REQUIRE") == "1" {
@@ -116,8 +117,8 @@ func lacks(t *testing.T, what string) {
 	t.Skip(what)
 }
 
-// lacksRoot ends a test that only root of the host can play. In a user namespace
-// of its own nobody is that, so nothing is missing there.
+// lacksRoot ends a test that only root of the host can run. In a user namespace
+// nobody is that, so the test is skipped there in any case.
 func lacksRoot(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("FAULTCTL_INSIDE") != "" {
@@ -126,7 +127,7 @@ func lacksRoot(t *testing.T, what string) {
 	lacks(t, what)
 }
 
-func (w *world) listen(at netip.AddrPort) (*lab.App, netip.AddrPort) {
+func (w *testbed) listen(at netip.AddrPort) (*lab.App, netip.AddrPort) {
 	w.t.Helper()
 	ln, at, err := w.Server.Listen(at, 16)
 	if err != nil {
@@ -136,8 +137,8 @@ func (w *world) listen(at netip.AddrPort) (*lab.App, netip.AddrPort) {
 	return ln, at
 }
 
-// node is where faultctl runs.
-func (w *world) node() *lab.Node {
+// node is the host on which faultctl runs.
+func (w *testbed) node() *lab.Node {
 	switch w.at {
 	case atClient:
 		return w.Client
@@ -148,9 +149,9 @@ func (w *world) node() *lab.Node {
 }
 
 // open opens a connection to the service.
-func (w *world) open() (client, server *lab.App) { return w.openTo(w.ln, w.service) }
+func (w *testbed) open() (client, server *lab.App) { return w.openTo(w.ln, w.service) }
 
-func (w *world) openTo(ln *lab.App, to netip.AddrPort) (client, server *lab.App) {
+func (w *testbed) openTo(ln *lab.App, to netip.AddrPort) (client, server *lab.App) {
 	w.t.Helper()
 	client = w.client()
 	if got := client.Connect(to); got != "ok" {
@@ -164,7 +165,7 @@ func (w *world) openTo(ln *lab.App, to netip.AddrPort) (client, server *lab.App)
 	return client, server
 }
 
-func (w *world) client() *lab.App {
+func (w *testbed) client() *lab.App {
 	w.t.Helper()
 	c, err := w.from.Client(w.service.Addr())
 	if err != nil {
@@ -174,8 +175,8 @@ func (w *world) client() *lab.App {
 	return c
 }
 
-// capture records what crosses the wire at the client's end.
-func (w *world) capture() *lab.Capture {
+// capture records what crosses the client's end of the wire.
+func (w *testbed) capture() *lab.Capture {
 	w.t.Helper()
 	iface := "eth0"
 	if w.at == loopback {
@@ -189,15 +190,15 @@ func (w *world) capture() *lab.Capture {
 	return c
 }
 
-// running is a fault under way.
+// running is an active fault.
 type running struct {
 	*injector.Injector
 	stop func()
 }
 
-// inject runs a fault, as people type it: name:knob=value,knob=value. It
-// returns once the rules are in.
-func (w *world) inject(specs ...string) *running {
+// inject runs faults, each a SPEC as on the command line,
+// name:knob=value,knob=value. It returns once the rules are installed.
+func (w *testbed) inject(specs ...string) *running {
 	w.t.Helper()
 	rule := injector.Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}}
 	for _, s := range specs {
@@ -206,7 +207,7 @@ func (w *world) inject(specs ...string) *running {
 	return w.run(injector.Config{Rules: []injector.Rule{rule}})
 }
 
-func (w *world) run(cfg injector.Config) *running {
+func (w *testbed) run(cfg injector.Config) *running {
 	w.t.Helper()
 	cfg.NetNS = w.node().NS
 	cfg.OnEvent = func(ev injector.Event) {
@@ -219,8 +220,8 @@ func (w *world) run(cfg injector.Config) *running {
 	return &running{inj, stop}
 }
 
-// fired reports whether a fault has done that to that side.
-func (w *world) fired(action faults.Action, to faults.Side) bool {
+// fired reports whether a fault has performed that action on that side.
+func (w *testbed) fired(action faults.Action, to faults.Side) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ev := range w.events {
@@ -241,9 +242,9 @@ func says(t *testing.T, what string, got ...string) func(want ...string) {
 	}
 }
 
-// healthy checks that a connection works, and works as if nobody were there:
-// no segment of it is sent twice. It leaves the connection quiet: everything is
-// acknowledged, nothing will be sent. A machine that stood still for 200 ms makes
+// healthy checks that a connection works as if faultctl were not there: no
+// segment of it is sent twice. Afterwards the connection is quiet: everything is
+// acknowledged, and nothing will be sent. A machine that stalls for 200 ms makes
 // TCP send twice as well, but not three times in a row.
 func healthy(t *testing.T, what string, client, server *lab.App) {
 	t.Helper()
@@ -267,7 +268,7 @@ func healthy(t *testing.T, what string, client, server *lab.App) {
 	t.Errorf("%s: sent twice: %+v", what, infos)
 }
 
-// retransmitted counts the segments that the two have sent again.
+// retransmitted counts the segments that the ends have retransmitted.
 func retransmitted(t *testing.T, ends ...*lab.App) (n uint32) {
 	t.Helper()
 	for _, a := range ends {
@@ -280,9 +281,9 @@ func retransmitted(t *testing.T, ends ...*lab.App) (n uint32) {
 	return n
 }
 
-// bystander opens a connection to another port and returns the check that it
-// never noticed.
-func (w *world) bystander() func() {
+// bystander opens a connection to another port and returns a function that checks
+// that it was not affected.
+func (w *testbed) bystander() func() {
 	w.t.Helper()
 	ln, at := w.listen(netip.AddrPortFrom(w.service.Addr(), 5433))
 	client, server := w.openTo(ln, at)
