@@ -20,22 +20,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the name of every cgroup of ours; the process follows.
+// prefix is what the name of each of our cgroups starts with; the process id
+// follows.
 const prefix = "faultctl-"
 
-// made counts the cgroups of this process, for their names.
+// made counts the cgroups that this process has created, for their names.
 var made atomic.Uint32
 
-// group is a cage that is a cgroup v2.
-type group struct {
+// cgroupCage is a cage that is a cgroup v2.
+type cgroupCage struct {
 	cgroup *target.Cgroup
 	dir    *os.File
 	netns  *os.File // borrowed
 	guard  *guardian
 }
 
-// Foreseen is the owner that the next cage made by NewCgroup will have, but for
-// the id, which only the kernel knows. It serves to show rules.
+// Foreseen returns the owner that the next cage made by NewCgroup will have,
+// except for the id, which only the kernel knows. It serves to show rules.
 func Foreseen() target.Owner {
 	g := &target.Cgroup{Path: fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Load()+1), Level: 1}
 	own, err1 := target.OwnCgroup()
@@ -47,22 +48,21 @@ func Foreseen() target.Owner {
 	return target.Owner{Cgroup: g}
 }
 
-// NewCgroup makes a cage that is a cgroup v2 below this process's own, so that
-// whatever limits this process limits the command. Its processes live in netns,
-// which must stay open until Close; nil is the caller's own. The error is an
-// injector.ErrPermission or injector.ErrNotSupported where there is no way to
-// have one.
+// NewCgroup creates a cage that is a cgroup v2 below this process's own, so that
+// limits on this process apply to the command too. Its processes run in netns,
+// which must stay open until Close; nil means the caller's own. If no cgroup can
+// be created, the error is an injector.ErrPermission or injector.ErrNotSupported.
 func NewCgroup(netns *os.File) (Cage, error) {
 	own, err := target.OwnCgroup()
 	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(own, fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Add(1)))
-	g := &group{netns: netns}
-	// What the command's processes leave when they die is ours to bury: not every
-	// container has a first process that does.
+	g := &cgroupCage{netns: netns}
+	// This process reaps orphans of the command: not every container has an init
+	// that does.
 	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	if g.guard, err = watchOver(path); err != nil {
+	if g.guard, err = startGuardian(path); err != nil {
 		return nil, err
 	}
 	if err = g.open(path); err != nil {
@@ -72,13 +72,13 @@ func NewCgroup(netns *os.File) (Cage, error) {
 	return g, nil
 }
 
-func (g *group) open(path string) error {
+func (g *cgroupCage) open(path string) error {
 	err := os.Mkdir(path, 0o755)
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("make the cgroup %s: %w", path, injector.ErrPermission)
+		return fmt.Errorf("create the cgroup %s: %w", path, injector.ErrPermission)
 	case err != nil:
-		return fmt.Errorf("make the cgroup %s: %w", path, bare(err))
+		return fmt.Errorf("create the cgroup %s: %w", path, bare(err))
 	}
 	if g.cgroup, err = target.FindCgroup(path); err != nil {
 		return err
@@ -89,11 +89,12 @@ func (g *group) open(path string) error {
 	return nil
 }
 
-func (g *group) Owner() target.Owner { return target.Owner{Cgroup: g.cgroup} }
-func (g *group) NetNS() *os.File     { return g.netns }
+func (g *cgroupCage) Owner() target.Owner { return target.Owner{Cgroup: g.cgroup} }
+func (g *cgroupCage) NetNS() *os.File     { return g.netns }
 
-// Start has the process born in the cgroup: it makes no connection outside.
-func (g *group) Start(cmd *exec.Cmd) error {
+// Start creates the process in the cgroup, so that it cannot open a connection
+// outside of it.
+func (g *cgroupCage) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -101,19 +102,19 @@ func (g *group) Start(cmd *exec.Cmd) error {
 	return inNetns(g.netns, cmd.Start)
 }
 
-func (g *group) Empty() error {
+func (g *cgroupCage) Empty() error {
 	err := kill(g.cgroup.Dir)
-	g.bury()
+	g.reap()
 	return err
 }
 
-// bury takes notice of the end of processes that lost their parents.
-func (g *group) bury() {
+// reap waits for processes that lost their parents and have ended.
+func (g *cgroupCage) reap() {
 	for {
 		var info siginfo
 		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
 		if errno != 0 || info.pid == 0 || int(info.pid) == g.guard.cmd.Process.Pid {
-			return // the guardian's end is waited for elsewhere
+			return // stop waits for the guardian
 		}
 		unix.Wait4(int(info.pid), nil, unix.WNOHANG, nil)
 	}
@@ -126,7 +127,7 @@ type siginfo struct {
 	_                     [108]byte
 }
 
-func (g *group) Close() error {
+func (g *cgroupCage) Close() error {
 	var err error
 	if g.dir != nil {
 		g.dir.Close()
@@ -134,14 +135,14 @@ func (g *group) Close() error {
 	if g.cgroup != nil {
 		err = remove(g.cgroup.Dir)
 	}
-	return errors.Join(err, g.guard.dismiss())
+	return errors.Join(err, g.guard.stop())
 }
 
-// patience is how long processes may take to die that were sent SIGKILL.
+// patience is how long processes may take to die after SIGKILL.
 const patience = 20 * time.Second
 
-// kill ends every process in the cgroup at path and below, and returns when
-// none is left. A cgroup that is not there has none.
+// kill kills every process in the cgroup at path and in those below, and returns
+// when none is left. A cgroup that does not exist has none.
 func kill(path string) error {
 	err := write(filepath.Join(path, "cgroup.kill"), "1")
 	byHand := errors.Is(err, fs.ErrNotExist) // before Linux 5.14
@@ -154,7 +155,7 @@ func kill(path string) error {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV):
 			return nil
 		case err != nil:
-			return fmt.Errorf("look into the cgroup %s: %w", path, bare(err))
+			return fmt.Errorf("read the cgroup %s: %w", path, bare(err))
 		case bytes.Contains(events, []byte("populated 0")):
 			return nil
 		case time.Now().After(end):
@@ -187,7 +188,7 @@ func killEach(path string) {
 	})
 }
 
-// remove takes away an empty cgroup and those below it.
+// remove removes an empty cgroup and those below it.
 func remove(path string) error {
 	entries, _ := os.ReadDir(path)
 	for _, e := range entries {
@@ -197,7 +198,7 @@ func remove(path string) error {
 			}
 		}
 	}
-	// A process that is gone may be counted a moment longer.
+	// A process that has ended may be counted for a moment longer.
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := unix.Rmdir(path)
 		switch {
@@ -209,17 +210,18 @@ func remove(path string) error {
 	}
 }
 
-// Cleanup ends the processes in cgroups that instances which are no longer
-// alive left below this process's own, removes them, and returns their paths.
-// There are some only where faultctl and its guardian were both killed.
+// Cleanup kills the processes in cgroups that instances of faultctl which are no
+// longer alive left below this process's own, removes these cgroups, and returns
+// their paths. There are such cgroups only if faultctl and its guardian were both
+// killed.
 func Cleanup() ([]string, error) {
 	own, err := target.OwnCgroup()
 	if err != nil {
-		return nil, nil // no cgroup v2, so none of ours
+		return nil, nil // without cgroup v2 there are none of ours
 	}
 	entries, err := os.ReadDir(own)
 	if err != nil {
-		return nil, fmt.Errorf("look into the cgroup %s: %w", own, bare(err))
+		return nil, fmt.Errorf("read the cgroup %s: %w", own, bare(err))
 	}
 	var removed []string
 	for _, e := range entries {
@@ -242,7 +244,8 @@ func alive(pid int) bool {
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// bare leaves out what os puts before an error: the path is said already.
+// bare returns the cause of an *fs.PathError, because the message names the path
+// already.
 func bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

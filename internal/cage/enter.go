@@ -12,46 +12,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideEnv tells the process that runs in namespaces of its own who started
-// it, and how many files it was given: UID:GID:N.
+// insideEnv tells the process inside the namespaces who started it, and how many
+// files it was given: UID:GID:N.
 const insideEnv = "FAULTCTL_CAGE"
 
-// identity is who started faultctl, as outside.
+// identity is the user who started faultctl, with ids from outside the
+// namespaces.
 type identity struct{ uid, gid int }
 
-// inside is set where Enter led.
+// inside is set in a process that Enter started.
 var inside *identity
 
-// terminalBit marks a signal on the lifeline as one from the terminal.
+// terminalBit marks a signal in the pipe as one from the terminal.
 const terminalBit = 0x80
 
-// What the process inside finds open beside the three of every process.
+// Descriptors that the process inside finds open, besides the standard three.
 const (
-	lifelineFD = 3 // the end of the pipe by which the process outside speaks to it
-	handedFD   = 4 // what Enter was given for it
+	lifelineFD = 3 // the pipe from the outer process
+	handedFD   = 4 // the file that Enter was given
 )
 
-// handed is what Enter was given for this process.
+// handed is the file that Enter was given for this process.
 var handed *os.File
 
-// Handed returns the file that Enter was given, nil if it was given none, or if
-// it did not lead here. It is the caller's then.
+// Handed returns the file that Enter was given, or nil if there was none, or if
+// Enter did not start this process. The caller must close it. Further calls
+// return nil.
 func Handed() *os.File {
 	f := handed
 	handed = nil
 	return f
 }
 
-// Enter runs this program again with the same arguments in namespaces of its
-// own: for processes, mounts, the network, and, unless this one is root, users. It returns
-// the exit code, or an error where that is forbidden. The other process gets the
-// signals that arrive here through Inside's channel, and hand, if it is not nil,
-// through Handed: something that cannot be had in there. None of its processes
-// outlives this one, by whatever it ends.
+// Enter runs this program again, with the same arguments, in new PID, mount and
+// network namespaces and, unless this process is root, a new user namespace. It
+// returns the exit code (128 plus the number of a signal that ended it), or an
+// error if namespaces are not permitted. The new process gets the signals that
+// arrive from the channel through Inside's channel, and hand, if it is not nil,
+// through Handed: a file that cannot be opened inside. None of its processes
+// outlives this one, however it ends.
 func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return 1, fmt.Errorf("make a pipe: %w", err)
+		return 1, fmt.Errorf("create a pipe: %w", err)
 	}
 	defer w.Close()
 	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
@@ -76,7 +79,7 @@ func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
 	err = cmd.Start()
 	r.Close()
 	if err != nil {
-		return 1, fmt.Errorf("run in namespaces of its own: this system lets this user have none (%w)", bare(err))
+		return 1, fmt.Errorf("run in new namespaces: this system does not permit it to this user (%w)", bare(err))
 	}
 	ended := make(chan struct{})
 	defer close(ended)
@@ -103,9 +106,10 @@ func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// Inside reports whether Enter led here, and must be called once, first of all.
-// It then completes the namespaces, and returns the channel of the signals that
-// the process outside was sent. This process ends when that one does.
+// Inside reports whether Enter started this process. It must be called once,
+// before anything else. It completes the namespaces, and returns the channel with
+// the signals that the outer process was sent. This process ends when the outer
+// one does.
 func Inside() (signals <-chan os.Signal, yes bool) {
 	id, yes := os.LookupEnv(insideEnv)
 	if !yes || os.Getpid() != 1 {
@@ -121,13 +125,13 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 		handed = os.NewFile(handedFD, "handed")
 	}
 
-	// The command is to see its own processes. Where a container masks parts of
-	// /proc this is forbidden, and it sees those of outside.
+	// The command should see its own processes. If a container masks parts of
+	// /proc, this mount is not permitted, and it sees those outside.
 	if unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") == nil {
 		unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
-	// What arrives here directly arrives outside as well, or was not meant for
-	// the command. Of a pipe that is closed the write says so.
+	// Signals that arrive here directly arrive at the outer process as well, or
+	// are not for the command. A write to a closed pipe returns an error.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	c := make(chan os.Signal, 8)
 	lifeline := os.NewFile(lifelineFD, "lifeline")
@@ -135,7 +139,7 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 		var b [1]byte
 		for {
 			if n, err := lifeline.Read(b[:]); n == 0 || err != nil {
-				os.Exit(1) // the first process of its namespace takes all others with it
+				os.Exit(1) // the kernel then kills all others in the PID namespace
 			}
 			if sig := syscall.Signal(b[0] &^ terminalBit); b[0]&terminalBit != 0 {
 				c <- FromTerminal(sig)

@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cgroups skips a test where this process may make none. Root of the host must.
+// cgroups skips a test if this process cannot create cgroups. With
+// FAULTCTL_REQUIRE=1, root must be able to.
 func cgroups(t *testing.T) (own string) {
 	t.Helper()
 	own, err := target.OwnCgroup()
@@ -37,8 +38,9 @@ func cgroups(t *testing.T) (own string) {
 	return own
 }
 
-// TestCgroup checks that a cage has all that its command starts, ends it all, and
-// is gone then, with the cgroups that the command made in it.
+// TestCgroup checks that a cage contains everything that its command starts,
+// kills all of it, and is then removed, with the cgroups that the command created
+// in it.
 func TestCgroup(t *testing.T) {
 	cgroups(t)
 	foreseen := Foreseen().Cgroup
@@ -73,8 +75,8 @@ func TestCgroup(t *testing.T) {
 	}
 }
 
-// TestCleanup checks that what was left of an instance that is gone is removed,
-// with its processes, and nothing else.
+// TestCleanup checks that what a dead instance left is removed, with its
+// processes, and nothing else.
 func TestCleanup(t *testing.T) {
 	own := cgroups(t)
 	dead := exec.Command("true")
@@ -95,7 +97,7 @@ func TestCleanup(t *testing.T) {
 	}
 	defer f.Close()
 	cmd := exec.Command("sleep", "60")
-	if err := (&group{dir: f}).Start(cmd); err != nil {
+	if err := (&cgroupCage{dir: f}).Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	go cmd.Wait()

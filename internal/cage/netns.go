@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// island is a cage that is a network namespace with nothing but loopback. It
-// has the process namespace for its own that Enter made.
-type island struct {
+// netnsCage is a cage that is a network namespace with only loopback. The
+// processes are kept together by the PID namespace that Enter created.
+type netnsCage struct {
 	ns *os.File
 	id *identity
 }
 
-// NewNetns makes a cage that is a network namespace of its own. It works only
-// where Enter led.
+// NewNetns creates a cage that is a new network namespace. It works only in a
+// process that Enter started.
 func NewNetns() (Cage, error) {
 	if inside == nil || os.Getpid() != 1 {
 		return nil, errors.New("a network namespace for the command needs the namespaces of Enter around it")
 	}
-	i := &island{id: inside}
+	i := &netnsCage{id: inside}
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -39,9 +39,9 @@ func NewNetns() (Cage, error) {
 	return i, nil
 }
 
-func (i *island) open() (err error) {
+func (i *netnsCage) open() (err error) {
 	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a network namespace: %w", err)
+		return fmt.Errorf("create a network namespace: %w", err)
 	}
 	if err = userns.LoopbackUp(); err != nil {
 		return err
@@ -57,12 +57,12 @@ func setns(ns *os.File) error {
 	return nil
 }
 
-func (i *island) Owner() target.Owner { return target.Owner{} }
-func (i *island) NetNS() *os.File     { return i.ns }
+func (i *netnsCage) Owner() target.Owner { return target.Owner{} }
+func (i *netnsCage) NetNS() *os.File     { return i.ns }
 
-// Start starts a command as the user who started faultctl: root is only who
-// makes the namespaces.
-func (i *island) Start(cmd *exec.Cmd) error {
+// Start starts a command as the user who started faultctl. Only faultctl itself
+// is root in the namespaces.
+func (i *netnsCage) Start(cmd *exec.Cmd) error {
 	if i.id.uid != 0 {
 		cmd.Env = append(cmd.Environ(), userns.CagedEnv+"=1")
 		if cmd.SysProcAttr == nil {
@@ -75,9 +75,9 @@ func (i *island) Start(cmd *exec.Cmd) error {
 	return inNetns(i.ns, cmd.Start)
 }
 
-// Empty ends every process but this one, which is the first of its process
+// Empty kills every process except this one, which is the first of its PID
 // namespace.
-func (i *island) Empty() error {
+func (i *netnsCage) Empty() error {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		unix.Kill(-1, unix.SIGKILL)
 		_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
@@ -90,4 +90,4 @@ func (i *island) Empty() error {
 	}
 }
 
-func (i *island) Close() error { return i.ns.Close() }
+func (i *netnsCage) Close() error { return i.ns.Close() }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FromTerminal is a signal that the terminal sent, as for Ctrl-C: the command
-// has it already, for it is in the same process group.
+// FromTerminal is a signal from the terminal, as for Ctrl-C. The command gets it
+// directly, because it is in the same process group.
 type FromTerminal syscall.Signal
 
 func (s FromTerminal) String() string { return syscall.Signal(s).String() }
@@ -17,13 +17,13 @@ func (s FromTerminal) String() string { return syscall.Signal(s).String() }
 // Signal implements os.Signal.
 func (s FromTerminal) Signal() {}
 
-// Relay returns the signals that arrive and are a command's to know. Those of
-// the terminal are FromTerminal. Until stop nothing stops this process, see
-// StayAwake.
+// Relay returns the arriving signals that are for the command. Those from the
+// terminal are FromTerminal. Until stop is called, nothing stops this process,
+// see StayAwake.
 func Relay() (signals <-chan os.Signal, stop func()) {
 	in, out := make(chan os.Signal, 8), make(chan os.Signal, 8)
 	signal.Notify(in, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	rest := StayAwake()
+	allowStop := StayAwake()
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -42,16 +42,16 @@ func Relay() (signals <-chan os.Signal, stop func()) {
 	}()
 	return out, func() {
 		signal.Stop(in)
-		rest()
+		allowStop()
 		close(done)
 	}
 }
 
-// StayAwake undoes Ctrl-Z until rest is called, for all of the process group, such
-// as the pipe that reads what is told: packets under a fault cannot wait until
-// somebody comes back, and a process that stands still is ended by its dead man's
-// timer. Nor does a broken pipe end this process: the write that earned it says so.
-func StayAwake() (rest func()) {
+// StayAwake undoes Ctrl-Z until allowStop is called, for the whole process group,
+// including programs that read faultctl's output: packets under a fault cannot
+// wait, and the dead man's switch kills a process that is stopped. A broken pipe
+// does not end this process either: the write returns an error.
+func StayAwake() (allowStop func()) {
 	stops, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(stops, syscall.SIGTSTP)
 	signal.Notify(pipe, syscall.SIGPIPE)
@@ -67,8 +67,8 @@ func StayAwake() (rest func()) {
 	}
 }
 
-// foreground reports whether this process is in the foreground of a terminal,
-// so that the terminal's signals go to it and to the command alike.
+// foreground reports whether this process is in the foreground of a terminal, so
+// that signals from the terminal reach both it and the command.
 func foreground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

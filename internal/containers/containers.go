@@ -1,6 +1,6 @@
 // Package containers finds the network namespaces of containers through the
-// sockets of Docker and Podman, which speak the same language. It only asks:
-// nothing is started, stopped or changed.
+// sockets of Docker and Podman, which have the same API. It only reads: nothing
+// is started, stopped or changed.
 package containers
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Container is one as its engine describes it.
+// Container is a container as its engine describes it.
 type Container struct {
 	ID   string // 64 hexadecimal digits
 	Name string // without the slash that Docker puts before it
@@ -31,18 +31,16 @@ type Container struct {
 	Pid     int    // of its first process, in the engine's PID namespace; 0 unless Running
 	Started string // when that was started; changes with each start
 
-	// HostNetwork says that it has no network namespace of its own: it uses
-	// the host's.
+	// HostNetwork says that it uses the host's network namespace.
 	HostNetwork bool
 	SharedWith  string // the container whose network namespace it uses; empty for its own
 
-	// Sandbox is the file that the engine keeps its network namespace open by;
-	// may be empty, or lie in a mount namespace that is out of reach.
+	// Sandbox is the file by which the engine keeps the network namespace open.
+	// It may be empty, or in a mount namespace that cannot be reached.
 	Sandbox string
 }
 
-// Engines are the container engines of this machine, as far as their sockets
-// are known.
+// Engines are the container engines of this machine whose sockets are known.
 type Engines struct {
 	Getenv func(string) string // DOCKER_HOST and CONTAINER_HOST; nil means os.Getenv
 	Run    string              // where sockets lie; empty means /run
@@ -51,7 +49,7 @@ type Engines struct {
 // patience is how long an engine may take to answer.
 const patience = 5 * time.Second
 
-// The errors of Find. Their texts are for people.
+// The errors of Find.
 var (
 	ErrNone       = errors.New("no such container")
 	ErrNoEngine   = errors.New("no container engine can be reached")
@@ -59,7 +57,7 @@ var (
 	ErrAmbiguous  = errors.New("several container engines have such a container")
 )
 
-// NotFound is ErrNone with the names that there are.
+// NotFound is ErrNone with the names that exist.
 type NotFound struct {
 	Name  string
 	Names []string // of all containers, running or not
@@ -70,8 +68,8 @@ func (e *NotFound) Error() string { return ErrNone.Error() }
 // Is makes a NotFound an ErrNone.
 func (e *NotFound) Is(target error) bool { return target == ErrNone }
 
-// Unreachable says which sockets were tried, and why each was no use. It is an
-// ErrPermission if that is why, else an ErrNoEngine.
+// Unreachable says which sockets were tried, and why each failed. It is an
+// ErrPermission if that is the reason, else an ErrNoEngine.
 type Unreachable struct {
 	Tried  []string
 	Denied bool
@@ -90,9 +88,9 @@ func (e *Unreachable) Is(target error) bool {
 	return target == ErrPermission && e.Denied || target == ErrNoEngine && !e.Denied
 }
 
-// Addresses lists where engines may be reached. What the environment names is
-// the only one; else they are Docker and Podman of the machine, then those of
-// the user: the one who called sudo, if it was called.
+// Addresses lists where engines may be reached. If the environment names one, it
+// is the only one. Otherwise they are Docker and Podman of the machine, then
+// those of the user, or of the user who called sudo.
 func (e *Engines) Addresses() []string {
 	getenv := e.Getenv
 	if getenv == nil {
@@ -121,8 +119,8 @@ func (e *Engines) Addresses() []string {
 	return all
 }
 
-// Find asks every engine for the container of that name or ID, of which the
-// beginning is enough if no other begins so. It need not run.
+// Find asks every engine for the container with that name or ID. A unique prefix
+// of an ID is enough. The container need not be running.
 func (e *Engines) Find(ctx context.Context, name string) (*Container, error) {
 	var found []*Container
 	var names []string
@@ -189,7 +187,7 @@ func list(ctx context.Context, api *client.Client, all bool) (names []string) {
 	return names
 }
 
-// Names lists the containers that run, as far as their engines can be reached.
+// Names lists the running containers of all engines that can be reached.
 func (e *Engines) Names(ctx context.Context) (names []string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -217,8 +215,8 @@ func dial(address string) (*client.Client, error) {
 	return client.New(opts...)
 }
 
-// inspected is the part of an engine's answer that matters here. Engines differ
-// in the rest.
+// inspected is the part of an engine's answer that is used. Engines differ in the
+// rest.
 type inspected struct {
 	ID    string `json:"Id"`
 	Name  string
@@ -267,9 +265,9 @@ func why(err error) error {
 	return err
 }
 
-// Watch calls something happened each time that the engine tells of a container
-// of that name or ID, until ctx is done or the engine is gone. What happened,
-// Find says.
+// Watch calls happened whenever the engine reports an event about a container
+// with that name or ID, until ctx is done or the engine is gone. Find tells the
+// container's state after an event.
 func (c *Container) Watch(ctx context.Context, name string, happened func()) error {
 	api, err := dial(c.Engine)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 
 const id = "98fa9dff95bbfbfe034115367cd31b5bfa37147209c6a2d1a162745170917eb6"
 
-// asPodman is what Podman 4.3 says of a container, cut down to what has a form
-// of its own.
+// asPodman is what Podman 4.3 says about a container, reduced to the parts whose
+// form differs from Docker's.
 const asPodman = `{"Id":"` + id + `","Created":"2026-01-02T03:04:05.6Z","Path":"/prog","Args":["/prog"],
 "State":{"Status":"running","Running":true,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":4711,"ExitCode":0,"Error":"",
 "StartedAt":"2026-01-02T03:04:06Z","FinishedAt":"0001-01-01T00:00:00Z","Health":{"Status":"","FailingStreak":0,"Log":null}},
@@ -29,7 +29,7 @@ const asPodman = `{"Id":"` + id + `","Created":"2026-01-02T03:04:05.6Z","Path":"
 "NetworkSettings":{"Bridge":"","SandboxID":"","Ports":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]},"SandboxKey":"%s",
 "GlobalIPv6Address":"","IPAddress":"10.88.0.3","MacAddress":"","Networks":{"podman":{"IPAMConfig":null,"Links":null,"Gateway":"","IPAddress":"10.88.0.3","GlobalIPv6Address":"","MacAddress":""}}}}`
 
-// stand starts an engine that answers as it is told, at the socket of that name
+// stand starts a fake engine with the given answers, at the socket of that name
 // below run.
 func stand(t *testing.T, run, socket, version string, answers map[string]string) {
 	t.Helper()
@@ -69,7 +69,7 @@ func running(t *testing.T, network, sandbox string) map[string]string {
 	return map[string]string{"/containers/web/json": fmt.Sprintf(asPodman, network, sandbox)}
 }
 
-// shortDir is one that a socket's path has room in.
+// shortDir is a directory whose path is short enough for a socket in it.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fc")
@@ -132,7 +132,8 @@ func TestFindKinds(t *testing.T) {
 	}
 }
 
-// What keeps an engine from being reached is said, for each socket.
+// TestUnreachable checks that the error says for each socket why the engine
+// cannot be reached.
 func TestUnreachable(t *testing.T) {
 	run := shortDir(t)
 	dead := filepath.Join(run, "docker.sock") // somebody's who is gone
@@ -178,7 +179,7 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
-// Watch is told, and ends with its context.
+// TestWatch checks that Watch reports events, and ends with its context.
 func TestWatch(t *testing.T) {
 	run := shortDir(t)
 	answers := running(t, "none", "")

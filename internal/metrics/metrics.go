@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Server answers scrapes until it is closed. Its counters are those of one run
-// at a time; they begin anew with the next, as after a restart.
+// Server answers scrapes until it is closed. It serves the counters of one run at
+// a time; they start again from zero with the next run, as after a restart.
 type Server struct {
 	listener net.Listener
 	http     http.Server
@@ -25,8 +25,8 @@ type Server struct {
 	stats func() injector.Snapshot // nil: there has been no run yet
 }
 
-// Serve answers scrapes of /metrics that arrive at l, which the server closes.
-// version is that of the program.
+// Serve answers scrapes of /metrics that arrive at l, which Close closes. version
+// is that of the program.
 func Serve(l net.Listener, version string) *Server {
 	s := &Server{listener: l}
 	reg := prometheus.NewRegistry()
@@ -44,18 +44,18 @@ func Serve(l net.Listener, version string) *Server {
 	return s
 }
 
-// Addr is where it listens.
+// Addr is the address that it listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Watch serves the counters of another run from now on. stats may be called
-// after the run as well.
+// Watch makes the server serve the counters of another run. stats must remain
+// callable after the run.
 func (s *Server) Watch(stats func() injector.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats = stats
 }
 
-// Close ends the server, scrapes that are under way included.
+// Close stops the server, including scrapes in progress.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	s.served.Wait()
@@ -66,29 +66,29 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("faultctl_"+name, help, labels, nil)
 }
 
-// The metrics. A rule is its number from 0; so is a fault's place among those of
-// its rule, since one fault may stand there twice.
+// The metrics. Label rule is the rule's number from 0. Label place is the fault's
+// number from 0 within its rule, because a rule may have the same fault twice.
 var (
 	matched  = desc("connections_matched_total", "Connections that matched a rule.", "rule")
 	chosen   = desc("connections_chosen_total", "Connections that a rule chose.", "rule")
 	fired    = desc("connections_fired_total", "Connections on which a fault acted.", "rule", "place", "fault")
 	acted    = desc("fault_actions_total", "Times that a fault acted.", "rule", "place", "fault")
-	asked    = desc("fault_packets_total", "Packets that a fault was asked about.", "rule", "place", "fault")
+	asked    = desc("fault_packets_total", "Packets that a fault judged.", "rule", "place", "fault")
 	dropped  = desc("packets_dropped_total", "Packets that a fault dropped.", "rule", "place", "fault")
 	forged   = desc("packets_forged_total", "Packets that a fault forged.", "rule", "place", "fault")
 	diverted = desc("packets_diverted_total", "Packets that entered user space.")
-	foreign  = desc("packets_foreign_total", "Diverted packets that were no whole TCP segment, and passed.")
-	overruns = desc("queue_overruns_total", "Packets that the kernel let pass because the queue was full; known when a run has ended.")
-	setFull  = desc("set_full_total", "Packets of connections that found no room in the kernel's idle set; known when a run has ended.")
-	captFull = desc("captured_set_full_total", "Packets of connections that a fault wanted whole and that found no room in the kernel's set of those; known when a run has ended.")
-	relFull  = desc("released_set_full_total", "Packets of connections that no fault wanted any more and that found no room in the kernel's set of those; known when a run has ended.")
-	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that found no room in the kernel's set of those and were never judged; known when a run has ended.")
-	cut      = desc("packets_cut_total", "Packets of more than 65531 bytes, which the queue does not hand over whole, that a fault therefore left as they were.")
+	foreign  = desc("packets_foreign_total", "Diverted packets that were not complete TCP segments, and were accepted.")
+	overruns = desc("queue_overruns_total", "Packets that the kernel accepted because the queue was full. Known when a run has ended.")
+	setFull  = desc("set_full_total", "Packets of connections that did not fit into the kernel's full set of idle flows. Known when a run has ended.")
+	captFull = desc("captured_set_full_total", "Packets of connections that a fault needed to see completely and that did not fit into the kernel's full set of captured flows. Known when a run has ended.")
+	relFull  = desc("released_set_full_total", "Packets of connections that no fault needed any more and that did not fit into the kernel's full set of released flows. Known when a run has ended.")
+	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that did not fit into the kernel's full set of owned flows and were never judged. Known when a run has ended.")
+	cut      = desc("packets_cut_total", "Packets that a fault left unchanged because they were longer than 65531 bytes, which the queue truncates.")
 	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were more than a million.")
-	unsent   = desc("packets_unsent_total", "Packets, forged or held, that the kernel did not take when they were to leave.")
-	lost     = desc("events_lost_total", "Events that came too fast to be told.")
-	unseen   = desc("capture_packets_lost_total", "Packets that came too fast for the capture.")
-	verdict  = desc("verdict_latency_seconds", "From receiving a packet to its verdict, but for packets that a fault holds back.")
+	unsent   = desc("packets_unsent_total", "Forged or held packets that the kernel refused to send.")
+	lost     = desc("events_lost_total", "Events that were lost because they came too fast.")
+	unseen   = desc("capture_packets_lost_total", "Packets that are missing in the capture because they came too fast.")
+	verdict  = desc("verdict_latency_seconds", "Time from receiving a packet to its verdict, without packets that a fault holds.")
 
 	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict}
 )

@@ -83,8 +83,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// reserved returns an address of which the kernel gives the port to nobody else
-// meanwhile, while we may listen there: with SO_REUSEADDR, as Go does.
+// reserved returns an address whose port the kernel gives to nobody else
+// meanwhile, while we may listen on it: with SO_REUSEADDR, as Go does.
 func reserved(t *testing.T) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
