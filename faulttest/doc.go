@@ -1,4 +1,5 @@
-// Package faulttest strikes a Go program's own connections in its tests.
+// Package faulttest injects faults into a Go program's own connections in its
+// tests.
 //
 //	func TestMain(m *testing.M) { os.Exit(faulttest.Main(m)) }
 //
@@ -7,17 +8,17 @@
 //		…
 //	}
 //
-// The fault is there when Inject returns, and gone when the test ends, which
-// fails if the fault never fired: then it has shown nothing. What faults there
-// are, and their settings, says faultctl faults.
+// The fault is active when Inject returns, and removed when the test ends. The
+// test fails if the fault never fired, because it has then shown nothing. The
+// command faultctl faults lists the faults and their settings.
 //
-// With [Main] the tests need no root: they run in a user and network namespace
-// of their own, with loopback up, where the services must be the test's own. As
-// root they run where they are, and only connections that an option names are
-// touched.
+// With [Main] the tests do not need root: they run in a new user and network
+// namespace with loopback up, where only the test's own services can be reached.
+// As root they run in this process, and only connections that an option selects
+// are affected.
 //
-// Under faultctl run and verify without root, Main leaves the tests where
-// faultctl strikes them, and tests that call Inject are skipped.
+// Under faultctl run and verify without root, Main runs the tests where faultctl
+// strikes their connections, and tests that call Inject are skipped.
 package faulttest
 
 import (
@@ -29,10 +30,10 @@ import (
 )
 
 // Main runs the tests of m where faults can be injected, and returns the exit
-// code. As root it runs them in this process. Otherwise it starts the test
-// binary again in a new user and network namespace, where the user is root and
-// loopback is up; the host's network is out of reach there. A test binary that
-// faultctl run or verify started in such namespaces stays there.
+// code. As root it runs them in this process. Otherwise it starts the test binary
+// again in a new user and network namespace, where the user is root and loopback
+// is up, but the host's network cannot be reached. A test binary that faultctl run
+// or verify started in such namespaces stays there.
 func Main(m *testing.M) int {
 	if userns.Caged() {
 		return m.Run()

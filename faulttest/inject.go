@@ -23,16 +23,16 @@ import (
 // An Option says which connections a fault strikes, or how.
 type Option func(*settings) error
 
-// settings are the options, read.
+// settings are the parsed options.
 type settings struct {
 	rule      injector.Rule
 	seed      uint64
 	allowIdle bool
 }
 
-// To strikes connections to that service only: HOST:PORT, :PORT, or what
-// [net.Listener.Addr] says. An unspecified address means every one, a host name
-// all that it resolves to. Several add up.
+// To strikes only connections to that service: HOST:PORT, :PORT, or what
+// [net.Listener.Addr] returns. An unspecified address means every address, a host
+// name all addresses that it resolves to. Several To add up.
 func To(addr string) Option {
 	return func(s *settings) error {
 		es, err := endpoints(addr)
@@ -41,7 +41,7 @@ func To(addr string) Option {
 	}
 }
 
-// Except leaves connections to that service alone. It is written as for [To].
+// Except leaves connections to that service alone. Its argument is that of [To].
 func Except(addr string) Option {
 	return func(s *settings) error {
 		es, err := endpoints(addr)
@@ -50,8 +50,8 @@ func Except(addr string) Option {
 	}
 }
 
-// From strikes connections of that client only: an IP address or a CIDR.
-// Several add up.
+// From strikes only connections of that client: an IP address or a CIDR. Several
+// From add up.
 func From(client string) Option {
 	return func(s *settings) error {
 		p, err := netip.ParsePrefix(client)
@@ -66,8 +66,8 @@ func From(client string) Option {
 	}
 }
 
-// Percent strikes this share of the connections, from 0 to 100, chosen by the
-// seed and their order.
+// Percent strikes this share of the connections, from 0 to 100. The choice
+// depends on the seed and on the order of the connections.
 func Percent(p float64) Option {
 	return func(s *settings) error {
 		if !(p >= 0 && p <= 100) {
@@ -78,7 +78,7 @@ func Percent(p float64) Option {
 	}
 }
 
-// Every strikes every nth connection, the first one included.
+// Every strikes every nth connection, including the first one.
 func Every(n uint64) Option { return pick(func(p *target.Pick) { p.Every = n }) }
 
 // First strikes only the first n connections, after those that [Skip] skips.
@@ -87,7 +87,7 @@ func First(n uint64) Option { return pick(func(p *target.Pick) { p.First = n }) 
 // Skip leaves the first n connections alone.
 func Skip(n uint64) Option { return pick(func(p *target.Pick) { p.Skip = n }) }
 
-// NewOnly leaves connections alone that are open already.
+// NewOnly leaves connections alone that are already open.
 func NewOnly() Option { return pick(func(p *target.Pick) { p.NewOnly = true }) }
 
 func pick(set func(*target.Pick)) Option {
@@ -97,8 +97,8 @@ func pick(set func(*target.Pick)) Option {
 	}
 }
 
-// Seed makes the choices that chance makes; without it the seed is 1, so that a
-// test repeats.
+// Seed sets the seed of all random choices. The default is 1, so that a test is
+// repeatable.
 func Seed(seed uint64) Option {
 	return func(s *settings) error {
 		s.seed = seed
@@ -114,7 +114,7 @@ func AllowIdle() Option {
 	}
 }
 
-// Injection is a fault that is under way.
+// Injection is an active fault.
 type Injection struct {
 	t         testing.TB
 	spec      string
@@ -125,13 +125,14 @@ type Injection struct {
 	once      sync.Once
 }
 
-// Inject strikes connections with a fault from now on, until the end of the
-// test. spec is a SPEC as faultctl takes it, such as
-// idle-expire:after=1s,then=rst-both; several with commas between them strike
-// together. Connections that are open already are struck too. The test fails at
-// once if that cannot be done, and at its end if a fault never fired. Each call
-// is a fault of its own; tests that run in parallel need services of their own.
-// Where faultctl run or verify strikes the test, without root, it is skipped.
+// Inject strikes connections with a fault from now until the end of the test.
+// spec is a SPEC as on faultctl's command line, such as
+// idle-expire:after=1s,then=rst-both; several, separated by commas, strike the
+// same connections. Connections that are already open are struck too. The test
+// fails at once if the fault cannot be injected, and at its end if a fault never
+// fired. Each call injects a separate fault, so tests that run in parallel need
+// separate services. If faultctl run or verify strikes the test without root, the
+// test is skipped.
 func Inject(t testing.TB, spec string, options ...Option) *Injection {
 	t.Helper()
 	if userns.Caged() {
@@ -184,8 +185,8 @@ func (s *settings) read(spec string, options []Option) error {
 	return nil
 }
 
-// deadMan is how long a test may stand still before the kernel ends it, so that
-// the connections of others which the fault may be about go on.
+// deadMan is how long the test may be stopped before the kernel kills it, so that
+// other connections that the fault may match continue.
 const deadMan = 30 * time.Second
 
 // start starts the fault and returns once it is there.
@@ -224,7 +225,7 @@ func (i *Injection) start(s *settings) error {
 	return err
 }
 
-// Remove ends the fault before the test ends. It may be called twice.
+// Remove removes the fault before the test ends. It may be called twice.
 func (i *Injection) Remove() {
 	i.t.Helper()
 	i.once.Do(func() {
@@ -235,8 +236,8 @@ func (i *Injection) Remove() {
 	})
 }
 
-// Fired returns on how many connections the fault has acted so far; of several
-// faults, those of the one that acted on the fewest.
+// Fired returns the number of connections that the fault has acted on so far. If
+// there are several faults, it is the smallest of their numbers.
 func (i *Injection) Fired() int {
 	least := uint64(math.MaxInt)
 	for _, r := range i.run.Stats().Rules {
@@ -264,7 +265,7 @@ func (i *Injection) judge() {
 	}
 }
 
-// endpoints reads HOST:PORT, :PORT, and what net.Listener.Addr says.
+// endpoints parses HOST:PORT, :PORT, and what net.Listener.Addr returns.
 func endpoints(addr string) ([]target.Endpoint, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

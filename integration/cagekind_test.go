@@ -166,8 +166,8 @@ func program(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer self.Close()
-	// A process that another test starts meanwhile would have the file open for
-	// writing until it is a program of its own, and nobody could execute it.
+	// Without the lock, a process that another test forks meanwhile would hold the
+	// file open for writing until its exec, and executing the file would fail.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	path := filepath.Join(dir, "program")

@@ -146,7 +146,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 					t.Fatal(err)
 				}
 				overdue := expose(cmd)
-				out.(*os.File).SetReadDeadline(time.Now().Add(5 * time.Minute)) // what it left behind may hold it open
+				out.(*os.File).SetReadDeadline(time.Now().Add(5 * time.Minute)) // processes that it left behind may hold it open
 				buf := make([]byte, 6)
 				if _, err := io.ReadFull(out, buf); err != nil {
 					t.Fatalf("%v: %v", sig, err)

@@ -22,7 +22,7 @@ type chatter struct {
 type talkers struct {
 	client, server *lab.App
 	count          atomic.Int64 // exchanges
-	worst          atomic.Int64 // the longest of them since the last look; one goroutine writes
+	worst          atomic.Int64 // the longest of them since the last call of progress; one goroutine writes
 }
 
 func (w *testbed) chatter(n int) *chatter {

@@ -72,7 +72,7 @@ func TestTwoRules(t *testing.T) {
 		healthy(t, "the other before its time", otherClient, otherServer)
 
 		says(t, "half-open", otherClient.Send("kill"), otherClient.Recv())("4", "ECONNRESET")
-		time.Sleep(2100 * time.Millisecond) // the pause that the fault waits for; a longer one is one too
+		time.Sleep(2100 * time.Millisecond) // the pause that the fault waits for; it may be longer
 		says(t, "idle", client.Send("ping"), client.Recv())("4", "ECONNRESET")
 		after()
 		s := run.Stats()

@@ -36,7 +36,7 @@ type engine struct {
 // is the engine's directory, $CGROUP the name of its cgroup.
 var engines = map[string]struct {
 	program, line string
-	end           syscall.Signal // Podman's service has no part in its containers
+	end           syscall.Signal // Podman's containers do not depend on its service
 }{
 	"Docker": {"dockerd", `exec dockerd --data-root $DIR/root --exec-root $DIR/exec --pidfile $DIR/pid -H unix://$DIR/engine.sock
 		--iptables=false --ip6tables=false --bridge=none --storage-driver vfs --cgroup-parent $CGROUP`, syscall.SIGTERM},
@@ -54,7 +54,7 @@ func startEngine(t *testing.T, name string) *engine {
 	if !realRoot() {
 		lacks(t, name+" needs root, outside of a user namespace")
 	}
-	dir, err := os.MkdirTemp("", "faultctl") // short: a socket's path has 107 letters
+	dir, err := os.MkdirTemp("", "faultctl") // short: the path of a socket has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func startEngine(t *testing.T, name string) *engine {
 	const own = "mount --make-rprivate / && for d in /etc/docker /run/containers /run/libpod /run/netns /var/lib/cni; do [ ! -d $d ] || mount -t tmpfs none $d || exit; done; ip link set lo up\n"
 	cmd := exec.Command("sh", "-ec", own+strings.ReplaceAll(engines[name].line, "\n", " "))
 	cmd.Env = append(os.Environ(), "DIR="+dir, "CGROUP=/"+e.cgroup, "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	log, err := os.Create(filepath.Join(dir, "log")) // a pipe would be held open by what the engine leaves behind
+	log, err := os.Create(filepath.Join(dir, "log")) // a file, because processes that the engine leaves behind would hold a pipe open
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func startEngine(t *testing.T, name string) *engine {
 			t.Errorf("%s: left behind", dir)
 		}
 	})
-	for tries := 0; ; tries++ { // an engine has much to do when it begins
+	for tries := 0; ; tries++ { // an engine starts slowly
 		select {
 		case <-ended:
 			t.Fatalf("%s does not run:\n%s", name, said())
@@ -255,7 +255,7 @@ func TestContainers(t *testing.T) {
 			w := newTestbed(t, atRouter, false)
 			w.env = []string{"DOCKER_HOST=unix://" + e.socket}
 
-			// A command in the container's network has connections of its own there.
+			// A command in the container's network opens its own connections there.
 			p := w.start("faultctl", "run", "reset:at=request", "-o", "json", "--container", "web", "--",
 				"bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/5432 && echo hello >&3 && ! read -t 30 <&3 && exit 7")
 			p.wait("fired")
@@ -285,7 +285,7 @@ func TestContainers(t *testing.T) {
 			again("restarted")
 			e.do("DELETE", "/containers/web?force=true", nil)
 			e.run("web", "none")
-			again("made anew")
+			again("re-created")
 			inside := &lab.Node{Name: "web", NS: e.netns("web")}
 			if got := tables(t, inside); len(got) != 1 {
 				t.Errorf("tables in the container: %v", got)

@@ -29,7 +29,7 @@ func TestDelayThroughput(t *testing.T) {
 	}
 	for _, c := range []struct{ limit, receiveBuffer, sendBuffer string }{
 		{"window", linuxReceives, "4096 16384 16777216"},
-		{"send buffer", linuxReceives, "4096 16384 4194304"}, // Linux's own, both
+		{"send buffer", linuxReceives, "4096 16384 4194304"}, // both are Linux's defaults
 		{"processors", "4096 33554432 67108864", "4096 33554432 67108864"},
 	} {
 		t.Run(c.limit, func(t *testing.T) {
@@ -77,7 +77,7 @@ func delayed(t *testing.T, at vantage, receiveBuffer, sendBuffer string) (mbit, 
 	}
 	run := w.inject("delay:by=50ms,jitter=10ms")
 	s := w.streams(1, 0)
-	pour(t, s, size/4) // until the window is open
+	pour(t, s, size/4) // until the window is fully open
 	before := w.counters("TcpRetransSegs")["TcpRetransSegs"]
 	start, spent := time.Now(), processorTime(t)
 	pour(t, s, size)

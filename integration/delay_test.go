@@ -218,18 +218,18 @@ func (w *testbed) narrowLoopback() {
 // a long path with high bandwidth.
 func TestDelayInFlight(t *testing.T) {
 	t.Parallel()
-	for _, at := range vantages { // one after the other: each wants a processor for a while
+	for _, at := range vantages { // not in parallel: each needs a processor for a while
 		t.Run(string(at), func(t *testing.T) {
 			w := newTestbed(t, at, false)
 			w.needWideQueue()
 			w.patient()
 			w.wide(200)
-			// A first window is not larger. What one sends at once must be small
-			// beside the 1000 packets that a virtual wire takes (netdev_max_backlog).
+			// The initial window is no larger. What is sent at once must be few
+			// compared with the 1000 packets that a veth queues (netdev_max_backlog).
 			const all, flows, size = 20_000, 170, 64_000
 			most := uint64(0)
 			for try := 0; try < 3 && most < all; try++ {
-				w.orderly(func() { most = w.inFlight(w.streams(flows, 536), size) }) // 524 bytes a segment
+				w.orderly(func() { most = w.inFlight(w.streams(flows, 536), size) }) // 524 bytes per segment
 			}
 			if most < all {
 				t.Errorf("only %d segments were under way", most)

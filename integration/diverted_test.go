@@ -64,14 +64,14 @@ func TestDiverted(t *testing.T) {
 				}
 				model := strike.Fault(t, kind.Name+":"+knobs)
 				rule.Faults = []injector.NamedModel{model}
-				w := newTestbed(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families among them
+				w := newTestbed(t, loopback, i%2 == 1 || len(kind.Name)%2 == 1) // both families are used
 				cap := w.capture()
 				run := w.run(injector.Config{Rules: []injector.Rule{rule}})
 				client, server := w.open()
 				const exchanges = 500
 				for i := range exchanges {
 					if i%20 == 0 && !cap.Wait(5432, func(s []lab.Captured) bool { return len(s) >= 2*i }) {
-						t.Fatal("the capture does not keep up") // its buffer is small without root of the host
+						t.Fatal("the capture does not keep up") // without root of the host its buffer is small
 					}
 					if client.Send("ping") != "4" || server.Recv() != "ping" || server.Send("pong") != "4" || client.Recv() != "pong" {
 						t.Fatal("the connection broke: ", client.Calls()[len(client.Calls())-1])
@@ -83,7 +83,7 @@ func TestDiverted(t *testing.T) {
 				}
 				run.stop()
 				d := model.Model.Diverts()
-				d.SYNACK = d.SYNACK || strings.Contains(knobs, "-both") // who speaks for both ends must have heard both
+				d.SYNACK = d.SYNACK || strings.Contains(knobs, "-both") // a device that speaks for both ends must have heard both
 				var segs []lab.Captured
 				if !cap.Wait(5432, func(s []lab.Captured) bool { segs = s; return len(s) >= 3+2*exchanges }) {
 					t.Fatalf("%d segments were captured", len(segs))
@@ -93,7 +93,7 @@ func TestDiverted(t *testing.T) {
 					if f := segs[i].Flags(); f.Has(packet.SYN) {
 						if syns[f] {
 							again++
-							continue // it was held, and sent again by us, or by its own TCP if the machine stood still
+							continue // it was held, and sent again by faultctl, or by its TCP if the machine stalled
 						}
 						syns[f] = true
 					}
@@ -103,7 +103,7 @@ func TestDiverted(t *testing.T) {
 				}
 				s := run.Stats()
 				got := int(s.Diverted)
-				if strings.Contains(knobs, "age=") { // the handshake, until its numbers are known
+				if strings.Contains(knobs, "age=") { // the handshake, for its sequence numbers
 					want = min(max(want, got), 4)
 				}
 				if got < want || got > want+again || s.Overruns != 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// scraped is where the counters are served, in a namespace of its own.
+// scraped is the address of the counters, in a separate namespace.
 const scraped = "127.0.0.1:9187"
 
 // TestEvidence strikes one of two connections and reads the run's output with the

@@ -18,7 +18,7 @@ import (
 // its faults do not affect others. A test that hangs prints its stacks.
 func ownNetns(t *testing.T) {
 	t.Helper()
-	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
+	runtime.LockOSThread() // never unlocked: the thread ends with the test's goroutine
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestHalfOpenRebooted(t *testing.T) {
 			client, server := pair[0], pair[1]
 			says(t, name+" client", client.Send("hello"), client.Recv(), client.Send("x"))("5", "ECONNRESET", "EPIPE")
 			server.Timeout(100 * time.Millisecond)
-			says(t, name+" server", server.Recv())("EAGAIN") // it is another machine's memory now
+			says(t, name+" server", server.Recv())("EAGAIN") // the server received nothing
 		}
 		reader.Timeout(200 * time.Millisecond)
 		says(t, "reader", reader.Recv())("EAGAIN")

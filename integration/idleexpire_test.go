@@ -88,7 +88,7 @@ func pause(d time.Duration) { time.Sleep(d) }
 func (w *testbed) checkAnswers(cap *lab.Capture) {
 	w.t.Helper()
 	if w.at == atClient {
-		return // what the client's own host dropped on its way out was never captured
+		return // a segment dropped on the client's own host was never captured
 	}
 	answer := func(s lab.Captured) bool { return s.Flags().Has(packet.RST) && s.SrcAddrPort() == w.service }
 	found := cap.Wait(w.service.Port(), func(segs []lab.Captured) bool { return slices.ContainsFunc(segs, answer) })
@@ -132,7 +132,7 @@ func TestIdleExpireThen(t *testing.T) {
 				client, server := w.open()
 				healthy(t, "before", client, server)
 				pause(2100 * time.Millisecond)
-				sides := []*lab.App{server, client} // the server speaks first
+				sides := []*lab.App{server, client} // the server sends first
 				for i, expect := range [][]string{want.server, want.client} {
 					says(t, []string{"server", "client"}[i], try(sides[i], expect)...)(expect...)
 				}
@@ -150,7 +150,7 @@ func try(a *lab.App, expect []string) []string {
 		case "5":
 			got = append(got, a.Send("hello"))
 		case "EPIPE":
-			// The RST for the segment before may still be on its way.
+			// The RST for the previous segment may still be in flight.
 			lab.Eventually(func() bool { return a.Send("x") == "EPIPE" })
 			got = append(got, a.Send("x"))
 		case "EAGAIN":

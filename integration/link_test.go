@@ -97,7 +97,7 @@ func TestPartition(t *testing.T) {
 func TestSliceOnSockets(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *testbed) {
 		client, server := w.open()
-		w.inject("slice:size=2,gap=1s,dir=client") // the reader is there in time, on a busy machine too
+		w.inject("slice:size=2,gap=1s,dir=client") // long enough for the reader on a busy machine
 		says(t, "send", client.Send("hello"))("5")
 		says(t, "pieces", server.Recv(), server.Recv(), server.Recv())("he", "ll", "o")
 		if !lab.Eventually(func() bool { return w.fired(faults.Rewritten, faults.Server) }) {

@@ -119,7 +119,7 @@ func (w *testbed) start(role string, args ...string) *process {
 	out, in := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = in, &p.stderr
 	p.cmd.WaitDelay, p.cmd.SysProcAttr = patience, w.attr
-	if err := p.node.Do(p.cmd.Start); err != nil { // a child is born where its parent's thread is
+	if err := p.node.Do(p.cmd.Start); err != nil { // a child starts in the namespace of its parent's thread
 		w.t.Fatal(err)
 	}
 	overdue := expose(p.cmd)
@@ -136,7 +136,7 @@ func (w *testbed) start(role string, args ...string) *process {
 				p.events <- ev
 			}
 		}
-		out.Close() // of a line that is too long the process learns by a broken pipe
+		out.Close() // after a line that is too long, the process gets a broken pipe
 		close(p.events)
 		close(p.ended)
 	}()
@@ -156,7 +156,7 @@ func expose(cmd *exec.Cmd) *time.Timer {
 	return time.AfterFunc(4*time.Minute, func() {
 		cmd.Process.Signal(syscall.SIGABRT) // the runtime writes every stack
 		time.Sleep(patience)
-		cmd.Process.Kill() // one that is stopped or frozen hears of nothing else
+		cmd.Process.Kill() // a stopped or frozen process reacts to nothing else
 	})
 }
 

@@ -27,9 +27,9 @@ func TestThrottle(t *testing.T) {
 		if !lab.Eventually(func() bool { return carried() > 100_000 }) {
 			t.Fatal("the stream does not flow")
 		}
-		for try := 1; ; try++ { // a machine that stands still when it is read makes a difference; a wrong rate is always wrong
+		for try := 1; ; try++ { // a machine that stalls distorts one measurement; a wrong rate is wrong each time
 			start, before := time.Now(), carried()
-			time.Sleep(10 * time.Second) // what is measured; a longer wait changes nothing
+			time.Sleep(10 * time.Second) // the time of the measurement; it may be longer
 			bits, took := 8*(carried()-before), time.Since(start)
 			rate := float64(bits) / took.Seconds()
 			if rate >= 0.95e6 && rate <= 1.05e6 {
@@ -83,7 +83,7 @@ func (w *testbed) flood(ss ...stream) (stop func()) {
 // the host or that the peer's window is closed.
 func TestLoss(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *testbed) {
-		const least = 100_000 // small segments, many at once: most streams wait for a timer most of the time
+		const least = 100_000 // small segments on many streams: most streams wait for a timer most of the time
 		w.narrowLoopback()
 		ss := w.streams(50, 536)
 		run := w.inject("loss:rate=10%")
@@ -114,14 +114,14 @@ func TestLoss(t *testing.T) {
 		if share := float64(f.Dropped) / float64(f.Diverted); f.Diverted < least || share < 0.09 || share > 0.11 {
 			t.Errorf("%.2f %% lost of %d", 100*share, f.Diverted)
 		}
-		// A timer may go off in the moment between the queue and the verdict, which
-		// a busy machine makes longer. Held segments would all be taken for that.
+		// A timer may expire between the queue and the verdict, which takes longer on
+		// a busy machine. If segments were held, it would happen with each of them.
 		again, windows, held := rose[names[0]], rose[names[1]], rose[names[2]]
 		if again < f.Dropped/4 || held > again/20 {
 			t.Errorf("of %d lost segments %d were sent again, %d were taken for being in the host", f.Dropped, again, held)
 		}
-		// A reader that a busy machine makes wait closes its window for real, now
-		// and then; a drop that TCP is told of makes each connection probe each time.
+		// On a busy machine a slow reader really closes its window sometimes. A drop
+		// that is reported to TCP makes each connection probe each time.
 		if probing > len(ss)/3 || windows > again/20 {
 			t.Errorf("%d of %d connections probe a closed window; %d probes for %d segments sent again", probing, len(ss), windows, again)
 		}

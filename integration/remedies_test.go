@@ -34,7 +34,7 @@ func TestRemedies(t *testing.T) {
 		fault     string
 		heartbeat time.Duration // between requests; 0: none
 		keepalive int           // seconds between probes; 0: none
-		dead      string        // what the client reads at last; empty: it lives
+		dead      string        // the result of the client's last read; empty: the connection survives
 	}{
 		"nothing":                            {fault: "idle-expire:after=5s", dead: "ECONNRESET"},
 		"heartbeat below the limit":          {fault: "idle-expire:after=5s", heartbeat: 2 * time.Second},
@@ -56,13 +56,13 @@ func TestRemedies(t *testing.T) {
 					if tc.keepalive > 0 {
 						keepalive(t, client, tc.keepalive, 2)
 					}
-					if tc.keepalive > 0 && tc.dead != "" { // the probes find out
+					if tc.keepalive > 0 && tc.dead != "" { // the probes detect it
 						says(t, "reader", client.Recv())(tc.dead)
 						return
 					}
 					pulse := tc.heartbeat
 					if pulse == 0 {
-						pulse = 8 * time.Second // nothing is said for that long
+						pulse = 8 * time.Second // silence for that long
 					}
 					for end := time.Now().Add(8 * time.Second); time.Now().Before(end); {
 						pause(pulse)

@@ -99,7 +99,7 @@ func TestResetShapes(t *testing.T) {
 					defer server.Close()
 					says(t, "call", client.Send("hello"), server.Recv(), server.Send("hi"), client.Recv())("5", "hello", "2", "ECONNRESET")
 					if w.at == loopback || w.at == atClient {
-						return // what is rewritten on arrival was captured before
+						return // a segment that is rewritten on arrival was captured before that
 					}
 					var rst lab.Captured
 					if !cap.Wait(w.service.Port(), func(segs []lab.Captured) bool {
@@ -123,7 +123,7 @@ func TestResetShapes(t *testing.T) {
 // checkShape compares a captured RST with the segments of its connection.
 func checkShape(t *testing.T, shape string, rst lab.Captured, segs []lab.Captured, stamped bool) {
 	t.Helper()
-	var last lab.Captured // of the same side, before it
+	var last lab.Captured // the previous one of the same side
 	for _, s := range segs {
 		if s.SrcAddrPort() == rst.SrcAddrPort() && !s.Flags().Has(packet.RST) && s.SeqLen()+uint32(s.Flags()) > 0 {
 			last = s

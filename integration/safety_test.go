@@ -53,7 +53,7 @@ func TestKillAnyTime(t *testing.T) {
 	var took []time.Duration
 	for i := range kills {
 		p := w.start("faultctl", everySegment...)
-		if i%2 == 0 { // the rules are in, however slow the machine
+		if i%2 == 0 { // after the rules are installed, however slow the machine
 			p.wait("ready")
 		}
 		life := time.After(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
@@ -65,7 +65,7 @@ func TestKillAnyTime(t *testing.T) {
 			case <-p.events:
 			}
 		}
-		in := len(tables(t, w.node())) > 0 // else it dies on its way to the rules
+		in := len(tables(t, w.node())) > 0 // else it is killed before the rules are installed
 		killed := time.Now()
 		p.cmd.Process.Kill()
 		gone(t, w.node())
@@ -111,7 +111,7 @@ func TestCleanStopBulk(t *testing.T) {
 			w := newTestbed(t, at, false)
 			w.patient()
 			s := w.streams(1, 0)
-			// Else TCP itself overruns the wire when the way is suddenly short.
+			// Otherwise TCP overruns the link when the delay suddenly ends.
 			if err := s[0].client.SetInt(unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, 60<<20); err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +119,7 @@ func TestCleanStopBulk(t *testing.T) {
 				before := w.counters("TcpRetransSegs")["TcpRetransSegs"]
 				p := w.start("faultctl", "inject", "delay", "--by", "50ms", "--to", ":5432", "-o", "json")
 				p.wait("ready")
-				pour(t, s, 16<<20) // until the window is open
+				pour(t, s, 16<<20) // until the window is fully open
 				poured := make(chan struct{})
 				go func() {
 					pour(t, s, 48<<20)
@@ -194,7 +194,7 @@ func TestStuckWorker(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *testbed) {
 		talk := w.chatter(4)
 		p := w.start("stuck")
-		p.wait("ready") // the next packet is its last
+		p.wait("ready") // the next packet makes it hang
 		p.endedByTimer(time.Now())
 		talk.recovers()
 	})
@@ -217,7 +217,7 @@ func TestFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(group) }) // empty: its only process has been waited for
+	t.Cleanup(func() { os.Remove(group) }) // it is empty: the test has waited for its only process
 	var frozen time.Time
 	for _, set := range [][2]string{{"cgroup.procs", fmt.Sprint(p.cmd.Process.Pid)}, {"cgroup.freeze", "1"}} {
 		frozen = time.Now()

@@ -156,7 +156,7 @@ func TestScenarioKilled(t *testing.T) {
 			if !lab.Eventually(func() bool { return !alive(command) }) {
 				t.Errorf("the probe's command goes on as process %d", command)
 			}
-			if sig == syscall.SIGKILL && !realRoot() { // no cgroup: nobody is left to end what the command started
+			if sig == syscall.SIGKILL && !realRoot() { // without a cgroup nothing kills what the command started
 				unix.Kill(child, unix.SIGKILL)
 			}
 			if !lab.Eventually(func() bool { return !alive(child) }) {
@@ -177,10 +177,10 @@ func alive(pid int) bool {
 // to its new addresses, of a family that it did not have before, are struck too.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	newTestbed(t, loopback, true) // it is about both families
+	newTestbed(t, loopback, true) // it uses both families
 	w := newTestbed(t, loopback, false)
 	hosts := filepath.Join(t.TempDir(), "hosts")
-	write := func(text string) { // over what there is, at once: a look-up meets one or the other
+	write := func(text string) { // replaced atomically: a look-up sees one version or the other
 		f, err := os.OpenFile(hosts, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err == nil {
 			_, err = f.WriteString(text)

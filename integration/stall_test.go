@@ -43,7 +43,7 @@ func TestStallHoldsAnswers(t *testing.T) {
 		}
 		bystander()
 		if w.heldUp(idle) {
-			t.Error("a client that said nothing is told to be held up")
+			t.Error("a client that sent nothing is reported as held up")
 		}
 	})
 }
@@ -69,7 +69,7 @@ func TestStallForGood(t *testing.T) {
 			t.Errorf("%+v, %v: want an open connection on which all is acknowledged and nothing was said", i, err)
 		}
 		if w.heldUp(silent) {
-			t.Error("a client that said nothing is told to be held up")
+			t.Error("a client that sent nothing is reported as held up")
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestStallMidStream(t *testing.T) {
 				t.Errorf("%s: %v", spec, err)
 			}
 			if w.heldUp(client) {
-				t.Errorf("%s: an end that only reads is told to be held up", spec)
+				t.Errorf("%s: an end that only reads is reported as held up", spec)
 			}
 			says(t, spec, peer.Send("ping"), stalled.Recv(), stalled.Send("pong"))("4", "ping", "4")
 			if !lab.Eventually(func() bool { return w.heldUp(client) }) {

@@ -37,7 +37,7 @@ func TestSYNDrop(t *testing.T) {
 		}
 		ours := hanging.Local()
 		var syns []lab.Captured
-		if w.at != atClient { // dropped on its way out of the client's own host it is not captured
+		if w.at != atClient { // a SYN dropped on the client's own host is not captured
 			if !cap.Wait(w.service.Port(), func(segs []lab.Captured) bool {
 				syns = slices.DeleteFunc(segs, func(s lab.Captured) bool { return s.Flags() != packet.SYN })
 				return len(syns) >= 1+int(again())

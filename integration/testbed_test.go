@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	forgetFlags()
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		f.Value.Set("16") // these tests wait for time to pass, not for a processor
+		f.Value.Set("16") // these tests spend most of their time waiting
 	}
 	os.Exit(faulttest.Main(m))
 }
@@ -63,8 +63,8 @@ type testbed struct {
 	from    *lab.Node // where the client runs
 	service netip.AddrPort
 	ln      *lab.App
-	env     []string             // of every faultctl that start starts
-	attr    *syscall.SysProcAttr // and how it is started; nil as usual
+	env     []string             // environment of each faultctl that start starts
+	attr    *syscall.SysProcAttr // how it is started; may be nil
 
 	mu     sync.Mutex
 	events []injector.Event
