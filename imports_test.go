@@ -31,6 +31,7 @@ func TestImports(t *testing.T) {
 		"experiment/place":         {"experiment/event", "faults", "injector", "injector/target", "internal/cage", "internal/containers"},
 		"experiment":               {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
 		"experiment/evidence":      {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
+		"experiment/survival":      {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "injector/target", "internal/version", "internal/words"},
 		"internal/version":         {},
 		"internal/words":           {},
 		"experiment/report":        {},

@@ -1,0 +1,152 @@
+package survival
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
+)
+
+// A Case is one thing to try: faults that strike the same connections of the
+// command together.
+type Case struct {
+	// Faults are asked in order; at least one. One without settings has those of
+	// DefaultCases, or the catalogue's defaults if it is in no default case.
+	Faults []faults.Spec
+
+	Line int // of the plan file, from 1 on; zero: it is from none
+}
+
+// Name is the SPECs of the case, with their settings, separated by commas.
+func (c Case) Name() string { return strings.Join(c.specs(), ",") }
+
+// specs are the faults as people type them, with their settings.
+func (c Case) specs() (all []string) {
+	for _, f := range c.Faults {
+		all = append(all, planned(f).String())
+	}
+	return all
+}
+
+// complete is the case with all its settings.
+func (c Case) complete() Case {
+	full := Case{Line: c.Line}
+	for _, f := range c.Faults {
+		full.Faults = append(full.Faults, planned(f))
+	}
+	return full
+}
+
+// names are the names of cases, in their order. Of several with the same name
+// all but the first have a number behind it.
+func names(cases []Case) (all []string) {
+	for _, c := range cases {
+		name := c.Name()
+		for n := 2; slices.Contains(all, name); n++ {
+			name = fmt.Sprintf("%s (%d)", c.Name(), n)
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+// ParseCases reads a list of SPECs, such as idle-expire:after=2s,refuse,reset. Each
+// is a case of its own. The error is an *event.Error about the field faults.
+func ParseCases(text string) ([]Case, error) {
+	specs, err := faults.ParseSpecs(text)
+	if err != nil {
+		return nil, event.Usagef("faults", "%w", err).WithValue(text).WithAdvice(adviceOn(text))
+	}
+	var cases []Case
+	for _, s := range specs {
+		cases = append(cases, Case{Faults: []faults.Spec{s}})
+	}
+	return cases, nil
+}
+
+// adviceOn says what helps where a list of SPECs cannot be read.
+func adviceOn(text string) string {
+	pieces := strings.Split(text, ",")
+	last := "" // the fault that a setting would belong to
+	for i, piece := range pieces {
+		if head, _, _ := strings.Cut(piece, ":"); !strings.Contains(head, "=") {
+			last = head
+		}
+		if _, err := faults.ParseSpecs(strings.Join(pieces[:i+1], ",")); err != nil {
+			break
+		}
+	}
+	if _, err := faults.Find(last); err != nil {
+		return "There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one."
+	}
+	return "faultctl faults " + last + " explains every setting."
+}
+
+// ReadCases reads a plan file: a case on each line, which is a SPEC, or several
+// with commas between, which strike together; # begins a comment. name is what
+// errors call the file. The error is an *event.Error about the field plan, and
+// says which line is wrong.
+func ReadCases(r io.Reader, name string) ([]Case, error) {
+	var cases []Case
+	in := bufio.NewScanner(r)
+	for n := 1; in.Scan(); n++ {
+		text, _, _ := strings.Cut(in.Text(), "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		specs, err := faults.ParseSpecs(text)
+		if err != nil {
+			return nil, planError(name, "line %d: %w", n, err).
+				WithAdvice("Each line is a SPEC, such as idle-expire:after=300s; SPECs on one line, with commas between, strike together; # begins a comment.")
+		}
+		cases = append(cases, Case{Faults: specs, Line: n})
+	}
+	if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, planError(name, "a line is longer than 64 KiB: that is no plan")
+	} else if err != nil {
+		return nil, planError(name, "%w", noPath(err))
+	}
+	if len(cases) == 0 {
+		return nil, planError(name, "there is no fault in it")
+	}
+	return cases, nil
+}
+
+// ReadPlan has the Spec try the cases of a plan file; - is what stdin has. The
+// error is an *event.Error about the field plan.
+func (s *Spec) ReadPlan(path string, stdin io.Reader) error {
+	r := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return planError(path, "%w", noPath(err))
+		}
+		defer f.Close()
+		r = f
+	}
+	cases, err := ReadCases(r, path)
+	if err != nil {
+		return err
+	}
+	s.PlanFile, s.Cases = path, cases
+	return nil
+}
+
+func planError(name, format string, args ...any) *event.Error {
+	return event.Usagef("plan", format, args...).WithValue(name)
+}
+
+// noPath leaves out what os puts before an error: the path is said already.
+func noPath(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,16 @@
+// Package survival finds out which faults a command survives: it runs the command
+// without a fault, and then under each fault of a list, and says of each case
+// what became of the command, why, and what helps. faultctl verify is its front
+// door on the command line.
+//
+//	spec := survival.Spec{Base: experiment.Spec{
+//		Target:  experiment.Target{To: []string{":5432"}},
+//		Command: []string{"go", "test", "./storage/..."},
+//	}}
+//	plan, err := survival.NewPlan(ctx, experiment.NewSystem(), spec)  // nothing is touched
+//	defer plan.Close()
+//	cases, err := survival.Run(ctx, plan, place.Stage{}, nil, watcher)
+//	os.Exit(int(plan.Code(cases)))
+//
+// It prints nothing: a [Watcher] is told how it goes on.
+package survival

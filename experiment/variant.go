@@ -1,0 +1,30 @@
+package experiment
+
+import "github.com/faultctl/faultctl/injector"
+
+// Variant is a plan that differs from p in its faults and in how its target
+// chooses connections: change says so in a copy of the Spec, and must change
+// nothing else, such as which connections match. Events and reports call its run
+// by the name. It spares what p spares; nobody observes it yet.
+//
+// The variant uses the host names that p has looked up and the network namespace
+// that p has opened. p must stay open until no run of the variant goes on; the
+// variant itself is not closed. The runs of p and of its variants must not
+// overlap.
+//
+// The error is event.Problems about the Spec as it was changed.
+func (p *Plan) Variant(name string, change func(*Spec)) (*Plan, error) {
+	s := p.Spec.Clone()
+	change(&s)
+	if problems := s.Validate(); len(problems) > 0 {
+		return nil, problems
+	}
+	models, problems := s.models()
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	v := *p
+	v.Spec, v.Name, v.observers = s, name, nil
+	v.cfg.Rules = []injector.Rule{{Match: p.cfg.Rules[0].Match, Pick: s.Target.Pick(), Faults: models}}
+	return &v, nil
+}
