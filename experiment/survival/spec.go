@@ -156,7 +156,7 @@ func (s *Spec) validateCase(c Case) *event.Error {
 		if err != nil {
 			return s.caseError(c, "%w", err).WithAdvice("faultctl faults " + f.Name + " explains every setting.")
 		}
-		names, models = append(names, f.String()), append(models, m)
+		names, models = append(names, f.Name), append(models, m)
 	}
 	if err := faults.Contradiction(names, models); err != nil {
 		return s.caseError(c, "these faults contradict each other: %w", err)
