@@ -35,7 +35,8 @@ func TestImports(t *testing.T) {
 		"internal/version":         {},
 		"internal/words":           {},
 		"experiment/report":        {},
-		"experiment/scenario":      {"faults"},
+		"experiment/document":      {"experiment/event", "faults"},
+		"experiment/scenario":      {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
 		"experiment/demo":          {"faults", "faults/packet", "injector", "injector/target", "lab"},
 		"internal/goldentest":      {},                     // for tests
 		"internal/strike":          {"faults", "injector"}, // for tests

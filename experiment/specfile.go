@@ -3,6 +3,7 @@ package experiment
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,15 +51,15 @@ func (s *Spec) SetTree(tree map[string]any) (problems event.Problems) {
 		value := tree[key]
 		switch w, known := FindWord(key); {
 		case key == "fault":
-			keep(s.setFaults(value))
+			problems = append(problems, s.setFaults(value)...)
 		case key == "command":
-			words, err := list(value)
-			keep(err)
-			s.Command = words
+			if e := s.setCommand(value); e != nil {
+				problems = append(problems, e)
+			}
 		case key == "target":
 			target, ok := mapping(value)
 			if !ok {
-				keep(usage("target", "it must be a mapping, such as {to: \":5432\"}"))
+				keep(usage("target", "%w", shapeError("it must be a mapping, such as {to: \":5432\"}")))
 				continue
 			}
 			for _, word := range sortedKeys(target) {
@@ -79,15 +80,39 @@ func (s *Spec) SetTree(tree map[string]any) (problems event.Problems) {
 
 // setValue sets a word to a plain value of a document.
 func (s *Spec) setValue(word string, value any) error {
-	values, err := list(value)
-	if err != nil {
+	w, _ := FindWord(word)
+	if all, is := value.([]any); is && w.Kind == Many {
+		for _, one := range all {
+			if err := w.form.fits(one); err != nil {
+				return usage(event.Field(word), "%w", err)
+			}
+		}
+	} else if err := w.form.fits(value); err != nil {
 		return usage(event.Field(word), "%w", err)
 	}
-	return s.Set(word, values...)
+	return s.Set(word, scalars(value)...)
+}
+
+// setCommand reads a list of words, or one word.
+func (s *Spec) setCommand(value any) *event.Error {
+	all, is := value.([]any)
+	if !is {
+		all = []any{value}
+	}
+	for _, one := range all {
+		if err := scalarForm.fits(one); err != nil {
+			return usage("command", "%w", err)
+		}
+	}
+	if len(all) == 0 {
+		return usage("command", "%w", errEmpty)
+	}
+	s.Command = scalars(value)
+	return nil
 }
 
 // setFaults reads a SPEC, {name: {setting: value}}, or a list of these.
-func (s *Spec) setFaults(value any) error {
+func (s *Spec) setFaults(value any) (problems event.Problems) {
 	s.Faults = nil
 	all, isList := value.([]any)
 	if !isList {
@@ -97,54 +122,80 @@ func (s *Spec) setFaults(value any) error {
 		if text, is := one.(string); is {
 			specs, err := faults.ParseSpecs(text)
 			if err != nil {
-				return faultError(faults.Spec{}, err)
+				problems = append(problems, textError(text, err))
 			}
 			s.Faults = append(s.Faults, specs...)
 			continue
 		}
 		named, is := mapping(one)
 		if !is || len(named) != 1 {
-			return usage("fault", "it must be a SPEC, such as idle-expire:after=300s, or one fault's name with its settings below it")
+			problems = append(problems, usage("fault", "%w", shapeError("it must be a SPEC, such as idle-expire:after=300s, or one fault's name with its settings below it")))
+			continue
 		}
 		for name, settings := range named {
-			f, err := faultOf(name, settings)
-			if err != nil {
-				return err
-			}
+			f, more := faultOf(name, settings)
+			problems = append(problems, more...)
 			s.Faults = append(s.Faults, f)
 		}
 	}
-	return nil
+	return problems
+}
+
+// textError is what is wrong with a SPEC. Its settings have no place of their
+// own, so that the error is about all of it.
+func textError(text string, err error) *event.Error {
+	name, _, _ := strings.Cut(text, ":")
+	return faultError(faults.Spec{Name: name}, err)
 }
 
 // faultOf is the fault of that name with the settings of a document, in the
 // catalogue's order.
-func faultOf(name string, settings any) (faults.Spec, error) {
-	f := faults.Spec{Name: name}
+func faultOf(name string, settings any) (f faults.Spec, problems event.Problems) {
+	f.Name = name
 	kind, err := faults.Find(name)
 	if err != nil {
-		return f, faultError(f, err)
+		e := faultError(f, shaped{err})
+		return f, event.Problems{e}
 	}
-	knobs, ok := mapping(settings)
+	values, ok := mapping(settings)
 	if !ok && settings != nil {
-		return f, usage("fault", "the settings of %s must be a mapping", name)
+		return f, event.Problems{usage("fault", "%w", shapeError("the settings of %s must be a mapping", name))}
 	}
 	model := kind.New()
-	var order []string
-	for _, k := range faults.Knobs(model) {
-		order = append(order, k.Name)
-	}
-	for _, knob := range slices.Compact(append(order, sortedKeys(knobs)...)) {
-		value, has := knobs[knob]
-		if !has || slices.ContainsFunc(f.Knobs, func(k [2]string) bool { return k[0] == knob }) {
+	knobs := faults.Knobs(model)
+	known := map[string]bool{}
+	for _, k := range knobs {
+		known[k.Name] = true
+		value, has := values[k.Name]
+		if !has {
 			continue
 		}
-		if err := faults.Set(model, knob, scalar(value)); err != nil {
-			return f, faultError(f, err)
+		field := event.Field("fault." + k.Name)
+		advice := "faultctl faults " + name + " explains every setting."
+		if err := formOf(k).fits(value); err != nil {
+			problems = append(problems, usage(field, "%w", err).WithAdvice(advice))
+			continue
 		}
-		f.Knobs = append(f.Knobs, [2]string{knob, scalar(value)})
+		text := scalar(value)
+		if err := faults.Set(model, k.Name, text); err != nil {
+			var bad *faults.KnobError
+			if errors.As(err, &bad) {
+				err = bad.Err // the field says which
+			}
+			if k.OneOf != nil {
+				err = shaped{err}
+			}
+			problems = append(problems, usage(field, "%w", err).WithAdvice(advice))
+			continue
+		}
+		f.Knobs = append(f.Knobs, [2]string{k.Name, text})
 	}
-	return f, nil
+	for _, key := range sortedKeys(values) {
+		if !known[key] {
+			problems = append(problems, faultError(f, shaped{faults.Set(model, key, "")}))
+		}
+	}
+	return f, problems
 }
 
 func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
@@ -157,7 +208,7 @@ func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
 			known = append(known, w.Name)
 		}
 	}
-	return usage(event.Field(prefix+key), "unknown key%s", faults.DidYouMean(key, known)).
+	return usage(event.Field(prefix+key), "%w", shapeError("unknown key%s", faults.DidYouMean(key, known))).
 		WithAdvice("There are " + strings.Join(known, ", ") + ".")
 }
 
@@ -265,23 +316,17 @@ func mapping(v any) (map[string]any, bool) {
 	return nil, false
 }
 
-// list reads a scalar or a list of scalars.
-func list(v any) ([]string, error) {
+// scalars are a scalar, or the scalars of a list, as people type them.
+func scalars(v any) []string {
 	all, is := v.([]any)
 	if !is {
 		all = []any{v}
 	}
 	words := make([]string, len(all))
 	for i, one := range all {
-		if _, nested := mapping(one); nested || one == nil {
-			return nil, fmt.Errorf("it must be a value, or a list of values")
-		}
-		if _, nested := one.([]any); nested {
-			return nil, fmt.Errorf("it must be a value, or a list of values")
-		}
 		words[i] = scalar(one)
 	}
-	return words, nil
+	return words
 }
 
 // scalar writes a plain value as people type it.

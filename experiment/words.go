@@ -22,8 +22,9 @@ type Word struct {
 	Kind        WordKind
 	Group       WordGroup
 
-	set func(s *Spec, values []string) error
-	get func(s *Spec) []string // nil: the Spec does not say it
+	form form // how documents write a value
+	set  func(s *Spec, values []string) error
+	get  func(s *Spec) []string // nil: the Spec does not say it
 }
 
 // WordKind says which values a word takes.
@@ -71,7 +72,7 @@ var Words = []Word{
 	text("container", "NAME|ID", OfTarget, "work in that container's network namespace, and follow it when it is restarted (Docker, Podman)", func(s *Spec) *string { return &s.Target.Container }),
 	text("cgroup", "PATH", OfTarget, "only connections of local processes in that cgroup v2", func(s *Spec) *string { return &s.Target.Cgroup }),
 	text("uid", "USER", OfTarget, "only connections of local processes of that user", func(s *Spec) *string { return &s.Target.UID }),
-	{Name: "percent", Placeholder: "P", Help: "this share of the connections, seeded and sticky",
+	{Name: "percent", Placeholder: "P", form: percentForm, Help: "this share of the connections, seeded and sticky",
 		set: func(s *Spec, v []string) error {
 			p, err := parsePercent(v[0])
 			s.Target.Percent = &p
@@ -81,7 +82,7 @@ var Words = []Word{
 			if s.Target.Percent == nil {
 				return nil
 			}
-			return []string{strconv.FormatFloat(*s.Target.Percent, 'g', -1, 64)}
+			return []string{strconv.FormatFloat(*s.Target.Percent, 'f', -1, 64)}
 		}},
 	count("every", 1, "every Nth connection", func(s *Spec) *uint64 { return &s.Target.Every }),
 	count("first", 1, "only the first N connections", func(s *Spec) *uint64 { return &s.Target.First }),
@@ -90,7 +91,7 @@ var Words = []Word{
 	toggle("new-only", OfTarget, "leave connections alone that were open before", func(s *Spec) *bool { return &s.Target.NewOnly }),
 
 	optional("duration", OfRun, "end by itself after D, such as 60s; 0: no end", func(s *Spec) **time.Duration { return &s.Duration }),
-	{Name: "start-after", Placeholder: "D", Group: OfRun, Help: "wait before the rules go in",
+	{Name: "start-after", Placeholder: "D", form: durationForm, Group: OfRun, Help: "wait before the rules go in",
 		set: func(s *Spec, v []string) (err error) { s.StartAfter, err = faults.ParseDuration(v[0]); return },
 		get: func(s *Spec) []string { return unless(s.StartAfter == 0, faults.ShortDuration(s.StartAfter)) }},
 	optional("resolve-every", OfRun, "look host names up again so often (default 30s; 0: never)", func(s *Spec) **time.Duration { return &s.ResolveEvery }),
@@ -189,7 +190,7 @@ func count(name string, least uint64, help string, at func(*Spec) *uint64) Word 
 }
 
 func toggle(name string, group WordGroup, help string, at func(*Spec) *bool) Word {
-	return Word{Name: name, Kind: Switch, Group: group, Help: help,
+	return Word{Name: name, Kind: Switch, form: switchForm, Group: group, Help: help,
 		set: func(s *Spec, v []string) (err error) {
 			if *at(s), err = strconv.ParseBool(v[0]); err != nil {
 				return errors.New("neither true nor false")
@@ -200,7 +201,7 @@ func toggle(name string, group WordGroup, help string, at func(*Spec) *bool) Wor
 }
 
 func optional(name string, group WordGroup, help string, at func(*Spec) **time.Duration) Word {
-	return Word{Name: name, Placeholder: "D", Group: group, Help: help,
+	return Word{Name: name, Placeholder: "D", form: durationForm, Group: group, Help: help,
 		set: func(s *Spec, v []string) error {
 			d, err := faults.ParseDuration(v[0])
 			*at(s) = &d

@@ -86,8 +86,20 @@ func Knobs(m Model) []Knob {
 	return ks
 }
 
+// KnobError is what is wrong with the value of a knob.
+type KnobError struct {
+	Knob string // its name
+	Err  error  // what is wrong, and what would be right
+}
+
+func (e *KnobError) Error() string { return e.Knob + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *KnobError) Unwrap() error { return e.Err }
+
 // Set gives the knob of that name a value as people type it. The error says
-// what is wrong and what would be right.
+// what is wrong and what would be right; it is a *KnobError if there is such a
+// knob.
 func Set(m Model, name, value string) error {
 	ks := Knobs(m)
 	i := slices.IndexFunc(ks, func(k Knob) bool { return k.Name == name })
@@ -99,10 +111,10 @@ func Set(m Model, name, value string) error {
 		return fmt.Errorf("unknown setting %q%s", name, DidYouMean(name, names))
 	}
 	if one := ks[i].OneOf; one != nil && !slices.Contains(one, value) {
-		return fmt.Errorf("%s: %q is none of %s%s", name, value, strings.TrimPrefix(strings.Join(one, ", "), ", "), DidYouMean(value, one))
+		return &KnobError{name, fmt.Errorf("%q is none of %s%s", value, strings.TrimPrefix(strings.Join(one, ", "), ", "), DidYouMean(value, one))}
 	}
 	if err := parse(reflect.ValueOf(m).Elem().Field(ks[i].field), value); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return &KnobError{name, err}
 	}
 	return nil
 }

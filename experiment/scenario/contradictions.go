@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/faults"
 )
 
@@ -16,7 +17,7 @@ const mostPulses = 10_000
 const mostAtOnce = 20
 
 // crowded reports a moment at which too many faults are at work.
-func (s *Scenario) crowded() (ps Problems) {
+func (s *Scenario) crowded() (ps document.Problems) {
 	at := 0
 	for _, step := range s.Timeline() {
 		switch step.Do {
@@ -26,16 +27,16 @@ func (s *Scenario) crowded() (ps Problems) {
 			at--
 		}
 		if at > mostAtOnce {
-			return Problems{s.Problem([]string{"faults", strconv.Itoa(step.Fault)}, "more than %d faults would be at work at the same time", mostAtOnce)}
+			return document.Problems{s.problem([]string{"faults", strconv.Itoa(step.Fault)}, "more than %d faults would be at work at the same time", mostAtOnce)}
 		}
 	}
 	return nil
 }
 
 // contradictions reports what a schema cannot see.
-func (s *Scenario) contradictions() (ps Problems) {
+func (s *Scenario) contradictions() (ps document.Problems) {
 	bad := func(format string, args []any, path ...string) {
-		ps = append(ps, s.Problem(path, format, args...))
+		ps = append(ps, s.problem(path, format, args...))
 	}
 	names := map[string]bool{}
 	for i := range s.Faults {
@@ -62,7 +63,7 @@ func (s *Scenario) contradictions() (ps Problems) {
 			}
 		}
 		if r := f.Ramp; r != nil {
-			if f.Target["percent"] != nil {
+			if f.Spec.Target.Percent != nil {
 				bad("ramp and percent both say which share is struck: leave one out", nil, "faults", at, "ramp")
 			}
 			if r.Over == 0 || r.Over > f.Duration {
@@ -82,11 +83,11 @@ func (s *Scenario) contradictions() (ps Problems) {
 }
 
 // noughts reports times that are given as nothing, where nothing makes no sense.
-func (s *Scenario) noughts() (ps Problems) {
+func (s *Scenario) noughts() (ps document.Problems) {
 	check := func(path ...string) {
-		if v, said := s.doc.look(path).(string); said {
+		if v, said := s.doc.Look(path).(string); said {
 			if d, err := faults.ParseDuration(v); err == nil && d == 0 {
-				ps = append(ps, s.Problem(path, "it must be longer than nothing"))
+				ps = append(ps, s.problem(path, "it must be longer than nothing"))
 			}
 		}
 	}
@@ -105,9 +106,9 @@ func (s *Scenario) noughts() (ps Problems) {
 	return ps
 }
 
-func (s *Scenario) probeContradictions() (ps Problems) {
+func (s *Scenario) probeContradictions() (ps document.Problems) {
 	bad := func(format string, args []any, path ...string) {
-		ps = append(ps, s.Problem(path, format, args...))
+		ps = append(ps, s.problem(path, format, args...))
 	}
 	during := map[string]bool{}
 	var names []string
@@ -132,15 +133,15 @@ func (s *Scenario) probeContradictions() (ps Problems) {
 }
 
 // addresses checks where a probe goes.
-func (s *Scenario) addresses(p *Probe, at string) (ps Problems) {
+func (s *Scenario) addresses(p *Probe, at string) (ps document.Problems) {
 	if p.HTTP != nil {
 		if err := checkURL(p.HTTP.URL); err != nil {
-			ps = append(ps, s.Problem([]string{"probes", at, "http", "url"}, "%v", err))
+			ps = append(ps, s.problem([]string{"probes", at, "http", "url"}, "%v", err))
 		}
 	}
 	if p.TCP != nil {
 		if err := checkAddress(p.TCP.Address); err != nil {
-			ps = append(ps, s.Problem([]string{"probes", at, "tcp", "address"}, "%v", err))
+			ps = append(ps, s.problem([]string{"probes", at, "tcp", "address"}, "%v", err))
 		}
 	}
 	return ps

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -15,23 +16,26 @@ import (
 var prose string
 
 // Page writes the docs page: prose, an example, and every key of the schema.
-func (l *Language) Page(w io.Writer, example string) {
+func Page(w io.Writer, example string) {
+	tree := language().tree
 	fmt.Fprint(w, strings.Replace(prose, "EXAMPLE", example, 1))
-	l.table(w, "The file", l.tree, keysInOrder())
-	defs := l.tree["$defs"].(map[string]any)
+	table(w, "The file", tree, keysInOrder())
+	defs := tree["$defs"].(map[string]any)
 	for _, def := range []string{"step", "target", "pulse", "ramp", "probe", "http", "tcp", "abort"} {
 		schema := defs[def].(map[string]any)
 		keys := keysInOrder("$defs", def)
 		if def == "target" {
-			for _, word := range l.words {
-				keys = append(keys, word.Name)
+			for _, word := range experiment.Words {
+				if word.Group == experiment.OfTarget {
+					keys = append(keys, word.Name)
+				}
 			}
 		}
-		l.table(w, schema["title"].(string), schema, keys)
+		table(w, schema["title"].(string), schema, keys)
 	}
 }
 
-func (l *Language) table(w io.Writer, title string, schema map[string]any, keys []string) {
+func table(w io.Writer, title string, schema map[string]any, keys []string) {
 	required, _ := schema["required"].([]any)
 	fmt.Fprintf(w, "\n### %s\n\n| key | default | |\n|---|---|---|\n", title)
 	for _, k := range keys {

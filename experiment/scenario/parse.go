@@ -5,64 +5,77 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/faultctl/faultctl/experiment/document"
 )
 
-// Parse reads a file. The error is Problems, all that could be found. file
-// stands in them.
-func (l *Language) Parse(file string, text []byte) (*Scenario, error) {
-	d, err := read(file, text)
+// Parse reads a scenario and judges all of it that can be judged without asking
+// anybody: no name is looked up, no namespace or container searched. The error is
+// document.Problems, all that is wrong with it. file is what they call it, and
+// what a scenario without a name is called after.
+func Parse(file string, text []byte) (*Scenario, error) { return parse(file, text, true) }
+
+func parse(file string, text []byte, specs bool) (*Scenario, error) {
+	d, err := document.Read("scenario", file, text)
 	if err != nil {
 		return nil, err
 	}
-	if ps := l.check(d); ps != nil {
-		return nil, ps
-	}
 	s := &Scenario{doc: d}
-	plain, err := json.Marshal(d.tree)
-	if err == nil {
-		err = json.Unmarshal(plain, s)
+	problems := language().schema.Check(d)
+	shaped := len(problems) == 0
+	if shaped {
+		if err := decode(d.Tree, s); err != nil { // the schema is looser than the types: a test holds that it is not
+			return nil, document.Problems{d.Problem(nil, "%v", err)}
+		}
 	}
-	if err != nil { // the schema is looser than the types: a test holds that it is not
-		return nil, Problems{d.problem(place{1, 1}, "", "%v", err)}
+	if specs || shaped {
+		wrong := s.readSpecs()
+		if specs {
+			problems = append(problems, wrong...)
+		}
 	}
-	s.complete()
-	if ps := s.contradictions(); ps != nil {
-		return nil, ps.sorted()
+	if shaped {
+		s.spellOut()
+		s.complete()
+		problems = append(problems, s.contradictions()...)
+	}
+	if len(problems) > 0 {
+		return nil, problems.InOrder()
 	}
 	return s, nil
 }
 
-// Problem reports something wrong with the value at a path, such as "faults",
+// decode reads plain values into a type.
+func decode(tree, into any) error {
+	plain, err := json.Marshal(tree)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(plain, into)
+}
+
+// problem reports something wrong with the value at a path, such as "faults",
 // "0", "target", "to". A word of a target that came from that of the scenario
 // is found there.
-func (s *Scenario) Problem(path []string, format string, args ...any) Problem {
-	if len(path) == 4 && path[0] == "faults" && path[2] == "target" {
-		if _, ok := s.doc.values[join(path)]; !ok {
-			path = path[2:]
-		}
+func (s *Scenario) problem(path []string, format string, args ...any) document.Problem {
+	if len(path) == 4 && path[0] == "faults" && path[2] == "target" && !s.doc.Has(path) && s.doc.Has(path[2:]) {
+		path = path[2:]
 	}
-	return s.doc.problem(s.doc.at(path), display(path), format, args...)
+	return s.doc.Problem(path, format, args...)
 }
 
 // complete fills in the defaults.
 func (s *Scenario) complete() {
 	if s.Name == "" {
-		base := filepath.Base(s.doc.file)
+		base := filepath.Base(s.doc.File)
 		s.Name = strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	open := s.Duration == 0
 	for i := range s.Faults {
 		f := &s.Faults[i]
 		if f.Name == "" {
-			f.Name = f.Fault.String()
+			f.Name = s.asWritten(i)
 		}
-		merged := Target{}
-		for _, t := range []Target{s.Target, f.Target} {
-			for w, v := range t {
-				merged[w] = v
-			}
-		}
-		f.Target = merged
 		if open {
 			s.Duration = max(s.Duration, f.Start+f.Duration)
 		}

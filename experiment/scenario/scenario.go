@@ -1,9 +1,10 @@
 package scenario
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/document"
 )
 
 // Scenario is a file, understood: every default is filled in.
@@ -13,51 +14,26 @@ type Scenario struct {
 	Seed        *uint64  `json:"seed"` // nil: to be drawn
 	Duration    Duration `json:"duration"`
 	Deadline    Duration `json:"deadline"`
-	Target      Target   `json:"target"`
-	Faults      []Fault  `json:"faults"`
+	Faults      []Entry  `json:"faults"`
 	Probes      []Probe  `json:"probes"`
 	Abort       []Abort  `json:"abort"`
 
-	doc *document
+	written
+	doc *document.Document // nil: it was not read from a file
 }
 
-// Fault is one entry of faults.
-type Fault struct {
-	Name     string   `json:"name"`
-	Fault    Spec     `json:"fault"`
-	Target   Target   `json:"target"` // that of the scenario included
-	Start    Duration `json:"start"`
-	Duration Duration `json:"duration"`
-	Pulse    *Pulse   `json:"pulse"`
-	Ramp     *Ramp    `json:"ramp"`
-	MustFire Count    `json:"must-fire"`
-}
+// Entry is one entry of faults: a Spec and its times.
+type Entry struct {
+	Name     string          `json:"name"`
+	Spec     experiment.Spec `json:"-"`     // its faults, and its target with that of the scenario
+	Start    Duration        `json:"start"` // from the beginning of the timeline
+	Duration Duration        `json:"duration"`
+	Pulse    *Pulse          `json:"pulse"`     // nil: it is at work all the while
+	Ramp     *Ramp           `json:"ramp"`      // nil: the share is the target's
+	MustFire Count           `json:"must-fire"` // on how many connections each of its faults must act
 
-// Spec is a fault with its settings: a SPEC as it was written, which may name
-// several, or else a name and its settings in the catalogue's order.
-type Spec struct {
-	Text  string
-	Name  string
-	Knobs [][2]string
+	writtenEntry
 }
-
-// String writes the faults as a SPEC.
-func (s Spec) String() string {
-	if s.Text != "" {
-		return s.Text
-	}
-	parts := make([]string, len(s.Knobs))
-	for i, k := range s.Knobs {
-		parts[i] = k[0] + "=" + k[1]
-	}
-	if len(parts) == 0 {
-		return s.Name
-	}
-	return s.Name + ":" + strings.Join(parts, ",")
-}
-
-// Target holds the words of a target with their values as people type them.
-type Target map[string]Words
 
 // Pulse says how long a fault is on and off in turn.
 type Pulse struct {
@@ -123,19 +99,4 @@ type Abort struct {
 	Probe      string   `json:"probe"`
 	Failures   int      `json:"failures"`    // in a row; 0: not by their number
 	FailingFor Duration `json:"failing-for"` // 0: not by time
-}
-
-// Arguments writes the target as flags.
-func (t Target) Arguments() []string {
-	var words, args []string
-	for w := range t {
-		words = append(words, w)
-	}
-	slices.Sort(words)
-	for _, w := range words {
-		for _, v := range t[w] {
-			args = append(args, fmt.Sprintf("--%s=%s", w, v))
-		}
-	}
-	return args
 }

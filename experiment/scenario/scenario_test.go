@@ -9,14 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
-
-var words = []Word{{"to", "the service end", Many}, {"netns", "there", One}, {"percent", "this share", One}, {"new-only", "no old ones", Switch}}
-
-var language = NewLanguage(words)
 
 const full = `# a game day
 name: pool
@@ -71,7 +69,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestParse(t *testing.T) {
 	text := strings.Replace(full, "    http:\n", "", 1)
-	s, err := language.Parse("dir/pool.yaml", []byte(text))
+	s, err := Parse("dir/pool.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,21 +77,29 @@ func TestParse(t *testing.T) {
 	all := []Phase{Before, During, After}
 	want := &Scenario{
 		Name: "pool", Description: "Two lines\nof text.\n", Seed: ptr(uint64(7)), Duration: sec(120), Deadline: sec(300),
-		Target: Target{"to": {":5432", "!:22"}, "new-only": {"true"}},
-		Faults: []Fault{
+		Faults: []Entry{
 			{
-				Name: "idle-expire:after=30s,then=silent", Fault: Spec{Text: "idle-expire:after=30s,then=silent"},
-				Target: Target{"to": {"db.internal:5432"}, "percent": {"12.5%"}, "new-only": {"true"}},
-				Start:  sec(10), Duration: sec(110), Pulse: &Pulse{sec(5), sec(10)}, MustFire: Count{N: 1},
+				Name: "idle-expire:after=30s,then=silent",
+				Spec: experiment.Spec{
+					Faults: []faults.Spec{{Name: "idle-expire", Knobs: [][2]string{{"after", "30s"}, {"then", "silent"}}}},
+					Target: experiment.Target{To: []string{"db.internal:5432"}, Percent: ptr(12.5), NewOnly: true},
+				},
+				Start: sec(10), Duration: sec(110), Pulse: &Pulse{sec(5), sec(10)}, MustFire: Count{N: 1},
 			},
 			{
-				Name: "slow", Fault: Spec{Name: "delay", Knobs: [][2]string{{"by", "20ms"}}},
-				Target: Target{"to": {":5432", "!:22"}, "new-only": {"true"}},
-				Start:  sec(60), Duration: sec(30), Ramp: &Ramp{0, 50, sec(10), 4}, MustFire: Count{said: true},
+				Name: "slow",
+				Spec: experiment.Spec{
+					Faults: []faults.Spec{{Name: "delay", Knobs: [][2]string{{"by", "20ms"}}}},
+					Target: experiment.Target{To: []string{":5432", "!:22"}, NewOnly: true},
+				},
+				Start: sec(60), Duration: sec(30), Ramp: &Ramp{0, 50, sec(10), 4}, MustFire: Count{said: true},
 			},
 			{
-				Name: "merged", Fault: Spec{Name: "reset"},
-				Target:   Target{"to": {":5432", "!:22"}, "new-only": {"true"}, "netns": {"web"}},
+				Name: "merged",
+				Spec: experiment.Spec{
+					Faults: []faults.Spec{{Name: "reset"}},
+					Target: experiment.Target{To: []string{":5432", "!:22"}, NewOnly: true, NetNS: "web"},
+				},
 				Duration: sec(120), MustFire: Count{N: 3, said: true},
 			},
 		},
@@ -111,26 +117,19 @@ func TestParse(t *testing.T) {
 		},
 		Abort: []Abort{{Probe: "orders", FailingFor: sec(10)}, {Probe: "port", Failures: 5}, {Probe: "orders", Failures: 1}},
 	}
-	if d := cmp.Diff(want, s, cmpopts.IgnoreUnexported(Scenario{}), cmp.AllowUnexported(Count{})); d != "" {
+	if d := cmp.Diff(want, s, cmpopts.IgnoreUnexported(Scenario{}, Entry{}), cmp.AllowUnexported(Count{}), cmpopts.IgnoreTypes(Target{}, Spec{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
-	}
-	if got := s.Faults[1].Fault.String(); got != "delay:by=20ms" {
-		t.Errorf("a fault with settings prints as %q", got)
-	}
-	args := []string{"--netns=web", "--new-only=true", "--to=:5432", "--to=!:22"}
-	if d := cmp.Diff(args, s.Faults[2].Target.Arguments()); d != "" {
-		t.Errorf("the target as flags (-want +got):\n%s", d)
 	}
 }
 
 // The defaults that the schema tells of are those that are filled in.
 func TestDefaults(t *testing.T) {
-	s, err := language.Parse("a/b/night.yaml", []byte("faults: [{fault: reset, duration: 1m, ramp: {to: 1, over: 1s}}]\nprobes: [{name: p, http: http://h}]\nabort: [{probe: p}]\n"))
+	s, err := Parse("a/b/night.yaml", []byte("faults: [{fault: reset, duration: 1m, ramp: {to: 1, over: 1s}}]\nprobes: [{name: p, http: http://h}]\nabort: [{probe: p}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	says := func(def, key string) string {
-		p := language.tree["$defs"].(map[string]any)[def].(map[string]any)["properties"].(map[string]any)[key].(map[string]any)
+		p := language().tree["$defs"].(map[string]any)[def].(map[string]any)["properties"].(map[string]any)[key].(map[string]any)
 		return fmt.Sprint(p["default"])
 	}
 	short := func(d Duration) string { return faults.ShortDuration(time.Duration(d)) }
@@ -162,8 +161,8 @@ func TestDefaults(t *testing.T) {
 
 // Every key of the schema has a field, and every field a key.
 func TestSchemaHasEveryField(t *testing.T) {
-	for def, of := range map[string]any{"": Scenario{}, "step": Fault{}, "pulse": Pulse{}, "ramp": Ramp{}, "probe": Probe{}, "http": HTTP{}, "tcp": TCP{}, "abort": Abort{}} {
-		schema := language.tree
+	for def, of := range map[string]any{"": Scenario{}, "step": Entry{}, "pulse": Pulse{}, "ramp": Ramp{}, "probe": Probe{}, "http": HTTP{}, "tcp": TCP{}, "abort": Abort{}} {
+		schema := language().tree
 		if def != "" {
 			schema = schema["$defs"].(map[string]any)[def].(map[string]any)
 		}
@@ -175,9 +174,15 @@ func TestSchemaHasEveryField(t *testing.T) {
 			}
 		}
 		for f := range reflect.TypeOf(of).Fields() {
-			if tag := f.Tag.Get("json"); tag != "" {
+			if tag := f.Tag.Get("json"); tag != "" && tag != "-" {
 				fields = append(fields, tag)
 			}
+		}
+		switch of.(type) { // the Specs of the entries say these
+		case Scenario:
+			fields = append(fields, "target")
+		case Entry:
+			fields = append(fields, "fault", "target")
 		}
 		slices.Sort(keys)
 		slices.Sort(fields)
@@ -199,13 +204,53 @@ func TestEveryFault(t *testing.T) {
 			}
 			file += "        " + knob.Name + ": " + v + "\n"
 		}
-		s, err := language.Parse("f", []byte(file))
+		d, err := document.Read("scenario", "f", []byte(file))
 		if err != nil {
-			t.Errorf("%s: %v", k.Name, err)
-			continue
+			t.Fatal(err)
 		}
-		if got := len(s.Faults[0].Fault.Knobs); got != len(faults.Knobs(k.New())) {
-			t.Errorf("%s: %d settings read", k.Name, got)
+		if ps := language().schema.Check(d); ps != nil {
+			t.Errorf("%s: %v", k.Name, ps)
+		}
+		spec, entry := experiment.Spec{}, d.Look([]string{"faults", "0"}).(map[string]any)
+		for _, e := range spec.SetTree(map[string]any{"fault": entry["fault"]}) {
+			if errors.Is(e, experiment.ErrShape) { // a default may mean that it must be set
+				t.Errorf("%s: the schema accepts what is refused: %v", k.Name, e)
+			}
+		}
+	}
+}
+
+// Each word of a target and each setting that is wrong is told of, in its place.
+func TestSpecProblems(t *testing.T) {
+	for file, want := range map[string][]string{
+		"target: {to: \":80 :99999\"}\nfaults: [{fault: reset, duration: 1s}, {name: b, fault: reset, duration: 1s}]\n": {`f:1:14: target.to: :99999: "99999" is not a port from 1 to 65535`},
+		"faults: [{fault: reset, duration: 1s, target: {to: 5432}}]\n":                                                  {`f:1:52: faults[0].target.to: 5432: a port stands behind a colon: did you mean :5432?`},
+		"faults: [{fault: reset, duration: 1s, target: {every: 0}}]\n":                                                  {`f:1:55: faults[0].target.every: 0: not a whole number from 1 on`},
+		"faults: [{fault: reset, duration: 1s, target: {to: []}}]\n":                                                    {`f:1:52: faults[0].target.to: is empty`},
+		"faults: [{fault: reset, duration: 1s, target: {to: '10.0.0.1:80', from: '::1'}}]\n":                            {`f:1:52: faults[0].target.to: target.to and target.from: one names IPv4 addresses only, the other IPv6 addresses only: no connection has both`},
+		"faults: [{fault: reset, duration: 1s, target: {netns: a, pid: 7}}]\n":                                          {`f:1:55: faults[0].target.netns: target.netns a and target.pid 7 both name a network namespace: give one`},
+		"faults: [{fault: \"syn-drop,reset\", duration: 1s}]\n":                                                         {"f:1:18: faults[0].fault: these faults contradict each other: syn-drop drops every SYN, so reset never sees a connection: give syn-drop attempts or queue, or leave one of them out"},
+		"faults: [{fault: idle-expire, duration: 1s}]\n":                                                                {"f:1:18: faults[0].fault: idle-expire: how long may a flow be idle? Give --after, such as 300s, or --preset"},
+		"faults: [{fault: {loss: {rate: 2, to: noone}}, duration: 1s, target: {to: 80, from: x/y}}]\n":                  {`f:1:32: faults[0].fault.loss.rate: "2" lies outside 0% to 100%`, `f:1:35: faults[0].fault.loss: unknown key "to"`, "f:1:75: faults[0].target.to: 80: a port stands behind a colon: did you mean :80?", `f:1:85: faults[0].target.from: x/y: "x/y" is not a CIDR`},
+		"faults: [{fault: rset, duration: 1m}, {fault: \"reset:hit=cliet\", duration: 60, target: {too: 1, to: 80}}]\n": {
+			`f:1:18: faults[0].fault: unknown fault "rset", did you mean "reset"?`,
+			`f:1:47: faults[1].fault: reset: hit: "cliet" is neither client, server nor both`,
+			`f:1:76: faults[1].duration: "60" has no unit: did you mean 60s?`,
+			`f:1:89: faults[1].target: unknown key "too", did you mean "to"?`,
+			`f:1:101: faults[1].target.to: 80: a port stands behind a colon: did you mean :80?`,
+		},
+	} {
+		_, err := Parse("f", []byte(file))
+		ps, _ := err.(document.Problems)
+		var got []string
+		for _, p := range ps {
+			got = append(got, p.String())
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", file, d)
+		}
+		if len(ps) > 0 && ps[0].Advice == "" && !strings.Contains(file, "netns") && !strings.Contains(file, "every") && !strings.Contains(file, "syn-drop") && !strings.Contains(file, "99999") {
+			t.Errorf("%s: no advice: %+v", file, ps[0])
 		}
 	}
 }
@@ -257,7 +302,7 @@ func TestProblems(t *testing.T) {
 		"faults: [{fault: reset}]\n":                                               {"f:1:10: faults[0]: nothing says how long it lasts: give it a duration, or the scenario"},
 		"faults: [{fault: {rset: }, duration: 1s}]\n":                              {`f:1:19: faults[0].fault: unknown fault "rset", did you mean "reset"?`},
 		"faults: [{fault: {reset: {hot: 1}}, duration: 1s}]\n":                     {`f:1:27: faults[0].fault.reset: unknown key "hot", did you mean "hit"?`},
-		"faults: [{fault: {reset: {hit: cliet}}, duration: 1s}]\n":                 nil, // read by the fault itself, see package cli
+		"faults: [{fault: {reset: {hit: cliet}}, duration: 1s}]\n":                 {`f:1:32: faults[0].fault.reset.hit: "cliet" is neither client, server nor both`},
 		"faults: [{fault: {idle-expire: {then: rst}}, duration: 1s}]\n":            {`f:1:39: faults[0].fault.idle-expire.then: "rst" is none of rst-next, silent, rst-both, fin-both, client-only, inside-only, did you mean "rst-next"?`},
 		"faults: [{fault: {reset: , delay: }, duration: 1s}]\n":                    {"f:1:18: faults[0].fault: it names 2 faults; one entry has one, or a SPEC with several"},
 		"faults: [{fault: [reset], duration: 1s}]\n":                               {"f:1:18: faults[0].fault: this is a list; it must be a text or a mapping"},
@@ -282,8 +327,8 @@ func TestProblems(t *testing.T) {
 		"x: 1\nfaults:\n  - fault: {rset: }\n    duration: 5\n":                    {`f:1:1: unknown key "x"`, `f:3:13: faults[0].fault: unknown fault "rset", did you mean "reset"?`, `f:4:15: faults[0].duration: "5" has no unit: did you mean 5s?`},
 		"a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n": {"f:1:16: e[7][0][7][0][4]: the file is too large once its aliases are written out"},
 	} {
-		_, err := language.Parse("f", []byte(file))
-		var ps Problems
+		_, err := Parse("f", []byte(file))
+		var ps document.Problems
 		if !errors.As(err, &ps) && err != nil {
 			t.Errorf("%q: %v is no Problems", file, err)
 		}
@@ -302,7 +347,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(full))
 	f.Add([]byte("faults: [{fault: {reset: {at: [1, {<<: *x}]}}}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := language.Parse("f", text)
+		s, err := Parse("f", text)
 		if err == nil {
 			s.Timeline()
 		}

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Deed is what happens to a fault at a moment.
-type Deed int
+// Action is what happens to an entry at a moment.
+type Action int
 
-// The deeds, in the order in which they are done at the same moment.
+// The actions, in the order in which they are done at the same moment.
 const (
-	Stop Deed = iota
+	Stop Action = iota
 	Start
 	Share
 )
 
-func (d Deed) String() string { return [...]string{"stop", "start", "percent"}[d] }
+func (a Action) String() string { return [...]string{"stop", "start", "percent"}[a] }
 
 // Step is one moment of the timeline.
 type Step struct {
 	At      time.Duration // since the timeline began
-	Do      Deed
-	Fault   int     // its ordinal among the faults of the scenario
+	Do      Action
+	Fault   int     // the ordinal of its entry
 	Pulse   int     // Start: how many there were before
 	Percent float64 // Start, Share: which share is struck from now on; negative: what the target says
 }
@@ -39,7 +39,7 @@ func (s *Scenario) Timeline() []Step {
 	return steps
 }
 
-func (f *Fault) steps(n int) []Step {
+func (f *Entry) steps(n int) []Step {
 	begin, end := time.Duration(f.Start), time.Duration(f.Start+f.Duration)
 	if f.Pulse == nil {
 		return f.pulse(n, 0, begin, end)
@@ -53,7 +53,7 @@ func (f *Fault) steps(n int) []Step {
 }
 
 // pulse is the fault at work from one moment to another.
-func (f *Fault) pulse(n, k int, from, to time.Duration) []Step {
+func (f *Entry) pulse(n, k int, from, to time.Duration) []Step {
 	steps := []Step{
 		{At: from, Do: Start, Fault: n, Pulse: k, Percent: f.percentAt(from)},
 		{At: to, Do: Stop, Fault: n},
@@ -71,7 +71,7 @@ func (f *Fault) pulse(n, k int, from, to time.Duration) []Step {
 }
 
 // percentAt is the share that the ramp has reached, or -1 without one.
-func (f *Fault) percentAt(at time.Duration) float64 {
+func (f *Entry) percentAt(at time.Duration) float64 {
 	r := f.Ramp
 	if r == nil {
 		return -1

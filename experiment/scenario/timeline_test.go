@@ -27,11 +27,11 @@ func steps(s *Scenario) (lines []string) {
 
 func TestTimeline(t *testing.T) {
 	for file, want := range map[string]string{
-		"faults: [{fault: reset, duration: 10s}]":                                         "0s start 0; 10s stop 0",
-		"faults: [{fault: reset, start: 2s}]\nduration: 5s":                               "2s start 0; 5s stop 0",
-		"faults: [{fault: reset, duration: 2s}, {fault: delay, start: 1s}]\nduration: 2s": "0s start 0; 1s start 1; 2s stop 0; 2s stop 1",
+		"faults: [{fault: reset, duration: 10s}]":                                                    "0s start 0; 10s stop 0",
+		"faults: [{fault: reset, start: 2s}]\nduration: 5s":                                          "2s start 0; 5s stop 0",
+		"faults: [{fault: reset, duration: 2s}, {fault: \"delay:by=5ms\", start: 1s}]\nduration: 2s": "0s start 0; 1s start 1; 2s stop 0; 2s stop 1",
 		// what ends makes room for what begins
-		"faults: [{fault: reset, start: 1s, duration: 1s}, {fault: delay, duration: 1s}]":                  "0s start 1; 1s stop 1; 1s start 0; 2s stop 0",
+		"faults: [{fault: reset, start: 1s, duration: 1s}, {fault: \"delay:by=5ms\", duration: 1s}]":       "0s start 1; 1s stop 1; 1s start 0; 2s stop 0",
 		"faults: [{fault: reset, start: 1s, duration: 10s, pulse: {on: 2s, off: 3s}}]":                     "1s start 0; 3s stop 0; 6s start 0 (pulse 1); 8s stop 0",
 		"faults: [{fault: reset, duration: 6s, pulse: {on: 2s, off: 3s}}]":                                 "0s start 0; 2s stop 0; 5s start 0 (pulse 1); 6s stop 0",
 		"faults: [{fault: reset, start: 1s, duration: 9s, ramp: {from: 10, to: 50%, over: 4s, steps: 2}}]": "1s start 0 10%; 3s percent 0 30%; 5s percent 0 50%; 10s stop 0",
@@ -39,7 +39,7 @@ func TestTimeline(t *testing.T) {
 		// a pulse begins with the share that the ramp has reached meanwhile
 		"faults: [{fault: reset, duration: 8s, pulse: {on: 1s, off: 2s}, ramp: {to: 100, over: 8s, steps: 8}}]": "0s start 0 0%; 1s stop 0; 3s start 0 37.5% (pulse 1); 4s stop 0; 6s start 0 75% (pulse 2); 7s stop 0",
 	} {
-		s, err := language.Parse("f", []byte(file))
+		s, err := Parse("f", []byte(file))
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
@@ -71,7 +71,7 @@ func TestWatch(t *testing.T) {
 		{"", "{probe: p, failing-for: 2s}, {probe: p, failures: 9}", "---", 2, "it has not passed for 2s", false},
 		{"", "{probe: other}", "---", -1, "", false},
 	} {
-		s, err := language.Parse("f", []byte("faults: [{fault: reset, duration: 1s}]\nprobes: [{name: p, tcp: h:1, "+tc.probe+"}, {name: other, tcp: h:1}]\nabort: ["+tc.abort+"]\n"))
+		s, err := Parse("f", []byte("faults: [{fault: reset, duration: 1s}]\nprobes: [{name: p, tcp: h:1, "+tc.probe+"}, {name: other, tcp: h:1}]\nabort: ["+tc.abort+"]\n"))
 		if err != nil {
 			t.Errorf("%+v: %v", tc, err)
 			continue

@@ -1,6 +1,8 @@
-package scenario
+package document
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,56 +14,101 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// check holds a document against the schema and says what is wrong in words.
-func (l *Language) check(d *document) Problems {
-	err := l.compiled().Validate(d.tree)
+// Schema is a JSON Schema that documents are checked against. Its definitions of
+// the name "duration" are durations as faults.ParseDuration reads them.
+type Schema struct {
+	// OneOf says in words what a oneOf of the schema asks for.
+	OneOf string
+	// Key is what a key of the mapping at a path is called: "key" unless it says
+	// otherwise. It may be nil.
+	Key func(path []string) string
+
+	tree     map[string]any
+	compiled *jsonschema.Schema
+}
+
+const schemaURL = "mem://schema.json"
+
+// Compile makes a schema of its text. It panics if that is none: it is part of
+// this program.
+func Compile(text []byte) *Schema {
+	s := &Schema{}
+	Decode(text, &s.tree)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	c := jsonschema.NewCompiler()
+	if err == nil {
+		err = c.AddResource(schemaURL, doc)
+	}
+	if err == nil {
+		s.compiled, err = c.Compile(schemaURL)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("schema: %v", err)) // unreachable: a test compiles each
+	}
+	return s
+}
+
+// Decode reads JSON that is part of this program, and panics if it is none.
+// Numbers are json.Number.
+func Decode(text []byte, into any) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		panic(fmt.Sprintf("schema: %v", err)) // unreachable: a test reads each
+	}
+}
+
+// Encode writes a schema as it is published.
+func Encode(tree map[string]any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(tree); err != nil {
+		panic(err) // unreachable: it came from JSON
+	}
+	return b.Bytes()
+}
+
+// Check holds a document against the schema and says what is wrong, in the order
+// of the file.
+func (s *Schema) Check(d *Document) Problems {
+	err := s.compiled.Validate(d.Tree)
 	var bad *jsonschema.ValidationError
 	if !errors.As(err, &bad) {
 		return nil
 	}
 	var ps Problems
-	l.collect(d, bad, &ps)
-	return ps.sorted()
-}
-
-// sorted puts the problems in the order of the file and drops what is said
-// twice.
-func (ps Problems) sorted() Problems {
-	slices.SortStableFunc(ps, func(a, b Problem) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
-	return slices.Compact(ps)
+	s.collect(d, bad, &ps)
+	return ps.InOrder()
 }
 
 // collect gathers the errors that have no cause of their own. A choice between
 // forms is judged as a whole.
-func (l *Language) collect(d *document, e *jsonschema.ValidationError, ps *Problems) {
+func (s *Schema) collect(d *Document, e *jsonschema.ValidationError, ps *Problems) {
 	if _, choice := e.ErrorKind.(*kind.OneOf); choice {
-		*ps = append(*ps, d.problem(d.at(e.InstanceLocation), display(e.InstanceLocation), "a probe is exactly one of http, tcp and command"))
+		*ps = append(*ps, d.problem(d.at(e.InstanceLocation), display(e.InstanceLocation), "%s", s.OneOf))
 		return
 	}
 	for _, c := range e.Causes {
-		l.collect(d, c, ps)
+		s.collect(d, c, ps)
 	}
 	if len(e.Causes) == 0 {
-		*ps = append(*ps, l.explain(d, e)...)
+		*ps = append(*ps, s.explain(d, e)...)
 	}
 }
 
 // explain says one error of the schema in words.
-func (l *Language) explain(d *document, e *jsonschema.ValidationError) Problems {
+func (s *Schema) explain(d *Document, e *jsonschema.ValidationError) Problems {
 	path := e.InstanceLocation
-	schema, name := l.find(e.SchemaURL)
+	schema, name := s.find(e.SchemaURL)
 	say := func(format string, args ...any) Problems {
 		return Problems{d.problem(d.at(path), display(path), format, args...)}
 	}
-	got := d.look(path)
+	got := d.Look(path)
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
-		return l.unknown(d, path, schema, k.Properties)
+		return s.unknown(d, path, schema, k.Properties)
 	case *kind.Required:
 		names := make([]string, len(k.Missing))
 		for i, m := range k.Missing {
@@ -102,7 +149,7 @@ func (l *Language) explain(d *document, e *jsonschema.ValidationError) Problems 
 }
 
 // unknown reports keys that have no meaning, each with the nearest that has.
-func (l *Language) unknown(d *document, path []string, schema map[string]any, keys []string) Problems {
+func (s *Schema) unknown(d *Document, path []string, schema map[string]any, keys []string) Problems {
 	properties, _ := schema["properties"].(map[string]any)
 	names := make([]string, 0, len(properties))
 	for n := range properties {
@@ -113,8 +160,8 @@ func (l *Language) unknown(d *document, path []string, schema map[string]any, ke
 	for _, key := range keys {
 		at := append(slices.Clone(path), key)
 		what := "key"
-		if len(path) == 3 && path[0] == "faults" && path[2] == "fault" {
-			what = "fault"
+		if s.Key != nil {
+			what = s.Key(path)
 		}
 		p := d.problem(d.keyAt(at), display(path), "unknown %s %q%s", what, key, faults.DidYouMean(key, names))
 		if len(names) > 0 {
@@ -129,13 +176,13 @@ func (l *Language) unknown(d *document, path []string, schema map[string]any, ke
 
 // find returns a part of the schema by its address, and its name if it is a
 // definition.
-func (l *Language) find(address string) (schema map[string]any, name string) {
+func (s *Schema) find(address string) (schema map[string]any, name string) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, ""
 	}
 	parts := strings.Split(strings.TrimPrefix(u.Fragment, "/"), "/")
-	at := l.tree
+	at := s.tree
 	for _, p := range parts {
 		p = strings.NewReplacer("~1", "/", "~0", "~").Replace(p)
 		below, ok := at[p].(map[string]any)

@@ -1,4 +1,7 @@
-package scenario
+// Package document reads files in YAML, of which JSON is a part: a tree of plain
+// values that knows where each of them stands, and a check against a JSON Schema
+// that says in words, and where, what is wrong.
+package document
 
 import (
 	"errors"
@@ -10,37 +13,6 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
-
-// Problem is something wrong with a scenario file.
-type Problem struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"` // from 1
-	Column  int    `json:"column"`
-	Path    string `json:"path"` // such as faults[0].target.to; empty for the file as a whole
-	Message string `json:"message"`
-	Advice  string `json:"advice,omitempty"` // what to do, in whole sentences
-}
-
-// String is the problem as compilers print theirs, without the advice.
-func (p Problem) String() string {
-	at := fmt.Sprintf("%s:%d:%d: ", p.File, p.Line, p.Column)
-	if p.Path != "" {
-		at += p.Path + ": "
-	}
-	return at + p.Message
-}
-
-// Problems are what is wrong with a file, in its order. It is an error if there
-// is any.
-type Problems []Problem
-
-func (ps Problems) Error() string {
-	lines := make([]string, len(ps))
-	for i, p := range ps {
-		lines[i] = p.String()
-	}
-	return strings.Join(lines, "\n")
-}
 
 // place is where something stands in a file.
 type place struct{ line, column int }
@@ -60,10 +32,13 @@ func beginning(n ast.Node) place {
 	return placeOf(n.GetToken())
 }
 
-// document is a file as a tree of plain values, and where each stands.
-type document struct {
-	file   string
-	tree   any
+// Document is a file as a tree of plain values, and where each stands. A path
+// into it is a list of keys and, in lists, of numbers from 0 in decimal. The nil
+// Document has nothing in it.
+type Document struct {
+	File string // as it was named
+	Tree any    // map[string]any, []any, string, int64, uint64, float64, bool or nil
+
 	values map[string]place // by path, see join
 	keys   map[string]place
 	left   int // how many more values it may have
@@ -73,9 +48,10 @@ type document struct {
 // mostValues is how large a file may be once its aliases are written out.
 const mostValues = 100_000
 
-// read parses YAML, of which JSON is a part.
-func read(file string, text []byte) (*document, error) {
-	d := &document{file: file, values: map[string]place{}, keys: map[string]place{}, left: mostValues, anchor: map[string]ast.Node{}}
+// Read parses YAML, of which JSON is a part. kind is what one file holds, such as
+// "scenario"; file is what problems call it. The error is Problems.
+func Read(kind, file string, text []byte) (*Document, error) {
+	d := &Document{File: file, values: map[string]place{}, keys: map[string]place{}, left: mostValues, anchor: map[string]ast.Node{}}
 	f, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		at, message := place{1, 1}, err.Error()
@@ -91,7 +67,7 @@ func read(file string, text []byte) (*document, error) {
 			continue
 		}
 		if body != nil {
-			return nil, Problems{d.problem(beginning(doc.Body), "", "a second document; a file holds one scenario")}
+			return nil, Problems{d.problem(beginning(doc.Body), "", "a second document; a file holds one %s", kind)}
 		}
 		body = doc.Body
 	}
@@ -99,24 +75,24 @@ func read(file string, text []byte) (*document, error) {
 		return nil, Problems{d.problem(place{1, 1}, "", "the file is empty")}
 	}
 	var p Problem
-	if d.tree, p, err = d.value(body, nil); err != nil {
+	if d.Tree, p, err = d.value(body, nil); err != nil {
 		return nil, Problems{p}
 	}
 	return d, nil
 }
 
-func (d *document) problem(at place, path, format string, args ...any) Problem {
-	return Problem{File: d.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(format, args...)}
+func (d *Document) problem(at place, path, format string, args ...any) Problem {
+	return Problem{File: d.File, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(format, args...)}
 }
 
 var errBad = errors.New("bad document")
 
-func (d *document) bad(n ast.Node, path []string, format string, args ...any) (any, Problem, error) {
+func (d *Document) bad(n ast.Node, path []string, format string, args ...any) (any, Problem, error) {
 	return nil, d.problem(placeOf(n.GetToken()), display(path), format, args...), errBad
 }
 
 // value turns a node into a plain value and takes down where it stands.
-func (d *document) value(n ast.Node, path []string) (any, Problem, error) {
+func (d *Document) value(n ast.Node, path []string) (any, Problem, error) {
 	if d.left--; d.left < 0 {
 		return d.bad(n, path, "the file is too large once its aliases are written out")
 	}
@@ -174,7 +150,7 @@ func number(v any) any {
 
 // mapping turns keys and values into a map. A merge key (<<) brings in what is
 // not said beside it.
-func (d *document) mapping(entries []*ast.MappingValueNode, path []string) (any, Problem, error) {
+func (d *Document) mapping(entries []*ast.MappingValueNode, path []string) (any, Problem, error) {
 	m := map[string]any{}
 	var merged []*ast.MappingValueNode
 	for _, e := range entries {
@@ -213,9 +189,28 @@ func (d *document) mapping(entries []*ast.MappingValueNode, path []string) (any,
 	return m, Problem{}, nil
 }
 
+// Has reports whether the file has a value at a path.
+func (d *Document) Has(path []string) bool {
+	if d == nil {
+		return false
+	}
+	_, value := d.values[join(path)]
+	_, key := d.keys[join(path)] // a merge key brought it in
+	return value || key
+}
+
+// Problem reports something wrong with the value at a path. It is in the place
+// of the nearest thing around it that the file has.
+func (d *Document) Problem(path []string, format string, args ...any) Problem {
+	if d == nil {
+		return Problem{Path: display(path), Message: fmt.Sprintf(format, args...)}
+	}
+	return d.problem(d.at(path), display(path), format, args...)
+}
+
 // at is where a value stands, or the nearest thing around it that stands
 // somewhere.
-func (d *document) at(path []string) place {
+func (d *Document) at(path []string) place {
 	for ; len(path) > 0; path = path[:len(path)-1] {
 		if p, ok := d.values[join(path)]; ok {
 			return p
@@ -231,16 +226,19 @@ func (d *document) at(path []string) place {
 }
 
 // keyAt is where a key stands.
-func (d *document) keyAt(path []string) place {
+func (d *Document) keyAt(path []string) place {
 	if p, ok := d.keys[join(path)]; ok {
 		return p
 	}
 	return d.at(path)
 }
 
-// look finds the value at a path.
-func (d *document) look(path []string) any {
-	v := d.tree
+// Look finds the value at a path; nil if there is none.
+func (d *Document) Look(path []string) any {
+	if d == nil {
+		return nil
+	}
+	v := d.Tree
 	for _, p := range path {
 		switch at := v.(type) {
 		case map[string]any:
