@@ -1,7 +1,12 @@
-// Package scenario is a game day as data: the file that describes it, its
-// JSON Schema, its timeline, and what its probes' results mean. Nothing here
-// touches a network, a process or a clock.
+// Package scenario is a game day as data, and plays it: the file that describes
+// it, its JSON Schema, its timeline, its probes, and the verdict.
 //
-// The schema is the one source of truth for what a file may hold: it checks
-// every file, is published, and is what the docs page is made from.
+//	s, err := scenario.Parse("gameday.yaml", text)               // all that is wrong with the file
+//	plan, err := scenario.NewPlan(ctx, sys, s, scenario.Options{}) // names resolved, nothing touched
+//	err = plan.Preflight()
+//	result := scenario.Play(ctx, plan, nil, watcher, scenario.Hooks{})
+//
+// An entry of its faults is an experiment.Spec and its times. The schema says
+// what a file may hold: it checks every file, is published, and is what the docs
+// page is made from.
 package scenario

@@ -187,3 +187,6 @@ func checkAddress(s string) error {
 	}
 	return nil
 }
+
+// String writes the duration without units that are zero: 5m.
+func (d Duration) String() string { return faults.ShortDuration(time.Duration(d)) }
