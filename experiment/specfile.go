@@ -105,7 +105,7 @@ func (s *Spec) setCommand(value any) *event.Error {
 		}
 	}
 	if len(all) == 0 {
-		return usage("command", "%w", errEmpty)
+		return usage("command", "%w", shaped{errEmpty})
 	}
 	s.Command = scalars(value)
 	return nil
@@ -121,6 +121,9 @@ func (s *Spec) setFaults(value any) (problems event.Problems) {
 	for _, one := range all {
 		if text, is := one.(string); is {
 			specs, err := faults.ParseSpecs(text)
+			if text == "" {
+				err = shaped{err}
+			}
 			if err != nil {
 				problems = append(problems, textError(text, err))
 			}
