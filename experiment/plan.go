@@ -200,32 +200,6 @@ func (p *Plan) Spare(own netip.AddrPort) {
 	m.Except = slices.Concat(m.Except, p.spared)
 }
 
-// Variant is the plan with another seed, duration or choice among the connections
-// that match: what change does to the rest of the Spec does not count, nor does a
-// word of the target that says which connections match. Observers of the variant
-// are those of the plan, and those that it is given itself. It shares what the
-// plan holds open: only the plan is closed, and one of them runs at a time.
-func (p *Plan) Variant(change func(*Spec)) *Plan {
-	v := *p
-	want := p.Spec.Clone()
-	change(&want)
-	v.Spec = p.Spec.Clone()
-	v.Spec.Duration = want.Duration
-	if want.Seed != nil {
-		v.Spec.Seed = new(*want.Seed)
-	}
-	t, w := &v.Spec.Target, want.Target
-	t.Percent, t.Every, t.First, t.Skip, t.MaxConnections, t.NewOnly = w.Percent, w.Every, w.First, w.Skip, w.MaxConnections, w.NewOnly
-	v.cfg.Seed = *v.Spec.Seed
-	v.cfg.Rules = slices.Clone(p.cfg.Rules)
-	pick := &v.cfg.Rules[0].Pick
-	only := pick.Only
-	*pick = t.Pick()
-	pick.Only = only
-	v.observers = slices.Clone(p.observers)
-	return &v
-}
-
 // Seed is the seed that the run will use.
 func (p *Plan) Seed() uint64 { return p.cfg.Seed }
 

@@ -1,11 +1,16 @@
 package experiment
 
-import "github.com/faultctl/faultctl/injector"
+import (
+	"slices"
 
-// Variant is a plan that differs from p in its faults and in how its target
-// chooses connections: change says so in a copy of the Spec, and must change
-// nothing else, such as which connections match. Events and reports call its run
-// by the name. It spares what p spares; nobody observes it yet.
+	"github.com/faultctl/faultctl/injector"
+)
+
+// Variant is a plan that differs from p in its faults, its seed, its duration and
+// in how its target chooses connections: change says so in a copy of the Spec, and
+// must change nothing else, such as which connections match. Events and reports
+// call its run by the name. It spares what p spares. Its observers are those of p,
+// and those that it is given itself.
 //
 // The variant uses the host names that p has looked up and the network namespace
 // that p has opened. p must stay open until no run of the variant goes on; the
@@ -24,7 +29,12 @@ func (p *Plan) Variant(name string, change func(*Spec)) (*Plan, error) {
 		return nil, problems
 	}
 	v := *p
-	v.Spec, v.Name, v.observers = s, name, nil
-	v.cfg.Rules = []injector.Rule{{Match: p.cfg.Rules[0].Match, Pick: s.Target.Pick(), Faults: models}}
+	v.Spec, v.Name, v.observers = s, name, slices.Clone(p.observers)
+	pick := s.Target.Pick()
+	pick.Only = p.cfg.Rules[0].Pick.Only
+	v.cfg.Rules = []injector.Rule{{Match: p.cfg.Rules[0].Match, Pick: pick, Faults: models}}
+	if s.Seed != nil {
+		v.cfg.Seed = *s.Seed
+	}
 	return &v, nil
 }

@@ -33,7 +33,8 @@ func (pl *player) startEntry(ctx context.Context, step Step, cancel context.Canc
 		}
 		left -= struck
 	}
-	v := e.plan.Variant(func(s *experiment.Spec) {
+	name := e.Entry.Name
+	v, err := e.plan.Variant(name, func(s *experiment.Spec) {
 		s.Seed = new(pl.Seed + uint64(step.Pulse))
 		s.Duration = new(time.Duration(0)) // until the timeline says so
 		s.Target.MaxConnections = left
@@ -41,7 +42,9 @@ func (pl *player) startEntry(ctx context.Context, step Step, cancel context.Canc
 			s.Target.Percent = new(step.Percent)
 		}
 	})
-	name := e.Entry.Name
+	if err != nil {
+		return err
+	}
 	if pl.hooks.Session != nil {
 		pl.hooks.Session(name, pl.starts[name], v)
 	}
