@@ -8,23 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// demoKnobs make a fault show within seconds, unless flags say otherwise.
-var demoKnobs = map[string][][2]string{
-	"idle-expire":     {{"after", "1s"}},
-	"loss":            {{"rate", "30%"}},
-	"delay":           {{"by", "200ms"}},
-	"duplicate":       {{"rate", "50%"}},
-	"reorder":         {{"rate", "50%"}},
-	"corrupt":         {{"what", "payload"}, {"rate", "100%"}},
-	"throttle":        {{"rate", "2kbit"}},
-	"mtu-hole":        {{"above", "576"}},
-	"paws-reject":     {{"regress", "1500ms"}},
-	"syn-drop":        {{"attempts", "2"}},
-	"accept-overflow": {{"room-after", "900ms"}},
-	"connect-stall":   {{"for", "2s"}},
-	"slice":           {{"size", "3"}, {"gap", "20ms"}},
-}
-
 // demoCommand shows a fault in a lab of its own: two hosts and a router between
 // them, a client and a server that talk.
 func (h *host) demoCommand() *cli.Command {
@@ -87,8 +70,8 @@ func (h *host) demo(c *cli.Context, name string) error {
 
 // demoSpec gives a fault the settings of the demo that no flag gave.
 func demoSpec(s spec) spec {
-	if len(s.Knobs) == 0 {
-		s.Knobs = demoKnobs[s.Name]
+	if kind, err := faults.Find(s.Name); err == nil && len(s.Knobs) == 0 {
+		return kind.DemoSpec()
 	}
 	return s
 }

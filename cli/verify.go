@@ -349,8 +349,8 @@ func neverFired(p *plan, stats injector.Snapshot) string {
 				continue
 			}
 			text := f.Name + ": " + whyNot(p, r, f.Name)
-			if hint := moments[f.Name]; hint != "" && r.Chosen > 0 {
-				text += " " + hint
+			if kind, err := faults.Find(f.Name); err == nil && kind.Verify.Moment != "" && r.Chosen > 0 {
+				text += " " + kind.Verify.Moment
 			}
 			why = append(why, text)
 		}

@@ -14,38 +14,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// defaultPlan is every reset cause, with timers that a test has the time for.
-var defaultPlan = []string{
-	"reset:at=request",
-	"syn-drop:attempts=1",
-	"idle-expire:after=1s",
-	"half-open:peer=rebooted",
-	"closed-socket",
-	"linger-reset",
-	"unread-close",
-	"rst-close",
-	"accept-overflow:room-after=1s",
-	"refuse",
-	"unreachable",
-	"connect-stall:for=1s",
-	"paws-reject:regress=900ms",
-	"keepalive-drop",
-	"bad-seq",
-	"stall:for=1s",
-}
-
 // verifyEvery is which connections a fault strikes unless a flag says: every
 // second one, so that a client which tries again finds a healthy one.
 const verifyEvery = 2
-
-// moments say, of faults that wait for something which few tests do, how to
-// make a test do it.
-var moments = map[string]string{
-	"idle-expire":    "Have the command leave a connection idle for longer than that between two requests, or take a shorter time (--faults idle-expire:after=200ms).",
-	"keepalive-drop": "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval.",
-	"linger-reset":   "It comes when the server closes a connection; side=client takes the client's close instead.",
-	"rst-close":      "It comes when the server closes a connection; side=client takes the client's close instead.",
-}
 
 // trial is one case of a plan: faults that strike together.
 type trial struct {
@@ -76,12 +47,10 @@ func (h *host) trials(c *cli.Context) ([]trial, error) {
 			}
 		}
 	default:
-		for _, text := range defaultPlan {
-			specs, err := faults.ParseSpecs(text)
-			if err != nil {
-				return nil, err
+		for _, k := range faults.Catalog {
+			if k.Group == "reset" {
+				lines = append(lines, planLine{"default plan", []spec{k.VerifySpec()}})
 			}
-			lines = append(lines, planLine{"default plan", specs})
 		}
 	}
 	var ts []trial
@@ -123,15 +92,15 @@ type planLine struct {
 	specs []spec
 }
 
-// newTrial makes the faults of a line. A bare name stands for the default
-// plan's SPEC of that fault.
+// newTrial makes the faults of a line. A bare name stands for the fault as
+// the catalogue has it for verify.
 func newTrial(l planLine) (trial, error) {
 	t := trial{}
 	var names []string
 	var models []faults.Model
 	for _, s := range l.specs {
-		if len(s.Knobs) == 0 {
-			s = plannedSpec(s)
+		if kind, err := faults.Find(s.Name); err == nil && len(s.Knobs) == 0 {
+			s = kind.VerifySpec()
 		}
 		m, err := model(s)
 		if err != nil {
@@ -145,15 +114,6 @@ func newTrial(l planLine) (trial, error) {
 	}
 	t.name = strings.Join(names, ",")
 	return t, nil
-}
-
-func plannedSpec(s spec) spec {
-	for _, text := range defaultPlan {
-		if planned, err := faults.ParseSpecs(text); err == nil && planned[0].Name == s.Name {
-			return planned[0]
-		}
-	}
-	return s
 }
 
 // readPlan reads a plan from a file, or from standard input if that is -.

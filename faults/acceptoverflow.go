@@ -7,6 +7,16 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var acceptOverflowKind = kind(Kind{
+	Name: "accept-overflow", Group: "reset",
+	Cause:   "The accept queue is full when the handshake's last ACK arrives: the server drops it, the client believes that it is connected.",
+	Symptom: "connect succeeds, the first send as well, and then nothing comes back: the kernel sends again for a minute, then ECONNRESET. With tcp_abort_on_overflow=1 ECONNRESET at once.",
+	Remedy:  "A deadline on the first answer, not only on connect; accept faster, or raise the backlog and net.core.somaxconn.",
+	Example: "faultctl inject accept-overflow --room-after 5s --to :8080",
+	Demo:    Demo{Settings: "room-after=900ms"},
+	Verify:  Verify{Settings: "room-after=1s"},
+}, AcceptOverflow{})
+
 // AcceptOverflow is the fault accept-overflow: the handshake's last ACK finds
 // the accept queue full and is dropped, and so is all that the client sends
 // after it (tcp_v4_syn_recv_sock). The client believes that it is connected.

@@ -7,6 +7,14 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var badSeqKind = kind(Kind{
+	Name: "bad-seq", Group: "reset",
+	Cause:   "Segments with wrong numbers and old duplicates: a confused middlebox, an attacker who guesses, a connection that was closed already.",
+	Symptom: "None: a healthy connection survives them, with a challenge ACK now and then.",
+	Remedy:  "None is needed: this is the control experiment.",
+	Example: "faultctl inject bad-seq --kind rst-in-window --interval 1s --to :5432",
+}, BadSeq{Kind: "rst-in-window", Hit: Client})
+
 // BadSeq is the fault bad-seq: segments with wrong numbers, or old duplicates.
 // It is the control experiment: a healthy connection must survive them (RFC
 // 5961 sections 3 to 5, RFC 7323 section 5).

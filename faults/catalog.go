@@ -3,59 +3,90 @@ package faults
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 )
 
 // A Kind is one fault of the catalogue and what it says about itself. The
-// command line's flags and help, scenario files, shell completion and the
-// docs all come from here.
+// command line's flags and help, scenario files, shell completion, the
+// demonstration, the plan of verify and the documents are all made from it. It
+// stands in the fault's own file.
 type Kind struct {
 	Name    string
-	Group   string // "reset" or "link"
-	Cause   string // one sentence of the real world
+	Group   string // "reset", "link" or "control"
+	Cause   string // what happens in the real world
 	Symptom string // what the application sees: calls and errno
-	Remedy  string
-	Example string
+	Remedy  string // what helps
+	Example string // a command line
+	Demo    Demo
+	Verify  Verify
 
 	defaults func() Model
 }
 
-// Catalog is the one list of faults.
-var Catalog = slices.Concat(resetCauses, closeCauses, linkFaults)
+// Demo is how a demonstration shows a fault within seconds: a client connects,
+// sends a request and gets an answer, pauses, and sends a second request.
+type Demo struct {
+	Settings  string        // as in a SPEC, such as "after=1s"; empty: the defaults
+	Quiet     time.Duration // the least pause between the two requests; 0: whatever the demonstration takes
+	Answer    []string      // the answer to the second request, one send each; nil: any short one
+	Keepalive bool          // the client has TCP keepalive on, with short times
+}
 
-// resetCauses are the ways in which a connection dies.
-var resetCauses = []Kind{
-	kind(Kind{
-		Name: "reset", Group: "reset",
-		Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall that changes its mind, an operator's ss -K, a bug nobody finds.",
-		Symptom: "The call in progress fails with ECONNRESET: recv if the application was reading (Java: Connection reset), send if it was writing (Java: Connection reset by peer). After that recv returns 0 and send fails with EPIPE (Broken pipe). In SYN_SENT connect fails with ECONNREFUSED.",
-		Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Give a pool validation on borrow and a maximum lifetime.",
-		Example: "faultctl inject reset --at request --percent 10 --to :8080",
-	}, Reset{Shape: shapeAuto, Other: "auto"}),
-	kind(Kind{
-		Name: "syn-drop", Group: "reset",
-		Cause:   "The listener's backlog is full: Linux drops the SYN silently, whatever tcp_abort_on_overflow says, and answers nothing.",
-		Symptom: "connect hangs while the kernel sends the SYN again after 1, 2, 3, 4, 5, 7, 11 s and so on, and fails with ETIMEDOUT after some two minutes (Java: Connection timed out, or connect timed out with a limit of its own). Nothing that is established notices.",
-		Remedy:  "Set a connect timeout of a few seconds and retry with backoff; accept faster, or give the listener a larger backlog (and raise net.core.somaxconn).",
-		Example: "faultctl inject syn-drop --attempts 1 --to :5432",
-	}, SYNDrop{}),
-	kind(Kind{
-		Name: "idle-expire", Group: "reset",
-		Cause:   "A NAT, load balancer, firewall or mobile network forgets a flow that was idle for too long, often telling nobody; only the next packet finds out.",
-		Symptom: "The first write after the pause succeeds, the RST comes back one round trip later, the next read fails with ECONNRESET (Java: Connection reset), the next write with EPIPE (Broken pipe). With then=silent writes succeed until ETIMEDOUT, a quarter of an hour later.",
-		Remedy:  "Heartbeat, or TCP keepalive, below the shortest idle timer on the path; validate a pooled connection on borrow, or retire it before the timer; set TCP_USER_TIMEOUT against silence.",
-		Example: "faultctl inject idle-expire --after 300s --to :5432",
-	}, IdleExpire{Refresh: "all", Keepalives: "count", DeviceTTL: 64}),
-	kind(Kind{
-		Name: "half-open", Group: "reset",
-		Cause:   "One end is gone and the other does not know: it crashed, lost power, was restarted, or its FIN was lost on the way.",
-		Symptom: "A reader notices nothing, for ever. A writer's first write succeeds; if the peer is back its RST makes the next call fail with ECONNRESET, then EPIPE; if it is not, the kernel sends again and again until ETIMEDOUT.",
-		Remedy:  "Send heartbeats at the application's level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
-		Example: "faultctl inject half-open --peer rebooted --at now --to :6379",
-	}, HalfOpen{At: At("request"), Peer: "rebooted", Side: Server}),
+// Verify is how a fault is tried on a test command.
+type Verify struct {
+	Settings string // as in a SPEC, with times that a test has; empty: the defaults
+	Moment   string // how to bring the fault about, if few tests do so by themselves
+}
+
+// Catalog lists the faults, in the order in which help and documents show them.
+var Catalog = []Kind{
+	resetKind,
+	synDropKind,
+	idleExpireKind,
+	halfOpenKind,
+	closedSocketKind,
+	lingerResetKind,
+	unreadCloseKind,
+	rstCloseKind,
+	acceptOverflowKind,
+	refuseKind,
+	unreachableKind,
+	connectStallKind,
+	pawsRejectKind,
+	keepaliveDropKind,
+	badSeqKind,
+	stallKind,
+	observeKind,
+	lossKind,
+	delayKind,
+	duplicateKind,
+	reorderKind,
+	corruptKind,
+	throttleKind,
+	mtuHoleKind,
+	partitionKind,
+	sliceKind,
 }
 
 // New returns a fresh model with the default settings.
 func (k Kind) New() Model { return k.defaults() }
+
+// DemoSpec is the fault as a demonstration shows it.
+func (k Kind) DemoSpec() Spec { return k.spec(k.Demo.Settings) }
+
+// VerifySpec is the fault as verify tries it.
+func (k Kind) VerifySpec() Spec { return k.spec(k.Verify.Settings) }
+
+// spec reads settings that stand in the catalogue. A test holds that they are right.
+func (k Kind) spec(settings string) Spec {
+	s := Spec{Name: k.Name}
+	for _, kv := range strings.FieldsFunc(settings, func(r rune) bool { return r == ',' }) {
+		knob, value, _ := strings.Cut(kv, "=")
+		s.Knobs = append(s.Knobs, [2]string{knob, value})
+	}
+	return s
+}
 
 // kind completes an entry with its defaults, which are copied for each New.
 func kind[M any, P interface {

@@ -46,6 +46,14 @@ func TestCatalog(t *testing.T) {
 		if !strings.HasPrefix(k.Example, "faultctl inject "+k.Name) {
 			t.Errorf("%s: the example is about something else: %q", k.Name, k.Example)
 		}
+		for what, spec := range map[string]faults.Spec{"demo": k.DemoSpec(), "verify": k.VerifySpec()} {
+			if again, err := faults.ParseSpecs(spec.String()); err != nil || len(again) != 1 {
+				t.Errorf("%s: the settings for %s, %s: %v", k.Name, what, spec, err)
+			}
+			if _, err := spec.Model(); err != nil && (what == "demo" || k.Group == "reset") {
+				t.Errorf("%s: the settings for %s: %v", k.Name, what, err)
+			}
+		}
 		m := complete(t, k)
 		if d := m.Diverts(); !d.SYN {
 			t.Errorf("%s: does not see connections begin", k.Name)

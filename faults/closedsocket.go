@@ -7,6 +7,14 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var closedSocketKind = kind(Kind{
+	Name: "closed-socket", Group: "reset",
+	Cause:   "The server called close, which means that it neither sends nor reads; its FIN only says that it sends no more, and the client goes on sending.",
+	Symptom: "The first send succeeds, the next fails with EPIPE (Java: Broken pipe); recv returns 0. ECONNRESET only if the FIN was lost.",
+	Remedy:  "Read until the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a fresh connection.",
+	Example: "faultctl inject closed-socket --pass-response --to :8080",
+}, ClosedSocket{At: At("request"), FINTimeout: time.Minute})
+
 // ClosedSocket is the fault closed-socket: the server has called close, which
 // means that it neither sends nor reads, while its FIN only says that it sends
 // no more. The client goes on, and what it sends earns a RST (tcp_rcv_state_process

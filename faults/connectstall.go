@@ -7,6 +7,16 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var connectStallKind = kind(Kind{
+	Name: "connect-stall", Group: "reset",
+	Cause:   "The handshake is not finished when the application gives up: a far or overloaded server, a slow firewall.",
+	Symptom: "connect runs into the application's own timeout; the SYN-ACK that comes later meets no socket and is answered with a RST.",
+	Remedy:  "A connect timeout above the worst honest handshake, and a retry; connection pools with spare connections.",
+	Example: "faultctl inject connect-stall --for 5s --to :443",
+	Demo:    Demo{Settings: "for=2s"},
+	Verify:  Verify{Settings: "for=1s"},
+}, ConnectStall{For: 5 * time.Second})
+
 // ConnectStall is the fault connect-stall: the handshake takes longer than the
 // application waits. SYN-ACKs and their retransmissions arrive late, in order;
 // a client that gave up answers them with a genuine RST.

@@ -6,6 +6,15 @@ import (
 	"time"
 )
 
+var delayKind = kind(Kind{
+	Name: "delay", Group: "link",
+	Cause:   "The way is longer: another region, a satellite, a queue that never empties.",
+	Symptom: "Every round trip takes longer by that much; protocols that talk often multiply it. connect and reads run into timeouts.",
+	Remedy:  "Fewer round trips (pipelining, batching, connection reuse), timeouts with room above the real latency.",
+	Example: "faultctl inject delay --by 50ms --jitter 10ms --to :6379",
+	Demo:    Demo{Settings: "by=200ms"},
+}, Delay{Distribution: "uniform"})
+
 // Delay is the fault delay: a longer way. Segments stay in order unless
 // reordering is asked for, however the delay jitters.
 type Delay struct {

@@ -98,6 +98,10 @@ func (o *Effects) ForgeAfter(d time.Duration, f packet.Fields, payload []byte) {
 	o.forge(Forged{Fields: f, After: d}, payload)
 }
 
+// behind is the least time that makes a forged segment leave after the segment
+// that caused it.
+const behind = 1
+
 // Answer sends f as the answer of the other end: no sooner than a packet needs
 // to get there and back, so that a forged answer never beats the light.
 func (o *Effects) Answer(f packet.Fields) {

@@ -46,6 +46,13 @@ func dispose(ev *Event, out *Effects, side Side) {
 	}
 }
 
+// The shapes of a reset that resetTo can be asked for.
+const (
+	shapeAuto = "auto" // as the moment has it
+	shapeA    = "a"    // as a socket aborts
+	shapeB    = "b"    // as a host without the connection answers
+)
+
 // resetTo makes a reset that side s accepts at the first try: its sequence
 // number is exactly what s expects next (RFC 5961 section 3), or it
 // acknowledges the SYN exactly if s has sent nothing but that (RFC 9293
@@ -56,7 +63,7 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 		// The deciding segment is s's own: what it acknowledges is what s
 		// expects, and a SYN is answered like one to a closed port.
 		b, ok := packet.Answer(ev.Seg, ev.Flow.Half[toward].TTL)
-		if shape != "a" || !ev.Seg.Flags().Has(packet.ACK) {
+		if shape != shapeA || !ev.Seg.Flags().Has(packet.ACK) {
 			return b, ok
 		}
 		if a, known := ev.Flow.Continue(toward, ev.At, packet.RST|packet.ACK); known {
@@ -80,7 +87,7 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 		c.TOS, c.FlowLabel = ev.Seg.TOS(), ev.Seg.FlowLabel()
 		return c, ev.Seg.Flags().Has(packet.ACK)
 	}
-	if shape == "b" {
+	if shape == shapeB {
 		b := ev.Flow.Device(toward, 64, packet.RST, a.Seq, 0)
 		return b, true
 	}

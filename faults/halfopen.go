@@ -7,6 +7,15 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var halfOpenKind = kind(Kind{
+	Name: "half-open", Group: "reset",
+	Cause:   "One end is gone and the other does not know: it crashed, lost power, was restarted, or its FIN was lost on the way.",
+	Symptom: "A reader notices nothing, for ever. A writer's first write succeeds; if the peer is back its RST makes the next call fail with ECONNRESET, then EPIPE; if it is not, the kernel sends again and again until ETIMEDOUT.",
+	Remedy:  "Send heartbeats at the application's level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
+	Example: "faultctl inject half-open --peer rebooted --at now --to :6379",
+	Verify:  Verify{Settings: "peer=rebooted"},
+}, HalfOpen{At: At("request"), Peer: "rebooted", Side: Server})
+
 // HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and
 // the other does not know. A crashed peer is silence; a rebooted one answers
 // every segment with a RST, because it knows nothing any more; of one that

@@ -18,6 +18,19 @@ const (
 	insideOnly = "inside-only"
 )
 
+var idleExpireKind = kind(Kind{
+	Name: "idle-expire", Group: "reset",
+	Cause:   "A NAT, load balancer, firewall or mobile network forgets a flow that was idle for too long, often telling nobody; only the next packet finds out.",
+	Symptom: "The first write after the pause succeeds, the RST comes back one round trip later, the next read fails with ECONNRESET (Java: Connection reset), the next write with EPIPE (Broken pipe). With then=silent writes succeed until ETIMEDOUT, a quarter of an hour later.",
+	Remedy:  "Heartbeat, or TCP keepalive, below the shortest idle timer on the path; validate a pooled connection on borrow, or retire it before the timer; set TCP_USER_TIMEOUT against silence.",
+	Example: "faultctl inject idle-expire --after 300s --to :5432",
+	Demo:    Demo{Settings: "after=1s"},
+	Verify: Verify{
+		Settings: "after=1s",
+		Moment:   "Have the command leave a connection idle for longer than that between two requests, or take a shorter time (--faults idle-expire:after=200ms).",
+	},
+}, IdleExpire{Refresh: "all", Keepalives: "count", DeviceTTL: 64})
+
 // IdleExpire is the fault idle-expire: a NAT, load balancer, firewall or mobile
 // network forgets a flow that was idle for too long.
 type IdleExpire struct {
@@ -257,3 +270,11 @@ func (i *idleExpire) afterFIN(ev *Event, out *Effects) {
 		out.Forge(f, nil)
 	}
 }
+
+// Sleep implements Sleeper.
+func (i *idleExpire) Sleep() (uint64, bool) {
+	return pack(i.admitted, i.started), !i.expired && !i.told && i.prober == prober{}
+}
+
+// Resume implements Sleeper.
+func (i *idleExpire) Resume(state uint64) { i.admitted, i.started = unpack(state) }

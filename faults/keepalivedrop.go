@@ -1,6 +1,20 @@
 package faults
 
-import "github.com/faultctl/faultctl/faults/packet"
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+var keepaliveDropKind = kind(Kind{
+	Name: "keepalive-drop", Group: "reset",
+	Cause:   "A node on the way does not carry TCP keepalive probes, as some mobile core networks do not.",
+	Symptom: "An idle connection with keepalive dies although both ends live: ETIMEDOUT at the prober, ECONNRESET at the other end, at the same moment.",
+	Remedy:  "Heartbeats in the application's own protocol instead of TCP keepalive.",
+	Example: "faultctl inject keepalive-drop --to :5222",
+	Demo:    Demo{Keepalive: true, Quiet: 4 * time.Second},
+	Verify:  Verify{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."},
+}, KeepaliveDrop{})
 
 // KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry
 // keepalive probes (RFC 9293 section 3.8.4). Data passes all along, and so does

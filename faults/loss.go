@@ -5,6 +5,15 @@ import (
 	"fmt"
 )
 
+var lossKind = kind(Kind{
+	Name: "loss", Group: "link",
+	Cause:   "Segments vanish on the way: a full queue, a bad cable, radio.",
+	Symptom: "Nothing fails at first. TCP sends again: latency jumps by the retransmission timeout (200 ms and more), throughput falls; when everything is lost, ETIMEDOUT after a quarter of an hour.",
+	Remedy:  "Deadlines at the application's level, hedged requests for what is idempotent, TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
+	Example: "faultctl inject loss --rate 10% --to :5432",
+	Demo:    Demo{Settings: "rate=30%"},
+}, Loss{})
+
 // Loss is the fault loss: segments vanish on the way, each by itself or in
 // bursts (the Gilbert-Elliott model, as netem has it).
 type Loss struct {

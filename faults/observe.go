@@ -2,6 +2,14 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
+var observeKind = kind(Kind{
+	Name: "observe", Group: "control",
+	Cause:   "Nothing goes wrong: only SYN, FIN and RST are looked at, and each connection's end is told.",
+	Symptom: "None.",
+	Remedy:  "Use it beside a fault, or before one, to see how connections end by themselves.",
+	Example: "faultctl inject observe --to :5432 -o json",
+}, Observe{})
+
 // Observe is no fault: it harms nothing and says how each connection ended. It
 // is the control lane of a comparison.
 type Observe struct{}
@@ -72,3 +80,16 @@ var endings = [3][3]string{
 		"RST+ACK with sequence number 0: the port is closed",
 	},
 }
+
+// Sleep implements Sleeper.
+func (o *observe) Sleep() (state uint64, ok bool) {
+	for d, closed := range o.closed {
+		if closed {
+			state |= 1 << d
+		}
+	}
+	return state, true
+}
+
+// Resume implements Sleeper.
+func (o *observe) Resume(state uint64) { o.closed = [2]bool{state&1 != 0, state&2 != 0} }

@@ -9,6 +9,16 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var pawsRejectKind = kind(Kind{
+	Name: "paws-reject", Group: "reset",
+	Cause:   "A server with tcp_tw_recycle=1 (Linux before 4.12) refuses SYNs whose timestamp lies before the last one from the same address: clients behind one NAT.",
+	Symptom: "Some clients cannot connect, at random: connect hangs like with a full backlog, others behind the same address succeed.",
+	Remedy:  "Turn tcp_tw_recycle off, or upgrade the kernel; a connect timeout and a retry.",
+	Example: "faultctl inject paws-reject --regress 10s --percent 30 --to :80",
+	Demo:    Demo{Settings: "regress=1500ms"},
+	Verify:  Verify{Settings: "regress=900ms"},
+}, PAWSReject{Window: time.Minute, Answer: "drop"})
+
 // PAWSReject is the fault paws-reject: a server with net.ipv4.tcp_tw_recycle=1
 // (Linux before 4.12) refuses the SYN of a client whose timestamp lies before
 // the last one from the same address, as happens to clients behind one NAT
@@ -100,3 +110,9 @@ func (p *peers) refuses(from netip.Addr, val uint32, at, window time.Duration) b
 	p.last[from] = stamp{val, at}
 	return false
 }
+
+// Sleep implements Sleeper.
+func (p *pawsReject) Sleep() (uint64, bool) { return pack(p.first, p.seen), true }
+
+// Resume implements Sleeper.
+func (p *pawsReject) Resume(state uint64) { p.first, p.seen = unpack(state) }

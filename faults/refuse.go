@@ -2,6 +2,14 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
+var refuseKind = kind(Kind{
+	Name: "refuse", Group: "reset",
+	Cause:   "Nobody listens on the port: the service is down, restarting, or somewhere else.",
+	Symptom: "connect fails at once with ECONNREFUSED (Java: Connection refused).",
+	Remedy:  "Retry with backoff and jitter, against another address if there is one.",
+	Example: "faultctl inject refuse --percent 50 --to :5432",
+}, Refuse{})
+
 // Refuse is the fault refuse: nobody listens on the port, and the host says so
 // (RFC 9293 section 3.10.7.1).
 type Refuse struct {
@@ -25,3 +33,9 @@ func (r refuse) OnSegment(ev *Event, out *Effects) Verdict {
 	}
 	return ghost{dead: Server, rtt: r.m.RTT}.onSegment(ev, out, "nobody listens")
 }
+
+// Sleep implements Sleeper.
+func (refuse) Sleep() (uint64, bool) { return 0, true }
+
+// Resume implements Sleeper.
+func (refuse) Resume(uint64) {}

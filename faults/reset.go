@@ -7,11 +7,14 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-const (
-	shapeAuto = "auto"
-	shapeA    = "a"
-	shapeB    = "b"
-)
+var resetKind = kind(Kind{
+	Name: "reset", Group: "reset",
+	Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall that changes its mind, an operator's ss -K, a bug nobody finds.",
+	Symptom: "The call in progress fails with ECONNRESET: recv if the application was reading (Java: Connection reset), send if it was writing (Java: Connection reset by peer). After that recv returns 0 and send fails with EPIPE (Broken pipe). In SYN_SENT connect fails with ECONNREFUSED.",
+	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Give a pool validation on borrow and a maximum lifetime.",
+	Example: "faultctl inject reset --at request --percent 10 --to :8080",
+	Verify:  Verify{Settings: "at=request"},
+}, Reset{Shape: shapeAuto, Other: "auto"})
 
 // Reset is the fault reset: an unexpected RST. At its moment the deciding
 // segment is swallowed, whoever is hit receives a RST that it accepts at the

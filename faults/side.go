@@ -73,3 +73,6 @@ func (s *Side) UnmarshalText(text []byte) error {
 	}
 	return fmt.Errorf("%q is neither client, server nor both", text)
 }
+
+// TypeName implements Typed.
+func (Side) TypeName() string { return "client|server|both" }

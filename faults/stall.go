@@ -7,6 +7,15 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var stallKind = kind(Kind{
+	Name: "stall", Group: "reset",
+	Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes, and it does not answer.",
+	Symptom: "A request is acknowledged by the peer's kernel and not answered: reads wait. Writes succeed until window and send buffer are full, then block, or fail with EAGAIN. No error ever, since the peer's kernel answers probes. What the peer had written before comes all the same.",
+	Remedy:  "A deadline on reads and on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts a closed window too, but not a request that is acknowledged.",
+	Example: "faultctl inject stall --for 30s --to :6379",
+	Verify:  Verify{Settings: "for=1s"},
+}, Stall{Side: Server, At: At("request")})
+
 // Stall is the fault stall: the peer has stopped reading. Its window closes as
 // data fills its buffer, never by taking back what it offered (RFC 9293 section
 // 3.8.6), and its kernel goes on answering probes.

@@ -8,6 +8,16 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+var synDropKind = kind(Kind{
+	Name: "syn-drop", Group: "reset",
+	Cause:   "The listener's backlog is full: Linux drops the SYN silently, whatever tcp_abort_on_overflow says, and answers nothing.",
+	Symptom: "connect hangs while the kernel sends the SYN again after 1, 2, 3, 4, 5, 7, 11 s and so on, and fails with ETIMEDOUT after some two minutes (Java: Connection timed out, or connect timed out with a limit of its own). Nothing that is established notices.",
+	Remedy:  "Set a connect timeout of a few seconds and retry with backoff; accept faster, or give the listener a larger backlog (and raise net.core.somaxconn).",
+	Example: "faultctl inject syn-drop --attempts 1 --to :5432",
+	Demo:    Demo{Settings: "attempts=2"},
+	Verify:  Verify{Settings: "attempts=1"},
+}, SYNDrop{})
+
 // SYNDrop is the fault syn-drop: a SYN meets a full backlog and is dropped
 // without a word, as Linux does (tcp_conn_request, ListenOverflows). Nothing
 // that is established notices.
@@ -101,4 +111,13 @@ func (b *backlog) enter(at time.Duration) bool {
 			return true
 		}
 	}
+}
+
+// Sleep implements Sleeper.
+func (s *synDrop) Sleep() (uint64, bool) { return pack(time.Duration(s.seen), s.admitted), true }
+
+// Resume implements Sleeper.
+func (s *synDrop) Resume(state uint64) {
+	seen, admitted := unpack(state)
+	s.seen, s.admitted = int(seen), admitted
 }

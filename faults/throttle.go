@@ -2,12 +2,18 @@ package faults
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 )
+
+var throttleKind = kind(Kind{
+	Name: "throttle", Group: "link",
+	Cause:   "A narrow link, or a rate limit, that all connections share.",
+	Symptom: "Throughput stays at the limit, and latency grows by the wait in the link's queue; short requests wait behind long ones.",
+	Remedy:  "Deadlines, backpressure, and a limit on what is under way; separate connections for bulk.",
+	Example: "faultctl inject throttle --rate 1mbit --to :443",
+	Demo:    Demo{Settings: "rate=2kbit"},
+}, Throttle{Queue: time.Second})
 
 // Throttle is the fault throttle: a narrow link that all matching connections
 // share. What finds its queue full is lost, as at a router.
@@ -84,78 +90,4 @@ func (l *narrowLink) enter(dir Direction, at, size, burst, queue time.Duration) 
 			return wait, true
 		}
 	}
-}
-
-// BitRate is a rate in bits a second, written as tc writes it.
-type BitRate float64
-
-var rateUnits = []struct {
-	suffix string
-	bits   float64
-}{ // the longer suffix first
-	{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}, {"bit", 1},
-	{"gbps", 8e9}, {"mbps", 8e6}, {"kbps", 8e3}, {"bps", 8},
-}
-
-// TypeName implements Typed.
-func (BitRate) TypeName() string { return "rate" }
-
-// MarshalText writes the rate with the largest unit that leaves no fraction.
-func (r BitRate) MarshalText() ([]byte, error) {
-	for _, u := range rateUnits[:4] {
-		if n := float64(r) / u.bits; n >= 1 && n == float64(int64(n)) {
-			return []byte(strconv.FormatInt(int64(n), 10) + u.suffix), nil
-		}
-	}
-	return []byte(strconv.FormatFloat(float64(r), 'g', -1, 64) + "bit"), nil
-}
-
-// UnmarshalText reads a number and a unit: bit, kbit, mbit, gbit for bits a
-// second, bps, kbps, mbps, gbps for bytes a second.
-func (r *BitRate) UnmarshalText(text []byte) error {
-	s := strings.ToLower(string(text))
-	for _, u := range rateUnits {
-		num, ok := strings.CutSuffix(s, u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(num, 64)
-		if err != nil || !(n > 0 && n*u.bits <= 1e12) {
-			return fmt.Errorf("%q is not a rate between 0 and 1000gbit", text)
-		}
-		*r = BitRate(n * u.bits)
-		return nil
-	}
-	return fmt.Errorf("%q has no unit: write 1mbit, 500kbit or 64kbps (bytes a second), as tc does", text)
-}
-
-// time returns how long the link needs for n bytes.
-func (r BitRate) time(n int) time.Duration {
-	return time.Duration(float64(n) * 8 / float64(r) * float64(time.Second))
-}
-
-// Bytes is a number of bytes, written as 4096, 64k or 1m (of 1024).
-type Bytes int64
-
-// TypeName implements Typed.
-func (Bytes) TypeName() string { return "bytes" }
-
-// MarshalText writes the number.
-func (b Bytes) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(b), 10), nil }
-
-// UnmarshalText reads a whole number that is not negative, with k or m behind
-// it for 1024 and 1024².
-func (b *Bytes) UnmarshalText(text []byte) error {
-	s, unit := strings.ToLower(string(text)), int64(1)
-	for suffix, u := range map[string]int64{"k": 1 << 10, "m": 1 << 20} {
-		if num, ok := strings.CutSuffix(s, suffix); ok {
-			s, unit = num, u
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 42)
-	if err != nil || n < 0 {
-		return fmt.Errorf("%q is not a number of bytes: write 4096, 64k or 1m", text)
-	}
-	*b = Bytes(n * unit)
-	return nil
 }

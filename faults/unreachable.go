@@ -1,10 +1,16 @@
 package faults
 
 import (
-	"time"
-
 	"github.com/faultctl/faultctl/faults/packet"
 )
+
+var unreachableKind = kind(Kind{
+	Name: "unreachable", Group: "reset",
+	Cause:   "A router says that the host, the network or the port cannot be reached, or must not be.",
+	Symptom: "connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED or, IPv6 and forbidden, EACCES (Java: No route to host). An established connection goes on trying and reports it instead of ETIMEDOUT.",
+	Remedy:  "Treat it as a failed attempt, not as final: routes come back. Try the next address.",
+	Example: "faultctl inject unreachable --code host --to 10.0.0.5:443",
+}, Unreachable{Code: "host"})
 
 // Unreachable is the fault unreachable: a router says that the service cannot
 // be reached. It ends a connect at once; on an established connection it is a
@@ -38,36 +44,4 @@ func (u *unreachable) OnSegment(ev *Event, out *Effects) Verdict {
 	}
 	u.router.refuse(ev, out, u.m.Code)
 	return Drop
-}
-
-// icmpCodes are the codes of destination-unreachable messages: ICMP's and
-// ICMPv6's.
-var icmpCodes = map[string][2]uint8{
-	"net": {0, 0}, "host": {1, 3}, "port": {3, 4}, "admin": {13, 1}, "address": {1, 3},
-}
-
-// router says that an end cannot be reached, as often as Linux does: one
-// message a second to each host after a burst (icmp_ratelimit).
-type router struct {
-	last time.Duration
-	sent int
-}
-
-const unreachableBurst = 6
-
-// refuse sends the sender of the segment an ICMP error, unless it just had
-// one. The router speaks with the address of the end that is gone: its own is
-// nowhere in the packet.
-func (r *router) refuse(ev *Event, out *Effects, code string) {
-	if ev.Seg.Flags().Has(packet.RST) || r.sent >= unreachableBurst && ev.At-r.last < time.Second {
-		return
-	}
-	r.sent++
-	r.last = ev.At
-	number := icmpCodes[code][0]
-	if ev.Seg.Version() == 6 {
-		number = icmpCodes[code][1]
-	}
-	out.Unreachable(ev.Seg, number, uint16(ev.Rand.Uint32())|1)
-	out.Note(SentICMP, ev.Dir.From(), "unreachable")
 }

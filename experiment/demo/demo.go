@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
@@ -63,12 +63,16 @@ const port = 5432
 // Play runs the fault at the router of a lab while the two ends talk. It takes
 // a few seconds, as long as the fault needs to show.
 func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
+	kind, err := faults.Find(fault.Name)
+	if err != nil {
+		return nil, err
+	}
 	l, err := lab.New()
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	p := &play{lab: l, fault: fault, touched: map[string]injector.Fate{}}
+	p := &play{lab: l, fault: fault, demo: kind.Demo, touched: map[string]injector.Fate{}}
 	if err := p.capture(); err != nil {
 		return nil, err
 	}
@@ -111,6 +115,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 type play struct {
 	lab   *lab.Lab
 	fault injector.NamedModel
+	demo  faults.Demo
 	start time.Time
 	ready chan struct{}
 
@@ -180,12 +185,9 @@ func (p *play) act(ctx context.Context) error {
 }
 
 func (p *play) talk(ctx context.Context, client, server *lab.App) error {
-	second := []string{"2 rows"}
-	switch p.fault.Name {
-	case "mtu-hole":
-		second[0] = strings.Repeat(second[0], 200)
-	case "reorder": // nothing overtakes what is alone
-		second = []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}
+	second := p.demo.Answer
+	if second == nil {
+		second = []string{"2 rows"}
 	}
 	alive := p.exchange(client, server, "SELECT 1", "1 row")
 	if err := pause(ctx, p.quiet()); err != nil {
@@ -239,7 +241,7 @@ func received(app *lab.App, n int) bool {
 
 // keepalive turns probes on where the fault is about them.
 func (p *play) keepalive(client *lab.App) {
-	if p.fault.Name != "keepalive-drop" {
+	if !p.demo.Keepalive {
 		return
 	}
 	client.SetInt(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -248,15 +250,10 @@ func (p *play) keepalive(client *lab.App) {
 	client.SetInt(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 2)
 }
 
-// quiet is the pause between the requests.
+// quiet is the pause between the requests: longer than the idle time of a fault
+// that waits for one.
 func (p *play) quiet() time.Duration {
-	switch m := p.fault.Model.(type) {
-	case *faults.IdleExpire:
-		return m.Diverts().Idle + 200*time.Millisecond
-	case *faults.KeepaliveDrop:
-		return 4 * time.Second
-	}
-	return 200 * time.Millisecond
+	return max(p.demo.Quiet, p.fault.Model.Diverts().Idle+200*time.Millisecond)
 }
 
 // patience is how long the client waits for an answer.

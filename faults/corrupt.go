@@ -1,0 +1,55 @@
+package faults
+
+var corruptKind = kind(Kind{
+	Name: "corrupt", Group: "link",
+	Cause:   "Bits flip on the way: bad memory in a switch, a device that computes the checksum anew over what it broke.",
+	Symptom: "With a wrong checksum it is loss. With a right one the application reads bytes that nobody sent: a protocol error, or silent damage.",
+	Remedy:  "TLS, or a checksum of the application's own: TCP's is 16 bits and made anew at each hop that rewrites.",
+	Example: "faultctl inject corrupt --what payload --rate 0.1% --to :5432",
+	Demo:    Demo{Settings: "what=payload,rate=100%"},
+}, Corrupt{What: "checksum"})
+
+// Corrupt is the fault corrupt: bits flip on the way. With a wrong checksum the
+// receiver drops the segment; with a right one the damage arrives, as from a
+// device that computes the checksum anew over what it broke.
+type Corrupt struct {
+	What string `knob:"what" oneof:"payload|checksum|header" help:"payload: a bit of it flips, the checksum is right, the application reads it; checksum: the receiver drops the segment; header: a bit of the window flips, the checksum is right"`
+	Rate Share  `knob:"rate" help:"share of the segments that is damaged"`
+	Dir  Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+}
+
+// Validate implements Model.
+func (m *Corrupt) Validate() error { return needRate(m.Rate) }
+
+// Diverts implements Model.
+func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
+
+// New implements Model.
+func (m *Corrupt) New() Fault { return corrupt{m} }
+
+type corrupt struct{ m *Corrupt }
+
+func (c corrupt) OnSegment(ev *Event, out *Effects) Verdict {
+	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || ev.Rand.Float64() >= float64(c.m.Rate) {
+		return Pass
+	}
+	if !ev.Seg.Complete() {
+		out.Cut()
+		return Pass
+	}
+	w := out.Copy(ev.Seg)
+	switch c.m.What {
+	case "payload":
+		p := w.Payload()
+		p[ev.Rand.IntN(len(p))] ^= 1 << ev.Rand.IntN(8)
+		w.UpdateChecksums()
+	case "header":
+		w.SetWindow(w.Window() ^ 1<<ev.Rand.IntN(16))
+		w.UpdateChecksums()
+	default:
+		w.SetChecksum(w.Checksum() ^ 1<<ev.Rand.IntN(16))
+	}
+	out.Replace(w)
+	out.Note(Rewritten, ev.Dir.To(), "damaged on the way")
+	return Pass
+}

@@ -1,0 +1,73 @@
+package faults
+
+import (
+	"errors"
+	"time"
+)
+
+var partitionKind = kind(Kind{
+	Name: "partition", Group: "link",
+	Cause:   "The network falls in two, or one direction of a link dies.",
+	Symptom: "Writes succeed until the send buffer is full, reads hang, ETIMEDOUT after a quarter of an hour. connect hangs.",
+	Remedy:  "A deadline on every call, heartbeats, TCP_USER_TIMEOUT; fail over by quorum, not by silence of one.",
+	Example: "faultctl inject partition --dir server --to :2379",
+}, Partition{At: At("now")})
+
+// Partition is the fault partition: nothing arrives, in one direction or in
+// both.
+type Partition struct {
+	Dir Side          `knob:"dir" help:"whose segments vanish: those of the client, of the server, or of both"`
+	At  Trigger       `knob:"at" help:"when it begins on a connection"`
+	For time.Duration `knob:"for" help:"how long it lasts on a connection; 0: until the end"`
+}
+
+// Validate implements Model.
+func (m *Partition) Validate() error {
+	if m.For < 0 {
+		return errors.New("for is negative")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *Partition) Diverts() Diversion { return m.At.diverts() }
+
+// New implements Model.
+func (m *Partition) New() Fault { return &partition{m: m} }
+
+type partition struct {
+	m       *Partition
+	trigger trigger
+	since   time.Duration
+	cut     bool
+}
+
+func (p *partition) OnSegment(ev *Event, out *Effects) Verdict {
+	if !p.cut && p.trigger.onSegment(&p.m.At, ev, out) {
+		p.begin(ev, out)
+	}
+	if !p.cut {
+		return Pass
+	}
+	if p.m.For > 0 && ev.At-p.since >= p.m.For {
+		out.Release()
+		return Pass
+	}
+	if !p.m.Dir.Includes(ev.Dir.From()) {
+		return Pass
+	}
+	out.Note(Dropped, ev.Dir.To(), "partitioned")
+	return Drop
+}
+
+// OnWake implements Waker: the connection has reached its age.
+func (p *partition) OnWake(ev *Event, out *Effects) {
+	if p.trigger.onWake(&p.m.At) {
+		p.begin(ev, out)
+	}
+}
+
+func (p *partition) begin(ev *Event, out *Effects) {
+	p.cut, p.since = true, ev.At
+	out.Capture()
+}

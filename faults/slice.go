@@ -1,0 +1,84 @@
+package faults
+
+import (
+	"errors"
+	"time"
+
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+var sliceKind = kind(Kind{
+	Name: "slice", Group: "link",
+	Cause:   "What was sent in one piece arrives in many: small MTUs, middleboxes, a sender under pressure.",
+	Symptom: "recv returns less than a message. A reader that takes one read for one message breaks.",
+	Remedy:  "Read until the message is whole: TCP carries bytes, not messages.",
+	Example: "faultctl inject slice --size 1 --to :8080",
+	Demo:    Demo{Settings: "size=3,gap=20ms"},
+}, Slice{Size: 1})
+
+// Slice is the fault slice: what was sent in one piece arrives in many, so that
+// a reader that takes one read for one message finds out.
+type Slice struct {
+	Size int           `knob:"size" help:"bytes of payload in each piece"`
+	Gap  time.Duration `knob:"gap" help:"time between two pieces"`
+	Dir  Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+}
+
+// Validate implements Model.
+func (m *Slice) Validate() error {
+	switch {
+	case m.Size < 1 || m.Size > 65535:
+		return errors.New("size lies outside of 1 to 65535")
+	case m.Gap < 0 || m.Gap > time.Second:
+		return errors.New("gap lies outside of 0 to 1s")
+	}
+	return nil
+}
+
+// Diverts implements Model.
+func (m *Slice) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
+
+// New implements Model.
+func (m *Slice) New() Fault { return &slice{m: m} }
+
+type slice struct {
+	m    *Slice
+	told [2]bool          // by direction
+	last [2]time.Duration // when the last piece of a direction leaves
+}
+
+func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
+	seg := ev.Seg
+	if r, ok := out.Replaced(); ok {
+		seg = r
+	}
+	if !s.m.Dir.Includes(ev.Dir.From()) {
+		return Pass
+	}
+	if seg.PayloadLen() <= s.m.Size || !seg.Complete() || seg.Flags().Any(packet.SYN|packet.RST|packet.URG) {
+		if seg.PayloadLen() > s.m.Size && !seg.Complete() {
+			out.Cut()
+		}
+		out.Delay(max(0, s.last[ev.Dir]-ev.At)) // behind the pieces
+		return Pass
+	}
+	after := max(0, s.last[ev.Dir]-ev.At)
+	f, payload := packet.FieldsOf(seg), seg.Payload()
+	for len(payload) > 0 {
+		n := min(s.m.Size, len(payload))
+		f.Flags = seg.Flags()
+		if n < len(payload) {
+			f.Flags &^= packet.PSH | packet.FIN
+		}
+		out.Piece(after, f, payload[:n])
+		f.Seq, f.ID = f.Seq.Add(uint32(n)), f.ID+1
+		payload = payload[n:]
+		after += s.m.Gap
+	}
+	s.last[ev.Dir] = ev.At + after
+	if !s.told[ev.Dir] {
+		s.told[ev.Dir] = true
+		out.Note(Rewritten, ev.Dir.To(), "arrives in pieces")
+	}
+	return Pass
+}
