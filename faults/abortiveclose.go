@@ -71,8 +71,8 @@ func (c *abortiveClose) withhold(ev *Event, out *Effects) Verdict {
 	return Accept
 }
 
-// Sleep implements Sleeper.
-func (c *abortiveClose) Sleep() (uint64, bool) { return 0, !c.done }
+// Park implements Parker.
+func (c *abortiveClose) Park() (uint64, bool) { return 0, !c.done }
 
-// Resume implements Sleeper.
-func (*abortiveClose) Resume(uint64) {}
+// Unpark implements Parker.
+func (*abortiveClose) Unpark(uint64) {}

@@ -45,8 +45,11 @@ func (m *AcceptOverflow) Validate() error {
 // Diverts implements Model: a flow is captured by its SYN.
 func (m *AcceptOverflow) Diverts() Diversion { return Diversion{SYN: true, Super: true} }
 
-// New implements Model.
-func (m *AcceptOverflow) New() Fault { return &acceptOverflow{m: m} }
+// Start implements Model.
+func (m *AcceptOverflow) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &acceptOverflow{m: m} })
+}
 
 type acceptOverflow struct {
 	m       *AcceptOverflow

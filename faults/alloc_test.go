@@ -90,11 +90,12 @@ func TestNothingAllocates(t *testing.T) {
 		if raceDetector && strings.Contains(strings.Join(spec, " "), "match=/") {
 			continue // it empties the pool of package regexp at random
 		}
+		in := []faults.Instance{m.Start()}
 		for _, v6 := range []bool{false, true} {
 			conv := newConversation(t, v6)
 			var chains [warm + runs + 1]*faults.Chain
 			for i := range chains {
-				chains[i] = faults.NewChain([]faults.Model{m})
+				chains[i] = faults.NewChain(in)
 			}
 			ev := faults.Event{Flow: &conv.flow, Rand: rand.New(rand.NewPCG(1, 1))}
 			var out faults.Effects

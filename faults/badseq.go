@@ -35,8 +35,11 @@ func (m *BadSeq) Validate() error {
 // Diverts implements Model: the numbers must be known.
 func (m *BadSeq) Diverts() Diversion { return Diversion{SYN: true, All: true, Super: true} }
 
-// New implements Model.
-func (m *BadSeq) New() Fault { return &badSeq{m: m} }
+// Start implements Model.
+func (m *BadSeq) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &badSeq{m: m} })
+}
 
 type badSeq struct {
 	m    *BadSeq

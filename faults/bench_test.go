@@ -32,10 +32,9 @@ func newRunner(b *testing.B, kinds ...faults.Kind) *runner {
 		case *faults.Throttle:
 			m.Rate = 1e12
 		}
-		m.Validate()
 		models = append(models, m)
 	}
-	r.chain = faults.NewChain(models)
+	r.chain = faults.NewChain(faults.StartAll(models))
 	r.ev = faults.Event{Flow: &r.conv.flow, Rand: rand.New(rand.NewPCG(1, 1))}
 	return r
 }

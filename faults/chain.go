@@ -20,11 +20,11 @@ type link struct {
 	released bool
 }
 
-// NewChain makes the faults of one flow from the models of its rules.
-func NewChain(models []Model) *Chain {
-	c := &Chain{links: make([]link, len(models))}
-	for i, m := range models {
-		c.links[i] = link{fault: m.New(), wakeAt: Never}
+// NewChain makes the faults of one flow from the instances of its rules.
+func NewChain(instances []Instance) *Chain {
+	c := &Chain{links: make([]link, len(instances))}
+	for n, i := range instances {
+		c.links[n] = link{fault: i.New(), wakeAt: Never}
 	}
 	return c
 }

@@ -30,7 +30,7 @@ func draws(t *testing.T, spec string, n int, each func(faults.Verdict, *faults.E
 		t.Fatal(err)
 	}
 	conv := newConversation(t, false)
-	f := m.New()
+	f := m.Start().New()
 	ev := faults.Event{Flow: &conv.flow, Rand: rand.New(rand.NewPCG(1, 1)), Fresh: true}
 	var out faults.Effects
 	for range n {
@@ -133,12 +133,13 @@ func TestLifetimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	conv := newConversation(t, false)
+	in := []faults.Instance{m.Start()}
 	rng := rand.New(rand.NewPCG(1, 1))
 	var out faults.Effects
 	const n = 20_000
 	var sum time.Duration
 	for range n {
-		c := faults.NewChain([]faults.Model{m})
+		c := faults.NewChain(in)
 		out.Reset()
 		c.OnSegment(&faults.Event{Seg: conv.segs[0], Flow: &conv.flow, Rand: rng, Fresh: conv.segs[0].Flags().Has(packet.SYN)}, &out)
 		sum += c.NextWake()

@@ -34,22 +34,26 @@ func (m *ClosedSocket) Validate() error {
 	if m.FINTimeout < 0 {
 		return errors.New("fin-timeout is negative")
 	}
-	return m.trigger().counts(m.Dir)
+	return m.trigger().mayCount(m.Dir)
 }
 
 // trigger is the moment of the close.
-func (m *ClosedSocket) trigger() *Trigger {
+func (m *ClosedSocket) trigger() Trigger {
 	if m.After.trigger.kind != atNever {
-		return &m.After.trigger
+		return m.After.trigger
 	}
-	return &m.At
+	return m.At
 }
 
 // Diverts implements Model.
 func (m *ClosedSocket) Diverts() Diversion { return m.trigger().diverts() }
 
-// New implements Model.
-func (m *ClosedSocket) New() Fault { return &closedSocket{m: m} }
+// Start implements Model.
+func (m *ClosedSocket) Start() Instance {
+	m = completed(m)
+	m.At = m.trigger().of(m.Dir)
+	return PerFlow(func() Fault { return &closedSocket{m: m} })
+}
 
 type closedSocket struct {
 	m            *ClosedSocket
@@ -71,7 +75,7 @@ func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
 		return c.afterClose(ev, out)
 	}
 	if !c.due {
-		if !c.moment.onSegment(c.m.trigger(), ev, out) {
+		if !c.moment.onSegment(&c.m.At, ev, out) {
 			return Pass
 		}
 		c.due = true
@@ -174,6 +178,6 @@ func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
 // OnWake implements Waker: the connection has reached its age.
 func (c *closedSocket) OnWake(ev *Event, out *Effects) {
 	if !c.closed && !c.due {
-		c.moment.onWake(c.m.trigger(), ev, out)
+		c.moment.onWake(&c.m.At, ev, out)
 	}
 }

@@ -37,8 +37,11 @@ func (m *ConnectStall) Diverts() Diversion {
 	return Diversion{SYN: true, SYNACK: true, Whole: true, NoCapture: true, Super: true}
 }
 
-// New implements Model.
-func (m *ConnectStall) New() Fault { return &connectStall{m: m} }
+// Start implements Model.
+func (m *ConnectStall) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &connectStall{m: m} })
+}
 
 type connectStall struct {
 	m     *ConnectStall

@@ -24,8 +24,11 @@ func (m *Corrupt) Validate() error { return needRate(m.Rate) }
 // Diverts implements Model.
 func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
-// New implements Model.
-func (m *Corrupt) New() Fault { return corrupt{m} }
+// Start implements Model.
+func (m *Corrupt) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return corrupt{m} })
+}
 
 type corrupt struct{ m *Corrupt }
 

@@ -41,8 +41,11 @@ func (m *Delay) Validate() error {
 // Diverts implements Model.
 func (m *Delay) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true, Holds: true} }
 
-// New implements Model.
-func (m *Delay) New() Fault { return &delay{m: m} }
+// Start implements Model.
+func (m *Delay) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &delay{m: m} })
+}
 
 type delay struct {
 	m    *Delay

@@ -21,8 +21,11 @@ func (m *Duplicate) Validate() error { return needRate(m.Rate) }
 // Diverts implements Model.
 func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
-// New implements Model.
-func (m *Duplicate) New() Fault { return duplicate{m} }
+// Start implements Model.
+func (m *Duplicate) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return duplicate{m} })
+}
 
 type duplicate struct{ m *Duplicate }
 

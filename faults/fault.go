@@ -29,19 +29,44 @@ type Waker interface {
 }
 
 // A Model is a fault's configuration: a struct whose exported fields are the
-// fault's knobs (see [Knobs]). It is validated once, never changed after, and
-// shared by all flows of a rule.
+// fault's knobs (see [Knobs]). Nothing in this package changes a model, so one
+// may serve several rules and several runs, one after the other or at once.
 type Model interface {
-	// Validate reports the first knob that is out of range, in words for the
-	// person who typed it.
+	// Validate reports the first knob that is wrong, or nil. It only judges:
+	// it may be called any number of times, and nothing depends on its call.
 	Validate() error
 
-	// Diverts says which segments the kernel must hand over. It is called
-	// after Validate.
+	// Diverts says which segments the kernel must hand over. The model must be
+	// valid.
 	Diverts() Diversion
 
-	// New makes the Fault for one flow.
+	// Start puts the fault in force. It is called once whenever a rule starts;
+	// what it returns has a copy of the model and shares nothing with what any
+	// other call returns. The model must be valid.
+	Start() Instance
+}
+
+// An Instance is a fault in force: one model in one rule of one run. Whatever
+// the flows of the rule share, such as the backlog of a listener, is here.
+type Instance interface {
+	// New makes the Fault for one flow. It may be called by several goroutines
+	// at once.
 	New() Fault
+}
+
+// PerFlow is an Instance whose flows share nothing but their settings.
+type PerFlow func() Fault
+
+// New implements Instance.
+func (f PerFlow) New() Fault { return f() }
+
+// StartAll starts each model, in their order.
+func StartAll(models []Model) []Instance {
+	is := make([]Instance, len(models))
+	for i, m := range models {
+		is[i] = m.Start()
+	}
+	return is
 }
 
 // Verdict is what happens to the segment that was looked at.

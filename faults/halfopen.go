@@ -40,7 +40,7 @@ func (m *HalfOpen) Validate() error {
 	case m.Peer == "crashed" && m.Down > 0:
 		return errors.New("a crashed peer does not come back: down is for peer rebooted or closed")
 	}
-	return m.At.counts(m.Dir)
+	return m.At.mayCount(m.Dir)
 }
 
 // Diverts implements Model.
@@ -48,8 +48,12 @@ func (m *HalfOpen) Diverts() Diversion {
 	return m.At.diverts().Union(Diversion{Whole: m.Unreachable}) // an ICMP error quotes the segment
 }
 
-// New implements Model.
-func (m *HalfOpen) New() Fault { return &halfOpen{m: m} }
+// Start implements Model.
+func (m *HalfOpen) Start() Instance {
+	m = completed(m)
+	m.At = m.At.of(m.Dir)
+	return PerFlow(func() Fault { return &halfOpen{m: m} })
+}
 
 type halfOpen struct {
 	m       *HalfOpen

@@ -41,44 +41,47 @@ type IdleExpire struct {
 	Keepalives string        `knob:"keepalives" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`
 	DeviceTTL  int           `knob:"device-ttl" help:"TTL of the device's own segments"`
 	RTT        RTT           `knob:"rtt" help:"how long its answer takes; auto: at once, it is near"`
-
-	after time.Duration
-	then  string
 }
 
 // Validate implements Model.
 func (m *IdleExpire) Validate() error {
-	m.after, m.then = m.After, m.Then
 	switch {
 	case m.Preset != "" && m.After != 0:
 		return errors.New("after and preset both set the idle time: give one")
 	case m.Preset != "":
-		p, err := FindPreset(m.Preset)
-		if err != nil {
+		if _, err := FindPreset(m.Preset); err != nil {
 			return err
-		}
-		m.after = p.After
-		if m.then == "" {
-			m.then = p.Then
 		}
 	case m.After == 0:
 		return errors.New("how long may a flow be idle? Give --after, such as 300s, or --preset")
+	case m.After < 10*time.Millisecond:
+		return fmt.Errorf("after: the kernel cannot tell an idle time of less than 10ms (%v)", m.After)
 	}
-	if m.then == "" {
-		m.then = rstNext
-	}
-	switch {
-	case m.after < 10*time.Millisecond:
-		return fmt.Errorf("after: the kernel cannot tell an idle time of less than 10ms (%v)", m.after)
-	case m.DeviceTTL < 1 || m.DeviceTTL > 255:
+	if m.DeviceTTL < 1 || m.DeviceTTL > 255 {
 		return fmt.Errorf("device-ttl: %d lies outside 1 to 255", m.DeviceTTL)
 	}
 	return nil
 }
 
+// resolved is a copy in which After and Then are set, whatever they come from.
+func (m *IdleExpire) resolved() *IdleExpire {
+	m = completed(m)
+	if p, err := FindPreset(m.Preset); err == nil {
+		m.After = p.After
+		if m.Then == "" {
+			m.Then = p.Then
+		}
+	}
+	if m.Then == "" {
+		m.Then = rstNext
+	}
+	return m
+}
+
 // Diverts implements Model.
 func (m *IdleExpire) Diverts() Diversion {
-	return Diversion{SYN: true, Idle: m.after, Refresh: m.refresh(), NoCapture: true}
+	m = m.resolved()
+	return Diversion{SYN: true, Idle: m.After, Refresh: m.refresh(), NoCapture: true}
 }
 
 // refresh says what keeps a flow alive.
@@ -98,8 +101,11 @@ func (m *IdleExpire) refresh() Refresh {
 	return r
 }
 
-// New implements Model.
-func (m *IdleExpire) New() Fault { return &idleExpire{m: m} }
+// Start implements Model.
+func (m *IdleExpire) Start() Instance {
+	m = m.resolved()
+	return PerFlow(func() Fault { return &idleExpire{m: m} })
+}
 
 type idleExpire struct {
 	m        *IdleExpire
@@ -117,7 +123,7 @@ func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
 		return Pass
 	}
 	i.expired = true
-	switch i.m.then {
+	switch i.m.Then {
 	case rstBoth, finBoth:
 		return i.afterBoth(ev, out)
 	case silent:
@@ -152,7 +158,7 @@ func (i *idleExpire) expires(ev *Event) bool {
 		}
 		i.admitted = ev.Flow.Since
 	}
-	return !ev.Busy && ev.At-i.admitted >= i.m.after
+	return !ev.Busy && ev.At-i.admitted >= i.m.After
 }
 
 // admit lets the kernel watch the flow from here on, if the segment is one
@@ -162,8 +168,8 @@ func (i *idleExpire) admit(ev *Event, out *Effects) {
 		return
 	}
 	i.admitted = ev.At
-	if both := i.m.then == rstBoth || i.m.then == finBoth; both {
-		out.Wake(i.m.after)
+	if both := i.m.Then == rstBoth || i.m.Then == finBoth; both {
+		out.Wake(i.m.After)
 		if !ev.Flow.Midstream && !ev.Flow.Half[Reply].Seen {
 			return // whoever is to speak for an end must have heard it: the SYN-ACK is next
 		}
@@ -188,8 +194,8 @@ func (i *idleExpire) ttl() uint8 { return uint8(i.m.DeviceTTL) }
 func (i *idleExpire) OnWake(ev *Event, out *Effects) {
 	switch {
 	case i.told:
-	case !i.expired && ev.Idle < i.m.after:
-		out.Wake(i.m.after - ev.Idle)
+	case !i.expired && ev.Idle < i.m.After:
+		out.Wake(i.m.After - ev.Idle)
 	default:
 		i.expired = true
 		if !i.prober.ask(ev, out) {
@@ -207,7 +213,7 @@ func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
 	case !i.told && ev.Seg.Flags().Has(packet.ACK):
 		i.told = true
 		i.tellBoth(ev, out)
-	case i.m.then == finBoth:
+	case i.m.Then == finBoth:
 		i.afterFIN(ev, out)
 	default:
 		if f, ok := packet.DeviceAnswer(ev.Seg, i.ttl()); ok {
@@ -226,7 +232,7 @@ func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
 		if d != ev.Dir {
 			seq, ack = back, ev.Seg.End()
 		}
-		if i.m.then == finBoth {
+		if i.m.Then == finBoth {
 			fin := i.fin(ev, d, seq, ack)
 			if d == ev.Dir {
 				fin.ID = ev.Seg.ID() // in place of the segment that is swallowed
@@ -271,10 +277,10 @@ func (i *idleExpire) afterFIN(ev *Event, out *Effects) {
 	}
 }
 
-// Sleep implements Sleeper.
-func (i *idleExpire) Sleep() (uint64, bool) {
+// Park implements Parker.
+func (i *idleExpire) Park() (uint64, bool) {
 	return pack(i.admitted, i.started), !i.expired && !i.told && i.prober == prober{}
 }
 
-// Resume implements Sleeper.
-func (i *idleExpire) Resume(state uint64) { i.admitted, i.started = unpack(state) }
+// Unpark implements Parker.
+func (i *idleExpire) Unpark(state uint64) { i.admitted, i.started = unpack(state) }

@@ -31,8 +31,11 @@ func (m *KeepaliveDrop) Diverts() Diversion {
 	return Diversion{SYN: true, Small: true, NoCapture: true, Super: true}
 }
 
-// New implements Model.
-func (m *KeepaliveDrop) New() Fault { return &keepaliveDrop{m: m} }
+// Start implements Model.
+func (m *KeepaliveDrop) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &keepaliveDrop{m: m} })
+}
 
 type keepaliveDrop struct {
 	m      *KeepaliveDrop

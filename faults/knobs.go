@@ -88,6 +88,12 @@ func Set(m Model, name, value string) error {
 	return nil
 }
 
+// completed returns a copy of a model.
+func completed[M any](m *M) *M {
+	c := *m
+	return &c
+}
+
 // Get returns the value of the knob of that name as people type it, and false
 // if m has no such knob.
 func Get(m Model, name string) (string, bool) {

@@ -34,7 +34,10 @@ func (m *LingerReset) Diverts() Diversion {
 	return Diversion{SYN: true, SYNACK: true, FIN: true, All: m.Discard > 0, Whole: true}
 }
 
-// New implements Model.
-func (m *LingerReset) New() Fault {
-	return &abortiveClose{side: m.Side, discard: int(m.Discard), rtt: m.RTT, note: "closed with SO_LINGER 0"}
+// Start implements Model.
+func (m *LingerReset) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault {
+		return &abortiveClose{side: m.Side, discard: int(m.Discard), rtt: m.RTT, note: "closed with SO_LINGER 0"}
+	})
 }

@@ -40,8 +40,11 @@ func (m *Loss) Validate() error {
 // Diverts implements Model.
 func (m *Loss) Diverts() Diversion { return Diversion{SYN: true, All: true} }
 
-// New implements Model.
-func (m *Loss) New() Fault { return &loss{m: m} }
+// Start implements Model.
+func (m *Loss) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &loss{m: m} })
+}
 
 type loss struct {
 	m     *Loss

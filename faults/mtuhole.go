@@ -32,8 +32,11 @@ func (m *MTUHole) Validate() error {
 // Diverts implements Model.
 func (m *MTUHole) Diverts() Diversion { return Diversion{SYN: true, Above: m.Above, NoCapture: true} }
 
-// New implements Model.
-func (m *MTUHole) New() Fault { return mtuHole{m} }
+// Start implements Model.
+func (m *MTUHole) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return mtuHole{m} })
+}
 
 type mtuHole struct{ m *MTUHole }
 

@@ -22,8 +22,11 @@ func (m *Observe) Diverts() Diversion {
 	return Diversion{SYN: true, FIN: true, RST: true, NoCapture: true, Super: true}
 }
 
-// New implements Model.
-func (m *Observe) New() Fault { return &observe{} }
+// Start implements Model.
+func (m *Observe) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &observe{} })
+}
 
 type observe struct{ closed [2]bool } // by direction: a FIN was seen
 
@@ -81,8 +84,8 @@ var endings = [3][3]string{
 	},
 }
 
-// Sleep implements Sleeper.
-func (o *observe) Sleep() (state uint64, ok bool) {
+// Park implements Parker.
+func (o *observe) Park() (state uint64, ok bool) {
 	for d, closed := range o.closed {
 		if closed {
 			state |= 1 << d
@@ -91,5 +94,5 @@ func (o *observe) Sleep() (state uint64, ok bool) {
 	return state, true
 }
 
-// Resume implements Sleeper.
-func (o *observe) Resume(state uint64) { o.closed = [2]bool{state&1 != 0, state&2 != 0} }
+// Unpark implements Parker.
+func (o *observe) Unpark(state uint64) { o.closed = [2]bool{state&1 != 0, state&2 != 0} }

@@ -32,8 +32,11 @@ func (m *Partition) Validate() error {
 // Diverts implements Model.
 func (m *Partition) Diverts() Diversion { return m.At.diverts() }
 
-// New implements Model.
-func (m *Partition) New() Fault { return &partition{m: m} }
+// Start implements Model.
+func (m *Partition) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &partition{m: m} })
+}
 
 type partition struct {
 	m       *Partition

@@ -27,8 +27,6 @@ type PAWSReject struct {
 	Window  time.Duration `knob:"window" help:"how long an address is remembered (TCP_PAWS_MSL)"`
 	Answer  string        `knob:"answer" oneof:"drop|rst" help:"drop, as kernels did, or rst, as is often told"`
 	Regress time.Duration `knob:"regress" help:"take every connection's clock to be so much behind: its SYNs are refused until the retransmissions have caught up; 0: look at the timestamps"`
-
-	peers *peers
 }
 
 // Validate implements Model.
@@ -39,18 +37,22 @@ func (m *PAWSReject) Validate() error {
 	case m.Regress < 0:
 		return errors.New("regress is negative")
 	}
-	m.peers = &peers{last: map[netip.Addr]stamp{}}
 	return nil
 }
 
 // Diverts implements Model.
 func (m *PAWSReject) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
-// New implements Model.
-func (m *PAWSReject) New() Fault { return &pawsReject{m: m} }
+// Start implements Model.
+func (m *PAWSReject) Start() Instance {
+	m = completed(m)
+	known := &peers{last: map[netip.Addr]stamp{}}
+	return PerFlow(func() Fault { return &pawsReject{m: m, peers: known} })
+}
 
 type pawsReject struct {
 	m     *PAWSReject
+	peers *peers
 	first time.Duration // when its first SYN came
 	seen  bool
 }
@@ -77,11 +79,11 @@ func (p *pawsReject) refused(ev *Event) bool {
 		return ev.At-p.first < min(p.m.Regress, p.m.Window)
 	}
 	val, _, ok := ev.Seg.Timestamps()
-	return ok && p.m.peers.refuses(ev.Seg.Src(), val, ev.At, p.m.Window)
+	return ok && p.peers.refuses(ev.Seg.Src(), val, ev.At, p.m.Window)
 }
 
-// peers remembers the last timestamp of each address, for all flows of a model.
-// It has a lock, unlike all else: it is asked for SYNs only.
+// peers remembers the last timestamp of each address, for all flows of a rule.
+// It takes a lock, as nothing else here does, but only for SYNs.
 type peers struct {
 	mu   sync.Mutex
 	last map[netip.Addr]stamp
@@ -111,8 +113,8 @@ func (p *peers) refuses(from netip.Addr, val uint32, at, window time.Duration) b
 	return false
 }
 
-// Sleep implements Sleeper.
-func (p *pawsReject) Sleep() (uint64, bool) { return pack(p.first, p.seen), true }
+// Park implements Parker.
+func (p *pawsReject) Park() (uint64, bool) { return pack(p.first, p.seen), true }
 
-// Resume implements Sleeper.
-func (p *pawsReject) Resume(state uint64) { p.first, p.seen = unpack(state) }
+// Unpark implements Parker.
+func (p *pawsReject) Unpark(state uint64) { p.first, p.seen = unpack(state) }

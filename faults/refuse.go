@@ -22,8 +22,11 @@ func (m *Refuse) Validate() error { return nil }
 // Diverts implements Model.
 func (m *Refuse) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
-// New implements Model.
-func (m *Refuse) New() Fault { return refuse{m} }
+// Start implements Model.
+func (m *Refuse) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return refuse{m} })
+}
 
 type refuse struct{ m *Refuse }
 
@@ -34,8 +37,8 @@ func (r refuse) OnSegment(ev *Event, out *Effects) Verdict {
 	return ghost{dead: Server, rtt: r.m.RTT}.onSegment(ev, out, "nobody listens")
 }
 
-// Sleep implements Sleeper.
-func (refuse) Sleep() (uint64, bool) { return 0, true }
+// Park implements Parker.
+func (refuse) Park() (uint64, bool) { return 0, true }
 
-// Resume implements Sleeper.
-func (refuse) Resume(uint64) {}
+// Unpark implements Parker.
+func (refuse) Unpark(uint64) {}

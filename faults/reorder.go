@@ -32,8 +32,11 @@ func (m *Reorder) Validate() error {
 // Diverts implements Model.
 func (m *Reorder) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
-// New implements Model.
-func (m *Reorder) New() Fault { return reorder{m} }
+// Start implements Model.
+func (m *Reorder) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return reorder{m} })
+}
 
 type reorder struct{ m *Reorder }
 

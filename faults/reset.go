@@ -40,7 +40,7 @@ func (m *Reset) Validate() error {
 	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate > 0):
 		return errors.New("at, mean-lifetime and rate are three ways to choose the moment: give one")
 	}
-	return m.At.counts(m.Dir)
+	return m.At.mayCount(m.Dir)
 }
 
 // trigger is the moment, where no other knob chooses it: the client's first
@@ -62,8 +62,12 @@ func (m *Reset) Diverts() Diversion {
 	return m.trigger().diverts()
 }
 
-// New implements Model.
-func (m *Reset) New() Fault { return &reset{m: m} }
+// Start implements Model.
+func (m *Reset) Start() Instance {
+	m = completed(m)
+	m.At = m.At.of(m.Dir)
+	return PerFlow(func() Fault { return &reset{m: m} })
+}
 
 type reset struct {
 	m       *Reset

@@ -24,7 +24,10 @@ func (m *RSTClose) Diverts() Diversion {
 	return Diversion{SYN: true, SYNACK: true, FIN: true, Whole: true}
 }
 
-// New implements Model.
-func (m *RSTClose) New() Fault {
-	return &abortiveClose{side: m.Side, rtt: m.RTT, note: "closed with a RST instead of a FIN"}
+// Start implements Model.
+func (m *RSTClose) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault {
+		return &abortiveClose{side: m.Side, rtt: m.RTT, note: "closed with a RST instead of a FIN"}
+	})
 }

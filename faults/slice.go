@@ -38,8 +38,11 @@ func (m *Slice) Validate() error {
 // Diverts implements Model.
 func (m *Slice) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
-// New implements Model.
-func (m *Slice) New() Fault { return &slice{m: m} }
+// Start implements Model.
+func (m *Slice) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &slice{m: m} })
+}
 
 type slice struct {
 	m    *Slice

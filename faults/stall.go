@@ -41,14 +41,18 @@ func (m *Stall) Validate() error {
 	case m.For < 0:
 		return errors.New("for is negative")
 	}
-	return m.At.counts(m.Dir)
+	return m.At.mayCount(m.Dir)
 }
 
 // Diverts implements Model.
 func (m *Stall) Diverts() Diversion { return m.At.diverts().Union(Diversion{Whole: true}) }
 
-// New implements Model.
-func (m *Stall) New() Fault { return &stall{m: m} }
+// Start implements Model.
+func (m *Stall) Start() Instance {
+	m = completed(m)
+	m.At = m.At.of(m.Dir)
+	return PerFlow(func() Fault { return &stall{m: m} })
+}
 
 // stall calls the end that has stopped reading the stalled one, and the other one
 // its peer.

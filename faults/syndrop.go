@@ -25,8 +25,6 @@ type SYNDrop struct {
 	Attempts int     `knob:"attempts" help:"drop the first N SYNs of each connection; 0 means all"`
 	Queue    int     `knob:"queue" help:"drop only what finds a backlog of this size full; 0 means that it is always full"`
 	Rate     float64 `knob:"rate" help:"how many connections a second leave the backlog; with --queue"`
-
-	backlog *backlog
 }
 
 // Validate implements Model.
@@ -43,21 +41,25 @@ func (m *SYNDrop) Validate() error {
 	case m.Queue > 0 && m.Attempts > 0:
 		return errors.New("attempts and queue are two ways to choose the SYNs: give one")
 	}
-	m.backlog = &backlog{size: m.Queue}
-	if m.Rate > 0 {
-		m.backlog.each = time.Duration(float64(time.Second) / m.Rate)
-	}
 	return nil
 }
 
 // Diverts implements Model.
 func (m *SYNDrop) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }
 
-// New implements Model.
-func (m *SYNDrop) New() Fault { return &synDrop{m: m} }
+// Start implements Model.
+func (m *SYNDrop) Start() Instance {
+	m = completed(m)
+	b := &backlog{size: m.Queue}
+	if m.Rate > 0 {
+		b.each = time.Duration(float64(time.Second) / m.Rate)
+	}
+	return PerFlow(func() Fault { return &synDrop{m: m, backlog: b} })
+}
 
 type synDrop struct {
 	m        *SYNDrop
+	backlog  *backlog
 	seen     int
 	admitted bool
 }
@@ -80,14 +82,13 @@ func (s *synDrop) room(ev *Event) bool {
 		return s.m.Attempts > 0 && s.seen > s.m.Attempts
 	}
 	if !s.admitted { // a retransmission of an admitted SYN takes no second place
-		s.admitted = s.m.backlog.enter(ev.At)
+		s.admitted = s.backlog.enter(ev.At)
 	}
 	return s.admitted
 }
 
-// backlog is a queue of fixed size that drains at a steady rate. It is the one
-// thing that the flows of a model share and change: a listener has one backlog
-// for all. Only its next-free time is kept, in one atomic word.
+// backlog is a queue of fixed size that drains at a steady rate. The flows of a
+// rule share it, as a listener has one backlog for all. Only its next-free time is kept, in one atomic word.
 type backlog struct {
 	size  int
 	each  time.Duration // time for one place to become free; 0: none ever does
@@ -113,11 +114,11 @@ func (b *backlog) enter(at time.Duration) bool {
 	}
 }
 
-// Sleep implements Sleeper.
-func (s *synDrop) Sleep() (uint64, bool) { return pack(time.Duration(s.seen), s.admitted), true }
+// Park implements Parker.
+func (s *synDrop) Park() (uint64, bool) { return pack(time.Duration(s.seen), s.admitted), true }
 
-// Resume implements Sleeper.
-func (s *synDrop) Resume(state uint64) {
+// Unpark implements Parker.
+func (s *synDrop) Unpark(state uint64) {
 	seen, admitted := unpack(state)
 	s.seen, s.admitted = int(seen), admitted
 }

@@ -22,8 +22,6 @@ type Throttle struct {
 	Burst Bytes         `knob:"burst" help:"how much may pass at once after a pause"`
 	Queue time.Duration `knob:"queue" help:"the longest wait in the link's queue; what would wait longer is lost"`
 	Dir   Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
-
-	link *narrowLink
 }
 
 // Validate implements Model.
@@ -34,7 +32,6 @@ func (m *Throttle) Validate() error {
 	case m.Queue <= 0 || m.Queue > time.Minute:
 		return errors.New("queue lies outside of 0 (not included) to 1m")
 	}
-	m.link = &narrowLink{}
 	return nil
 }
 
@@ -43,11 +40,16 @@ func (m *Throttle) Diverts() Diversion {
 	return Diversion{SYN: true, All: true, Whole: true, Holds: true}
 }
 
-// New implements Model.
-func (m *Throttle) New() Fault { return &throttle{m: m} }
+// Start implements Model.
+func (m *Throttle) Start() Instance {
+	m = completed(m)
+	link := &narrowLink{}
+	return PerFlow(func() Fault { return &throttle{m: m, link: link} })
+}
 
 type throttle struct {
 	m    *Throttle
+	link *narrowLink
 	told [2]bool // by direction
 }
 
@@ -56,7 +58,7 @@ func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
 		return Pass
 	}
 	size := ev.Seg.HeaderLen() + ev.Seg.PayloadLen()
-	wait, ok := t.m.link.enter(ev.Dir, ev.At, t.m.Rate.time(size), t.m.Rate.time(int(t.m.Burst)), t.m.Queue)
+	wait, ok := t.link.enter(ev.Dir, ev.At, t.m.Rate.time(size), t.m.Rate.time(int(t.m.Burst)), t.m.Queue)
 	if !ok {
 		out.Note(Dropped, ev.Dir.To(), "the link's queue is full")
 		return Drop
@@ -72,7 +74,7 @@ func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
 }
 
 // narrowLink is a link as its two directions. Like a backlog it is shared by the
-// flows of a model; each direction is one atomic word: when the link has sent
+// flows of a rule; each direction is one atomic word: when the link has sent
 // all that it took (the virtual scheduling form of the leaky bucket).
 type narrowLink struct{ free [2]atomic.Int64 }
 

@@ -20,7 +20,7 @@ type Trigger struct {
 	d    time.Duration // age, idle
 	text string        // match, as typed
 	re   *regexp.Regexp
-	side Side // bytes: whose payload counts, from the model's --dir
+	side Side // bytes: whose payload counts
 }
 
 type triggerKind uint8
@@ -232,14 +232,18 @@ func (t *Trigger) carried(f *Flow) (n uint64) {
 	return n
 }
 
-// counts has only the payload of one side count towards bytes=N: what --dir says
-// beside --at.
-func (t *Trigger) counts(side Side) error {
+// mayCount reports whether the payload of one side can count: only bytes=N counts.
+func (t Trigger) mayCount(side Side) error {
 	if side != Both && t.kind != atBytes {
 		return errors.New("dir says whose bytes count, for at bytes=N: give that too")
 	}
-	t.side = side
 	return nil
+}
+
+// of is the trigger with only the payload of that side counted.
+func (t Trigger) of(side Side) Trigger {
+	t.side = side
+	return t
 }
 
 // count counts the segments with something new in them, of both directions.

@@ -29,8 +29,11 @@ func (m *Unreachable) Diverts() Diversion {
 	return Diversion{SYN: true, All: m.Established, Whole: true, NoCapture: true} // the ICMP error quotes the segment
 }
 
-// New implements Model.
-func (m *Unreachable) New() Fault { return &unreachable{m: m} }
+// Start implements Model.
+func (m *Unreachable) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &unreachable{m: m} })
+}
 
 type unreachable struct {
 	m      *Unreachable

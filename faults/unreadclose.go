@@ -25,8 +25,11 @@ func (m *UnreadClose) Validate() error { return nil }
 // Diverts implements Model.
 func (m *UnreadClose) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
 
-// New implements Model.
-func (m *UnreadClose) New() Fault { return &unreadClose{m: m} }
+// Start implements Model.
+func (m *UnreadClose) Start() Instance {
+	m = completed(m)
+	return PerFlow(func() Fault { return &unreadClose{m: m} })
+}
 
 type unreadClose struct {
 	m     *UnreadClose

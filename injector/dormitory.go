@@ -40,7 +40,7 @@ const (
 // bunk is a flow put away.
 type bunk struct {
 	half       [2]faults.Half
-	state      uint64 // of its fault, see faults.Asleep
+	state      uint64 // of its fault, see faults.Parked
 	wakeAt     time.Duration
 	nth        uint64
 	born       time.Duration
@@ -209,7 +209,7 @@ func (d *dormitory) give(i uint32) {
 }
 
 // sleep puts a flow away, whose chain, if it has one, is already.
-func (d *dormitory) sleep(e *entry, asleep faults.Asleep) {
+func (d *dormitory) sleep(e *entry, asleep faults.Parked) {
 	i := d.take(e.Client, e.Server)
 	r := d.at(i)
 	r.half, r.born, r.segments = e.Half, e.Born, e.Segments
@@ -273,7 +273,7 @@ func (d *dormitory) wake(i uint32, rules []*ruleState, seed uint64) *entry {
 		e.rule, e.nth, e.links = int(r.rule), r.nth, rule.faults
 		e.pcg = pcg(seed, e.rule, e.nth, 1)
 		e.rng = rand.New(e.pcg)
-		e.chain = faults.WakeChain(rule.Faults[0].Model, faults.Asleep{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
+		e.chain = faults.UnparkChain(rule.instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
 		if a.has(isFired) {
 			e.fired = 1
 		}

@@ -20,7 +20,7 @@ type wishModel struct {
 
 func (m wishModel) Validate() error           { return nil }
 func (m wishModel) Diverts() faults.Diversion { return m.diverts }
-func (m wishModel) New() faults.Fault         { return m }
+func (m wishModel) Start() faults.Instance    { return faults.PerFlow(func() faults.Fault { return m }) }
 func (m wishModel) OnSegment(_ *faults.Event, out *faults.Effects) faults.Verdict {
 	m.wish(out)
 	return faults.Pass

@@ -93,7 +93,7 @@ func (w *worker) rest(now time.Duration) {
 // alarm in the heap, chance that was drawn, or a fault that has more to remember
 // than a word keep it awake.
 func (w *worker) sleep(f *entry, now time.Duration) bool {
-	asleep := faults.Asleep{WakeAt: faults.Never}
+	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
 	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
@@ -104,7 +104,7 @@ func (w *worker) sleep(f *entry, now time.Duration) bool {
 	default:
 		ok := len(w.rules[f.rule].Faults) == 1 && *f.pcg == *pcg(w.seed, f.rule, f.nth, 1)
 		if ok {
-			asleep, ok = f.chain.Sleep()
+			asleep, ok = f.chain.Park()
 		}
 		if !ok {
 			return false

@@ -22,7 +22,7 @@ type fakeModel struct{ d faults.Diversion }
 
 func (m fakeModel) Validate() error                                         { return nil }
 func (m fakeModel) Diverts() faults.Diversion                               { return m.d }
-func (m fakeModel) New() faults.Fault                                       { return m }
+func (m fakeModel) Start() faults.Instance                                  { return faults.PerFlow(func() faults.Fault { return m }) }
 func (m fakeModel) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { return faults.Pass }
 
 func fake(d faults.Diversion) []NamedModel { return []NamedModel{{"fake", fakeModel{d}}} }

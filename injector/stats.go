@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -25,6 +26,7 @@ type ruleState struct {
 	next          atomic.Uint64                  // the ordinal of the next connection
 	flows, chosen atomic.Uint64
 	faults        []*counters
+	instances     []faults.Instance // of its faults, made when the rule starts
 }
 
 func newRuleStates(rules []Rule) []*ruleState {
@@ -36,6 +38,7 @@ func newRuleStates(rules []Rule) []*ruleState {
 		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share.Chance()))
 		for _, f := range rules[i].Faults {
 			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
+			rs[i].instances = append(rs[i].instances, f.Model.Start())
 		}
 	}
 	return rs

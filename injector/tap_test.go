@@ -131,7 +131,9 @@ type onceModel struct{}
 
 func (onceModel) Validate() error           { return nil }
 func (onceModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
-func (onceModel) New() faults.Fault         { return new(once) }
+func (onceModel) Start() faults.Instance {
+	return faults.PerFlow(func() faults.Fault { return new(once) })
+}
 
 type once bool
 

@@ -157,7 +157,7 @@ type eachModel struct {
 
 func (m *eachModel) Validate() error           { return nil }
 func (m *eachModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
-func (m *eachModel) New() faults.Fault         { return m }
+func (m *eachModel) Start() faults.Instance    { return faults.PerFlow(func() faults.Fault { return m }) }
 func (m *eachModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
 	if do := m.do[(ev.Seg.Seq()-1)/1000%4]; do != nil && ev.Seg.Seq() > 3000 {
 		return do(ev, out)

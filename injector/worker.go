@@ -173,7 +173,7 @@ func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
 // match asks the rules whether they strike the connection. before is what was
 // known of it when they were asked last, or nil.
 func (w *worker) match(e, before *entry) {
-	var models []faults.Model
+	var instances []faults.Instance
 	if before != nil {
 		e.asked = before.asked
 	}
@@ -194,14 +194,14 @@ func (w *worker) match(e, before *entry) {
 			e.rule, e.nth, e.pcg = r.index, nth, pcg(w.seed, r.index, nth, 1)
 			e.rng = rand.New(e.pcg)
 		}
-		for i, f := range r.Faults {
-			models = append(models, f.Model)
+		for i := range r.Faults {
+			instances = append(instances, r.instances[i])
 			e.links = append(e.links, r.faults[i])
 		}
 		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: e.openBefore})
 	}
-	if models != nil {
-		e.chain = faults.NewChain(models)
+	if instances != nil {
+		e.chain = faults.NewChain(instances)
 	}
 }
 

@@ -218,7 +218,7 @@ type delayModel struct{ by time.Duration }
 
 func (m delayModel) Validate() error           { return nil }
 func (m delayModel) Diverts() faults.Diversion { return faults.Diversion{All: true} }
-func (m delayModel) New() faults.Fault         { return m }
+func (m delayModel) Start() faults.Instance    { return faults.PerFlow(func() faults.Fault { return m }) }
 func (m delayModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
 	if ev.At < time.Second { // the fault ends while packets are still held
 		out.Delay(m.by)

@@ -96,7 +96,7 @@ type stuck struct{}
 
 func (stuck) Validate() error                                         { return nil }
 func (stuck) Diverts() faults.Diversion                               { return faults.Diversion{SYN: true, All: true} }
-func (stuck) New() faults.Fault                                       { return stuck{} }
+func (stuck) Start() faults.Instance                                  { return faults.PerFlow(func() faults.Fault { return stuck{} }) }
 func (stuck) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { select {} }
 
 // process is a faultctl in a process of its own.

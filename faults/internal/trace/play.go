@@ -58,12 +58,13 @@ func Play(trace string, v6 bool) (string, error) {
 
 // player is one trace under way.
 type player struct {
-	v6     bool
-	seed   uint64
-	nth    uint64 // the connection's ordinal
-	stamps bool
-	models []faults.Model
-	names  []string
+	v6        bool
+	seed      uint64
+	nth       uint64 // the connection's ordinal
+	stamps    bool
+	models    []faults.Model
+	instances []faults.Instance
+	names     []string
 
 	out    strings.Builder
 	side   [2]half
@@ -118,7 +119,11 @@ func (p *player) setUp(words []string) (err error) {
 			}
 		}
 		p.models, p.names = append(p.models, m), append(p.names, words[1])
-		return m.Validate()
+		if err := m.Validate(); err != nil {
+			return err
+		}
+		p.instances = append(p.instances, m.Start())
+		return nil
 	case words[0] == "seed" && len(words) == 2:
 		p.seed, err = strconv.ParseUint(words[1], 10, 64)
 		return err
@@ -199,7 +204,7 @@ func (p *player) handshake() error {
 }
 
 func (p *player) begin() {
-	p.chain, p.flow = faults.NewChain(p.models), faults.Flow{}
+	p.chain, p.flow = faults.NewChain(p.instances), faults.Flow{}
 	p.flow.Client, p.flow.Server = p.addr(faults.Original), p.addr(faults.Reply)
 	p.kernel = kernel{diverts: faults.Together(p.models...)}
 	p.nth++
@@ -224,7 +229,7 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 	p.ev.At, p.ev.Dir, p.ev.Seg, p.ev.Idle, p.ev.Busy = p.now, dir, seg, 0, p.kernel.busy
 	p.ev.Fresh = p.flow.Observe(p.now, dir, seg)
 	v, _ := p.chain.OnSegment(&p.ev, &p.eff)
-	p.nap()
+	p.park()
 	words := []string{p.verdict(v)}
 	passing := seg
 	if r, ok := p.eff.Replaced(); ok && v != faults.Drop {
@@ -251,11 +256,11 @@ func (p *player) segment(seg packet.Segment, dir faults.Direction) error {
 	return p.effects(&whole)
 }
 
-// nap puts the chain away and takes it up again wherever it may be: that must
+// park parks the chain and takes it up again wherever that is possible: it must
 // make no difference.
-func (p *player) nap() {
-	if asleep, ok := p.chain.Sleep(); ok {
-		p.chain = faults.WakeChain(p.models[0], asleep)
+func (p *player) park() {
+	if parked, ok := p.chain.Park(); ok {
+		p.chain = faults.UnparkChain(p.instances[0], parked)
 	}
 }
 
@@ -287,7 +292,7 @@ func (p *player) wake() error {
 	p.eff.Reset()
 	p.ev.At, p.ev.Seg, p.ev.Fresh, p.ev.Idle, p.ev.Busy = p.now, packet.Segment{}, false, p.kernel.idle(p.now), false
 	p.chain.OnWake(&p.ev, &p.eff)
-	p.nap()
+	p.park()
 	words := append([]string{fmt.Sprintf("%.3f wake", p.now.Seconds())}, p.kernel.learn(p.now, &p.eff)...)
 	p.out.WriteString("    " + strings.Join(words, ", ") + "\n")
 	return p.effects(nil)
