@@ -7,7 +7,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var acceptOverflowKind = kind(Kind{
+var acceptOverflowKind = Kind{
 	Name: "accept-overflow", Group: "reset",
 	Cause:   "The accept queue is full when the handshake's last ACK arrives: the server drops it, the client believes that it is connected.",
 	Symptom: "connect succeeds, the first send as well, and then nothing comes back: the kernel sends again for a minute, then ECONNRESET. With tcp_abort_on_overflow=1 ECONNRESET at once.",
@@ -15,7 +15,8 @@ var acceptOverflowKind = kind(Kind{
 	Example: "faultctl inject accept-overflow --room-after 5s --to :8080",
 	Demo:    Demo{Settings: "room-after=900ms"},
 	Verify:  Verify{Settings: "room-after=1s"},
-}, AcceptOverflow{})
+	New:     func() Model { return new(AcceptOverflow) },
+}
 
 // AcceptOverflow is the fault accept-overflow: the handshake's last ACK finds
 // the accept queue full and is dropped, and so is all that the client sends

@@ -7,20 +7,21 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var badSeqKind = kind(Kind{
+var badSeqKind = Kind{
 	Name: "bad-seq", Group: "reset",
 	Cause:   "Segments with wrong numbers and old duplicates: a confused middlebox, an attacker who guesses, a connection that was closed already.",
 	Symptom: "None: a healthy connection survives them, with a challenge ACK now and then.",
 	Remedy:  "None is needed: this is the control experiment.",
 	Example: "faultctl inject bad-seq --kind rst-in-window --interval 1s --to :5432",
-}, BadSeq{Kind: "rst-in-window", Hit: Client})
+	New:     func() Model { return new(BadSeq) },
+}
 
 // BadSeq is the fault bad-seq: segments with wrong numbers, or old duplicates.
 // It is the control experiment: a healthy connection must survive them (RFC
 // 5961 sections 3 to 5, RFC 7323 section 5).
 type BadSeq struct {
-	Kind     string        `knob:"kind" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before it or beyond it, a SYN, data that was received already, an ACK of long ago, data with an old timestamp"`
-	Hit      Side          `knob:"hit" help:"who receives it"`
+	Kind     string        `knob:"kind" default:"rst-in-window" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before it or beyond it, a SYN, data that was received already, an ACK of long ago, data with an old timestamp"`
+	Hit      Side          `knob:"hit" default:"client" help:"who receives it"`
 	Interval time.Duration `knob:"interval" help:"again and again, so often; 0: once a connection"`
 }
 

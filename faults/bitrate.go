@@ -21,8 +21,12 @@ var rateUnits = []struct {
 // TypeName implements Typed.
 func (BitRate) TypeName() string { return "rate" }
 
-// MarshalText writes the rate with the largest unit that leaves no fraction.
+// MarshalText writes the rate with the largest unit that leaves no fraction, and
+// nothing for zero, which no link has.
 func (r BitRate) MarshalText() ([]byte, error) {
+	if r == 0 {
+		return nil, nil
+	}
 	for _, u := range rateUnits[:4] {
 		if n := float64(r) / u.bits; n >= 1 && n == float64(int64(n)) {
 			return []byte(strconv.FormatInt(int64(n), 10) + u.suffix), nil

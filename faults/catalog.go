@@ -21,7 +21,9 @@ type Kind struct {
 	Demo    Demo
 	Verify  Verify
 
-	defaults func() Model
+	// New returns a fresh model of the fault. All its fields are zero, which means
+	// the defaults.
+	New func() Model
 }
 
 // Demo is how a demonstration shows a fault within seconds: a client connects,
@@ -69,9 +71,6 @@ var Catalog = []Kind{
 	sliceKind,
 }
 
-// New returns a fresh model with the default settings.
-func (k Kind) New() Model { return k.defaults() }
-
 // DemoSpec is the fault as a demonstration shows it.
 func (k Kind) DemoSpec() Spec { return k.spec(k.Demo.Settings) }
 
@@ -86,18 +85,6 @@ func (k Kind) spec(settings string) Spec {
 		s.Knobs = append(s.Knobs, [2]string{knob, value})
 	}
 	return s
-}
-
-// kind completes an entry with its defaults, which are copied for each New.
-func kind[M any, P interface {
-	*M
-	Model
-}](k Kind, defaults M) Kind {
-	k.defaults = func() Model {
-		m := defaults
-		return P(&m)
-	}
-	return k
 }
 
 // Names lists the faults in the order of the catalogue.

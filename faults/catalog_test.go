@@ -12,14 +12,8 @@ import (
 func complete(t *testing.T, k faults.Kind) faults.Model {
 	t.Helper()
 	m := k.New()
-	for name, knobs := range map[string]string{
-		"idle-expire": "after=1s", "loss": "rate=50%", "delay": "by=1ms", "duplicate": "rate=50%",
-		"reorder": "rate=50%", "corrupt": "rate=50%", "throttle": "rate=1mbit",
-	} {
-		if name != k.Name {
-			continue
-		}
-		knob, value, _ := strings.Cut(knobs, "=")
+	if need := needed[k.Name]; need != "" {
+		knob, value, _ := strings.Cut(need, "=")
 		if err := faults.Set(m, knob, value); err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +75,7 @@ func TestCatalog(t *testing.T) {
 // TestPresets holds that each device is there once, valid, and with its source.
 func TestPresets(t *testing.T) {
 	for _, p := range faults.Presets {
-		m := &faults.IdleExpire{Preset: p.Name, Refresh: "all", Keepalives: "count", DeviceTTL: 64}
+		m := &faults.IdleExpire{Preset: p.Name}
 		if err := m.Validate(); err != nil || p.Source == "" || p.After == 0 {
 			t.Errorf("preset %s: %v, %+v", p.Name, err, p)
 		}
@@ -101,7 +95,8 @@ func TestBadValues(t *testing.T) {
 		{"idle-expire", "after=1s preset=f5", "give one"},
 		{"idle-expire", "preset=aws-nbl", `did you mean "aws-nlb"?`},
 		{"idle-expire", "after=1s then=rst", "none of"},
-		{"idle-expire", "after=1s device-ttl=0", "outside 1 to 255"},
+		{"idle-expire", "after=1s device-ttl=0", "outside"},
+		{"idle-expire", "after=1s device-ttl=256", "outside 1 to 255"},
 		{"reset", "at=sin", `did you mean "syn"?`},
 		{"reset", "at=segment", "needs a value"},
 		{"reset", "at=segment=0", "above 0"},
@@ -122,7 +117,7 @@ func TestBadValues(t *testing.T) {
 		{"half-open", "peer=crashed down=1s", "does not come back"},
 		{"half-open", "unreachable=maybe", "neither true nor false"},
 		{"accept-overflow", "abort=true room-after=1s", "at once"},
-		{"connect-stall", "for=0s", "Give --for"},
+		{"connect-stall", "for=0s", "outside"},
 		{"paws-reject", "window=0s", "outside"},
 		{"bad-seq", "interval=1us", "1ms and more"},
 		{"stall", "side=both", "client or server"},

@@ -1,43 +1,69 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 )
 
-// Share is a probability, written as 0.1 or 10%.
-type Share float64
+// Chance is a probability, from 0 to 1. The zero value means that none is given,
+// so that never can be said: ChanceOf(0).
+type Chance struct {
+	given bool
+	p     float64
+}
+
+// ChanceOf is the probability p, from 0 (never) to 1 (always).
+func ChanceOf(p float64) Chance { return Chance{given: true, p: p} }
+
+// Given reports whether there is a probability at all.
+func (c Chance) Given() bool { return c.given }
+
+// P is the probability, 0 if none is given.
+func (c Chance) P() float64 { return c.p }
 
 // TypeName implements Typed.
-func (Share) TypeName() string { return "share" }
+func (Chance) TypeName() string { return "share" }
 
-// MarshalText writes a percentage.
-func (s Share) MarshalText() ([]byte, error) {
-	return []byte(strconv.FormatFloat(float64(s)*100, 'g', 10, 64) + "%"), nil
+// MarshalText writes a percentage, or nothing if no probability is given.
+func (c Chance) MarshalText() ([]byte, error) {
+	if !c.given {
+		return nil, nil
+	}
+	return []byte(strconv.FormatFloat(c.p*100, 'g', 10, 64) + "%"), nil
 }
 
 // UnmarshalText reads 10% or 0.1. The result lies in 0 to 1.
-func (s *Share) UnmarshalText(text []byte) error {
+func (c *Chance) UnmarshalText(text []byte) error {
 	num, percent := strings.CutSuffix(string(text), "%")
-	v, err := strconv.ParseFloat(num, 64)
+	p, err := strconv.ParseFloat(num, 64)
 	if err != nil {
 		return fmt.Errorf("%q is not a share: write 10%% or 0.1", text)
 	}
 	if percent {
-		v /= 100
+		p /= 100
 	}
-	if !(v >= 0 && v <= 1) {
+	if !valid(p) {
 		return fmt.Errorf("%q lies outside 0%% to 100%%", text)
 	}
-	*s = Share(v)
+	*c = ChanceOf(p)
 	return nil
 }
 
-func needRate(r Share) error {
-	if r == 0 {
-		return errors.New("rate: how many? Give --rate, such as 1%")
+func valid(p float64) bool { return p >= 0 && p <= 1 } // false for NaN
+
+// draw reports whether it happens this time.
+func (c Chance) draw(r *rand.Rand) bool { return r.Float64() < c.p }
+
+// required reports why a knob of that name, the share of the segments to which
+// something is done, cannot be what it is.
+func (c Chance) required(knob, done string) error {
+	switch {
+	case !c.given:
+		return fmt.Errorf("%s: how many segments are %s? Give --%s, such as 10%%", knob, done, knob)
+	case !valid(c.p):
+		return fmt.Errorf("%s lies outside 0%% to 100%%", knob)
 	}
 	return nil
 }

@@ -7,31 +7,32 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var closedSocketKind = kind(Kind{
+var closedSocketKind = Kind{
 	Name: "closed-socket", Group: "reset",
 	Cause:   "The server called close, which means that it neither sends nor reads; its FIN only says that it sends no more, and the client goes on sending.",
 	Symptom: "The first send succeeds, the next fails with EPIPE (Java: Broken pipe); recv returns 0. ECONNRESET only if the FIN was lost.",
 	Remedy:  "Read until the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a fresh connection.",
 	Example: "faultctl inject closed-socket --pass-response --to :8080",
-}, ClosedSocket{At: At("request"), FINTimeout: time.Minute})
+	New:     func() Model { return new(ClosedSocket) },
+}
 
 // ClosedSocket is the fault closed-socket: the server has called close, which
 // means that it neither sends nor reads, while its FIN only says that it sends
 // no more. The client goes on, and what it sends earns a RST (tcp_rcv_state_process
 // in FIN_WAIT2, tcp_timewait_state_process).
 type ClosedSocket struct {
-	At           Trigger       `knob:"at" help:"when the server closes"`
-	Dir          Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
-	After        Span          `knob:"after" help:"instead of --at: when the connection has reached that age, or carried so many bytes: 30s, 64k"`
-	PassResponse bool          `knob:"pass-response" help:"not before its next answer has passed"`
-	FINLost      bool          `knob:"fin-lost" help:"the client never gets the FIN"`
-	FINTimeout   time.Duration `knob:"fin-timeout" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
-	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
+	At           Trigger `knob:"at" default:"request" help:"when the server closes"`
+	Dir          Side    `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
+	After        Span    `knob:"after" help:"instead of --at: when the connection has reached that age, or carried so many bytes: 30s, 64k"`
+	PassResponse bool    `knob:"pass-response" help:"not before its next answer has passed"`
+	FINLost      bool    `knob:"fin-lost" help:"the client never gets the FIN"`
+	FINTimeout   Timeout `knob:"fin-timeout" default:"1m" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
+	RTT          RTT     `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 
 // Validate implements Model.
 func (m *ClosedSocket) Validate() error {
-	if m.FINTimeout < 0 {
+	if m.FINTimeout.d < 0 {
 		return errors.New("fin-timeout is negative")
 	}
 	return m.trigger().mayCount(m.Dir)
@@ -46,7 +47,7 @@ func (m *ClosedSocket) trigger() Trigger {
 }
 
 // Diverts implements Model.
-func (m *ClosedSocket) Diverts() Diversion { return m.trigger().diverts() }
+func (m *ClosedSocket) Diverts() Diversion { return completed(m).trigger().diverts() }
 
 // Start implements Model.
 func (m *ClosedSocket) Start() Instance {
@@ -137,10 +138,10 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	switch {
 	case ev.Dir == Reply:
 		return Drop
-	case ev.Seg.PayloadLen() > 1 || c.gone || ev.At-c.at >= c.m.FINTimeout,
+	case ev.Seg.PayloadLen() > 1 || c.gone || ev.At-c.at >= c.m.FINTimeout.d,
 		ev.Seg.PayloadLen() == 1 && ev.Fresh:
 		g := ghost{dead: Server, rtt: c.m.RTT}
-		if !c.gone && ev.At-c.at < c.m.FINTimeout {
+		if !c.gone && ev.At-c.at < c.m.FINTimeout.d {
 			g.label = c.wait.FlowLabel
 		}
 		c.gone = true

@@ -7,7 +7,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var connectStallKind = kind(Kind{
+var connectStallKind = Kind{
 	Name: "connect-stall", Group: "reset",
 	Cause:   "The handshake is not finished when the application gives up: a far or overloaded server, a slow firewall.",
 	Symptom: "connect runs into the application's own timeout; the SYN-ACK that comes later meets no socket and is answered with a RST.",
@@ -15,18 +15,19 @@ var connectStallKind = kind(Kind{
 	Example: "faultctl inject connect-stall --for 5s --to :443",
 	Demo:    Demo{Settings: "for=2s"},
 	Verify:  Verify{Settings: "for=1s"},
-}, ConnectStall{For: 5 * time.Second})
+	New:     func() Model { return new(ConnectStall) },
+}
 
 // ConnectStall is the fault connect-stall: the handshake takes longer than the
 // application waits. SYN-ACKs and their retransmissions arrive late, in order;
 // a client that gave up answers them with a genuine RST.
 type ConnectStall struct {
-	For time.Duration `knob:"for" help:"how long after the first SYN-ACK the handshake goes on"`
+	For time.Duration `knob:"for" default:"5s" help:"how long after the first SYN-ACK the handshake goes on"`
 }
 
 // Validate implements Model.
 func (m *ConnectStall) Validate() error {
-	if m.For <= 0 || m.For > time.Hour {
+	if m = completed(m); m.For <= 0 || m.For > time.Hour {
 		return errors.New("for: how long does the handshake stall? Give --for, such as 5s, up to 1h")
 	}
 	return nil

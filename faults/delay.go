@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-var delayKind = kind(Kind{
+var delayKind = Kind{
 	Name: "delay", Group: "link",
 	Cause:   "The way is longer: another region, a satellite, a queue that never empties.",
 	Symptom: "Every round trip takes longer by that much; protocols that talk often multiply it. connect and reads run into timeouts.",
 	Remedy:  "Fewer round trips (pipelining, batching, connection reuse), timeouts with room above the real latency.",
 	Example: "faultctl inject delay --by 50ms --jitter 10ms --to :6379",
 	Demo:    Demo{Settings: "by=200ms"},
-}, Delay{Distribution: "uniform"})
+	New:     func() Model { return new(Delay) },
+}
 
 // Delay is the fault delay: a longer way. Segments stay in order unless
 // reordering is asked for, however the delay jitters.
 type Delay struct {
 	By           time.Duration `knob:"by" help:"how much longer each segment takes"`
 	Jitter       time.Duration `knob:"jitter" help:"how much that varies: the half width of a uniform, the standard deviation of a normal, the scale of a pareto distribution"`
-	Distribution string        `knob:"distribution" oneof:"uniform|normal|pareto" help:"how it varies"`
+	Distribution string        `knob:"distribution" default:"uniform" oneof:"uniform|normal|pareto" help:"how it varies"`
 	Reorder      bool          `knob:"reorder" help:"let a segment with less delay overtake"`
 	Dir          Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }

@@ -1,22 +1,23 @@
 package faults
 
-var duplicateKind = kind(Kind{
+var duplicateKind = Kind{
 	Name: "duplicate", Group: "link",
 	Cause:   "A segment arrives twice: a link that repeats, a route that changes, a retransmission that was not needed.",
 	Symptom: "The application sees nothing; TCP answers a duplicate with D-SACK.",
 	Remedy:  "None is needed: this is the control experiment. What breaks reads packets below TCP.",
 	Example: "faultctl inject duplicate --rate 5% --to :8080",
 	Demo:    Demo{Settings: "rate=50%"},
-}, Duplicate{})
+	New:     func() Model { return new(Duplicate) },
+}
 
 // Duplicate is the fault duplicate: a segment arrives twice.
 type Duplicate struct {
-	Rate Share `knob:"rate" help:"share of the segments that arrives twice"`
-	Dir  Side  `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Rate Chance `knob:"rate" help:"share of the segments that arrives twice"`
+	Dir  Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
-func (m *Duplicate) Validate() error { return needRate(m.Rate) }
+func (m *Duplicate) Validate() error { return m.Rate.required("rate", "duplicated") }
 
 // Diverts implements Model.
 func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
@@ -30,7 +31,7 @@ func (m *Duplicate) Start() Instance {
 type duplicate struct{ m *Duplicate }
 
 func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
-	if !d.m.Dir.Includes(ev.Dir.From()) || ev.Rand.Float64() >= float64(d.m.Rate) {
+	if !d.m.Dir.Includes(ev.Dir.From()) || !d.m.Rate.draw(ev.Rand) {
 		return Pass
 	}
 	if !ev.Seg.Complete() {

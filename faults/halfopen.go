@@ -7,25 +7,26 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var halfOpenKind = kind(Kind{
+var halfOpenKind = Kind{
 	Name: "half-open", Group: "reset",
 	Cause:   "One end is gone and the other does not know: it crashed, lost power, was restarted, or its FIN was lost on the way.",
 	Symptom: "A reader notices nothing, for ever. A writer's first write succeeds; if the peer is back its RST makes the next call fail with ECONNRESET, then EPIPE; if it is not, the kernel sends again and again until ETIMEDOUT.",
 	Remedy:  "Send heartbeats at the application's level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
 	Example: "faultctl inject half-open --peer rebooted --at now --to :6379",
 	Verify:  Verify{Settings: "peer=rebooted"},
-}, HalfOpen{At: At("request"), Peer: "rebooted", Side: Server})
+	New:     func() Model { return new(HalfOpen) },
+}
 
 // HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and
 // the other does not know. A crashed peer is silence; a rebooted one answers
 // every segment with a RST, because it knows nothing any more; of one that
 // closed, the FIN was lost.
 type HalfOpen struct {
-	At          Trigger       `knob:"at" help:"when the peer dies"`
+	At          Trigger       `knob:"at" default:"request" help:"when the peer dies"`
 	Dir         Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
-	Peer        string        `knob:"peer" oneof:"crashed|rebooted|closed" help:"what became of it"`
+	Peer        string        `knob:"peer" default:"rebooted" oneof:"crashed|rebooted|closed" help:"what became of it"`
 	Down        time.Duration `knob:"down" help:"how long it is silent before it is back and answers"`
-	Side        Side          `knob:"side" help:"which end dies: server or client"`
+	Side        Side          `knob:"side" default:"server" help:"which end dies: server or client"`
 	Unreachable bool          `knob:"unreachable" help:"a router on the way says host unreachable while it is silent"`
 	RTT         RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
@@ -45,7 +46,7 @@ func (m *HalfOpen) Validate() error {
 
 // Diverts implements Model.
 func (m *HalfOpen) Diverts() Diversion {
-	return m.At.diverts().Union(Diversion{Whole: m.Unreachable}) // an ICMP error quotes the segment
+	return completed(m).At.diverts().Union(Diversion{Whole: m.Unreachable}) // an ICMP error quotes the segment
 }
 
 // Start implements Model.

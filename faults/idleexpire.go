@@ -18,7 +18,7 @@ const (
 	insideOnly = "inside-only"
 )
 
-var idleExpireKind = kind(Kind{
+var idleExpireKind = Kind{
 	Name: "idle-expire", Group: "reset",
 	Cause:   "A NAT, load balancer, firewall or mobile network forgets a flow that was idle for too long, often telling nobody; only the next packet finds out.",
 	Symptom: "The first write after the pause succeeds, the RST comes back one round trip later, the next read fails with ECONNRESET (Java: Connection reset), the next write with EPIPE (Broken pipe). With then=silent writes succeed until ETIMEDOUT, a quarter of an hour later.",
@@ -29,7 +29,8 @@ var idleExpireKind = kind(Kind{
 		Settings: "after=1s",
 		Moment:   "Have the command leave a connection idle for longer than that between two requests, or take a shorter time (--faults idle-expire:after=200ms).",
 	},
-}, IdleExpire{Refresh: "all", Keepalives: "count", DeviceTTL: 64})
+	New: func() Model { return new(IdleExpire) },
+}
 
 // IdleExpire is the fault idle-expire: a NAT, load balancer, firewall or mobile
 // network forgets a flow that was idle for too long.
@@ -37,9 +38,9 @@ type IdleExpire struct {
 	After      time.Duration `knob:"after" help:"how long a flow may be idle"`
 	Preset     string        `knob:"preset" help:"time and way of a real device instead of --after; faultctl faults idle-expire lists them"`
 	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what becomes of it; without it the preset's way, or rst-next"`
-	Refresh    string        `knob:"refresh" oneof:"all|data|client|server" help:"which segments keep it alive"`
-	Keepalives string        `knob:"keepalives" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`
-	DeviceTTL  int           `knob:"device-ttl" help:"TTL of the device's own segments"`
+	Refresh    string        `knob:"refresh" default:"all" oneof:"all|data|client|server" help:"which segments keep it alive"`
+	Keepalives string        `knob:"keepalives" default:"count" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`
+	DeviceTTL  int           `knob:"device-ttl" default:"64" help:"TTL of the device's own segments"`
 	RTT        RTT           `knob:"rtt" help:"how long its answer takes; auto: at once, it is near"`
 }
 
@@ -57,7 +58,7 @@ func (m *IdleExpire) Validate() error {
 	case m.After < 10*time.Millisecond:
 		return fmt.Errorf("after: the kernel cannot tell an idle time of less than 10ms (%v)", m.After)
 	}
-	if m.DeviceTTL < 1 || m.DeviceTTL > 255 {
+	if m = completed(m); m.DeviceTTL < 1 || m.DeviceTTL > 255 {
 		return fmt.Errorf("device-ttl: %d lies outside 1 to 255", m.DeviceTTL)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var keepaliveDropKind = kind(Kind{
+var keepaliveDropKind = Kind{
 	Name: "keepalive-drop", Group: "reset",
 	Cause:   "A node on the way does not carry TCP keepalive probes, as some mobile core networks do not.",
 	Symptom: "An idle connection with keepalive dies although both ends live: ETIMEDOUT at the prober, ECONNRESET at the other end, at the same moment.",
@@ -14,7 +14,8 @@ var keepaliveDropKind = kind(Kind{
 	Example: "faultctl inject keepalive-drop --to :5222",
 	Demo:    Demo{Keepalive: true, Quiet: 4 * time.Second},
 	Verify:  Verify{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."},
-}, KeepaliveDrop{})
+	New:     func() Model { return new(KeepaliveDrop) },
+}
 
 // KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry
 // keepalive probes (RFC 9293 section 3.8.4). Data passes all along, and so does

@@ -14,10 +14,13 @@ import (
 // Model with a `knob` tag, so that a fault's knobs live in its struct and
 // nowhere else:
 //
-//	After time.Duration `knob:"after" help:"idle time until the flow is forgotten"`
-//	Then  string        `knob:"then" oneof:"rst-next|silent" help:"…"`
+//	After   time.Duration `knob:"after" help:"idle time until the flow is forgotten"`
+//	Refresh string        `knob:"refresh" oneof:"all|data" default:"all" help:"…"`
 //
-// The field's value in the catalogue is the default.
+// A field that is zero means the default: that of its `default` tag, or what its
+// zero value says. So a knob with such a tag cannot be set to a plain zero; one
+// to which zero is a setting of its own has a type that can tell, such as
+// [Chance] or [Timeout].
 type Knob struct {
 	Name    string   `json:"name"`
 	Type    string   `json:"type"` // duration, int, number, share, bytes, bool, side, trigger, string, or a|b|c
@@ -47,6 +50,9 @@ func Knobs(m Model) []Knob {
 			continue
 		}
 		k := Knob{Name: name, Help: f.Tag.Get("help"), Default: show(v.Field(i)), Type: typeName(v.Field(i)), field: i}
+		if d, ok := f.Tag.Lookup("default"); ok && v.Field(i).IsZero() {
+			k.Default = d
+		}
 		if one := f.Tag.Get("oneof"); one != "" {
 			k.OneOf, k.Type = strings.Split(one, "|"), one
 		}
@@ -82,15 +88,30 @@ func Set(m Model, name, value string) error {
 	if one := ks[i].OneOf; one != nil && !slices.Contains(one, value) {
 		return &KnobError{name, fmt.Errorf("%q is none of %s%s", value, strings.TrimPrefix(strings.Join(one, ", "), ", "), DidYouMean(value, one))}
 	}
-	if err := parse(reflect.ValueOf(m).Elem().Field(ks[i].field), value); err != nil {
-		return &KnobError{name, err}
+	field := reflect.ValueOf(m).Elem().Field(ks[i].field)
+	read := reflect.New(field.Type()).Elem()
+	if err := parse(read, value); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
+	if d, ok := reflect.TypeOf(m).Elem().Field(ks[i].field).Tag.Lookup("default"); ok && read.IsZero() {
+		return fmt.Errorf("%s: %q lies outside what it may be: leave it out for %s", name, value, d)
+	}
+	field.Set(read)
 	return nil
 }
 
-// completed returns a copy of a model.
+// completed returns a copy of a model in which each field that is zero has the
+// default of its tag.
 func completed[M any](m *M) *M {
 	c := *m
+	v := reflect.ValueOf(&c).Elem()
+	for i := range v.NumField() {
+		if d, ok := v.Type().Field(i).Tag.Lookup("default"); ok && v.Field(i).IsZero() {
+			if err := parse(v.Field(i), d); err != nil {
+				panic(err) // unreachable: a test reads each
+			}
+		}
+	}
 	return &c
 }
 

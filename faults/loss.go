@@ -5,34 +5,37 @@ import (
 	"fmt"
 )
 
-var lossKind = kind(Kind{
+var lossKind = Kind{
 	Name: "loss", Group: "link",
 	Cause:   "Segments vanish on the way: a full queue, a bad cable, radio.",
 	Symptom: "Nothing fails at first. TCP sends again: latency jumps by the retransmission timeout (200 ms and more), throughput falls; when everything is lost, ETIMEDOUT after a quarter of an hour.",
 	Remedy:  "Deadlines at the application's level, hedged requests for what is idempotent, TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
 	Example: "faultctl inject loss --rate 10% --to :5432",
 	Demo:    Demo{Settings: "rate=30%"},
-}, Loss{})
+	New:     func() Model { return new(Loss) },
+}
 
 // Loss is the fault loss: segments vanish on the way, each by itself or in
 // bursts (the Gilbert-Elliott model, as netem has it).
 type Loss struct {
-	Rate  Share   `knob:"rate" help:"share of the segments that is lost"`
+	Rate  Chance  `knob:"rate" help:"share of the segments that is lost"`
 	Burst float64 `knob:"burst" help:"mean length of a run of lost segments; 0 or 1: each is lost by itself"`
 	Dir   Side    `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
 func (m *Loss) Validate() error {
+	rate := m.Rate.P()
+	if err := m.Rate.required("rate", "lost"); err != nil {
+		return err
+	}
 	switch {
-	case m.Rate == 0:
-		return errors.New("rate: how many are lost? Give --rate, such as 10%")
 	case !(m.Burst >= 0 && m.Burst <= 1e6):
 		return errors.New("burst lies outside 0 to 1e6")
-	case m.Burst > 1 && m.Rate == 1:
+	case m.Burst > 1 && rate == 1:
 		return errors.New("burst means nothing where everything is lost")
-	case m.Burst > 1 && float64(m.Rate) > m.Burst/(m.Burst+1): // it would have to begin more often than always
-		return fmt.Errorf("a rate of %.4g%% needs longer bursts: %.3g or more", 100*float64(m.Rate), float64(m.Rate)/(1-float64(m.Rate)))
+	case m.Burst > 1 && rate > m.Burst/(m.Burst+1): // it would have to begin more often than always
+		return fmt.Errorf("a rate of %.4g%% needs longer bursts: %.3g or more", 100*rate, rate/(1-rate))
 	}
 	return nil
 }
@@ -64,7 +67,7 @@ func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
 // in which all is lost, for Burst segments on average, and enters it so often
 // that the share of Rate comes out.
 func (l *loss) lost(ev *Event) bool {
-	x, rate := ev.Rand.Float64(), float64(l.m.Rate)
+	x, rate := ev.Rand.Float64(), l.m.Rate.P()
 	if l.m.Burst <= 1 {
 		return x < rate
 	}

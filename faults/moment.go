@@ -39,4 +39,4 @@ func (m *moment) onWake(t *Trigger, ev *Event, out *Effects) {
 
 // probed reports whether the deciding segment is the answer to a probe, which
 // nobody waits for but us.
-func (m *moment) probed() bool { return m.prober.asked != Both }
+func (m *moment) probed() bool { return m.prober.asked != AnySide }

@@ -5,32 +5,35 @@ import (
 	"strings"
 )
 
-var mtuHoleKind = kind(Kind{
+var mtuHoleKind = Kind{
 	Name: "mtu-hole", Group: "link",
 	Cause:   "A tunnel with a smaller MTU, behind a firewall that drops the ICMP message which would say so.",
 	Symptom: "connect succeeds and small requests work; the first large answer hangs for ever.",
 	Remedy:  "Clamp the MSS on the tunnel, let ICMP pass, or turn on net.ipv4.tcp_mtu_probing.",
 	Example: "faultctl inject mtu-hole --above 1400 --to :443",
 	Demo:    Demo{Settings: "above=576", Answer: []string{strings.Repeat("2 rows", 200)}},
-}, MTUHole{Above: 1400})
+	New:     func() Model { return new(MTUHole) },
+}
 
 // MTUHole is the fault mtu-hole: large packets vanish, and the ICMP message
 // that would say so is filtered (RFC 2923 section 2.1).
 type MTUHole struct {
-	Above int  `knob:"above" help:"packets with more bytes than this vanish, IP header included"`
+	Above int  `knob:"above" default:"1400" help:"packets with more bytes than this vanish, IP header included"`
 	Dir   Side `knob:"dir" help:"whose packets: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
 func (m *MTUHole) Validate() error {
-	if m.Above < 68 || m.Above > 65535 {
+	if m = completed(m); m.Above < 68 || m.Above > 65535 {
 		return errors.New("above lies outside of 68, the smallest MTU of IPv4, to 65535")
 	}
 	return nil
 }
 
 // Diverts implements Model.
-func (m *MTUHole) Diverts() Diversion { return Diversion{SYN: true, Above: m.Above, NoCapture: true} }
+func (m *MTUHole) Diverts() Diversion {
+	return Diversion{SYN: true, Above: completed(m).Above, NoCapture: true}
+}
 
 // Start implements Model.
 func (m *MTUHole) Start() Instance {

@@ -2,13 +2,14 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
-var observeKind = kind(Kind{
+var observeKind = Kind{
 	Name: "observe", Group: "control",
 	Cause:   "Nothing goes wrong: only SYN, FIN and RST are looked at, and each connection's end is told.",
 	Symptom: "None.",
 	Remedy:  "Use it beside a fault, or before one, to see how connections end by themselves.",
 	Example: "faultctl inject observe --to :5432 -o json",
-}, Observe{})
+	New:     func() Model { return new(Observe) },
+}
 
 // Observe is no fault: it harms nothing and says how each connection ended. It
 // is the control lane of a comparison.

@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-var partitionKind = kind(Kind{
+var partitionKind = Kind{
 	Name: "partition", Group: "link",
 	Cause:   "The network falls in two, or one direction of a link dies.",
 	Symptom: "Writes succeed until the send buffer is full, reads hang, ETIMEDOUT after a quarter of an hour. connect hangs.",
 	Remedy:  "A deadline on every call, heartbeats, TCP_USER_TIMEOUT; fail over by quorum, not by silence of one.",
 	Example: "faultctl inject partition --dir server --to :2379",
-}, Partition{At: At("now")})
+	New:     func() Model { return new(Partition) },
+}
 
 // Partition is the fault partition: nothing arrives, in one direction or in
 // both.
 type Partition struct {
 	Dir Side          `knob:"dir" help:"whose segments vanish: those of the client, of the server, or of both"`
-	At  Trigger       `knob:"at" help:"when it begins on a connection"`
+	At  Trigger       `knob:"at" default:"now" help:"when it begins on a connection"`
 	For time.Duration `knob:"for" help:"how long it lasts on a connection; 0: until the end"`
 }
 
@@ -30,7 +31,7 @@ func (m *Partition) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Partition) Diverts() Diversion { return m.At.diverts() }
+func (m *Partition) Diverts() Diversion { return completed(m).At.diverts() }
 
 // Start implements Model.
 func (m *Partition) Start() Instance {

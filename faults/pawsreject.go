@@ -9,7 +9,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var pawsRejectKind = kind(Kind{
+var pawsRejectKind = Kind{
 	Name: "paws-reject", Group: "reset",
 	Cause:   "A server with tcp_tw_recycle=1 (Linux before 4.12) refuses SYNs whose timestamp lies before the last one from the same address: clients behind one NAT.",
 	Symptom: "Some clients cannot connect, at random: connect hangs like with a full backlog, others behind the same address succeed.",
@@ -17,20 +17,22 @@ var pawsRejectKind = kind(Kind{
 	Example: "faultctl inject paws-reject --regress 10s --percent 30 --to :80",
 	Demo:    Demo{Settings: "regress=1500ms"},
 	Verify:  Verify{Settings: "regress=900ms"},
-}, PAWSReject{Window: time.Minute, Answer: "drop"})
+	New:     func() Model { return new(PAWSReject) },
+}
 
 // PAWSReject is the fault paws-reject: a server with net.ipv4.tcp_tw_recycle=1
 // (Linux before 4.12) refuses the SYN of a client whose timestamp lies before
 // the last one from the same address, as happens to clients behind one NAT
 // (tcp_v4_conn_request, PAWSPassive). The kernel dropped such a SYN silently.
 type PAWSReject struct {
-	Window  time.Duration `knob:"window" help:"how long an address is remembered (TCP_PAWS_MSL)"`
-	Answer  string        `knob:"answer" oneof:"drop|rst" help:"drop, as kernels did, or rst, as is often told"`
+	Window  time.Duration `knob:"window" default:"1m" help:"how long an address is remembered (TCP_PAWS_MSL)"`
+	Answer  string        `knob:"answer" default:"drop" oneof:"drop|rst" help:"drop, as kernels did, or rst, as is often told"`
 	Regress time.Duration `knob:"regress" help:"take every connection's clock to be so much behind: its SYNs are refused until the retransmissions have caught up; 0: look at the timestamps"`
 }
 
 // Validate implements Model.
 func (m *PAWSReject) Validate() error {
+	m = completed(m)
 	switch {
 	case m.Window <= 0 || m.Window > 24*time.Hour:
 		return errors.New("window lies outside of 0 (not included) to 24h")

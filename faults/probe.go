@@ -13,7 +13,7 @@ import (
 // tcp_validate_incoming and tcp_send_dupack; no rate limit, since it carries
 // data). The answer is swallowed. The application sees nothing.
 type prober struct {
-	asked Side // the end that was asked; Both: none yet
+	asked Side // the end that was asked; AnySide: none yet
 	tries int
 }
 
@@ -40,7 +40,7 @@ func (p *prober) ask(ev *Event, out *Effects) bool {
 	if p.tries == probeTries {
 		return false
 	}
-	if p.asked == Both {
+	if p.asked == AnySide {
 		p.asked = Server
 		if !ev.Flow.Half[Reply].Seen {
 			p.asked = Client

@@ -2,13 +2,14 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
-var refuseKind = kind(Kind{
+var refuseKind = Kind{
 	Name: "refuse", Group: "reset",
 	Cause:   "Nobody listens on the port: the service is down, restarting, or somewhere else.",
 	Symptom: "connect fails at once with ECONNREFUSED (Java: Connection refused).",
 	Remedy:  "Retry with backoff and jitter, against another address if there is one.",
 	Example: "faultctl inject refuse --percent 50 --to :5432",
-}, Refuse{})
+	New:     func() Model { return new(Refuse) },
+}
 
 // Refuse is the fault refuse: nobody listens on the port, and the host says so
 // (RFC 9293 section 3.10.7.1).

@@ -5,28 +5,29 @@ import (
 	"time"
 )
 
-var reorderKind = kind(Kind{
+var reorderKind = Kind{
 	Name: "reorder", Group: "link",
 	Cause:   "A segment is overtaken by those behind it: several paths, parallel queues, a route that changes.",
 	Symptom: "The application sees nothing but lower throughput: TCP may take it for loss and send again.",
 	Remedy:  "None in the application; SACK and RACK in the kernel.",
 	Example: "faultctl inject reorder --rate 5% --by 10ms --to :8080",
 	Demo:    Demo{Settings: "rate=50%", Answer: []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}},
-}, Reorder{By: 10 * time.Millisecond})
+	New:     func() Model { return new(Reorder) },
+}
 
 // Reorder is the fault reorder: a segment is overtaken by those behind it.
 type Reorder struct {
-	Rate Share         `knob:"rate" help:"share of the segments that is overtaken"`
-	By   time.Duration `knob:"by" help:"how long such a segment is held back"`
+	Rate Chance        `knob:"rate" help:"share of the segments that is overtaken"`
+	By   time.Duration `knob:"by" default:"10ms" help:"how long such a segment is held back"`
 	Dir  Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
 func (m *Reorder) Validate() error {
-	if m.By <= 0 || m.By > time.Minute {
+	if m = completed(m); m.By <= 0 || m.By > time.Minute {
 		return errors.New("by lies outside of 0 (not included) to 1m")
 	}
-	return needRate(m.Rate)
+	return m.Rate.required("rate", "overtaken")
 }
 
 // Diverts implements Model.
@@ -41,7 +42,7 @@ func (m *Reorder) Start() Instance {
 type reorder struct{ m *Reorder }
 
 func (r reorder) OnSegment(ev *Event, out *Effects) Verdict {
-	if !r.m.Dir.Includes(ev.Dir.From()) || ev.Rand.Float64() >= float64(r.m.Rate) {
+	if !r.m.Dir.Includes(ev.Dir.From()) || !r.m.Rate.draw(ev.Rand) {
 		return Pass
 	}
 	out.Delay(r.m.By)

@@ -7,26 +7,27 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var resetKind = kind(Kind{
+var resetKind = Kind{
 	Name: "reset", Group: "reset",
 	Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall that changes its mind, an operator's ss -K, a bug nobody finds.",
 	Symptom: "The call in progress fails with ECONNRESET: recv if the application was reading (Java: Connection reset), send if it was writing (Java: Connection reset by peer). After that recv returns 0 and send fails with EPIPE (Broken pipe). In SYN_SENT connect fails with ECONNREFUSED.",
 	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Give a pool validation on borrow and a maximum lifetime.",
 	Example: "faultctl inject reset --at request --percent 10 --to :8080",
 	Verify:  Verify{Settings: "at=request"},
-}, Reset{Shape: shapeAuto, Other: "auto"})
+	New:     func() Model { return new(Reset) },
+}
 
 // Reset is the fault reset: an unexpected RST. At its moment the deciding
 // segment is swallowed, whoever is hit receives a RST that it accepts at the
 // first try, and from then on the ghost rule holds.
 type Reset struct {
-	At           Trigger       `knob:"at" help:"when the RST is sent"`
+	At           Trigger       `knob:"at" default:"request" help:"when the RST is sent"`
 	Dir          Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
 	Hit          Side          `knob:"hit" help:"who receives it"`
-	Shape        string        `knob:"shape" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
+	Shape        string        `knob:"shape" default:"auto" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
 	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponential with this mean; 0 is off"`
-	Rate         Share         `knob:"rate" help:"instead of --at: at each segment with this probability"`
-	Other        string        `knob:"other" oneof:"auto|reset|isolate" help:"what becomes of the process behind the side that is not hit: a RST as well, or nothing it sends arrives; auto: isolate"`
+	Rate         Chance        `knob:"rate" help:"instead of --at: at each segment with this probability"`
+	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate" help:"what becomes of the process behind the side that is not hit: a RST as well, or nothing it sends arrives; auto: isolate"`
 	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 
@@ -35,31 +36,20 @@ func (m *Reset) Validate() error {
 	switch {
 	case m.MeanLifetime < 0:
 		return errors.New("mean-lifetime is negative")
-	case m.MeanLifetime > 0 && m.Rate > 0:
+	case m.MeanLifetime > 0 && m.Rate.Given():
 		return errors.New("mean-lifetime and rate are two ways to choose the moment: give one")
-	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate > 0):
+	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate.Given()):
 		return errors.New("at, mean-lifetime and rate are three ways to choose the moment: give one")
 	}
 	return m.At.mayCount(m.Dir)
 }
 
-// trigger is the moment, where no other knob chooses it: the client's first
-// payload, which both a new connection and one that is open already has.
-func (m *Reset) trigger() *Trigger {
-	if m.At.kind == atNever {
-		return &onRequest
-	}
-	return &m.At
-}
-
-var onRequest = Trigger{kind: atRequest}
-
 // Diverts implements Model.
 func (m *Reset) Diverts() Diversion {
-	if m.MeanLifetime > 0 || m.Rate > 0 {
+	if m.MeanLifetime > 0 || m.Rate.Given() {
 		return Diversion{SYN: true, All: true}
 	}
-	return m.trigger().diverts()
+	return completed(m).At.diverts()
 }
 
 // Start implements Model.
@@ -95,8 +85,8 @@ func (r *reset) due(ev *Event, out *Effects) bool {
 	first := !r.started
 	r.started = true
 	switch {
-	case r.m.Rate > 0:
-		return ev.Rand.Float64() < float64(r.m.Rate)
+	case r.m.Rate.Given():
+		return r.m.Rate.draw(ev.Rand)
 	case r.m.MeanLifetime > 0:
 		if first {
 			out.Wake(time.Duration(ev.Rand.ExpFloat64() * float64(r.m.MeanLifetime)))
@@ -104,7 +94,7 @@ func (r *reset) due(ev *Event, out *Effects) bool {
 		}
 		return false
 	}
-	return r.trigger.onSegment(r.m.trigger(), ev, out)
+	return r.trigger.onSegment(&r.m.At, ev, out)
 }
 
 // OnWake implements Waker: the moment has come although nothing arrives. The
@@ -145,11 +135,11 @@ func (r *reset) hit(ev *Event, out *Effects, s Side) Verdict {
 	if !ok {
 		return Drop // it has not seen anything of the connection yet
 	}
-	if r.prober.asked != Both && ev.Dir.From() == s && f.Flags.Has(packet.ACK) {
+	if r.prober.asked != AnySide && ev.Dir.From() == s && f.Flags.Has(packet.ACK) {
 		f.Ack = packet.Max(f.Ack, ev.Seg.Seq()) // what was let pass unseen has arrived
 	}
 	out.Note(SentRST, s, "reset")
-	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == Both {
+	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == AnySide {
 		out.Replace(packet.AbortInPlace(out.Copy(ev.Seg)))
 		return Accept
 	}

@@ -14,6 +14,9 @@ type RTT struct {
 	d     time.Duration
 }
 
+// RTTOf is a fixed time.
+func RTTOf(d time.Duration) RTT { return RTT{true, d} }
+
 // TypeName implements Typed.
 func (RTT) TypeName() string { return "duration|auto" }
 

@@ -27,17 +27,21 @@ func (d Direction) String() string {
 // Side is one end of a connection, or both of them.
 type Side uint8
 
-// The sides. The zero value is Both.
+// The sides.
 const (
-	Both   Side = iota
-	Client      // the end that sent the first SYN
-	Server      // the end that listens
+	AnySide Side = iota // nothing is said: the default of a knob that has one, else both ends
+	Client              // the end that sent the first SYN
+	Server              // the end that listens
+	Both
 )
 
-// Includes reports whether s is o or Both.
-func (s Side) Includes(o Side) bool { return s == Both || s == o }
+// Includes reports whether s is o, or both ends.
+func (s Side) Includes(o Side) bool { return s == o || !s.one() }
 
-// Sends returns the direction in which s sends. It is Original for Both.
+// one reports whether s is a single end.
+func (s Side) one() bool { return s == Client || s == Server }
+
+// Sends returns the direction in which s sends. It is Original for both ends.
 func (s Side) Sends() Direction {
 	if s == Server {
 		return Reply
@@ -45,7 +49,7 @@ func (s Side) Sends() Direction {
 	return Original
 }
 
-// Other returns the opposite end. It is Both for Both.
+// Other returns the opposite end. It is Both for both ends.
 func (s Side) Other() Side {
 	switch s {
 	case Client:
@@ -57,7 +61,7 @@ func (s Side) Other() Side {
 }
 
 func (s Side) String() string {
-	return [...]string{"both", "client", "server"}[min(s, Server)]
+	return [...]string{"both", "client", "server", "both"}[min(s, Both)]
 }
 
 // MarshalText writes "client", "server" or "both".
@@ -65,7 +69,7 @@ func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads what MarshalText writes.
 func (s *Side) UnmarshalText(text []byte) error {
-	for _, v := range [...]Side{Both, Client, Server} {
+	for _, v := range [...]Side{Client, Server, Both} {
 		if v.String() == string(text) {
 			*s = v
 			return nil

@@ -7,25 +7,27 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var sliceKind = kind(Kind{
+var sliceKind = Kind{
 	Name: "slice", Group: "link",
 	Cause:   "What was sent in one piece arrives in many: small MTUs, middleboxes, a sender under pressure.",
 	Symptom: "recv returns less than a message. A reader that takes one read for one message breaks.",
 	Remedy:  "Read until the message is whole: TCP carries bytes, not messages.",
 	Example: "faultctl inject slice --size 1 --to :8080",
 	Demo:    Demo{Settings: "size=3,gap=20ms"},
-}, Slice{Size: 1})
+	New:     func() Model { return new(Slice) },
+}
 
 // Slice is the fault slice: what was sent in one piece arrives in many, so that
 // a reader that takes one read for one message finds out.
 type Slice struct {
-	Size int           `knob:"size" help:"bytes of payload in each piece"`
+	Size int           `knob:"size" default:"1" help:"bytes of payload in each piece"`
 	Gap  time.Duration `knob:"gap" help:"time between two pieces"`
 	Dir  Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
 func (m *Slice) Validate() error {
+	m = completed(m)
 	switch {
 	case m.Size < 1 || m.Size > 65535:
 		return errors.New("size lies outside of 1 to 65535")

@@ -7,14 +7,15 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var stallKind = kind(Kind{
+var stallKind = Kind{
 	Name: "stall", Group: "reset",
 	Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes, and it does not answer.",
 	Symptom: "A request is acknowledged by the peer's kernel and not answered: reads wait. Writes succeed until window and send buffer are full, then block, or fail with EAGAIN. No error ever, since the peer's kernel answers probes. What the peer had written before comes all the same.",
 	Remedy:  "A deadline on reads and on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts a closed window too, but not a request that is acknowledged.",
 	Example: "faultctl inject stall --for 30s --to :6379",
 	Verify:  Verify{Settings: "for=1s"},
-}, Stall{Side: Server, At: At("request")})
+	New:     func() Model { return new(Stall) },
+}
 
 // Stall is the fault stall: the peer has stopped reading. Its window closes as
 // data fills its buffer, never by taking back what it offered (RFC 9293 section
@@ -27,8 +28,8 @@ var stallKind = kind(Kind{
 // before it has acknowledged new data passes: its program can have written that
 // without reading.
 type Stall struct {
-	Side Side          `knob:"side" help:"who stops reading"`
-	At   Trigger       `knob:"at" help:"when"`
+	Side Side          `knob:"side" default:"server" help:"who stops reading"`
+	At   Trigger       `knob:"at" default:"request" help:"when"`
 	Dir  Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
 	For  time.Duration `knob:"for" help:"how long; 0: for good"`
 }
@@ -45,7 +46,9 @@ func (m *Stall) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *Stall) Diverts() Diversion { return m.At.diverts().Union(Diversion{Whole: true}) }
+func (m *Stall) Diverts() Diversion {
+	return completed(m).At.diverts().Union(Diversion{Whole: true})
+}
 
 // Start implements Model.
 func (m *Stall) Start() Instance {

@@ -8,7 +8,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var synDropKind = kind(Kind{
+var synDropKind = Kind{
 	Name: "syn-drop", Group: "reset",
 	Cause:   "The listener's backlog is full: Linux drops the SYN silently, whatever tcp_abort_on_overflow says, and answers nothing.",
 	Symptom: "connect hangs while the kernel sends the SYN again after 1, 2, 3, 4, 5, 7, 11 s and so on, and fails with ETIMEDOUT after some two minutes (Java: Connection timed out, or connect timed out with a limit of its own). Nothing that is established notices.",
@@ -16,7 +16,8 @@ var synDropKind = kind(Kind{
 	Example: "faultctl inject syn-drop --attempts 1 --to :5432",
 	Demo:    Demo{Settings: "attempts=2"},
 	Verify:  Verify{Settings: "attempts=1"},
-}, SYNDrop{})
+	New:     func() Model { return new(SYNDrop) },
+}
 
 // SYNDrop is the fault syn-drop: a SYN meets a full backlog and is dropped
 // without a word, as Linux does (tcp_conn_request, ListenOverflows). Nothing

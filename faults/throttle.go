@@ -6,26 +6,28 @@ import (
 	"time"
 )
 
-var throttleKind = kind(Kind{
+var throttleKind = Kind{
 	Name: "throttle", Group: "link",
 	Cause:   "A narrow link, or a rate limit, that all connections share.",
 	Symptom: "Throughput stays at the limit, and latency grows by the wait in the link's queue; short requests wait behind long ones.",
 	Remedy:  "Deadlines, backpressure, and a limit on what is under way; separate connections for bulk.",
 	Example: "faultctl inject throttle --rate 1mbit --to :443",
 	Demo:    Demo{Settings: "rate=2kbit"},
-}, Throttle{Queue: time.Second})
+	New:     func() Model { return new(Throttle) },
+}
 
 // Throttle is the fault throttle: a narrow link that all matching connections
 // share. What finds its queue full is lost, as at a router.
 type Throttle struct {
 	Rate  BitRate       `knob:"rate" help:"how much the link carries each way, IP headers included, as tc has it: 1mbit, 500kbit, 64kbps"`
 	Burst Bytes         `knob:"burst" help:"how much may pass at once after a pause"`
-	Queue time.Duration `knob:"queue" help:"the longest wait in the link's queue; what would wait longer is lost"`
+	Queue time.Duration `knob:"queue" default:"1s" help:"the longest wait in the link's queue; what would wait longer is lost"`
 	Dir   Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
 func (m *Throttle) Validate() error {
+	m = completed(m)
 	switch {
 	case m.Rate == 0:
 		return errors.New("rate: how much does the link carry? Give --rate, such as 1mbit")

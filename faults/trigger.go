@@ -13,7 +13,8 @@ import (
 )
 
 // Trigger says at which moment of a connection a fault fires: --at. It fires
-// once a connection. The zero value never fires.
+// once a connection. The zero value means that none is given, and a knob then
+// has its default.
 type Trigger struct {
 	kind triggerKind
 	n    uint64        // segment, bytes
@@ -234,7 +235,7 @@ func (t *Trigger) carried(f *Flow) (n uint64) {
 
 // mayCount reports whether the payload of one side can count: only bytes=N counts.
 func (t Trigger) mayCount(side Side) error {
-	if side != Both && t.kind != atBytes {
+	if side.one() && t.kind != atBytes {
 		return errors.New("dir says whose bytes count, for at bytes=N: give that too")
 	}
 	return nil

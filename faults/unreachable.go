@@ -4,20 +4,21 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-var unreachableKind = kind(Kind{
+var unreachableKind = Kind{
 	Name: "unreachable", Group: "reset",
 	Cause:   "A router says that the host, the network or the port cannot be reached, or must not be.",
 	Symptom: "connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED or, IPv6 and forbidden, EACCES (Java: No route to host). An established connection goes on trying and reports it instead of ETIMEDOUT.",
 	Remedy:  "Treat it as a failed attempt, not as final: routes come back. Try the next address.",
 	Example: "faultctl inject unreachable --code host --to 10.0.0.5:443",
-}, Unreachable{Code: "host"})
+	New:     func() Model { return new(Unreachable) },
+}
 
 // Unreachable is the fault unreachable: a router says that the service cannot
 // be reached. It ends a connect at once; on an established connection it is a
 // soft error that only chooses the errno of a later timeout (RFC 1122 section
 // 4.2.3.9, tcp_v4_err).
 type Unreachable struct {
-	Code        string `knob:"code" oneof:"host|net|port|admin|address" help:"what the router says; connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH (IPv6: EACCES), EHOSTUNREACH"`
+	Code        string `knob:"code" default:"host" oneof:"host|net|port|admin|address" help:"what the router says; connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH (IPv6: EACCES), EHOSTUNREACH"`
 	Established bool   `knob:"established" help:"for every segment of the client, not only for SYNs"`
 }
 

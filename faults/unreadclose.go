@@ -2,13 +2,14 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
-var unreadCloseKind = kind(Kind{
+var unreadCloseKind = Kind{
 	Name: "unread-close", Group: "reset",
 	Cause:   "A server closes while data that it has not read waits in its socket: two requests sent and one read, or an upload that is answered early.",
 	Symptom: "The answer can be read, then recv fails with ECONNRESET. A client that is still sending gets ECONNRESET from send although the answer waits in its buffer.",
 	Remedy:  "Server: read to the end, or shut down for writing and drain, before close. Client: after an error on send, read what has arrived.",
 	Example: "faultctl inject unread-close --to :8080",
-}, UnreadClose{})
+	New:     func() Model { return new(UnreadClose) },
+}
 
 // UnreadClose is the fault unread-close: a server closes while data that it has
 // not read waits in its socket. TCP then resets instead of closing (RFC 2525

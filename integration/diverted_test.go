@@ -37,11 +37,11 @@ var waiting = map[string][]string{
 	"partition":       {"at=fin", "at=age=1h"},
 	"mtu-hole":        {"above=60000"},
 	"delay":           {"by=1us"},
-	"loss":            {"rate=0.000000001"},
+	"loss":            {"rate=0%"},
 	"throttle":        {"rate=100gbit"},
-	"duplicate":       {"rate=0.000000001"},
-	"reorder":         {"rate=0.000000001"},
-	"corrupt":         {"rate=0.000000001"},
+	"duplicate":       {"rate=0%"},
+	"reorder":         {"rate=0%"},
+	"corrupt":         {"rate=0%"},
 	"slice":           {"size=60000"},
 }
 

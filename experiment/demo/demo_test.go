@@ -51,7 +51,7 @@ func TestEveryDemo(t *testing.T) {
 // pause succeeds, its segment goes no further, a RST that nobody sent comes back,
 // and the read after it fails.
 func TestMainJob(t *testing.T) {
-	m := &faults.IdleExpire{After: 500 * time.Millisecond, Refresh: "all", Keepalives: "count", DeviceTTL: 64}
+	m := &faults.IdleExpire{After: 500 * time.Millisecond}
 	if err := m.Validate(); err != nil {
 		t.Fatal(err)
 	}
