@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -143,9 +144,8 @@ func usageErrorf(cmd *cli.Command, err error) error {
 
 // specAdvice says what helps against an error of faults.ParseSpecs.
 func specAdvice(err error) string {
-	name, _, _ := strings.Cut(err.Error(), ":")
-	if _, notFault := faults.Find(name); notFault == nil { // it is a setting that is wrong
-		return "faultctl faults " + name + " explains every setting."
+	if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
+		return "faultctl faults " + setting.Fault + " explains every setting."
 	}
 	return "There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one."
 }

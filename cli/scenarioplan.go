@@ -90,9 +90,11 @@ func located(s *scenario.Scenario, i int, err error) scenario.Problem {
 	path := []string{"faults", at, "fault"}
 	if word, rest, ok := flagOf(message); ok && f.Target[word] != nil {
 		path, message = []string{"faults", at, "target", word}, rest
-	} else if before, after, ok := strings.Cut(message, ": --"); ok && before == f.Fault.Name && f.Fault.Text == "" {
-		knob, rest, _ := strings.Cut(after, ":")
-		path, message = append(path, f.Fault.Name, knob), strings.TrimSpace(rest)
+	} else if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
+		message = setting.Error()
+		if setting.Fault == f.Fault.Name && f.Fault.Text == "" {
+			path, message = append(path, f.Fault.Name, setting.Knob), setting.Err.Error()
+		}
 	}
 	p := s.Problem(path, "%s", message)
 	var e *exitError

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/faultctl/faultctl/faults"
@@ -14,8 +15,17 @@ type spec = faults.Spec
 // model makes the fault of a SPEC, validated.
 func model(s spec) (injector.NamedModel, error) {
 	m, err := s.Model()
+	if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
+		err = flagError{setting}
+	}
 	return injector.NamedModel{Name: s.Name, Model: m}, err
 }
+
+// flagError is what is wrong with a setting that was given as a flag.
+type flagError struct{ *faults.SettingError }
+
+func (e flagError) Error() string { return e.Fault + ": --" + e.Knob + ": " + e.Err.Error() }
+func (e flagError) Unwrap() error { return e.SettingError }
 
 // chosenFaults reads the faults of a command: the one that it is for, with its
 // flags, if any, and those of --fault. Specs and models belong together.

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -34,11 +33,11 @@ const embryoLife = 64 * time.Second
 
 // Validate implements Model.
 func (m *AcceptOverflow) Validate() error {
-	switch {
-	case m.RoomAfter < 0:
-		return errors.New("room-after is negative")
-	case m.Abort && m.RoomAfter > 0:
-		return errors.New("abort ends the connection at once: room-after means nothing with it")
+	if err := judge(m); err != nil {
+		return err
+	}
+	if m.Abort && m.RoomAfter > 0 {
+		return wrong(m, "room-after", "it means nothing with abort, which ends the connection at once")
 	}
 	return nil
 }

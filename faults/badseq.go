@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -27,8 +26,11 @@ type BadSeq struct {
 
 // Validate implements Model.
 func (m *BadSeq) Validate() error {
-	if m.Interval < 0 || m.Interval > 0 && m.Interval < time.Millisecond {
-		return errors.New("interval lies outside of 1ms and more, or 0")
+	if err := judge(m); err != nil {
+		return err
+	}
+	if m.Interval > 0 && m.Interval < time.Millisecond {
+		return wrong(m, "interval", "it lies outside of 1ms and more, or 0")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -96,11 +95,11 @@ func Names() []string {
 	return names
 }
 
-// Find returns the fault of that name. The error suggests the nearest one.
+// Find returns the fault of that name. The error is an [*UnknownFaultError].
 func Find(name string) (Kind, error) {
 	i := slices.IndexFunc(Catalog, func(k Kind) bool { return k.Name == name })
 	if i < 0 {
-		return Kind{}, fmt.Errorf("unknown fault %q%s", name, DidYouMean(name, Names()))
+		return Kind{}, &UnknownFaultError{name, nearest(name, Names())}
 	}
 	return Catalog[i], nil
 }

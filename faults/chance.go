@@ -56,14 +56,11 @@ func valid(p float64) bool { return p >= 0 && p <= 1 } // false for NaN
 // draw reports whether it happens this time.
 func (c Chance) draw(r *rand.Rand) bool { return r.Float64() < c.p }
 
-// required reports why a knob of that name, the share of the segments to which
-// something is done, cannot be what it is.
-func (c Chance) required(knob, done string) error {
-	switch {
-	case !c.given:
-		return fmt.Errorf("%s: how many segments are %s? Give --%s, such as 10%%", knob, done, knob)
-	case !valid(c.p):
-		return fmt.Errorf("%s lies outside 0%% to 100%%", knob)
+// required reports that the chance is not given. It is that knob of m, the share
+// of the segments that are so.
+func (c Chance) required(m Model, knob, so string) error {
+	if !c.given {
+		return wrong(m, knob, "how many segments are %s? Give a share, such as 10%%", so)
 	}
 	return nil
 }

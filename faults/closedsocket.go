@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -32,10 +31,10 @@ type ClosedSocket struct {
 
 // Validate implements Model.
 func (m *ClosedSocket) Validate() error {
-	if m.FINTimeout.d < 0 {
-		return errors.New("fin-timeout is negative")
+	if err := judge(m); err != nil {
+		return err
 	}
-	return m.trigger().mayCount(m.Dir)
+	return m.trigger().mayCount(m, m.Dir)
 }
 
 // trigger is the moment of the close.

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -27,8 +26,11 @@ type ConnectStall struct {
 
 // Validate implements Model.
 func (m *ConnectStall) Validate() error {
-	if m = completed(m); m.For <= 0 || m.For > time.Hour {
-		return errors.New("for: how long does the handshake stall? Give --for, such as 5s, up to 1h")
+	if err := judge(m); err != nil {
+		return err
+	}
+	if m.For > time.Hour {
+		return wrong(m, "for", "it lies outside of 0 (not included) to 1h")
 	}
 	return nil
 }

@@ -20,7 +20,12 @@ type Corrupt struct {
 }
 
 // Validate implements Model.
-func (m *Corrupt) Validate() error { return m.Rate.required("rate", "damaged") }
+func (m *Corrupt) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
+	return m.Rate.required(m, "rate", "damaged")
+}
 
 // Diverts implements Model.
 func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }

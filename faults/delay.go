@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"math"
 	"time"
 )
@@ -28,13 +27,16 @@ type Delay struct {
 
 // Validate implements Model.
 func (m *Delay) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
-	case m.By < 0 || m.Jitter < 0:
-		return errors.New("a delay is not negative")
 	case m.By == 0 && m.Jitter == 0:
-		return errors.New("by: how long? Give --by, such as 50ms")
-	case m.By > time.Hour || m.Jitter > time.Hour:
-		return errors.New("no delay is longer than an hour: half-open --peer crashed is silence")
+		return wrong(m, "by", "how long? Give a time, such as 50ms")
+	case m.By > time.Hour:
+		return wrong(m, "by", "no delay is longer than an hour: half-open with peer=crashed is silence")
+	case m.Jitter > time.Hour:
+		return wrong(m, "jitter", "no delay is longer than an hour")
 	}
 	return nil
 }

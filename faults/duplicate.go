@@ -17,7 +17,12 @@ type Duplicate struct {
 }
 
 // Validate implements Model.
-func (m *Duplicate) Validate() error { return m.Rate.required("rate", "duplicated") }
+func (m *Duplicate) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
+	return m.Rate.required(m, "rate", "duplicated")
+}
 
 // Diverts implements Model.
 func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }

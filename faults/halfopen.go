@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -33,15 +32,16 @@ type HalfOpen struct {
 
 // Validate implements Model.
 func (m *HalfOpen) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
 	case m.Side == Both:
-		return errors.New("side is the end that dies: client or server")
-	case m.Down < 0:
-		return errors.New("down is negative")
+		return wrong(m, "side", "it is the end that dies: client or server")
 	case m.Peer == "crashed" && m.Down > 0:
-		return errors.New("a crashed peer does not come back: down is for peer rebooted or closed")
+		return wrong(m, "down", "a crashed peer does not come back: peer must be rebooted or closed")
 	}
-	return m.At.mayCount(m.Dir)
+	return m.At.mayCount(m, m.Dir)
 }
 
 // Diverts implements Model.

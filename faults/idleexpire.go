@@ -1,8 +1,6 @@
 package faults
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -46,20 +44,23 @@ type IdleExpire struct {
 
 // Validate implements Model.
 func (m *IdleExpire) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
 	case m.Preset != "" && m.After != 0:
-		return errors.New("after and preset both set the idle time: give one")
+		return wrong(m, "after", "preset sets the idle time too: give one of them")
 	case m.Preset != "":
 		if _, err := FindPreset(m.Preset); err != nil {
-			return err
+			return wrong(m, "preset", "%w", err)
 		}
 	case m.After == 0:
-		return errors.New("how long may a flow be idle? Give --after, such as 300s, or --preset")
+		return wrong(m, "after", "how long may a flow be idle? Give a time, such as 300s, or a preset")
 	case m.After < 10*time.Millisecond:
-		return fmt.Errorf("after: the kernel cannot tell an idle time of less than 10ms (%v)", m.After)
+		return wrong(m, "after", "the kernel cannot tell an idle time of less than 10ms (%v)", m.After)
 	}
-	if m = completed(m); m.DeviceTTL < 1 || m.DeviceTTL > 255 {
-		return fmt.Errorf("device-ttl: %d lies outside 1 to 255", m.DeviceTTL)
+	if m.DeviceTTL > 255 {
+		return wrong(m, "device-ttl", "%d lies outside 1 to 255", m.DeviceTTL)
 	}
 	return nil
 }

@@ -52,5 +52,5 @@ func FindPreset(name string) (Preset, error) {
 	if near == "" {
 		near = ": there are " + strings.Join(names, ", ")
 	}
-	return Preset{}, fmt.Errorf("preset: unknown device %q%s", name, near)
+	return Preset{}, fmt.Errorf("unknown device %q%s", name, near)
 }

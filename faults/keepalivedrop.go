@@ -25,7 +25,7 @@ type KeepaliveDrop struct {
 }
 
 // Validate implements Model.
-func (m *KeepaliveDrop) Validate() error { return nil }
+func (m *KeepaliveDrop) Validate() error { return judge(m) }
 
 // Diverts implements Model: probes and their answers are small.
 func (m *KeepaliveDrop) Diverts() Diversion {

@@ -61,20 +61,8 @@ func Knobs(m Model) []Knob {
 	return ks
 }
 
-// KnobError is what is wrong with the value of a knob.
-type KnobError struct {
-	Knob string // its name
-	Err  error  // what is wrong, and what would be right
-}
-
-func (e *KnobError) Error() string { return e.Knob + ": " + e.Err.Error() }
-
-// Unwrap returns Err.
-func (e *KnobError) Unwrap() error { return e.Err }
-
-// Set gives the knob of that name a value as people type it. The error says
-// what is wrong and what would be right; it is a *KnobError if there is such a
-// knob.
+// Set gives the knob of that name a value as people type it. The error is a
+// [*SettingError], and m is then as it was.
 func Set(m Model, name, value string) error {
 	ks := Knobs(m)
 	i := slices.IndexFunc(ks, func(k Knob) bool { return k.Name == name })
@@ -83,18 +71,19 @@ func Set(m Model, name, value string) error {
 		for j, k := range ks {
 			names[j] = k.Name
 		}
-		return fmt.Errorf("unknown setting %q%s", name, DidYouMean(name, names))
+		return wrong(m, name, "%w", &UnknownKnobError{name, nearest(name, names), names})
 	}
-	if one := ks[i].OneOf; one != nil && !slices.Contains(one, value) {
-		return &KnobError{name, fmt.Errorf("%q is none of %s%s", value, strings.TrimPrefix(strings.Join(one, ", "), ", "), DidYouMean(value, one))}
+	k := ks[i]
+	if k.OneOf != nil && !slices.Contains(k.OneOf, value) {
+		return wrong(m, k.Name, "%w", noneOf(value, k.OneOf))
 	}
-	field := reflect.ValueOf(m).Elem().Field(ks[i].field)
+	field := reflect.ValueOf(m).Elem().Field(k.field)
 	read := reflect.New(field.Type()).Elem()
 	if err := parse(read, value); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return wrong(m, k.Name, "%w", err)
 	}
-	if d, ok := reflect.TypeOf(m).Elem().Field(ks[i].field).Tag.Lookup("default"); ok && read.IsZero() {
-		return fmt.Errorf("%s: %q lies outside what it may be: leave it out for %s", name, value, d)
+	if d, ok := reflect.TypeOf(m).Elem().Field(k.field).Tag.Lookup("default"); ok && read.IsZero() {
+		return wrong(m, k.Name, "%q lies outside what it may be: leave it out for %s", value, d)
 	}
 	field.Set(read)
 	return nil
@@ -220,6 +209,14 @@ func ShortDuration(d time.Duration) string {
 // DidYouMean returns ", did you mean %q?" with the name nearest to the one
 // that was typed, or else one that begins with it, or nothing.
 func DidYouMean(typed string, names []string) string {
+	if best := nearest(typed, names); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
+	}
+	return ""
+}
+
+// nearest is the name that DidYouMean suggests, or nothing.
+func nearest(typed string, names []string) string {
 	best, dist := "", 1+len(typed)/2
 	for _, n := range names {
 		if d := editDistance(typed, n); d < dist {
@@ -229,10 +226,7 @@ func DidYouMean(typed string, names []string) string {
 	if i := slices.IndexFunc(names, func(n string) bool { return strings.HasPrefix(n, typed) }); best == "" && len(typed) > 2 && i >= 0 {
 		best = names[i] // it was cut short
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
+	return best
 }
 
 // editDistance counts the letters to insert, delete, replace or swap with

@@ -1,7 +1,5 @@
 package faults
 
-import "errors"
-
 var lingerResetKind = Kind{
 	Name: "linger-reset", Group: "reset",
 	Cause:   "A close with SO_LINGER on and a time of zero: a RST where a FIN would go, and what was not yet sent is thrown away.",
@@ -23,8 +21,11 @@ type LingerReset struct {
 
 // Validate implements Model.
 func (m *LingerReset) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	if m.Discard > 1<<20 {
-		return errors.New("discard: more than a megabyte is never unsent")
+		return wrong(m, "discard", "more than a megabyte is never unsent")
 	}
 	return nil
 }

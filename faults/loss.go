@@ -1,10 +1,5 @@
 package faults
 
-import (
-	"errors"
-	"fmt"
-)
-
 var lossKind = Kind{
 	Name: "loss", Group: "link",
 	Cause:   "Segments vanish on the way: a full queue, a bad cable, radio.",
@@ -25,17 +20,20 @@ type Loss struct {
 
 // Validate implements Model.
 func (m *Loss) Validate() error {
-	rate := m.Rate.P()
-	if err := m.Rate.required("rate", "lost"); err != nil {
+	if err := judge(m); err != nil {
 		return err
 	}
+	if err := m.Rate.required(m, "rate", "lost"); err != nil {
+		return err
+	}
+	rate := m.Rate.P()
 	switch {
 	case !(m.Burst >= 0 && m.Burst <= 1e6):
-		return errors.New("burst lies outside 0 to 1e6")
+		return wrong(m, "burst", "it lies outside 0 to 1e6")
 	case m.Burst > 1 && rate == 1:
-		return errors.New("burst means nothing where everything is lost")
-	case m.Burst > 1 && rate > m.Burst/(m.Burst+1): // it would have to begin more often than always
-		return fmt.Errorf("a rate of %.4g%% needs longer bursts: %.3g or more", 100*rate, rate/(1-rate))
+		return wrong(m, "burst", "it means nothing where everything is lost")
+	case m.Burst > 1 && rate > m.Burst/(m.Burst+1): // a burst would have to begin more often than always
+		return wrong(m, "burst", "to lose %.4g%% takes longer bursts: %.3g or more", 100*rate, rate/(1-rate))
 	}
 	return nil
 }

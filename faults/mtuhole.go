@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"strings"
 )
 
@@ -24,8 +23,11 @@ type MTUHole struct {
 
 // Validate implements Model.
 func (m *MTUHole) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	if m = completed(m); m.Above < 68 || m.Above > 65535 {
-		return errors.New("above lies outside of 68, the smallest MTU of IPv4, to 65535")
+		return wrong(m, "above", "it lies outside of 68, the smallest MTU of IPv4, to 65535")
 	}
 	return nil
 }

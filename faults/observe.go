@@ -16,7 +16,7 @@ var observeKind = Kind{
 type Observe struct{}
 
 // Validate implements Model.
-func (m *Observe) Validate() error { return nil }
+func (m *Observe) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *Observe) Diverts() Diversion {

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 )
 
@@ -23,12 +22,7 @@ type Partition struct {
 }
 
 // Validate implements Model.
-func (m *Partition) Validate() error {
-	if m.For < 0 {
-		return errors.New("for is negative")
-	}
-	return nil
-}
+func (m *Partition) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *Partition) Diverts() Diversion { return completed(m).At.diverts() }

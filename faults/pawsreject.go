@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -32,12 +31,11 @@ type PAWSReject struct {
 
 // Validate implements Model.
 func (m *PAWSReject) Validate() error {
-	m = completed(m)
-	switch {
-	case m.Window <= 0 || m.Window > 24*time.Hour:
-		return errors.New("window lies outside of 0 (not included) to 24h")
-	case m.Regress < 0:
-		return errors.New("regress is negative")
+	if err := judge(m); err != nil {
+		return err
+	}
+	if m.Window > 24*time.Hour {
+		return wrong(m, "window", "it lies outside of 0 (not included) to 24h")
 	}
 	return nil
 }

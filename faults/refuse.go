@@ -18,7 +18,7 @@ type Refuse struct {
 }
 
 // Validate implements Model.
-func (m *Refuse) Validate() error { return nil }
+func (m *Refuse) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *Refuse) Diverts() Diversion { return Diversion{SYN: true, NoCapture: true, Super: true} }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 )
 
@@ -24,10 +23,13 @@ type Reorder struct {
 
 // Validate implements Model.
 func (m *Reorder) Validate() error {
-	if m = completed(m); m.By <= 0 || m.By > time.Minute {
-		return errors.New("by lies outside of 0 (not included) to 1m")
+	if err := judge(m); err != nil {
+		return err
 	}
-	return m.Rate.required("rate", "overtaken")
+	if m.By > time.Minute {
+		return wrong(m, "by", "it lies outside of 0 (not included) to 1m")
+	}
+	return m.Rate.required(m, "rate", "overtaken")
 }
 
 // Diverts implements Model.

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -33,15 +32,17 @@ type Reset struct {
 
 // Validate implements Model.
 func (m *Reset) Validate() error {
-	switch {
-	case m.MeanLifetime < 0:
-		return errors.New("mean-lifetime is negative")
-	case m.MeanLifetime > 0 && m.Rate.Given():
-		return errors.New("mean-lifetime and rate are two ways to choose the moment: give one")
-	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate.Given()):
-		return errors.New("at, mean-lifetime and rate are three ways to choose the moment: give one")
+	if err := judge(m); err != nil {
+		return err
 	}
-	return m.At.mayCount(m.Dir)
+	const three = "at, mean-lifetime and rate are three ways to choose the moment: give one"
+	switch {
+	case m.MeanLifetime > 0 && m.Rate.Given():
+		return wrong(m, "mean-lifetime", three)
+	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate.Given()):
+		return wrong(m, "at", three)
+	}
+	return m.At.mayCount(m, m.Dir)
 }
 
 // Diverts implements Model.

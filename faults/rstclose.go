@@ -18,7 +18,7 @@ type RSTClose struct {
 }
 
 // Validate implements Model.
-func (m *RSTClose) Validate() error { return nil }
+func (m *RSTClose) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *RSTClose) Diverts() Diversion {

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -27,12 +26,14 @@ type Slice struct {
 
 // Validate implements Model.
 func (m *Slice) Validate() error {
-	m = completed(m)
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
-	case m.Size < 1 || m.Size > 65535:
-		return errors.New("size lies outside of 1 to 65535")
-	case m.Gap < 0 || m.Gap > time.Second:
-		return errors.New("gap lies outside of 0 to 1s")
+	case m.Size > 65535:
+		return wrong(m, "size", "it lies outside of 1 to 65535")
+	case m.Gap > time.Second:
+		return wrong(m, "gap", "it lies outside of 0 to 1s")
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ type Spec struct {
 
 // ParseSpecs reads SPECs separated by commas. A piece name=value belongs to
 // the SPEC before it. Names and values of knobs are right afterwards; whether
-// they go together is for Model to say. Errors suggest the nearest name.
+// they go together is for Model to say. The error is an [*UnknownFaultError], a
+// [*SettingError], or about a setting that stands before any fault.
 func ParseSpecs(text string) ([]Spec, error) {
 	var specs []Spec
 	for _, piece := range strings.Split(text, ",") {
@@ -52,12 +53,12 @@ func (s *Spec) set(piece string) error {
 	}
 	if !ok {
 		if v, known := Get(kind.New(), name); !known || v != "false" && v != "true" {
-			return fmt.Errorf("%s: %q is not knob=value", s.Name, piece)
+			return &SettingError{s.Name, name, fmt.Errorf("%q is not knob=value", piece)}
 		}
 		value = "true"
 	}
 	if err := Set(kind.New(), name, value); err != nil {
-		return fmt.Errorf("%s: %w", s.Name, err)
+		return err
 	}
 	s.Knobs = append(s.Knobs, [2]string{name, value})
 	return nil
@@ -84,7 +85,8 @@ func (s Spec) String() string {
 	return s.Name + ":" + strings.Join(parts, ",")
 }
 
-// Model makes the fault, validated.
+// Model makes the fault, validated. The error is an [*UnknownFaultError] or a
+// [*SettingError].
 func (s Spec) Model() (Model, error) {
 	kind, err := Find(s.Name)
 	if err != nil {
@@ -93,11 +95,11 @@ func (s Spec) Model() (Model, error) {
 	m := kind.New()
 	for _, k := range s.Knobs {
 		if err := Set(m, k[0], k[1]); err != nil {
-			return nil, fmt.Errorf("%s: --%w", s.Name, err)
+			return nil, err
 		}
 	}
 	if err := m.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Name, err)
+		return nil, err
 	}
 	return m, nil
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/packet"
@@ -36,13 +35,13 @@ type Stall struct {
 
 // Validate implements Model.
 func (m *Stall) Validate() error {
-	switch {
-	case m.Side == Both:
-		return errors.New("side is the end that stops reading: client or server")
-	case m.For < 0:
-		return errors.New("for is negative")
+	if err := judge(m); err != nil {
+		return err
 	}
-	return m.At.mayCount(m.Dir)
+	if m.Side == Both {
+		return wrong(m, "side", "it is the end that stops reading: client or server")
+	}
+	return m.At.mayCount(m, m.Dir)
 }
 
 // Diverts implements Model.

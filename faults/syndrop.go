@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -30,17 +29,16 @@ type SYNDrop struct {
 
 // Validate implements Model.
 func (m *SYNDrop) Validate() error {
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
-	case m.Attempts < 0:
-		return errors.New("attempts is negative")
-	case m.Queue < 0:
-		return errors.New("queue is negative")
 	case !(m.Rate >= 0 && m.Rate <= 1e9):
-		return errors.New("rate lies outside 0 to 1e9 a second")
+		return wrong(m, "rate", "it lies outside 0 to 1e9 a second")
 	case m.Queue == 0 && m.Rate > 0:
-		return errors.New("rate says how fast a backlog drains: give its size with queue")
+		return wrong(m, "rate", "it says how fast a backlog drains: give its size with queue")
 	case m.Queue > 0 && m.Attempts > 0:
-		return errors.New("attempts and queue are two ways to choose the SYNs: give one")
+		return wrong(m, "attempts", "attempts and queue are two ways to choose the SYNs: give one")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -27,12 +26,16 @@ type Throttle struct {
 
 // Validate implements Model.
 func (m *Throttle) Validate() error {
-	m = completed(m)
+	if err := judge(m); err != nil {
+		return err
+	}
 	switch {
+	case !(m.Rate >= 0 && m.Rate <= 1e12):
+		return wrong(m, "rate", "it lies outside 0 to 1000gbit")
 	case m.Rate == 0:
-		return errors.New("rate: how much does the link carry? Give --rate, such as 1mbit")
-	case m.Queue <= 0 || m.Queue > time.Minute:
-		return errors.New("queue lies outside of 0 (not included) to 1m")
+		return wrong(m, "rate", "how much does the link carry? Give a rate, such as 1mbit")
+	case m.Queue > time.Minute:
+		return wrong(m, "queue", "it lies outside of 0 (not included) to 1m")
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -233,10 +232,11 @@ func (t *Trigger) carried(f *Flow) (n uint64) {
 	return n
 }
 
-// mayCount reports whether the payload of one side can count: only bytes=N counts.
-func (t Trigger) mayCount(side Side) error {
+// mayCount reports that m has one side's payload count, for a trigger that does
+// not count: only bytes=N does.
+func (t Trigger) mayCount(m Model, side Side) error {
 	if side.one() && t.kind != atBytes {
-		return errors.New("dir says whose bytes count, for at bytes=N: give that too")
+		return wrong(m, "dir", "it says whose bytes count, for at bytes=N: give that too")
 	}
 	return nil
 }

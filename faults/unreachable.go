@@ -23,7 +23,7 @@ type Unreachable struct {
 }
 
 // Validate implements Model.
-func (m *Unreachable) Validate() error { return nil }
+func (m *Unreachable) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *Unreachable) Diverts() Diversion {

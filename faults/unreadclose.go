@@ -21,7 +21,7 @@ type UnreadClose struct {
 }
 
 // Validate implements Model.
-func (m *UnreadClose) Validate() error { return nil }
+func (m *UnreadClose) Validate() error { return judge(m) }
 
 // Diverts implements Model.
 func (m *UnreadClose) Diverts() Diversion { return Diversion{SYN: true, All: true, Whole: true} }
