@@ -166,6 +166,9 @@ func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err
 		flags = append(flags, a)
 		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
 		f := findFlag(owner.Flags, name)
+		if f != nil && len(name) > 1 && f.Names()[0] != name { // an old spelling
+			flags[len(flags)-1] = strings.Replace(a, name, f.Names()[0], 1)
+		}
 		if f == nil {
 			f = anyFlag(cmd, name)
 		}

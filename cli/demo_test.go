@@ -53,7 +53,7 @@ func TestDemoKnobs(t *testing.T) {
 	if played.Name != "half-open" || !strings.Contains(w.out.String(), "half-open:peer=crashed") {
 		t.Errorf("played %+v\n%s", played, &w.out)
 	}
-	for _, args := range [][]string{{"demo", "half-opne"}, {"demo", "loss", "--rate", "200%"}, {"demo", "reset", "now"}} {
+	for _, args := range [][]string{{"demo", "half-opne"}, {"demo", "loss", "--chance", "200%"}, {"demo", "reset", "now"}} {
 		if code := newWorld(t).run(append([]string{"faultctl"}, args...)); code != exitUsage {
 			t.Errorf("%v: exit code %d", args, code)
 		}

@@ -44,7 +44,7 @@ func TestRefusals(t *testing.T) {
 		{"inject reset extra", 2, `unexpected argument "extra"`},
 		{"inject reset -- extra", 2, `unexpected argument "extra"`},
 		{"inject reset -- extra", 2, "by faultctl run and faultctl verify"},
-		{"inject reset --at fin --rate 5%", 2, "give one"},
+		{"inject reset --at fin --chance 5%", 2, "give one"},
 		{"inject reset --fault reset", 2, "contradict"},
 		{"inject syn-drop --fault reset --to :80", 2, "contradict"},
 		{"inject reset --fault nope", 2, "--fault nope: unknown fault"},

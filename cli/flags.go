@@ -19,7 +19,13 @@ const (
 // this package, so that errors are ours. The placeholder stands in the usage
 // in back quotes. Each flag has its environment variable.
 func text(heading, name, usage string, aliases ...string) cli.Flag {
-	return &cli.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
+	env := []string{envVar(name)}
+	for _, a := range aliases {
+		if len(a) > 1 { // an old spelling
+			env = append(env, envVar(a))
+		}
+	}
+	return &cli.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: env}
 }
 
 func list(heading, name, usage string) cli.Flag {
@@ -95,7 +101,7 @@ func knobFlags(k faults.Kind) []cli.Flag {
 		if d := shownDefault(knob); d != "" {
 			usage += " (default " + d + ")"
 		}
-		fs = append(fs, text(faultHeading, knob.Name, usage))
+		fs = append(fs, text(faultHeading, knob.Name, usage, knob.Aliases...))
 	}
 	return fs
 }

@@ -90,7 +90,9 @@ func flagHelp(f cli.Flag) (left, usage string) {
 	usage = f.(cli.DocGenerationFlag).GetUsage()
 	left = "  --" + f.Names()[0]
 	for _, alias := range f.Names()[1:] {
-		left += ", -" + alias
+		if len(alias) == 1 { // old spellings stand in the text
+			left += ", -" + alias
+		}
 	}
 	if rest, ok := strings.CutPrefix(usage, "`"); ok {
 		arg, text, _ := strings.Cut(rest, "`")

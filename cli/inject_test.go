@@ -254,6 +254,45 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// Flags, variables and entries of a scenario as they were spelled before mean
+// what they meant.
+func TestOldSpellings(t *testing.T) {
+	for line, want := range map[string]string{
+		"inject loss --rate 10% --burst 3 --to :80 --duration 1s":                  "loss:chance=10%,burst-length=3",
+		"inject reset --at bytes=10 --dir server --to :80 --duration 1s":           "reset:at=bytes=10,bytes-of=server",
+		"inject closed-socket --after 64k --to :80 --duration 1s":                  "closed-socket:at=bytes=65536",
+		"inject syn-drop --queue 3 --rate 2 --to :80 --duration 1s":                "syn-drop:backlog=3,drain=2",
+		"inject loss:rate=10% --rate 20% --to :80 --duration 1s":                   "loss:chance=20%",
+		"inject --fault=throttle --rate 1mbit --to :80 --duration 1s":              "throttle:rate=1mbit",
+		"inject --fault=loss --rate 1% --to :80 --duration 1s":                     "loss:chance=1%",
+		"inject throttle --rate 1mbit --dir client --to :80 --duration 1s":         "throttle:rate=1mbit,dir=client",
+		"inject --fault reorder:rate=5% --to :80 --duration 1s":                    "reorder:chance=5%",
+		"inject closed-socket:after=30s --to :80 --duration 1s":                    "closed-socket:at=age=30s",
+		"inject corrupt --what payload --to :80 --duration 1s FAULTCTL_RATE=5%":    "corrupt:what=payload,chance=5%",
+		"inject corrupt --what payload --to :80 --duration 1s FAULTCTL_CHANCE=5%":  "corrupt:what=payload,chance=5%",
+		"inject half-open --at bytes=9 --to :80 --duration 1s FAULTCTL_DIR=client": "half-open:at=bytes=9,bytes-of=client",
+	} {
+		t.Run(line, func(t *testing.T) {
+			w := newWorld(t)
+			line, env, has := strings.Cut(line, " FAULTCTL_")
+			if name, value, _ := strings.Cut(env, "="); has {
+				t.Setenv("FAULTCTL_"+name, value)
+			}
+			if code := w.faultctl(line); code != exitOK {
+				t.Fatalf("exit %d\n%s", code, &w.err)
+			}
+			if got := knobsSet(t, w.cfg); !slices.Equal(got, []string{want}) {
+				t.Errorf("it means %v, not %s", got, want)
+			}
+		})
+	}
+	w := newWorld(t)
+	w.faultctl("inject loss --rate 10% --to :80 --duration 1s")
+	if !strings.Contains(w.out.String(), "--chance 10%") && !strings.Contains(w.out.String(), "--chance=10%") {
+		t.Errorf("the line that repeats the run has the old spelling:\n%s", &w.out)
+	}
+}
+
 // A fault's setting must not have the name of a flag that every command has.
 func TestKnobsDoNotClash(t *testing.T) {
 	common := flagNames(append(targetFlags(), runFlags()...))

@@ -115,7 +115,7 @@ func TestScenarioValidate(t *testing.T) {
 		{"target: {to: \":80 :99999\"}\nfaults: [{fault: reset, duration: 1s}]\n", []string{`f.yaml:1:14: target.to: :99999: "99999" is not a port from 1 to 65535`}},
 		{"faults: [{fault: reset, duration: 1s, target: {to: 5432}}]\n", []string{`f.yaml:1:52: faults[0].target.to: 5432: a port stands behind a colon: did you mean :5432?`}},
 		{"faults: [{fault: reset, duration: 1s, target: {every: 0}}]\n", []string{`f.yaml:1:55: faults[0].target.every: 0: not a whole number from 1 on`}},
-		{"faults: [{fault: \"syn-drop,reset\", duration: 1s}]\n", []string{"f.yaml:1:18: faults[0].fault: these faults contradict each other: syn-drop drops every SYN, so reset never sees a connection: give syn-drop attempts or queue, or leave one of them out"}},
+		{"faults: [{fault: \"syn-drop,reset\", duration: 1s}]\n", []string{"f.yaml:1:18: faults[0].fault: these faults contradict each other: syn-drop drops every SYN, so reset never sees a connection: give syn-drop attempts or backlog, or leave one of them out"}},
 		{"faults: [{fault: idle-expire, duration: 1s}]\n", []string{"f.yaml:1:18: faults[0].fault: idle-expire: after: how long may a flow be idle? Give a time, such as 300s, or a preset"}},
 	} {
 		file := write("f.yaml", tc.file)

@@ -42,22 +42,22 @@ func draws(t *testing.T, spec string, n int, each func(faults.Verdict, *faults.E
 	}
 }
 
-// TestShares holds that each fault with a rate strikes that share of 100,000
+// TestShares holds that each fault with a chance strikes that share of 100,000
 // segments.
 func TestShares(t *testing.T) {
 	const n = 100_000
 	for spec, want := range map[string]float64{
-		"loss rate=10%":                   0.1,
-		"loss rate=10% burst=1":           0.1,
-		"loss rate=10% burst=4":           0.1,
-		"loss rate=75% burst=3":           0.75,
-		"loss rate=1% burst=20":           0.01,
-		"loss rate=100%":                  1,
-		"loss rate=10% dir=server":        0,
-		"duplicate rate=5%":               0.05,
-		"reorder rate=5%":                 0.05,
-		"corrupt rate=5% what=payload":    0.05,
-		"corrupt rate=0.1% what=checksum": 0.001,
+		"loss chance=10%":                   0.1,
+		"loss chance=10% burst-length=1":    0.1,
+		"loss chance=10% burst-length=4":    0.1,
+		"loss chance=75% burst-length=3":    0.75,
+		"loss chance=1% burst-length=20":    0.01,
+		"loss chance=100%":                  1,
+		"loss chance=10% dir=server":        0,
+		"duplicate chance=5%":               0.05,
+		"reorder chance=5%":                 0.05,
+		"corrupt chance=5% what=payload":    0.05,
+		"corrupt chance=0.1% what=checksum": 0.001,
 	} {
 		struck := 0
 		draws(t, spec, n, func(v faults.Verdict, out *faults.Effects) {
@@ -74,7 +74,7 @@ func TestShares(t *testing.T) {
 // TestBursts holds that losses come in runs of the length that was asked for
 // (Gilbert-Elliott), and by themselves where none was.
 func TestBursts(t *testing.T) {
-	for spec, want := range map[string]float64{"loss rate=10%": 1 / 0.9, "loss rate=10% burst=4": 4, "loss rate=50% burst=10": 10} {
+	for spec, want := range map[string]float64{"loss chance=10%": 1 / 0.9, "loss chance=10% burst-length=4": 4, "loss chance=50% burst-length=10": 10} {
 		lost, runs, before := 0, 0, false
 		draws(t, spec, 200_000, func(v faults.Verdict, _ *faults.Effects) {
 			if v == faults.Drop {

@@ -20,9 +20,8 @@ var closedSocketKind = Kind{
 // no more. The client goes on, and what it sends earns a RST (tcp_rcv_state_process
 // in FIN_WAIT2, tcp_timewait_state_process).
 type ClosedSocket struct {
-	At           Trigger `knob:"at" default:"request" help:"when the server closes"`
-	Dir          Side    `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
-	After        Span    `knob:"after" help:"instead of --at: when the connection has reached that age, or carried so many bytes: 30s, 64k"`
+	At           Trigger `knob:"at" alias:"after" default:"request" help:"when the server closes"`
+	BytesOf      Side    `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
 	PassResponse bool    `knob:"pass-response" help:"not before its next answer has passed"`
 	FINLost      bool    `knob:"fin-lost" help:"the client never gets the FIN"`
 	FINTimeout   Timeout `knob:"fin-timeout" default:"1m" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
@@ -34,24 +33,16 @@ func (m *ClosedSocket) Validate() error {
 	if err := judge(m); err != nil {
 		return err
 	}
-	return m.trigger().mayCount(m, m.Dir)
-}
-
-// trigger is the moment of the close.
-func (m *ClosedSocket) trigger() Trigger {
-	if m.After.trigger.kind != atNever {
-		return m.After.trigger
-	}
-	return m.At
+	return m.At.mayCount(m, m.BytesOf)
 }
 
 // Diverts implements Model.
-func (m *ClosedSocket) Diverts() Diversion { return completed(m).trigger().diverts() }
+func (m *ClosedSocket) Diverts() Diversion { return completed(m).At.diverts() }
 
 // Start implements Model.
 func (m *ClosedSocket) Start() Instance {
 	m = completed(m)
-	m.At = m.trigger().of(m.Dir)
+	m.At = m.At.of(m.BytesOf)
 	return PerFlow(func() Fault { return &closedSocket{m: m} })
 }
 

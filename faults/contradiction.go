@@ -13,8 +13,8 @@ func Contradiction(names []string, models []Model) error {
 			}
 		}
 		s, ok := models[i].(*SYNDrop)
-		if ok && s.Attempts == 0 && s.Queue == 0 && len(names) > 1 {
-			return fmt.Errorf("%s drops every SYN, so %s never sees a connection: give %s attempts or queue, or leave one of them out",
+		if ok && s.Attempts == 0 && s.Backlog == 0 && len(names) > 1 {
+			return fmt.Errorf("%s drops every SYN, so %s never sees a connection: give %s attempts or backlog, or leave one of them out",
 				a, names[(i+1)%len(names)], a)
 		}
 	}

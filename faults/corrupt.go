@@ -5,8 +5,8 @@ var corruptKind = Kind{
 	Cause:   "Bits flip on the way: bad memory in a switch, a device that computes the checksum anew over what it broke.",
 	Symptom: "With a wrong checksum it is loss. With a right one the application reads bytes that nobody sent: a protocol error, or silent damage.",
 	Remedy:  "TLS, or a checksum of the application's own: TCP's is 16 bits and made anew at each hop that rewrites.",
-	Example: "faultctl inject corrupt --what payload --rate 0.1% --to :5432",
-	Demo:    Demo{Settings: "what=payload,rate=100%"},
+	Example: "faultctl inject corrupt --what payload --chance 0.1% --to :5432",
+	Demo:    Demo{Settings: "what=payload,chance=100%"},
 	New:     func() Model { return new(Corrupt) },
 }
 
@@ -14,9 +14,9 @@ var corruptKind = Kind{
 // receiver drops the segment; with a right one the damage arrives, as from a
 // device that computes the checksum anew over what it broke.
 type Corrupt struct {
-	What string `knob:"what" default:"checksum" oneof:"payload|checksum|header" help:"payload: a bit of it flips, the checksum is right, the application reads it; checksum: the receiver drops the segment; header: a bit of the window flips, the checksum is right"`
-	Rate Chance `knob:"rate" help:"share of the segments that is damaged"`
-	Dir  Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	What   string `knob:"what" default:"checksum" oneof:"payload|checksum|header" help:"payload: a bit of it flips, the checksum is right, the application reads it; checksum: the receiver drops the segment; header: a bit of the window flips, the checksum is right"`
+	Chance Chance `knob:"chance" alias:"rate" help:"share of the segments that is damaged"`
+	Dir    Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
@@ -24,7 +24,7 @@ func (m *Corrupt) Validate() error {
 	if err := judge(m); err != nil {
 		return err
 	}
-	return m.Rate.required(m, "rate", "damaged")
+	return m.Chance.required(m, "chance", "damaged")
 }
 
 // Diverts implements Model.
@@ -39,7 +39,7 @@ func (m *Corrupt) Start() Instance {
 type corrupt struct{ m *Corrupt }
 
 func (c corrupt) OnSegment(ev *Event, out *Effects) Verdict {
-	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || !c.m.Rate.draw(ev.Rand) {
+	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || !c.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
 	if !ev.Seg.Complete() {

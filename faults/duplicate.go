@@ -5,15 +5,15 @@ var duplicateKind = Kind{
 	Cause:   "A segment arrives twice: a link that repeats, a route that changes, a retransmission that was not needed.",
 	Symptom: "The application sees nothing; TCP answers a duplicate with D-SACK.",
 	Remedy:  "None is needed: this is the control experiment. What breaks reads packets below TCP.",
-	Example: "faultctl inject duplicate --rate 5% --to :8080",
-	Demo:    Demo{Settings: "rate=50%"},
+	Example: "faultctl inject duplicate --chance 5% --to :8080",
+	Demo:    Demo{Settings: "chance=50%"},
 	New:     func() Model { return new(Duplicate) },
 }
 
 // Duplicate is the fault duplicate: a segment arrives twice.
 type Duplicate struct {
-	Rate Chance `knob:"rate" help:"share of the segments that arrives twice"`
-	Dir  Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance Chance `knob:"chance" alias:"rate" help:"share of the segments that arrives twice"`
+	Dir    Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
@@ -21,7 +21,7 @@ func (m *Duplicate) Validate() error {
 	if err := judge(m); err != nil {
 		return err
 	}
-	return m.Rate.required(m, "rate", "duplicated")
+	return m.Chance.required(m, "chance", "duplicated")
 }
 
 // Diverts implements Model.
@@ -36,7 +36,7 @@ func (m *Duplicate) Start() Instance {
 type duplicate struct{ m *Duplicate }
 
 func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
-	if !d.m.Dir.Includes(ev.Dir.From()) || !d.m.Rate.draw(ev.Rand) {
+	if !d.m.Dir.Includes(ev.Dir.From()) || !d.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
 	if !ev.Seg.Complete() {

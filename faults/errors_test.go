@@ -55,7 +55,7 @@ func TestValidateJudgesGoValues(t *testing.T) {
 	for knob, m := range map[string]faults.Model{
 		"peer":          &faults.HalfOpen{Peer: "vanished"},
 		"down":          &faults.HalfOpen{Down: -time.Second},
-		"chance":        &faults.Loss{Rate: faults.ChanceOf(1.5)},
+		"chance":        &faults.Loss{Chance: faults.ChanceOf(1.5)},
 		"at":            &faults.Reset{At: faults.At("syn"), MeanLifetime: time.Second},
 		"hit":           &faults.Reset{Hit: 9},
 		"rtt":           &faults.Refuse{RTT: faults.RTTOf(-1)},
@@ -68,7 +68,7 @@ func TestValidateJudgesGoValues(t *testing.T) {
 		"size":          &faults.Slice{Size: -1},
 	} {
 		var e *faults.SettingError
-		if err := m.Validate(); !errors.As(err, &e) || e.Knob != knob && !(knob == "chance" && e.Knob == "rate") {
+		if err := m.Validate(); !errors.As(err, &e) || e.Knob != knob {
 			t.Errorf("%+v: %v, want something about %s", m, err, knob)
 		}
 	}

@@ -22,7 +22,7 @@ var halfOpenKind = Kind{
 // closed, the FIN was lost.
 type HalfOpen struct {
 	At          Trigger       `knob:"at" default:"request" help:"when the peer dies"`
-	Dir         Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
+	BytesOf     Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
 	Peer        string        `knob:"peer" default:"rebooted" oneof:"crashed|rebooted|closed" help:"what became of it"`
 	Down        time.Duration `knob:"down" help:"how long it is silent before it is back and answers"`
 	Side        Side          `knob:"side" default:"server" help:"which end dies: server or client"`
@@ -41,7 +41,7 @@ func (m *HalfOpen) Validate() error {
 	case m.Peer == "crashed" && m.Down > 0:
 		return wrong(m, "down", "a crashed peer does not come back: peer must be rebooted or closed")
 	}
-	return m.At.mayCount(m, m.Dir)
+	return m.At.mayCount(m, m.BytesOf)
 }
 
 // Diverts implements Model.
@@ -52,7 +52,7 @@ func (m *HalfOpen) Diverts() Diversion {
 // Start implements Model.
 func (m *HalfOpen) Start() Instance {
 	m = completed(m)
-	m.At = m.At.of(m.Dir)
+	m.At = m.At.of(m.BytesOf)
 	return PerFlow(func() Fault { return &halfOpen{m: m} })
 }
 

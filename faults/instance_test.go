@@ -56,7 +56,7 @@ func play(t testing.TB, chain *faults.Chain) (verdicts []faults.Verdict) {
 // shared with another rule of the same model: the first flow of a second run
 // finds the backlog, the link and the memory of addresses as the first run did.
 func TestInstancesShareNothing(t *testing.T) {
-	for _, spec := range []string{"syn-drop:queue=1", "throttle:rate=1kbit,queue=1ms", "paws-reject"} {
+	for _, spec := range []string{"syn-drop:backlog=1", "throttle:rate=1kbit,queue=1ms", "paws-reject"} {
 		m := model(t, spec)
 		first := m.Start()
 		before := play(t, faults.NewChain([]faults.Instance{first}))

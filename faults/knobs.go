@@ -17,6 +17,9 @@ import (
 //	After   time.Duration `knob:"after" help:"idle time until the flow is forgotten"`
 //	Refresh string        `knob:"refresh" oneof:"all|data" default:"all" help:"…"`
 //
+// A word means the same in every fault that has it. An `alias` tag names old
+// spellings of the knob.
+//
 // A field that is zero means the default: that of its `default` tag, or what its
 // zero value says. So a knob with such a tag cannot be set to a plain zero; one
 // to which zero is a setting of its own has a type that can tell, such as
@@ -27,6 +30,7 @@ type Knob struct {
 	Default string   `json:"default"`
 	Help    string   `json:"help"`
 	OneOf   []string `json:"one_of,omitempty"`
+	Aliases []string `json:"aliases,omitempty"` // old spellings, which still work; Help ends with them
 
 	field int
 }
@@ -50,6 +54,10 @@ func Knobs(m Model) []Knob {
 			continue
 		}
 		k := Knob{Name: name, Help: f.Tag.Get("help"), Default: show(v.Field(i)), Type: typeName(v.Field(i)), field: i}
+		if old, ok := f.Tag.Lookup("alias"); ok {
+			k.Aliases = strings.Split(old, "|")
+			k.Help += "; old spelling: " + strings.Join(k.Aliases, ", ")
+		}
 		if d, ok := f.Tag.Lookup("default"); ok && v.Field(i).IsZero() {
 			k.Default = d
 		}
@@ -61,11 +69,14 @@ func Knobs(m Model) []Knob {
 	return ks
 }
 
+// is reports whether name is the knob's, or an old spelling of it.
+func (k Knob) is(name string) bool { return k.Name == name || slices.Contains(k.Aliases, name) }
+
 // Set gives the knob of that name a value as people type it. The error is a
 // [*SettingError], and m is then as it was.
 func Set(m Model, name, value string) error {
 	ks := Knobs(m)
-	i := slices.IndexFunc(ks, func(k Knob) bool { return k.Name == name })
+	i := slices.IndexFunc(ks, func(k Knob) bool { return k.is(name) })
 	if i < 0 {
 		names := make([]string, len(ks))
 		for j, k := range ks {
@@ -108,7 +119,7 @@ func completed[M any](m *M) *M {
 // if m has no such knob.
 func Get(m Model, name string) (string, bool) {
 	for _, k := range Knobs(m) {
-		if k.Name == name {
+		if k.is(name) {
 			return k.Default, true
 		}
 	}

@@ -5,17 +5,17 @@ var lossKind = Kind{
 	Cause:   "Segments vanish on the way: a full queue, a bad cable, radio.",
 	Symptom: "Nothing fails at first. TCP sends again: latency jumps by the retransmission timeout (200 ms and more), throughput falls; when everything is lost, ETIMEDOUT after a quarter of an hour.",
 	Remedy:  "Deadlines at the application's level, hedged requests for what is idempotent, TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
-	Example: "faultctl inject loss --rate 10% --to :5432",
-	Demo:    Demo{Settings: "rate=30%"},
+	Example: "faultctl inject loss --chance 10% --to :5432",
+	Demo:    Demo{Settings: "chance=30%"},
 	New:     func() Model { return new(Loss) },
 }
 
 // Loss is the fault loss: segments vanish on the way, each by itself or in
 // bursts (the Gilbert-Elliott model, as netem has it).
 type Loss struct {
-	Rate  Chance  `knob:"rate" help:"share of the segments that is lost"`
-	Burst float64 `knob:"burst" help:"mean length of a run of lost segments; 0 or 1: each is lost by itself"`
-	Dir   Side    `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance      Chance  `knob:"chance" alias:"rate" help:"share of the segments that is lost"`
+	BurstLength float64 `knob:"burst-length" alias:"burst" help:"mean length of a run of lost segments; 0 or 1: each is lost by itself"`
+	Dir         Side    `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
@@ -23,17 +23,17 @@ func (m *Loss) Validate() error {
 	if err := judge(m); err != nil {
 		return err
 	}
-	if err := m.Rate.required(m, "rate", "lost"); err != nil {
+	if err := m.Chance.required(m, "chance", "lost"); err != nil {
 		return err
 	}
-	rate := m.Rate.P()
+	rate := m.Chance.P()
 	switch {
-	case !(m.Burst >= 0 && m.Burst <= 1e6):
-		return wrong(m, "burst", "it lies outside 0 to 1e6")
-	case m.Burst > 1 && rate == 1:
-		return wrong(m, "burst", "it means nothing where everything is lost")
-	case m.Burst > 1 && rate > m.Burst/(m.Burst+1): // a burst would have to begin more often than always
-		return wrong(m, "burst", "to lose %.4g%% takes longer bursts: %.3g or more", 100*rate, rate/(1-rate))
+	case !(m.BurstLength >= 0 && m.BurstLength <= 1e6):
+		return wrong(m, "burst-length", "it lies outside 0 to 1e6")
+	case m.BurstLength > 1 && rate == 1:
+		return wrong(m, "burst-length", "it means nothing where everything is lost")
+	case m.BurstLength > 1 && rate > m.BurstLength/(m.BurstLength+1): // a burst would have to begin more often than always
+		return wrong(m, "burst-length", "to lose %.4g%% takes longer bursts: %.3g or more", 100*rate, rate/(1-rate))
 	}
 	return nil
 }
@@ -65,8 +65,8 @@ func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
 // in which all is lost, for Burst segments on average, and enters it so often
 // that the share of Rate comes out.
 func (l *loss) lost(ev *Event) bool {
-	x, rate := ev.Rand.Float64(), l.m.Rate.P()
-	if l.m.Burst <= 1 {
+	x, rate := ev.Rand.Float64(), l.m.Chance.P()
+	if l.m.BurstLength <= 1 {
 		return x < rate
 	}
 	bad, begun := &l.bad[ev.Dir], l.begun[ev.Dir]
@@ -75,9 +75,9 @@ func (l *loss) lost(ev *Event) bool {
 	case !begun: // the connection begins at any moment of the link's life
 		*bad = x < rate
 	case *bad:
-		*bad = x >= 1/l.m.Burst
+		*bad = x >= 1/l.m.BurstLength
 	default:
-		*bad = x < rate/(l.m.Burst*(1-rate))
+		*bad = x < rate/(l.m.BurstLength*(1-rate))
 	}
 	return *bad
 }

@@ -9,16 +9,16 @@ var reorderKind = Kind{
 	Cause:   "A segment is overtaken by those behind it: several paths, parallel queues, a route that changes.",
 	Symptom: "The application sees nothing but lower throughput: TCP may take it for loss and send again.",
 	Remedy:  "None in the application; SACK and RACK in the kernel.",
-	Example: "faultctl inject reorder --rate 5% --by 10ms --to :8080",
-	Demo:    Demo{Settings: "rate=50%", Answer: []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}},
+	Example: "faultctl inject reorder --chance 5% --by 10ms --to :8080",
+	Demo:    Demo{Settings: "chance=50%", Answer: []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}},
 	New:     func() Model { return new(Reorder) },
 }
 
 // Reorder is the fault reorder: a segment is overtaken by those behind it.
 type Reorder struct {
-	Rate Chance        `knob:"rate" help:"share of the segments that is overtaken"`
-	By   time.Duration `knob:"by" default:"10ms" help:"how long such a segment is held back"`
-	Dir  Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance Chance        `knob:"chance" alias:"rate" help:"share of the segments that is overtaken"`
+	By     time.Duration `knob:"by" default:"10ms" help:"how long such a segment is held back"`
+	Dir    Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
 }
 
 // Validate implements Model.
@@ -29,7 +29,7 @@ func (m *Reorder) Validate() error {
 	if m.By > time.Minute {
 		return wrong(m, "by", "it lies outside of 0 (not included) to 1m")
 	}
-	return m.Rate.required(m, "rate", "overtaken")
+	return m.Chance.required(m, "chance", "overtaken")
 }
 
 // Diverts implements Model.
@@ -44,7 +44,7 @@ func (m *Reorder) Start() Instance {
 type reorder struct{ m *Reorder }
 
 func (r reorder) OnSegment(ev *Event, out *Effects) Verdict {
-	if !r.m.Dir.Includes(ev.Dir.From()) || !r.m.Rate.draw(ev.Rand) {
+	if !r.m.Dir.Includes(ev.Dir.From()) || !r.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
 	out.Delay(r.m.By)

@@ -21,11 +21,11 @@ var resetKind = Kind{
 // first try, and from then on the ghost rule holds.
 type Reset struct {
 	At           Trigger       `knob:"at" default:"request" help:"when the RST is sent"`
-	Dir          Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
+	BytesOf      Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
 	Hit          Side          `knob:"hit" help:"who receives it"`
 	Shape        string        `knob:"shape" default:"auto" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
 	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponential with this mean; 0 is off"`
-	Rate         Chance        `knob:"rate" help:"instead of --at: at each segment with this probability"`
+	Chance       Chance        `knob:"chance" alias:"rate" help:"instead of --at: at each segment with this probability"`
 	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate" help:"what becomes of the process behind the side that is not hit: a RST as well, or nothing it sends arrives; auto: isolate"`
 	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
@@ -35,19 +35,19 @@ func (m *Reset) Validate() error {
 	if err := judge(m); err != nil {
 		return err
 	}
-	const three = "at, mean-lifetime and rate are three ways to choose the moment: give one"
+	const three = "at, mean-lifetime and chance are three ways to choose the moment: give one"
 	switch {
-	case m.MeanLifetime > 0 && m.Rate.Given():
+	case m.MeanLifetime > 0 && m.Chance.Given():
 		return wrong(m, "mean-lifetime", three)
-	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Rate.Given()):
+	case m.At.kind != atNever && (m.MeanLifetime > 0 || m.Chance.Given()):
 		return wrong(m, "at", three)
 	}
-	return m.At.mayCount(m, m.Dir)
+	return m.At.mayCount(m, m.BytesOf)
 }
 
 // Diverts implements Model.
 func (m *Reset) Diverts() Diversion {
-	if m.MeanLifetime > 0 || m.Rate.Given() {
+	if m.MeanLifetime > 0 || m.Chance.Given() {
 		return Diversion{SYN: true, All: true}
 	}
 	return completed(m).At.diverts()
@@ -56,7 +56,7 @@ func (m *Reset) Diverts() Diversion {
 // Start implements Model.
 func (m *Reset) Start() Instance {
 	m = completed(m)
-	m.At = m.At.of(m.Dir)
+	m.At = m.At.of(m.BytesOf)
 	return PerFlow(func() Fault { return &reset{m: m} })
 }
 
@@ -86,8 +86,8 @@ func (r *reset) due(ev *Event, out *Effects) bool {
 	first := !r.started
 	r.started = true
 	switch {
-	case r.m.Rate.Given():
-		return r.m.Rate.draw(ev.Rand)
+	case r.m.Chance.Given():
+		return r.m.Chance.draw(ev.Rand)
 	case r.m.MeanLifetime > 0:
 		if first {
 			out.Wake(time.Duration(ev.Rand.ExpFloat64() * float64(r.m.MeanLifetime)))

@@ -9,7 +9,7 @@ import (
 // idle-expire:after=300s,then=rst-next.
 type Spec struct {
 	Name  string
-	Knobs [][2]string // name, value, in the order given; the last of a name holds
+	Knobs [][2]string // name, value, in the order given; the last of a name holds; ParseSpecs writes no old spellings
 }
 
 // ParseSpecs reads SPECs separated by commas. A piece name=value belongs to
@@ -59,6 +59,11 @@ func (s *Spec) set(piece string) error {
 	}
 	if err := Set(kind.New(), name, value); err != nil {
 		return err
+	}
+	for _, k := range Knobs(kind.New()) {
+		if k.is(name) {
+			name = k.Name
+		}
 	}
 	s.Knobs = append(s.Knobs, [2]string{name, value})
 	return nil

@@ -27,10 +27,10 @@ var stallKind = Kind{
 // before it has acknowledged new data passes: its program can have written that
 // without reading.
 type Stall struct {
-	Side Side          `knob:"side" default:"server" help:"who stops reading"`
-	At   Trigger       `knob:"at" default:"request" help:"when"`
-	Dir  Side          `knob:"dir" help:"whose payload counts for --at bytes=N: that of the client, of the server, or of both"`
-	For  time.Duration `knob:"for" help:"how long; 0: for good"`
+	Side    Side          `knob:"side" default:"server" help:"who stops reading"`
+	At      Trigger       `knob:"at" default:"request" help:"when"`
+	BytesOf Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
+	For     time.Duration `knob:"for" help:"how long; 0: for good"`
 }
 
 // Validate implements Model.
@@ -41,7 +41,7 @@ func (m *Stall) Validate() error {
 	if m.Side == Both {
 		return wrong(m, "side", "it is the end that stops reading: client or server")
 	}
-	return m.At.mayCount(m, m.Dir)
+	return m.At.mayCount(m, m.BytesOf)
 }
 
 // Diverts implements Model.
@@ -52,7 +52,7 @@ func (m *Stall) Diverts() Diversion {
 // Start implements Model.
 func (m *Stall) Start() Instance {
 	m = completed(m)
-	m.At = m.At.of(m.Dir)
+	m.At = m.At.of(m.BytesOf)
 	return PerFlow(func() Fault { return &stall{m: m} })
 }
 

@@ -23,8 +23,8 @@ var synDropKind = Kind{
 // that is established notices.
 type SYNDrop struct {
 	Attempts int     `knob:"attempts" help:"drop the first N SYNs of each connection; 0 means all"`
-	Queue    int     `knob:"queue" help:"drop only what finds a backlog of this size full; 0 means that it is always full"`
-	Rate     float64 `knob:"rate" help:"how many connections a second leave the backlog; with --queue"`
+	Backlog  int     `knob:"backlog" alias:"queue" help:"drop only what finds a backlog of this size full; 0 means that it is always full"`
+	Drain    float64 `knob:"drain" alias:"rate" help:"how many connections a second leave the backlog; with --backlog"`
 }
 
 // Validate implements Model.
@@ -33,12 +33,12 @@ func (m *SYNDrop) Validate() error {
 		return err
 	}
 	switch {
-	case !(m.Rate >= 0 && m.Rate <= 1e9):
-		return wrong(m, "rate", "it lies outside 0 to 1e9 a second")
-	case m.Queue == 0 && m.Rate > 0:
-		return wrong(m, "rate", "it says how fast a backlog drains: give its size with queue")
-	case m.Queue > 0 && m.Attempts > 0:
-		return wrong(m, "attempts", "attempts and queue are two ways to choose the SYNs: give one")
+	case !(m.Drain >= 0 && m.Drain <= 1e9):
+		return wrong(m, "drain", "it lies outside 0 to 1e9 a second")
+	case m.Backlog == 0 && m.Drain > 0:
+		return wrong(m, "drain", "it says how fast a backlog drains: give its size with backlog")
+	case m.Backlog > 0 && m.Attempts > 0:
+		return wrong(m, "attempts", "attempts and backlog are two ways to choose the SYNs: give one")
 	}
 	return nil
 }
@@ -49,9 +49,9 @@ func (m *SYNDrop) Diverts() Diversion { return Diversion{SYN: true, NoCapture: t
 // Start implements Model.
 func (m *SYNDrop) Start() Instance {
 	m = completed(m)
-	b := &backlog{size: m.Queue}
-	if m.Rate > 0 {
-		b.each = time.Duration(float64(time.Second) / m.Rate)
+	b := &backlog{size: m.Backlog}
+	if m.Drain > 0 {
+		b.each = time.Duration(float64(time.Second) / m.Drain)
 	}
 	return PerFlow(func() Fault { return &synDrop{m: m, backlog: b} })
 }
@@ -77,7 +77,7 @@ func (s *synDrop) OnSegment(ev *Event, out *Effects) Verdict {
 
 // room reports whether this SYN finds room.
 func (s *synDrop) room(ev *Event) bool {
-	if s.m.Queue == 0 {
+	if s.m.Backlog == 0 {
 		return s.m.Attempts > 0 && s.seen > s.m.Attempts
 	}
 	if !s.admitted { // a retransmission of an admitted SYN takes no second place

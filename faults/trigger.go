@@ -87,8 +87,12 @@ func (t Trigger) String() string {
 	return string(text)
 }
 
-// UnmarshalText reads a trigger as people type it.
+// UnmarshalText reads a trigger as people type it. A duration alone, such as
+// 30s, is short for age=30s, and a number of bytes, such as 64k, for bytes=64k.
 func (t *Trigger) UnmarshalText(text []byte) error {
+	if len(text) > 0 && text[0] >= '0' && text[0] <= '9' {
+		return t.short(string(text))
+	}
 	name, arg, has := strings.Cut(string(text), "=")
 	kind := atNever
 	for k, n := range triggerNames {
@@ -109,9 +113,29 @@ func (t *Trigger) UnmarshalText(text []byte) error {
 	return t.argument(arg)
 }
 
+// short reads a trigger without its name.
+func (t *Trigger) short(text string) error {
+	if d, err := ParseDuration(text); err == nil && d > 0 { // 5m are five minutes
+		*t = Trigger{kind: atAge, d: d}
+		return nil
+	}
+	var b Bytes
+	if b.UnmarshalText([]byte(text)) != nil || b == 0 {
+		return fmt.Errorf("%q is neither a duration nor a number of bytes: write 30s, 4096 or 64k", text)
+	}
+	*t = Trigger{kind: atBytes, n: uint64(b)}
+	return nil
+}
+
 func (t *Trigger) argument(arg string) (err error) {
 	switch t.kind {
-	case atSegment, atBytes:
+	case atBytes:
+		var b Bytes
+		if err := b.UnmarshalText([]byte(arg)); err != nil || b == 0 {
+			return fmt.Errorf("bytes=%s: not a number of bytes above 0: write 4096, 64k or 1m", arg)
+		}
+		t.n = uint64(b)
+	case atSegment:
 		if t.n, err = strconv.ParseUint(arg, 10, 63); err != nil || t.n == 0 {
 			return fmt.Errorf("%s=%s: not a whole number above 0", triggerNames[t.kind], arg)
 		}
@@ -236,7 +260,7 @@ func (t *Trigger) carried(f *Flow) (n uint64) {
 // not count: only bytes=N does.
 func (t Trigger) mayCount(m Model, side Side) error {
 	if side.one() && t.kind != atBytes {
-		return wrong(m, "dir", "it says whose bytes count, for at bytes=N: give that too")
+		return wrong(m, "bytes-of", "it is for at=bytes=N only: give that too")
 	}
 	return nil
 }

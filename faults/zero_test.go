@@ -14,8 +14,8 @@ import (
 
 // needed are the settings that have no default.
 var needed = map[string]string{
-	"idle-expire": "after=1s", "loss": "rate=50%", "delay": "by=1ms", "duplicate": "rate=50%",
-	"reorder": "rate=50%", "corrupt": "rate=50%", "throttle": "rate=1mbit",
+	"idle-expire": "after=1s", "loss": "chance=50%", "delay": "by=1ms", "duplicate": "chance=50%",
+	"reorder": "chance=50%", "corrupt": "chance=50%", "throttle": "rate=1mbit",
 }
 
 // spelled are the settings of a fault as a trace has them: what it needs, and
@@ -96,9 +96,9 @@ func TestGoValues(t *testing.T) {
 		&faults.Reset{}, &faults.SYNDrop{}, &faults.IdleExpire{After: 2 * time.Second}, &faults.HalfOpen{},
 		&faults.ClosedSocket{}, &faults.LingerReset{}, &faults.UnreadClose{}, &faults.RSTClose{}, &faults.AcceptOverflow{},
 		&faults.Refuse{}, &faults.Unreachable{}, &faults.ConnectStall{}, &faults.PAWSReject{}, &faults.KeepaliveDrop{},
-		&faults.BadSeq{}, &faults.Stall{}, &faults.Observe{}, &faults.Loss{Rate: faults.ChanceOf(0.5)},
-		&faults.Delay{By: time.Second}, &faults.Duplicate{Rate: faults.ChanceOf(1)}, &faults.Reorder{Rate: faults.ChanceOf(0)},
-		&faults.Corrupt{Rate: faults.ChanceOf(1)}, &faults.Throttle{Rate: 1e6}, &faults.MTUHole{}, &faults.Partition{}, &faults.Slice{},
+		&faults.BadSeq{}, &faults.Stall{}, &faults.Observe{}, &faults.Loss{Chance: faults.ChanceOf(0.5)},
+		&faults.Delay{By: time.Second}, &faults.Duplicate{Chance: faults.ChanceOf(1)}, &faults.Reorder{Chance: faults.ChanceOf(0)},
+		&faults.Corrupt{Chance: faults.ChanceOf(1)}, &faults.Throttle{Rate: 1e6}, &faults.MTUHole{}, &faults.Partition{}, &faults.Slice{},
 	} {
 		if err := m.Validate(); err != nil {
 			t.Errorf("%T: %v", m, err)
@@ -115,7 +115,7 @@ func TestGoValues(t *testing.T) {
 
 // TestNoneCanBeSaid holds that a probability of zero is one, and means never.
 func TestNoneCanBeSaid(t *testing.T) {
-	for _, spec := range []string{"loss rate=0%", "duplicate rate=0", "reorder rate=0%", "corrupt rate=0%", "reset rate=0%"} {
+	for _, spec := range []string{"loss chance=0%", "duplicate chance=0", "reorder chance=0%", "corrupt chance=0%", "reset chance=0%"} {
 		draws(t, spec, 10_000, func(v faults.Verdict, out *faults.Effects) {
 			if v != faults.Pass || len(out.Notes) > 0 {
 				t.Fatalf("%s strikes: %v", spec, v)

@@ -281,7 +281,7 @@ func TestCutIsCounted(t *testing.T) {
 		knobs []string
 		sent  int
 	}{
-		"corrupt": {knobs: []string{"rate", "100%"}}, "duplicate": {knobs: []string{"rate", "100%"}}, "slice": {knobs: []string{"size", "10"}},
+		"corrupt": {knobs: []string{"chance", "100%"}}, "duplicate": {knobs: []string{"chance", "100%"}}, "slice": {knobs: []string{"size", "10"}},
 		"stall": {[]string{"at", "now"}, 1}, // before it goes that there is no window
 	} {
 		b := newBench(t, ruleOf(model(t, fault, c.knobs...)))

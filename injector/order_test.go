@@ -173,7 +173,7 @@ func TestLaterAllocatesNothing(t *testing.T) {
 	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
 		for _, m := range []NamedModel{
 			model(t, "delay", "by", "10ms", "jitter", "5ms"), model(t, "throttle", "rate", "100mbit"),
-			model(t, "slice", "size", "2", "gap", "1ms"), model(t, "reorder", "rate", "50%"), model(t, "duplicate", "rate", "50%"),
+			model(t, "slice", "size", "2", "gap", "1ms"), model(t, "reorder", "chance", "50%"), model(t, "duplicate", "chance", "50%"),
 		} {
 			b := newBench(t, ruleOf(m))
 			quiet := &silentQueue{}

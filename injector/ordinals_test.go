@@ -13,7 +13,7 @@ import (
 // its ordinal and its segments.
 func TestOnly(t *testing.T) {
 	loss := func(pick target.Pick) (fates []bool, chosen uint64) {
-		r := ruleOf(model(t, "loss", "rate", "50%"))
+		r := ruleOf(model(t, "loss", "chance", "50%"))
 		r.Pick = pick
 		b := newBench(t, r)
 		b.seed = 7

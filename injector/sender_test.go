@@ -125,7 +125,7 @@ func TestSender(t *testing.T) {
 // TestUnsentIsCounted holds that what the kernel does not take is counted, and only
 // the first of it logged.
 func TestUnsentIsCounted(t *testing.T) {
-	b := newBench(t, ruleOf(model(t, "duplicate", "rate", "100%")))
+	b := newBench(t, ruleOf(model(t, "duplicate", "chance", "100%")))
 	var log strings.Builder
 	b.log, b.s.fail = slog.New(slog.NewTextHandler(&log, nil)), unix.ENETUNREACH
 	for i := range packet.Seq(3) {

@@ -48,7 +48,7 @@ func TestTapFates(t *testing.T) {
 			[]string{"dropped by reset: rst to client, ", "forged by reset: rst to client, "}},
 		"delay": {ruleOf(NamedModel{"slow", delayModel{50 * time.Millisecond}}), [][]byte{syn}, []Fate{Delayed, Late},
 			[]string{"delayed for 50ms", "went on 50ms after it came"}},
-		"rewrite": {ruleOf(model(t, "corrupt", "rate", "100%", "what", "payload")), [][]byte{syn, data}, []Fate{Passed, Rewritten, Replacement},
+		"rewrite": {ruleOf(model(t, "corrupt", "chance", "100%", "what", "payload")), [][]byte{syn, data}, []Fate{Passed, Rewritten, Replacement},
 			[]string{"", "rewritten by corrupt; the next packet is what it went on as: rewrite to server, ", "put in place of the packet before"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -319,7 +319,7 @@ func TestUncutNoAllocs(t *testing.T) {
 // TestUncutWhere holds for which runs what local senders send comes uncut: those
 // that send most of it again by themselves.
 func TestUncutWhere(t *testing.T) {
-	delay, loss, narrow := model(t, "delay", "by", "50ms"), model(t, "loss", "rate", "1%"), model(t, "throttle", "rate", "1mbit")
+	delay, loss, narrow := model(t, "delay", "by", "50ms"), model(t, "loss", "chance", "1%"), model(t, "throttle", "rate", "1mbit")
 	for name, c := range map[string]struct {
 		faults []NamedModel
 		want   bool

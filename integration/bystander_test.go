@@ -10,8 +10,8 @@ import (
 
 // needed are the settings of faults that do nothing without one.
 var needed = map[string]string{
-	"idle-expire": "after=100ms", "loss": "rate=50%", "delay": "by=10ms,jitter=10ms", "duplicate": "rate=50%",
-	"reorder": "rate=50%", "corrupt": "rate=50%", "throttle": "rate=1mbit", "half-open": "at=request,peer=rebooted",
+	"idle-expire": "after=100ms", "loss": "chance=50%", "delay": "by=10ms,jitter=10ms", "duplicate": "chance=50%",
+	"reorder": "chance=50%", "corrupt": "chance=50%", "throttle": "rate=1mbit", "half-open": "at=request,peer=rebooted",
 	"stall": "at=request", "reset": "at=request", "slice": "size=1",
 }
 

@@ -18,7 +18,7 @@ import (
 // the fault strikes a connection that is chosen as soon as it opens.
 var waiting = map[string][]string{
 	"reset":           {"at=fin", "at=age=1h", "at=idle=1h", "at=bytes=1000000000", "at=segment=1000000", "at=match=nowhere"},
-	"syn-drop":        {"queue=1000,rate=1000", "skip"},
+	"syn-drop":        {"backlog=1000,drain=1000", "skip"},
 	"idle-expire":     {"after=1h", "after=1h,then=rst-both", "after=1h,refresh=data", "after=1h,keepalives=ignore"},
 	"half-open":       {"at=fin", "at=age=1h"},
 	"closed-socket":   {"at=fin", "at=age=1h"},
@@ -37,11 +37,11 @@ var waiting = map[string][]string{
 	"partition":       {"at=fin", "at=age=1h"},
 	"mtu-hole":        {"above=60000"},
 	"delay":           {"by=1us"},
-	"loss":            {"rate=0%"},
+	"loss":            {"chance=0%"},
 	"throttle":        {"rate=100gbit"},
-	"duplicate":       {"rate=0%"},
-	"reorder":         {"rate=0%"},
-	"corrupt":         {"rate=0%"},
+	"duplicate":       {"chance=0%"},
+	"reorder":         {"chance=0%"},
+	"corrupt":         {"chance=0%"},
 	"slice":           {"size=60000"},
 }
 

@@ -86,7 +86,7 @@ func TestLoss(t *testing.T) {
 		const least = 100_000 // small segments on many streams: most streams wait for a timer most of the time
 		w.narrowLoopback()
 		ss := w.streams(50, 536)
-		run := w.inject("loss:rate=10%")
+		run := w.inject("loss:chance=10%")
 		names := []string{"TcpRetransSegs", "TcpExtTCPWinProbe", "TcpExtTCPSpuriousRtxHostQueues"}
 		before := w.counters(names...)
 		defer w.flood(ss...)()

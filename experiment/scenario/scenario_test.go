@@ -255,6 +255,28 @@ func TestSpecProblems(t *testing.T) {
 	}
 }
 
+// Settings as they were spelled before are read as what they are called now.
+func TestOldSpellings(t *testing.T) {
+	for old, want := range map[string]string{
+		"loss: {rate: 5%, burst: 3}":                       "loss:chance=5%,burst-length=3",
+		"loss: {rate: 5%, chance: 6%}":                     "loss:chance=5%,chance=6%", // the last one holds
+		"syn-drop: {queue: 3, rate: 2}":                    "syn-drop:backlog=3,drain=2",
+		"closed-socket: {after: 30s}":                      "closed-socket:at=30s",
+		"reset: {at: bytes=10, dir: server}":               "reset:at=bytes=10,bytes-of=server",
+		"throttle: {rate: 1mbit, queue: 5ms, dir: client}": "throttle:rate=1mbit,queue=5ms,dir=client",
+	} {
+		s, err := language.Parse("f", []byte("faults:\n  - {duration: 1s, fault: {"+old+"}}\n"))
+		if err != nil {
+			t.Errorf("%s: %v", old, err)
+			continue
+		}
+		f := s.Faults[0].Fault
+		if got := (faults.Spec{Name: f.Name, Knobs: f.Knobs}).String(); got != want {
+			t.Errorf("%s is read as %s, want %s", old, got, want)
+		}
+	}
+}
+
 // crowd is so many faults at once.
 func crowd(n int) (lines string) {
 	for i := range n {

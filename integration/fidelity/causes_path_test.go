@@ -85,8 +85,8 @@ var pathCauses = []cause{
 		shows:   []string{"S>C [P.] seq=1 ack=5 len=4", "C>S [P.] seq=5 ack=5 len=1300", "C>S [P.] seq=5 ack=5 len=1300 (again)"},
 	},
 	{
-		name: "loss", fault: "loss:rate=10%,dir=server", watch: faults.Client, late: true,
-		genuine: "a router randomly drops one in ten of the server's packets (nftables, numgen random)",
+		name: "loss", fault: "loss:chance=10%,dir=server", watch: faults.Client, late: true,
+		genuine: "a router drops, by chance, one in ten of the server's packets (nftables, numgen random)",
 		act:     filters(match(fromService(), oneInTen(), drop())),
 		before:  opened,
 		sums:    lossSums,
