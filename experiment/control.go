@@ -109,6 +109,7 @@ func knobsChanged(f, g faults.Spec) (ks [][2]string) {
 		}
 		return v
 	}
+	f, g = f.Canonical(), g.Canonical()
 	for _, k := range slices.Concat(f.Knobs, g.Knobs) {
 		now := [2]string{k[0], value(g, k[0])}
 		if value(f, k[0]) != now[1] && !slices.Contains(ks, now) {

@@ -193,12 +193,7 @@ func faultOf(name string, settings any) (f faults.Spec, problems event.Problems)
 		}
 		f.Knobs = append(f.Knobs, [2]string{k.Name, text})
 	}
-	for _, key := range sortedKeys(values) {
-		if !known[key] {
-			problems = append(problems, faultError(f, shaped{faults.Set(model, key, "")}))
-		}
-	}
-	return f, problems
+	return f.Canonical(), nil
 }
 
 func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {

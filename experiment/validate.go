@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -53,6 +54,9 @@ func (s *Spec) models() ([]injector.NamedModel, event.Problems) {
 // faultError is an error about a fault or one of its settings.
 func faultError(f faults.Spec, err error) *event.Error {
 	e := usage("fault", "%w", err)
+	if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
+		f.Name = setting.Fault
+	}
 	if _, unknown := faults.Find(f.Name); unknown != nil {
 		return e.WithAdvice("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
 	}

@@ -35,6 +35,7 @@ func TestOldSpellings(t *testing.T) {
 			t.Errorf("%s is %+v, %s is %+v", old, a, now, b)
 		}
 		name, settings, _ := strings.Cut(old, ":")
+		oldSettings := settings
 		k, err := faults.Find(name)
 		if err != nil {
 			t.Fatal(err)
@@ -64,7 +65,12 @@ func TestOldSpellings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kv := range specs[0].Knobs {
+		s := faults.Spec{Name: name}
+		for _, kv := range strings.Split(oldSettings, ",") {
+			knob, value, _ := strings.Cut(kv, "=")
+			s.Knobs = append(s.Knobs, [2]string{knob, value})
+		}
+		for _, kv := range append(specs[0].Knobs, s.Canonical().Knobs...) {
 			if i := indexOf(faults.Knobs(a), kv[0]); i < 0 {
 				t.Errorf("%s is still spelled %v", old, specs[0].Knobs)
 			}

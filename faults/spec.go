@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -60,13 +61,32 @@ func (s *Spec) set(piece string) error {
 	if err := Set(kind.New(), name, value); err != nil {
 		return err
 	}
-	for _, k := range Knobs(kind.New()) {
+	s.Knobs = append(s.Knobs, [2]string{canonical(kind.New(), name), value})
+	return nil
+}
+
+// Canonical is the SPEC with no old spelling of a knob. Names that the fault does
+// not have are left.
+func (s Spec) Canonical() Spec {
+	kind, err := Find(s.Name)
+	if err != nil {
+		return s
+	}
+	m, knobs := kind.New(), slices.Clone(s.Knobs)
+	for i := range knobs {
+		knobs[i][0] = canonical(m, knobs[i][0])
+	}
+	return Spec{s.Name, knobs}
+}
+
+// canonical is the present name of a knob that may be spelled as it was before.
+func canonical(m Model, name string) string {
+	for _, k := range Knobs(m) {
 		if k.is(name) {
-			name = k.Name
+			return k.Name
 		}
 	}
-	s.Knobs = append(s.Knobs, [2]string{name, value})
-	return nil
+	return name
 }
 
 // Flags writes the knobs as flags: --after=300s.
