@@ -21,22 +21,21 @@ func TestImports(t *testing.T) {
 		"lab":                      {"lab/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
 		"lab/userns":               {},
 		"faults/packet":            nil,
-		"faults":                   {"faults/packet"},
+		"faults":                   {"faults/packet", "internal/words"},
 		"faults/internal/trace":    {"faults", "faults/packet"},
 		"injector/internal/kerror": {},
 		"injector/target":          {"injector/internal/kerror"},
 		"injector":                 {"faults", "faults/packet", "injector/target", "injector/internal/kerror"},
 		"injector/pcap":            {"injector"},
 		"experiment/event":         {},
-		"experiment/place":         {"experiment/event", "faults", "injector", "injector/target", "internal/cage", "internal/containers"},
+		"experiment/place":         {"experiment/event", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words"},
 		"experiment":               {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
 		"experiment/evidence":      {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
 		"experiment/survival":      {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "injector/target", "internal/version", "internal/words"},
 		"internal/version":         {},
 		"internal/words":           {},
 		"experiment/report":        {},
-		"experiment/document":      {"experiment/event", "faults"},
-		"experiment/scenario":      {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
+		"experiment/scenario":      {"faults", "internal/words"},
 		"experiment/demo":          {"faults", "faults/packet", "injector", "injector/target", "lab"},
 		"internal/goldentest":      {},                     // for tests
 		"internal/strike":          {"faults", "injector"}, // for tests
@@ -44,10 +43,10 @@ func TestImports(t *testing.T) {
 		"internal/containers":      {},
 		"internal/cage":            {"injector", "injector/target", "lab/userns"},
 		"faulttest":                {"faults", "injector", "injector/target", "lab/userns"},
-		"cli":                      {"faults", "injector", "injector/target", "injector/pcap", "experiment/report", "experiment/scenario", "experiment/demo", "internal/metrics", "internal/containers", "internal/cage", "lab"},
+		"cli":                      {"faults", "injector", "injector/target", "injector/pcap", "experiment/report", "experiment/scenario", "experiment/demo", "internal/metrics", "internal/containers", "internal/cage", "internal/words", "lab"},
 		".":                        {"cli"},
 	}
-	pure := []string{"faults", "faults/packet"}
+	pure := []string{"faults", "faults/packet", "internal/words"}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
@@ -280,7 +282,7 @@ func unknownCommand(app *cli.App, name string) error {
 	if _, err := faults.Find(name); err == nil {
 		return usageError("unknown command %q: it is a fault; did you mean faultctl inject %s?", name, name)
 	}
-	return usageError("unknown command %q%s", name, faults.DidYouMean(name, names)).
+	return usageError("unknown command %q%s", name, words.DidYouMean(name, names)).
 		hint("Commands: " + strings.Join(names, ", ") + ".")
 }
 

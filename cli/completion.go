@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
@@ -37,7 +39,7 @@ func (h *host) completionCommand() *cli.Command {
 			if !ok || c.Args().Len() != 1 {
 				e := usageError("completion: for which shell?")
 				if !ok && c.Args().Present() {
-					e = usageError("completion: unknown shell %q%s", c.Args().First(), faults.DidYouMean(c.Args().First(), shells))
+					e = usageError("completion: unknown shell %q%s", c.Args().First(), words.DidYouMean(c.Args().First(), shells))
 				}
 				if ok {
 					e = usageError("completion: unexpected argument %q", c.Args().Get(1))

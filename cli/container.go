@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/containers"
@@ -105,7 +106,7 @@ func containerError(name string, err error) error {
 	var none *containers.NotFound
 	switch {
 	case errors.As(err, &none):
-		e := usageError("--container %s: %w%s", name, err, faults.DidYouMean(name, none.Names))
+		e := usageError("--container %s: %w%s", name, err, words.DidYouMean(name, none.Names))
 		if len(none.Names) == 0 {
 			return e.hint("There is no container at all; docker ps and podman ps list those of each user.")
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
@@ -156,7 +158,7 @@ func unknownFlag(c *cli.Command, name string) *exitError {
 		}
 	}
 	where := strings.TrimPrefix(c.HelpName+": ", "faultctl")
-	e := usageError("%sunknown flag --%s%s", strings.TrimLeft(where, " :"), name, faults.DidYouMean(name, names))
+	e := usageError("%sunknown flag --%s%s", strings.TrimLeft(where, " :"), name, words.DidYouMean(name, names))
 	if len(owners) > 0 {
 		return e.hint(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
 	}

@@ -9,7 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -243,5 +244,5 @@ func endsAfter(d time.Duration) string {
 	if d == 0 {
 		return "until Ctrl-C"
 	}
-	return "for " + faults.ShortDuration(d)
+	return "for " + words.ShortDuration(d)
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
@@ -130,7 +132,7 @@ func presets(k faults.Kind) []presetValues {
 	}
 	var ps []presetValues
 	for _, p := range faults.Presets {
-		ps = append(ps, presetValues{p.Name, faults.ShortDuration(p.After), p.Then, p.Source})
+		ps = append(ps, presetValues{p.Name, words.ShortDuration(p.After), p.Then, p.Source})
 	}
 	return ps
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
@@ -175,6 +177,6 @@ func wantsJSON(c *cli.Context) (bool, error) {
 	case "json":
 		return true, nil
 	default:
-		return false, usageError("%s: --output %q is neither text nor json%s", c.Command.Name, o, faults.DidYouMean(o, []string{"text", "json"}))
+		return false, usageError("%s: --output %q is neither text nor json%s", c.Command.Name, o, words.DidYouMean(o, []string{"text", "json"}))
 	}
 }

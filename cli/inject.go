@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
@@ -225,7 +227,7 @@ func duration(c *cli.Context, flag string) (time.Duration, error) {
 	if !c.IsSet(flag) {
 		return 0, nil
 	}
-	d, err := faults.ParseDuration(c.String(flag))
+	d, err := words.ParseDuration(c.String(flag))
 	if err != nil {
 		return 0, usageError("--%s: %w", flag, err)
 	}
@@ -240,7 +242,7 @@ func (h *host) logger(c *cli.Context) (*slog.Logger, error) {
 		l, ok := levels[strings.ToLower(s)]
 		if !ok {
 			return nil, usageError("--log-level %s: it is debug, info, warn or error%s", s,
-				faults.DidYouMean(s, []string{"debug", "info", "warn", "error"}))
+				words.DidYouMean(s, []string{"debug", "info", "warn", "error"}))
 		}
 		level = l
 	}

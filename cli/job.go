@@ -13,7 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/internal/cage"
 	"golang.org/x/sys/unix"
 )
@@ -160,7 +161,7 @@ func (h *host) wait(ctx context.Context, j *job, signals <-chan os.Signal, limit
 	end.took = h.now().Sub(j.begun)
 	end.status, end.how = statusOf(j.cmd.ProcessState)
 	if end.timedOut {
-		end.how = "stopped after " + faults.ShortDuration(limit)
+		end.how = "stopped after " + words.ShortDuration(limit)
 		if end.status == 0 {
 			end.status = 128 + int(syscall.SIGTERM)
 		}

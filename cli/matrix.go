@@ -6,8 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/report"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -245,9 +246,9 @@ func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
 	flows, chosen, fired := totals(s)
 	since := t.m.host.now().Sub(t.begun).Round(time.Second)
 	head := fmt.Sprintf("  %d of %d  %s: ", t.nth+1, len(t.m.survey.trials), t.name)
-	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, faults.ShortDuration(since))
+	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, words.ShortDuration(since))
 	if limit := t.m.survey.limit; limit > 0 {
-		tail += fmt.Sprintf(", at most %s more", faults.ShortDuration(max(0, limit-since).Round(time.Second)))
+		tail += fmt.Sprintf(", at most %s more", words.ShortDuration(max(0, limit-since).Round(time.Second)))
 	}
 	t.m.running(head+plural(flows, "connection")+", "+tail, head+tail)
 }

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -60,7 +61,7 @@ func (h *host) netns(c *cli.Context, t *aim) (f *os.File, name string, err error
 		}
 	}
 	names := h.netnsNames()
-	e := usageError("--netns %s: %w%s", ns, injector.ErrNoNamespace, faults.DidYouMean(ns, names))
+	e := usageError("--netns %s: %w%s", ns, injector.ErrNoNamespace, words.DidYouMean(ns, names))
 	if len(names) > 0 {
 		return nil, "", e.hint("There are: " + strings.Join(names, ", ") + ".")
 	}

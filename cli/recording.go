@@ -12,7 +12,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -261,7 +262,7 @@ func (r *recording) only(name string) error {
 		}
 	}
 	if len(found) == 0 {
-		return fmt.Errorf("there is no case %q in it%s", name, faults.DidYouMean(name, names))
+		return fmt.Errorf("there is no case %q in it%s", name, words.DidYouMean(name, names))
 	}
 	s := found[len(found)-1]
 	if found[0].name != s.name {

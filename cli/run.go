@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -44,7 +46,7 @@ func caged() []cli.Flag {
 	return append(fs,
 		toggle(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
 		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
-		text(runHeading, "timeout", "`D` end CMD after D: SIGTERM, and SIGKILL "+faults.ShortDuration(grace)+" later"),
+		text(runHeading, "timeout", "`D` end CMD after D: SIGTERM, and SIGKILL "+words.ShortDuration(grace)+" later"),
 		text(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
 		toggle(runHeading, "isolate", "run CMD in a network namespace of its own that has loopback only; always so without root"),
 	)

@@ -12,8 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/scenario"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
 
@@ -35,7 +36,7 @@ func (h *host) scenarioCommand() *cli.Command {
 				return usageError("scenario: run, validate or schema?").hint("faultctl scenario --help says more.")
 			}
 			word := c.Args().First()
-			e := usageError("scenario: unknown command %q%s", word, faults.DidYouMean(word, names)).hint("There are run, validate and schema.")
+			e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, names)).hint("There are run, validate and schema.")
 			if _, err := os.Stat(word); err == nil {
 				return e.hint("Did you mean faultctl scenario run " + quote(word) + "?")
 			}
@@ -204,7 +205,7 @@ func (h *host) printProblems(ps scenario.Problems) {
 	}
 }
 
-func shortly(d scenario.Duration) string { return faults.ShortDuration(time.Duration(d)) }
+func shortly(d scenario.Duration) string { return words.ShortDuration(time.Duration(d)) }
 
 // problemsError makes the problems of a file an error of a command.
 func problemsError(err error) error {

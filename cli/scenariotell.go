@@ -8,8 +8,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/scenario"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -119,7 +120,7 @@ type stepEvent struct {
 }
 
 func (j *jsonScene) step(step scenario.Step, a *act, note string) {
-	e := stepEvent{head: j.host.head("step"), Name: a.entry.Name, Rule: step.Fault, Do: step.Do.String(), At: faults.ShortDuration(step.At), Note: note}
+	e := stepEvent{head: j.host.head("step"), Name: a.entry.Name, Rule: step.Fault, Do: step.Do.String(), At: words.ShortDuration(step.At), Note: note}
 	if step.Do != scenario.Stop && step.Percent >= 0 {
 		e.Percent = &step.Percent
 	}
@@ -257,7 +258,7 @@ func (t *textScene) step(step scenario.Step, a *act, note string) {
 	if note != "" {
 		text += ": " + note
 	}
-	t.print("%s  %s\n", pad(faults.ShortDuration(step.At), len(clockTime)), text)
+	t.print("%s  %s\n", pad(words.ShortDuration(step.At), len(clockTime)), text)
 }
 
 func (t *textScene) event(ev injector.Event) {

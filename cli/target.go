@@ -32,7 +32,7 @@ type aim struct {
 
 // target reads the target flags, namespaces aside. Host names are looked up.
 func (h *host) target(c *cli.Context) (*aim, error) {
-	t := &aim{to: words(c.StringSlice("to")), from: words(c.StringSlice("from"))}
+	t := &aim{to: splitAtBlanks(c.StringSlice("to")), from: splitAtBlanks(c.StringSlice("from"))}
 	if c.IsSet("to") && len(t.to) == 0 || c.IsSet("from") && len(t.from) == 0 {
 		// "$TARGET" of a shell where it is not set must not mean everything
 		return nil, usageError("--to or --from is empty").hint("Leave it out if every connection is meant.")
@@ -104,9 +104,9 @@ func (t *aim) wide() bool {
 const toForms = "Write --to [HOST|CIDR]:PORTS, such as :5432, 10.0.0.5:80,443, 10.0.0.0/8:5432, [fd00::5]:8000-8100 or db.internal:5432; " +
 	"a ! before it excludes."
 
-// words splits the values of a repeatable flag at blanks, so that its
+// splitAtBlanks splits the values of a repeatable flag at blanks, so that its
 // environment variable can hold several.
-func words(values []string) []string {
+func splitAtBlanks(values []string) []string {
 	var ws []string
 	for _, v := range values {
 		ws = append(ws, strings.Fields(v)...)

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 )
@@ -64,7 +66,7 @@ func (t *textTeller) started(p *plan) {
 	if p.target.none {
 		end := endsAfter(p.duration)
 		if !p.durationIs {
-			end = "it ends after " + faults.ShortDuration(p.duration) + ", unless --duration says otherwise"
+			end = "it ends after " + words.ShortDuration(p.duration) + ", unless --duration says otherwise"
 		}
 		fmt.Fprintf(&b, "no target: %s, except the protected ones; %s\n", p.scope(), end)
 	}
@@ -84,7 +86,7 @@ func (t *textTeller) started(p *plan) {
 		fmt.Fprintf(&b, "protected: %v and %v\n", c.A, c.B)
 	}
 	if p.startAfter > 0 {
-		fmt.Fprintf(&b, "waiting %s\n", faults.ShortDuration(p.startAfter))
+		fmt.Fprintf(&b, "waiting %s\n", words.ShortDuration(p.startAfter))
 	}
 	t.print("%s", b.String())
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -381,5 +383,5 @@ func (s *survey) limitText() string {
 	case s.limit == 0:
 		return "as long as it wants"
 	}
-	return faults.ShortDuration(s.limit)
+	return words.ShortDuration(s.limit)
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/goccy/go-yaml"
@@ -206,7 +208,7 @@ func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
 			known = append(known, w.Name)
 		}
 	}
-	return usage(event.Field(prefix+key), "%w", shapeError("unknown key%s", faults.DidYouMean(key, known))).
+	return usage(event.Field(prefix+key), "unknown key%s", words.DidYouMean(key, known)).
 		WithAdvice("There are " + strings.Join(known, ", ") + ".")
 }
 

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
 )
 
 // A Word is one thing that a Spec may say: a flag of the command line, a key of
@@ -91,9 +92,9 @@ var Words = []Word{
 	toggle("new-only", OfTarget, "leave connections alone that were open before", func(s *Spec) *bool { return &s.Target.NewOnly }),
 
 	optional("duration", OfRun, "end by itself after D, such as 60s; 0: no end", func(s *Spec) **time.Duration { return &s.Duration }),
-	{Name: "start-after", Placeholder: "D", form: durationForm, Group: OfRun, Help: "wait before the rules go in",
-		set: func(s *Spec, v []string) (err error) { s.StartAfter, err = faults.ParseDuration(v[0]); return },
-		get: func(s *Spec) []string { return unless(s.StartAfter == 0, faults.ShortDuration(s.StartAfter)) }},
+	{Name: "start-after", Placeholder: "D", Group: OfRun, Help: "wait before the rules go in",
+		set: func(s *Spec, v []string) (err error) { s.StartAfter, err = words.ParseDuration(v[0]); return },
+		get: func(s *Spec) []string { return unless(s.StartAfter == 0, words.ShortDuration(s.StartAfter)) }},
 	optional("resolve-every", OfRun, "look host names up again so often (default 30s; 0: never)", func(s *Spec) **time.Duration { return &s.ResolveEvery }),
 	{Name: "seed", Placeholder: "N", Group: OfRun, Help: "repeat a run: same seed, same choices",
 		set: func(s *Spec, v []string) error {
@@ -203,7 +204,7 @@ func toggle(name string, group WordGroup, help string, at func(*Spec) *bool) Wor
 func optional(name string, group WordGroup, help string, at func(*Spec) **time.Duration) Word {
 	return Word{Name: name, Placeholder: "D", form: durationForm, Group: group, Help: help,
 		set: func(s *Spec, v []string) error {
-			d, err := faults.ParseDuration(v[0])
+			d, err := words.ParseDuration(v[0])
 			*at(s) = &d
 			return err
 		},
@@ -211,7 +212,7 @@ func optional(name string, group WordGroup, help string, at func(*Spec) **time.D
 			if *at(s) == nil {
 				return nil
 			}
-			return []string{faults.ShortDuration(**at(s))}
+			return []string{words.ShortDuration(**at(s))}
 		}}
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // A Kind is one fault of the catalogue and what it says about itself. The
@@ -99,7 +101,7 @@ func Names() []string {
 func Find(name string) (Kind, error) {
 	i := slices.IndexFunc(Catalog, func(k Kind) bool { return k.Name == name })
 	if i < 0 {
-		return Kind{}, &UnknownFaultError{name, nearest(name, Names())}
+		return Kind{}, &UnknownFaultError{name, words.Nearest(name, Names())}
 	}
 	return Catalog[i], nil
 }

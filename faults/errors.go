@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // SettingError says that a setting of a fault is wrong, or missing. [Set],
@@ -40,7 +42,7 @@ type UnknownFaultError struct {
 }
 
 func (e *UnknownFaultError) Error() string {
-	return fmt.Sprintf("unknown fault %q%s", e.Name, DidYouMean(e.Name, Names()))
+	return fmt.Sprintf("unknown fault %q%s", e.Name, didYouMean(e.Nearest))
 }
 
 // UnknownKnobError says that a fault has no knob of that name. It is the Err of
@@ -48,11 +50,17 @@ func (e *UnknownFaultError) Error() string {
 type UnknownKnobError struct {
 	Name    string
 	Nearest string // the name that was probably meant, or empty
-	known   []string
 }
 
 func (e *UnknownKnobError) Error() string {
-	return fmt.Sprintf("unknown setting %q%s", e.Name, DidYouMean(e.Name, e.known))
+	return fmt.Sprintf("unknown setting %q%s", e.Name, didYouMean(e.Nearest))
+}
+
+func didYouMean(nearest string) string {
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", nearest)
 }
 
 // wrong is the error of a knob of m.
@@ -110,5 +118,5 @@ func judge(m Model) error {
 }
 
 func noneOf(word string, known []string) error {
-	return fmt.Errorf("%q is none of %s%s", word, strings.TrimPrefix(strings.Join(known, ", "), ", "), DidYouMean(word, known))
+	return fmt.Errorf("%q is none of %s%s", word, strings.TrimPrefix(strings.Join(known, ", "), ", "), words.DidYouMean(word, known))
 }

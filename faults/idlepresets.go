@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Preset is the idle timer of a real device.
@@ -48,7 +50,7 @@ func FindPreset(name string) (Preset, error) {
 		}
 		names[i] = p.Name
 	}
-	near := DidYouMean(name, names)
+	near := words.DidYouMean(name, names)
 	if near == "" {
 		near = ": there are " + strings.Join(names, ", ")
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // A Knob is one setting of a fault. It is an exported field of the fault's
@@ -82,7 +84,7 @@ func Set(m Model, name, value string) error {
 		for j, k := range ks {
 			names[j] = k.Name
 		}
-		return wrong(m, name, "%w", &UnknownKnobError{name, nearest(name, names), names})
+		return wrong(m, name, "%w", &UnknownKnobError{name, words.Nearest(name, names)})
 	}
 	k := ks[i]
 	if k.OneOf != nil && !slices.Contains(k.OneOf, value) {
@@ -145,7 +147,7 @@ func show(v reflect.Value) string {
 		return string(text)
 	}
 	if d, ok := v.Interface().(time.Duration); ok {
-		return ShortDuration(d)
+		return words.ShortDuration(d)
 	}
 	return fmt.Sprint(v.Interface())
 }
@@ -158,7 +160,7 @@ func parse(v reflect.Value, value string) error {
 	var err error
 	switch v.Interface().(type) {
 	case time.Duration:
-		x, err = ParseDuration(value)
+		x, err = words.ParseDuration(value)
 	case string:
 		x = value
 	case bool:
@@ -181,85 +183,4 @@ func parse(v reflect.Value, value string) error {
 	}
 	v.Set(reflect.ValueOf(x))
 	return nil
-}
-
-// ParseDuration reads a duration as Go writes it, and days as well: 300s, 5m,
-// 1h30m, 5d. A bare number is refused with the unit that was probably meant.
-// The result is not negative.
-func ParseDuration(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 100_000 {
-			return time.Duration(n * 24 * float64(time.Hour)), nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if s != "0" && strings.Trim(s, "0123456789.") == "" && s != "" {
-		return 0, fmt.Errorf("%q has no unit: did you mean %ss?", s, s)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration: write 300s, 5m or 1h30m", s)
-	}
-	if d < 0 {
-		return 0, fmt.Errorf("%q is negative", s)
-	}
-	return d, nil
-}
-
-// ShortDuration writes d without units that are zero: 5m, not 5m0s.
-func ShortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
-}
-
-// DidYouMean returns ", did you mean %q?" with the name nearest to the one
-// that was typed, or else one that begins with it, or nothing.
-func DidYouMean(typed string, names []string) string {
-	if best := nearest(typed, names); best != "" {
-		return fmt.Sprintf(", did you mean %q?", best)
-	}
-	return ""
-}
-
-// nearest is the name that DidYouMean suggests, or nothing.
-func nearest(typed string, names []string) string {
-	best, dist := "", 1+len(typed)/2
-	for _, n := range names {
-		if d := editDistance(typed, n); d < dist {
-			best, dist = n, d
-		}
-	}
-	if i := slices.IndexFunc(names, func(n string) bool { return strings.HasPrefix(n, typed) }); best == "" && len(typed) > 2 && i >= 0 {
-		best = names[i] // it was cut short
-	}
-	return best
-}
-
-// editDistance counts the letters to insert, delete, replace or swap with
-// their neighbour to get from a to b (optimal string alignment).
-func editDistance(a, b string) int {
-	prev2, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(row[j-1]+1, prev[j]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, row = prev, row, prev2
-	}
-	return prev[len(b)]
 }

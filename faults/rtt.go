@@ -3,6 +3,8 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -25,7 +27,7 @@ func (r RTT) MarshalText() ([]byte, error) {
 	if !r.fixed {
 		return []byte("auto"), nil
 	}
-	return []byte(ShortDuration(r.d)), nil
+	return []byte(words.ShortDuration(r.d)), nil
 }
 
 // UnmarshalText reads what MarshalText writes.
@@ -34,7 +36,7 @@ func (r *RTT) UnmarshalText(text []byte) error {
 		*r = RTT{}
 		return nil
 	}
-	d, err := ParseDuration(string(text))
+	d, err := words.ParseDuration(string(text))
 	*r = RTT{true, d}
 	return err
 }

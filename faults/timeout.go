@@ -2,6 +2,8 @@ package faults
 
 import (
 	"time"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Timeout is a time limit that may be zero. The zero value means that none is
@@ -22,12 +24,12 @@ func (t Timeout) MarshalText() ([]byte, error) {
 	if !t.given {
 		return nil, nil
 	}
-	return []byte(ShortDuration(t.d)), nil
+	return []byte(words.ShortDuration(t.d)), nil
 }
 
 // UnmarshalText reads a duration, 0s included.
 func (t *Timeout) UnmarshalText(text []byte) error {
-	d, err := ParseDuration(string(text))
+	d, err := words.ParseDuration(string(text))
 	if err == nil {
 		*t = TimeoutOf(d)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -75,7 +77,7 @@ func (t Trigger) MarshalText() ([]byte, error) {
 	case atSegment, atBytes:
 		name += "=" + strconv.FormatUint(t.n, 10)
 	case atAge, atIdle:
-		name += "=" + ShortDuration(t.d)
+		name += "=" + words.ShortDuration(t.d)
 	case atMatch:
 		name += "=" + t.text
 	}
@@ -103,7 +105,7 @@ func (t *Trigger) UnmarshalText(text []byte) error {
 	wants := kind == atSegment || kind == atBytes || kind == atAge || kind == atIdle || kind == atMatch
 	switch {
 	case kind == atNever:
-		return fmt.Errorf("unknown trigger %q%s: write one of %s", name, DidYouMean(name, triggerNames[1:]), triggerForms)
+		return fmt.Errorf("unknown trigger %q%s: write one of %s", name, words.DidYouMean(name, triggerNames[1:]), triggerForms)
 	case wants && arg == "":
 		return fmt.Errorf("trigger %q needs a value: write one of %s", name, triggerForms)
 	case !wants && has:
@@ -115,7 +117,7 @@ func (t *Trigger) UnmarshalText(text []byte) error {
 
 // short reads a trigger without its name.
 func (t *Trigger) short(text string) error {
-	if d, err := ParseDuration(text); err == nil && d > 0 { // 5m are five minutes
+	if d, err := words.ParseDuration(text); err == nil && d > 0 { // 5m are five minutes
 		*t = Trigger{kind: atAge, d: d}
 		return nil
 	}
@@ -140,7 +142,7 @@ func (t *Trigger) argument(arg string) (err error) {
 			return fmt.Errorf("%s=%s: not a whole number above 0", triggerNames[t.kind], arg)
 		}
 	case atAge, atIdle:
-		if t.d, err = ParseDuration(arg); err == nil && t.d == 0 {
+		if t.d, err = words.ParseDuration(arg); err == nil && t.d == 0 {
 			err = fmt.Errorf("the duration is zero")
 		}
 		if err != nil {

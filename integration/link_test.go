@@ -13,16 +13,16 @@ import (
 // the receiver's TCP, which corrects it.
 func TestDisorder(t *testing.T) {
 	for spec, counter := range map[string]string{
-		"duplicate:chance=20%,dir=client":                    "TcpExtTCPDSACKOldSent",
-		"reorder:chance=2%,by=5ms,dir=client":                "TcpExtTCPOFOQueue",
-		"delay:by=10ms,jitter=5ms,reorder=true,dir=client": "TcpExtTCPOFOQueue",
-		"corrupt:what=checksum,chance=2%,dir=client":         "TcpInCsumErrors",
-		"loss:chance=6%,burst-length=2,dir=client":                  "TcpRetransSegs",
-		"slice:size=100,dir=client":                        "TcpInSegs",
-		"throttle:rate=50mbit,burst=10k,queue=50ms":        "TcpInSegs",
-		"delay:by=5ms,jitter=5ms,distribution=pareto":      "TcpInSegs",
-		"corrupt:what=header,chance=1%,dir=server":           "TcpInSegs",
-		"idle-expire:after=10s;delay:by=5ms;loss:chance=4%":  "TcpRetransSegs",
+		"duplicate:chance=20%,dir=client":                   "TcpExtTCPDSACKOldSent",
+		"reorder:chance=2%,by=5ms,dir=client":               "TcpExtTCPOFOQueue",
+		"delay:by=10ms,jitter=5ms,reorder=true,dir=client":  "TcpExtTCPOFOQueue",
+		"corrupt:what=checksum,chance=2%,dir=client":        "TcpInCsumErrors",
+		"loss:chance=6%,burst-length=2,dir=client":          "TcpRetransSegs",
+		"slice:size=100,dir=client":                         "TcpInSegs",
+		"throttle:rate=50mbit,burst=10k,queue=50ms":         "TcpInSegs",
+		"delay:by=5ms,jitter=5ms,distribution=pareto":       "TcpInSegs",
+		"corrupt:what=header,chance=1%,dir=server":          "TcpInSegs",
+		"idle-expire:after=10s;delay:by=5ms;loss:chance=4%": "TcpRetransSegs",
 	} {
 		t.Run(strings.ReplaceAll(spec, ":", "/"), func(t *testing.T) {
 			everywhere(t, func(t *testing.T, w *testbed) {

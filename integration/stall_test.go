@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/lab"
@@ -18,7 +20,7 @@ func TestStallHoldsAnswers(t *testing.T) {
 		oldClient, oldServer := w.open()
 		healthy(t, "before", oldClient, oldServer)
 		bystander := w.bystander()
-		w.inject("stall:for=" + faults.ShortDuration(stall))
+		w.inject("stall:for=" + words.ShortDuration(stall))
 		newClient, newServer := w.open()
 		idle, _ := w.open()
 		for name, pair := range map[string][2]*lab.App{"new": {newClient, newServer}, "open before": {oldClient, oldServer}} {

@@ -9,7 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
@@ -117,7 +118,7 @@ func (s *Schema) explain(d *Document, e *jsonschema.ValidationError) Problems {
 		return say("%s is missing", strings.Join(names, " and "))
 	case *kind.Type, *kind.Pattern:
 		if name == "duration" {
-			if _, err := faults.ParseDuration(text(got)); err != nil && isScalar(got) {
+			if _, err := words.ParseDuration(text(got)); err != nil && isScalar(got) {
 				return say("%v", err)
 			}
 			return say("%s; it must be a duration, such as 300s, 5m or 1h30m", describe(got))
@@ -133,7 +134,7 @@ func (s *Schema) explain(d *Document, e *jsonschema.ValidationError) Problems {
 				names = append(names, fmt.Sprint(w))
 			}
 		}
-		return say("%s is none of %s%s", describe(got), strings.Join(names, ", "), faults.DidYouMean(text(got), names))
+		return say("%s is none of %s%s", describe(got), strings.Join(names, ", "), words.DidYouMean(text(got), names))
 	case *kind.Minimum:
 		return say("%s is less than %s", text(got), k.Want.RatString())
 	case *kind.Maximum:
@@ -163,7 +164,7 @@ func (s *Schema) unknown(d *Document, path []string, schema map[string]any, keys
 		if s.Key != nil {
 			what = s.Key(path)
 		}
-		p := d.problem(d.keyAt(at), display(path), "unknown %s %q%s", what, key, faults.DidYouMean(key, names))
+		p := d.problem(d.keyAt(at), display(path), "unknown %s %q%s", what, key, words.DidYouMean(key, names))
 		if len(names) > 0 {
 			p.Advice = "There are " + strings.Join(names, ", ") + "."
 		} else {

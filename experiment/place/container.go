@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/containers"
 )
 
@@ -102,7 +103,7 @@ func containerError(name string, err error) error {
 	var none *containers.NotFound
 	switch {
 	case errors.As(err, &none):
-		e := event.Usagef("container", "%w%s", err, faults.DidYouMean(name, none.Names)).WithValue(name)
+		e := event.Usagef("container", "%w%s", err, words.DidYouMean(name, none.Names)).WithValue(name)
 		if len(none.Names) == 0 {
 			return e.WithAdvice("There is no container at all; docker ps and podman ps list those of each user.")
 		}

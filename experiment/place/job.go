@@ -13,8 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/cage"
 	"golang.org/x/sys/unix"
 )
@@ -164,7 +165,7 @@ func (j *Job) Wait(ctx context.Context, signals <-chan os.Signal, limit time.Dur
 	end.Took = j.host.Now().Sub(j.begun)
 	end.Status, end.How = statusOf(j.cmd.ProcessState)
 	if end.TimedOut {
-		end.How = "stopped after " + faults.ShortDuration(limit)
+		end.How = "stopped after " + words.ShortDuration(limit)
 		if end.Status == 0 {
 			end.Status = 128 + int(syscall.SIGTERM)
 		}

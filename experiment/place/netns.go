@@ -14,8 +14,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/containers"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ func (h *Host) OpenNetNS(name string) (*os.File, error) {
 		}
 	}
 	names := h.NetNSNames()
-	e := event.Usagef("netns", "%w%s", injector.ErrNoNamespace, faults.DidYouMean(name, names)).WithValue(name)
+	e := event.Usagef("netns", "%w%s", injector.ErrNoNamespace, words.DidYouMean(name, names)).WithValue(name)
 	if len(names) > 0 {
 		return nil, e.WithAdvice("There are: " + strings.Join(names, ", ") + ".")
 	}

@@ -5,8 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/faultctl/faultctl/experiment/document"
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // mostPulses bounds the timeline.
@@ -41,7 +40,7 @@ func (s *Scenario) contradictions() (ps document.Problems) {
 	names := map[string]bool{}
 	for i := range s.Faults {
 		f, at := &s.Faults[i], strconv.Itoa(i)
-		short := func(d Duration) string { return faults.ShortDuration(time.Duration(d)) }
+		short := func(d Duration) string { return words.ShortDuration(time.Duration(d)) }
 		switch {
 		case s.Duration == 0:
 			bad("nothing says how long it lasts: give it a duration, or the scenario", nil, "faults", at)
@@ -74,7 +73,7 @@ func (s *Scenario) contradictions() (ps document.Problems) {
 	ps = append(ps, s.probeContradictions()...)
 	ps = append(ps, s.noughts()...)
 	if least := s.Duration; s.Deadline < least {
-		bad("it comes before the timeline is over, which takes %s", []any{faults.ShortDuration(time.Duration(least))}, "deadline")
+		bad("it comes before the timeline is over, which takes %s", []any{words.ShortDuration(time.Duration(least))}, "deadline")
 	}
 	if ps == nil {
 		ps = s.crowded()
@@ -85,9 +84,9 @@ func (s *Scenario) contradictions() (ps document.Problems) {
 // noughts reports times that are given as nothing, where nothing makes no sense.
 func (s *Scenario) noughts() (ps document.Problems) {
 	check := func(path ...string) {
-		if v, said := s.doc.Look(path).(string); said {
-			if d, err := faults.ParseDuration(v); err == nil && d == 0 {
-				ps = append(ps, s.problem(path, "it must be longer than nothing"))
+		if v, said := s.doc.look(path).(string); said {
+			if d, err := words.ParseDuration(v); err == nil && d == 0 {
+				ps = append(ps, s.Problem(path, "it must be longer than nothing"))
 			}
 		}
 	}
@@ -124,7 +123,7 @@ func (s *Scenario) probeContradictions() (ps document.Problems) {
 	for i, a := range s.Abort {
 		at := strconv.Itoa(i)
 		if !slices.Contains(names, a.Probe) {
-			bad("there is no probe %q%s", []any{a.Probe, faults.DidYouMean(a.Probe, names)}, "abort", at, "probe")
+			bad("there is no probe %q%s", []any{a.Probe, words.DidYouMean(a.Probe, names)}, "abort", at, "probe")
 		} else if !during[a.Probe] {
 			bad("the probe %q is not asked during the timeline: add during to its when", []any{a.Probe}, "abort", at, "probe")
 		}

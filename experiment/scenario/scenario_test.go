@@ -12,9 +12,14 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
+
+var targetWords = []Word{{"to", "the service end", Many}, {"netns", "there", One}, {"percent", "this share", One}, {"new-only", "no old ones", Switch}}
+
+var language = NewLanguage(targetWords)
 
 const full = `# a game day
 name: pool
@@ -132,7 +137,7 @@ func TestDefaults(t *testing.T) {
 		p := language().tree["$defs"].(map[string]any)[def].(map[string]any)["properties"].(map[string]any)[key].(map[string]any)
 		return fmt.Sprint(p["default"])
 	}
-	short := func(d Duration) string { return faults.ShortDuration(time.Duration(d)) }
+	short := func(d Duration) string { return words.ShortDuration(time.Duration(d)) }
 	p, f := s.Probes[0], s.Faults[0]
 	for what, pair := range map[string][2]string{
 		"interval":  {says("probe", "interval"), short(p.Interval)},

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/words"
+
 	"github.com/faultctl/faultctl/faults"
 )
 
@@ -22,7 +24,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	v, err := faults.ParseDuration(s)
+	v, err := words.ParseDuration(s)
 	*d = Duration(v)
 	return err
 }

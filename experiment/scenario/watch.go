@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // A Watch counts the tries of a probe during the timeline and says what they
@@ -47,7 +47,7 @@ func (w *Watch) Note(began, ended time.Duration, passed bool) (abort string) {
 			return fmt.Sprintf("it failed %s", times(w.row, "in a row"))
 		}
 		if a.FailingFor > 0 && ended-w.since >= time.Duration(a.FailingFor) {
-			return fmt.Sprintf("it has not passed for %s", faults.ShortDuration(time.Duration(a.FailingFor)))
+			return fmt.Sprintf("it has not passed for %s", words.ShortDuration(time.Duration(a.FailingFor)))
 		}
 	}
 	return ""

@@ -1,3 +1,5 @@
+// Package words reads and writes what people type: counts, durations, and names
+// that are nearly right.
 package words
 
 import "fmt"
