@@ -59,21 +59,6 @@ func (s Segment) WindowScale() (uint8, bool) {
 	return b[0], true
 }
 
-// MSS returns the maximum segment size of a SYN.
-func (s Segment) MSS() (uint16, bool) {
-	b, ok := option(s.Options(), optMSS)
-	if !ok || len(b) != 2 {
-		return 0, false
-	}
-	return binary.BigEndian.Uint16(b), true
-}
-
-// SACKPermitted reports whether a SYN offers selective acknowledgments.
-func (s Segment) SACKPermitted() bool {
-	_, ok := option(s.Options(), optSACKPermitted)
-	return ok
-}
-
 // SACK returns the right-most edge of the selective acknowledgments.
 func (s Segment) SACK() (right Seq, ok bool) {
 	b, ok := option(s.Options(), optSACK)

@@ -254,9 +254,6 @@ func (s Segment) u32(at uint16) uint32 { return binary.BigEndian.Uint32(s.b[s.tc
 // SetSeq changes the sequence number.
 func (s Segment) SetSeq(v Seq) { binary.BigEndian.PutUint32(s.b[s.tcp+4:], uint32(v)) }
 
-// SetAck changes the acknowledgment field, not the flag.
-func (s Segment) SetAck(v Seq) { binary.BigEndian.PutUint32(s.b[s.tcp+8:], uint32(v)) }
-
 // SetFlags changes the control bits.
 func (s Segment) SetFlags(f Flags) { s.b[s.tcp+13] = uint8(f) }
 
@@ -265,24 +262,6 @@ func (s Segment) SetWindow(v uint16) { binary.BigEndian.PutUint16(s.b[s.tcp+14:]
 
 // SetChecksum changes the checksum field, to something wrong.
 func (s Segment) SetChecksum(v uint16) { binary.BigEndian.PutUint16(s.b[s.tcp+16:], v) }
-
-// SetTTL changes the time to live, or hop limit.
-func (s Segment) SetTTL(v uint8) {
-	if s.v4() {
-		s.b[8] = v
-	} else {
-		s.b[7] = v
-	}
-}
-
-// SetTOS changes the type of service, or traffic class.
-func (s Segment) SetTOS(v uint8) {
-	if s.v4() {
-		s.b[1] = v
-		return
-	}
-	binary.BigEndian.PutUint16(s.b, binary.BigEndian.Uint16(s.b)&0xf00f|uint16(v)<<4)
-}
 
 // CutPayload takes the payload off: it corrects the IP length and returns the
 // shorter view.

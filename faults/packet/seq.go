@@ -16,9 +16,6 @@ func (s Seq) Less(o Seq) bool { return s.Sub(o) < 0 }
 // LessEq reports whether s lies before o or is o.
 func (s Seq) LessEq(o Seq) bool { return s.Sub(o) <= 0 }
 
-// InWindow reports whether s is one of the size numbers from first on.
-func (s Seq) InWindow(first Seq, size uint32) bool { return uint32(s-first) < size }
-
 // Max returns the later of two numbers.
 func Max(a, b Seq) Seq {
 	if a.Less(b) {
