@@ -8,9 +8,9 @@ import (
 
 var acceptOverflowKind = Kind{
 	Name: "accept-overflow", Group: "reset",
-	Cause:   "The accept queue is full when the handshake's last ACK arrives: the server drops it, the client believes that it is connected.",
-	Symptom: "connect succeeds, the first send as well, and then nothing comes back: the kernel sends again for a minute, then ECONNRESET. With tcp_abort_on_overflow=1 ECONNRESET at once.",
-	Remedy:  "A deadline on the first answer, not only on connect; accept faster, or raise the backlog and net.core.somaxconn.",
+	Cause:   "The accept queue is full when the handshake's last ACK arrives: the server drops the ACK, and the client believes that it is connected.",
+	Symptom: "connect succeeds, and so does the first send, but nothing comes back: the kernel retransmits for a minute, then ECONNRESET. With tcp_abort_on_overflow=1 ECONNRESET comes at once.",
+	Remedy:  "Set a deadline on the first answer, not only on connect; accept faster, or raise the backlog and net.core.somaxconn.",
 	Example: "faultctl inject accept-overflow --room-after 5s --to :8080",
 	Demo:    Demo{Settings: "room-after=900ms"},
 	Verify:  Verify{Settings: "room-after=1s"},
@@ -23,8 +23,8 @@ var acceptOverflowKind = Kind{
 // What the server sends is genuine: its SYN-ACK again and again and, once it
 // has given up, a RST for the next segment.
 type AcceptOverflow struct {
-	Abort     bool          `knob:"abort" help:"with tcp_abort_on_overflow=1: a RST at once"`
-	RoomAfter time.Duration `knob:"room-after" help:"the queue has room again so long after the SYN; 0: never"`
+	Abort     bool          `knob:"abort" help:"as with tcp_abort_on_overflow=1: send a RST at once"`
+	RoomAfter time.Duration `knob:"room-after" help:"how long after the SYN the queue has room again; 0: never"`
 }
 
 // embryoLife is how long a server keeps a connection whose last ACK it has not

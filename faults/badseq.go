@@ -8,9 +8,9 @@ import (
 
 var badSeqKind = Kind{
 	Name: "bad-seq", Group: "reset",
-	Cause:   "Segments with wrong numbers and old duplicates: a confused middlebox, an attacker who guesses, a connection that was closed already.",
-	Symptom: "None: a healthy connection survives them, with a challenge ACK now and then.",
-	Remedy:  "None is needed: this is the control experiment.",
+	Cause:   "Segments with wrong sequence numbers and old duplicates: a confused middlebox, an attacker who guesses, or a connection that was already closed.",
+	Symptom: "None: a healthy connection survives them, with an occasional challenge ACK.",
+	Remedy:  "None is needed: this is a control experiment.",
 	Example: "faultctl inject bad-seq --kind rst-in-window --interval 1s --to :5432",
 	New:     func() Model { return new(BadSeq) },
 }
@@ -19,9 +19,9 @@ var badSeqKind = Kind{
 // It is the control experiment: a healthy connection must survive them (RFC
 // 5961 sections 3 to 5, RFC 7323 section 5).
 type BadSeq struct {
-	Kind     string        `knob:"kind" default:"rst-in-window" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before it or beyond it, a SYN, data that was received already, an ACK of long ago, data with an old timestamp"`
+	Kind     string        `knob:"kind" default:"rst-in-window" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before the window or beyond it, a SYN, data that was received before, an ACK from long ago, data with an old timestamp"`
 	Hit      Side          `knob:"hit" default:"client" help:"who receives it"`
-	Interval time.Duration `knob:"interval" help:"again and again, so often; 0: once a connection"`
+	Interval time.Duration `knob:"interval" help:"time between two such segments; 0: one for each connection"`
 }
 
 // Validate implements Model.

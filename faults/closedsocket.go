@@ -8,9 +8,9 @@ import (
 
 var closedSocketKind = Kind{
 	Name: "closed-socket", Group: "reset",
-	Cause:   "The server called close, which means that it neither sends nor reads; its FIN only says that it sends no more, and the client goes on sending.",
-	Symptom: "The first send succeeds, the next fails with EPIPE (Java: Broken pipe); recv returns 0. ECONNRESET only if the FIN was lost.",
-	Remedy:  "Read until the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a fresh connection.",
+	Cause:   "The server has called close, so it neither sends nor reads any more. Its FIN only says that it will not send, and the client goes on sending.",
+	Symptom: "The first send succeeds, the next fails with EPIPE (Java: Broken pipe); recv returns 0. ECONNRESET appears only if the FIN was lost.",
+	Remedy:  "Read to the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a new connection.",
 	Example: "faultctl inject closed-socket --pass-response --to :8080",
 	New:     func() Model { return new(ClosedSocket) },
 }
@@ -21,10 +21,10 @@ var closedSocketKind = Kind{
 // in FIN_WAIT2, tcp_timewait_state_process).
 type ClosedSocket struct {
 	At           Trigger `knob:"at" alias:"after" default:"request" help:"when the server closes"`
-	BytesOf      Side    `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
-	PassResponse bool    `knob:"pass-response" help:"not before its next answer has passed"`
-	FINLost      bool    `knob:"fin-lost" help:"the client never gets the FIN"`
-	FINTimeout   Timeout `knob:"fin-timeout" default:"1m" help:"how long the closed socket still answers probes (net.ipv4.tcp_fin_timeout)"`
+	BytesOf      Side    `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
+	PassResponse bool    `knob:"pass-response" help:"close only after the next answer has passed"`
+	FINLost      bool    `knob:"fin-lost" help:"the FIN is lost on the way to the client"`
+	FINTimeout   Timeout `knob:"fin-timeout" default:"1m" help:"how long the closed socket keeps answering probes (net.ipv4.tcp_fin_timeout)"`
 	RTT          RTT     `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

@@ -8,9 +8,9 @@ import (
 
 var connectStallKind = Kind{
 	Name: "connect-stall", Group: "reset",
-	Cause:   "The handshake is not finished when the application gives up: a far or overloaded server, a slow firewall.",
-	Symptom: "connect runs into the application's own timeout; the SYN-ACK that comes later meets no socket and is answered with a RST.",
-	Remedy:  "A connect timeout above the worst honest handshake, and a retry; connection pools with spare connections.",
+	Cause:   "The handshake takes longer than the application waits: a distant or overloaded server, a slow firewall.",
+	Symptom: "connect runs into the application's own timeout; the SYN-ACK that arrives later finds no socket and is answered with a RST.",
+	Remedy:  "Set a connect timeout above the slowest normal handshake, and retry; keep spare connections in the pool.",
 	Example: "faultctl inject connect-stall --for 5s --to :443",
 	Demo:    Demo{Settings: "for=2s"},
 	Verify:  Verify{Settings: "for=1s"},
@@ -21,7 +21,7 @@ var connectStallKind = Kind{
 // application waits. SYN-ACKs and their retransmissions arrive late, in order;
 // a client that gave up answers them with a genuine RST.
 type ConnectStall struct {
-	For time.Duration `knob:"for" default:"5s" help:"how long after the first SYN-ACK the handshake goes on"`
+	For time.Duration `knob:"for" default:"5s" help:"how long the handshake is held after the first SYN-ACK"`
 }
 
 // Validate implements Model.

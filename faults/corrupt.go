@@ -2,9 +2,9 @@ package faults
 
 var corruptKind = Kind{
 	Name: "corrupt", Group: "link",
-	Cause:   "Bits flip on the way: bad memory in a switch, a device that computes the checksum anew over what it broke.",
-	Symptom: "With a wrong checksum it is loss. With a right one the application reads bytes that nobody sent: a protocol error, or silent damage.",
-	Remedy:  "TLS, or a checksum of the application's own: TCP's is 16 bits and made anew at each hop that rewrites.",
+	Cause:   "Bits flip on the way: bad memory in a switch, or a device that recomputes the checksum over data it has damaged.",
+	Symptom: "With a wrong checksum it is loss. With a correct one the application reads bytes that nobody sent: a protocol error, or silent damage.",
+	Remedy:  "Use TLS, or a checksum of your own: TCP's has 16 bits and is recomputed by every device that rewrites the packet.",
 	Example: "faultctl inject corrupt --what payload --chance 0.1% --to :5432",
 	Demo:    Demo{Settings: "what=payload,chance=100%"},
 	New:     func() Model { return new(Corrupt) },
@@ -14,9 +14,9 @@ var corruptKind = Kind{
 // receiver drops the segment; with a right one the damage arrives, as from a
 // device that computes the checksum anew over what it broke.
 type Corrupt struct {
-	What   string `knob:"what" default:"checksum" oneof:"payload|checksum|header" help:"payload: a bit of it flips, the checksum is right, the application reads it; checksum: the receiver drops the segment; header: a bit of the window flips, the checksum is right"`
-	Chance Chance `knob:"chance" alias:"rate" help:"share of the segments that is damaged"`
-	Dir    Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	What   string `knob:"what" default:"checksum" oneof:"payload|checksum|header" help:"payload: a bit of the payload flips, the checksum is correct, and the application reads it; checksum: the checksum is wrong, and the receiver drops the segment; header: a bit of the window field flips, and the checksum is correct"`
+	Chance Chance `knob:"chance" alias:"rate" help:"probability that a segment is damaged"`
+	Dir    Side   `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -7,9 +7,9 @@ import (
 
 var delayKind = Kind{
 	Name: "delay", Group: "link",
-	Cause:   "The way is longer: another region, a satellite, a queue that never empties.",
-	Symptom: "Every round trip takes longer by that much; protocols that talk often multiply it. connect and reads run into timeouts.",
-	Remedy:  "Fewer round trips (pipelining, batching, connection reuse), timeouts with room above the real latency.",
+	Cause:   "The path is longer: another region, a satellite, a queue that never empties.",
+	Symptom: "Every round trip takes that much longer, and chatty protocols multiply it. connect and reads run into timeouts.",
+	Remedy:  "Make fewer round trips (pipelining, batching, connection reuse), and leave room above the real latency in timeouts.",
 	Example: "faultctl inject delay --by 50ms --jitter 10ms --to :6379",
 	Demo:    Demo{Settings: "by=200ms"},
 	New:     func() Model { return new(Delay) },
@@ -19,10 +19,10 @@ var delayKind = Kind{
 // reordering is asked for, however the delay jitters.
 type Delay struct {
 	By           time.Duration `knob:"by" help:"how much longer each segment takes"`
-	Jitter       time.Duration `knob:"jitter" help:"how much that varies: the half width of a uniform, the standard deviation of a normal, the scale of a pareto distribution"`
-	Distribution string        `knob:"distribution" default:"uniform" oneof:"uniform|normal|pareto" help:"how it varies"`
-	Reorder      bool          `knob:"reorder" help:"let a segment with less delay overtake"`
-	Dir          Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Jitter       time.Duration `knob:"jitter" help:"how much the delay varies: the half-width of the uniform, the standard deviation of the normal, the scale of the pareto distribution"`
+	Distribution string        `knob:"distribution" default:"uniform" oneof:"uniform|normal|pareto" help:"how the delay varies"`
+	Reorder      bool          `knob:"reorder" help:"let a segment with a shorter delay overtake others"`
+	Dir          Side          `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -2,9 +2,9 @@ package faults
 
 var duplicateKind = Kind{
 	Name: "duplicate", Group: "link",
-	Cause:   "A segment arrives twice: a link that repeats, a route that changes, a retransmission that was not needed.",
+	Cause:   "A segment arrives twice: a link that repeats it, a route that changes, an unnecessary retransmission.",
 	Symptom: "The application sees nothing; TCP answers a duplicate with D-SACK.",
-	Remedy:  "None is needed: this is the control experiment. What breaks reads packets below TCP.",
+	Remedy:  "None is needed: this is a control experiment. Only programs that read packets below TCP break.",
 	Example: "faultctl inject duplicate --chance 5% --to :8080",
 	Demo:    Demo{Settings: "chance=50%"},
 	New:     func() Model { return new(Duplicate) },
@@ -12,8 +12,8 @@ var duplicateKind = Kind{
 
 // Duplicate is the fault duplicate: a segment arrives twice.
 type Duplicate struct {
-	Chance Chance `knob:"chance" alias:"rate" help:"share of the segments that arrives twice"`
-	Dir    Side   `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance Chance `knob:"chance" alias:"rate" help:"probability that a segment arrives twice"`
+	Dir    Side   `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -8,9 +8,9 @@ import (
 
 var halfOpenKind = Kind{
 	Name: "half-open", Group: "reset",
-	Cause:   "One end is gone and the other does not know: it crashed, lost power, was restarted, or its FIN was lost on the way.",
-	Symptom: "A reader notices nothing, for ever. A writer's first write succeeds; if the peer is back its RST makes the next call fail with ECONNRESET, then EPIPE; if it is not, the kernel sends again and again until ETIMEDOUT.",
-	Remedy:  "Send heartbeats at the application's level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
+	Cause:   "One end is gone and the other does not know: it crashed, lost power or was restarted, or its FIN was lost on the way.",
+	Symptom: "A reader never notices. A writer's first write succeeds; if the peer is back, its RST makes the next call fail with ECONNRESET, then EPIPE; if it is not, the kernel retransmits until ETIMEDOUT.",
+	Remedy:  "Send heartbeats at the application level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
 	Example: "faultctl inject half-open --peer rebooted --at now --to :6379",
 	Verify:  Verify{Settings: "peer=rebooted"},
 	New:     func() Model { return new(HalfOpen) },
@@ -22,11 +22,11 @@ var halfOpenKind = Kind{
 // closed, the FIN was lost.
 type HalfOpen struct {
 	At          Trigger       `knob:"at" default:"request" help:"when the peer dies"`
-	BytesOf     Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
-	Peer        string        `knob:"peer" default:"rebooted" oneof:"crashed|rebooted|closed" help:"what became of it"`
-	Down        time.Duration `knob:"down" help:"how long it is silent before it is back and answers"`
+	BytesOf     Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
+	Peer        string        `knob:"peer" default:"rebooted" oneof:"crashed|rebooted|closed" help:"what happened to the peer"`
+	Down        time.Duration `knob:"down" help:"how long the peer is silent before it is back and answers"`
 	Side        Side          `knob:"side" default:"server" help:"which end dies: server or client"`
-	Unreachable bool          `knob:"unreachable" help:"a router on the way says host unreachable while it is silent"`
+	Unreachable bool          `knob:"unreachable" help:"while the peer is silent, a router on the path answers host unreachable"`
 	RTT         RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

@@ -18,14 +18,14 @@ const (
 
 var idleExpireKind = Kind{
 	Name: "idle-expire", Group: "reset",
-	Cause:   "A NAT, load balancer, firewall or mobile network forgets a flow that was idle for too long, often telling nobody; only the next packet finds out.",
-	Symptom: "The first write after the pause succeeds, the RST comes back one round trip later, the next read fails with ECONNRESET (Java: Connection reset), the next write with EPIPE (Broken pipe). With then=silent writes succeed until ETIMEDOUT, a quarter of an hour later.",
-	Remedy:  "Heartbeat, or TCP keepalive, below the shortest idle timer on the path; validate a pooled connection on borrow, or retire it before the timer; set TCP_USER_TIMEOUT against silence.",
+	Cause:   "A NAT, load balancer, firewall or mobile network forgets a flow that was idle for too long, often without telling either end; only the next packet finds out.",
+	Symptom: "The first write after the pause succeeds, the RST comes back one round trip later, the next read fails with ECONNRESET (Java: Connection reset) and the next write with EPIPE (Broken pipe). With then=silent writes succeed until ETIMEDOUT, a quarter of an hour later.",
+	Remedy:  "Send heartbeats, or TCP keepalive probes, at an interval below the shortest idle timeout on the path; validate a pooled connection when it is borrowed, or retire it before the timeout; set TCP_USER_TIMEOUT against silence.",
 	Example: "faultctl inject idle-expire --after 300s --to :5432",
 	Demo:    Demo{Settings: "after=1s"},
 	Verify: Verify{
 		Settings: "after=1s",
-		Moment:   "Have the command leave a connection idle for longer than that between two requests, or take a shorter time (--faults idle-expire:after=200ms).",
+		Moment:   "Have the command leave a connection idle for longer than that between two requests, or give a shorter time (--faults idle-expire:after=200ms).",
 	},
 	New: func() Model { return new(IdleExpire) },
 }
@@ -34,12 +34,12 @@ var idleExpireKind = Kind{
 // network forgets a flow that was idle for too long.
 type IdleExpire struct {
 	After      time.Duration `knob:"after" help:"how long a flow may be idle"`
-	Preset     string        `knob:"preset" help:"time and way of a real device instead of --after; faultctl faults idle-expire lists them"`
-	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what becomes of it; without it the preset's way, or rst-next"`
-	Refresh    string        `knob:"refresh" default:"all" oneof:"all|data|client|server" help:"which segments keep it alive"`
-	Keepalives string        `knob:"keepalives" default:"count" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload does; window updates look the same"`
+	Preset     string        `knob:"preset" help:"instead of --after: the timeout and the behaviour of a real device; faultctl faults idle-expire lists them"`
+	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what the device does with an expired flow; if not given, as the preset has it, or rst-next"`
+	Refresh    string        `knob:"refresh" default:"all" oneof:"all|data|client|server" help:"which segments keep the flow alive"`
+	Keepalives string        `knob:"keepalives" default:"count" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload keeps the flow alive: keepalive probes look so, and window updates too"`
 	DeviceTTL  int           `knob:"device-ttl" default:"64" help:"TTL of the device's own segments"`
-	RTT        RTT           `knob:"rtt" help:"how long its answer takes; auto: at once, it is near"`
+	RTT        RTT           `knob:"rtt" help:"how long the device's answer takes; auto: at once, since it is near"`
 }
 
 // Validate implements Model.

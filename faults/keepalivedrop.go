@@ -8,9 +8,9 @@ import (
 
 var keepaliveDropKind = Kind{
 	Name: "keepalive-drop", Group: "reset",
-	Cause:   "A node on the way does not carry TCP keepalive probes, as some mobile core networks do not.",
-	Symptom: "An idle connection with keepalive dies although both ends live: ETIMEDOUT at the prober, ECONNRESET at the other end, at the same moment.",
-	Remedy:  "Heartbeats in the application's own protocol instead of TCP keepalive.",
+	Cause:   "A node on the path does not forward TCP keepalive probes, as some mobile core networks do not.",
+	Symptom: "An idle connection with keepalive dies although both ends are alive: ETIMEDOUT at the end that probes, ECONNRESET at the other, at the same moment.",
+	Remedy:  "Send heartbeats in the application's own protocol instead of relying on TCP keepalive.",
 	Example: "faultctl inject keepalive-drop --to :5222",
 	Demo:    Demo{Keepalive: true, Quiet: 4 * time.Second},
 	Verify:  Verify{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."},
@@ -21,7 +21,7 @@ var keepaliveDropKind = Kind{
 // keepalive probes (RFC 9293 section 3.8.4). Data passes all along, and so does
 // the RST of a kernel that has given up.
 type KeepaliveDrop struct {
-	Answers bool `knob:"answers" help:"let the probes pass and eat their answers"`
+	Answers bool `knob:"answers" help:"let the probes pass and drop their answers"`
 }
 
 // Validate implements Model.

@@ -2,11 +2,11 @@ package faults
 
 var lingerResetKind = Kind{
 	Name: "linger-reset", Group: "reset",
-	Cause:   "A close with SO_LINGER on and a time of zero: a RST where a FIN would go, and what was not yet sent is thrown away.",
-	Symptom: "What has arrived is read first, then recv fails with ECONNRESET (Java: Connection reset); a writer gets ECONNRESET, then EPIPE.",
-	Remedy:  "Do not set SO_LINGER to zero where the peer still needs data; as the peer, take an answer as whole only by its length, never by the end of the stream.",
+	Cause:   "A close with SO_LINGER on and a linger time of zero: a RST is sent in place of the FIN, and unsent data is discarded.",
+	Symptom: "Data that has arrived can be read, then recv fails with ECONNRESET (Java: Connection reset); a writer gets ECONNRESET, then EPIPE.",
+	Remedy:  "Do not set SO_LINGER to zero while the peer still needs data; as the peer, decide by its length whether an answer is complete, never by the end of the stream.",
 	Example: "faultctl inject linger-reset --discard 1k --to :8080",
-	Verify:  Verify{Moment: "It comes when the server closes a connection; side=client takes the client's close instead."},
+	Verify:  Verify{Moment: "It happens when the server closes a connection; with side=client, when the client does."},
 	New:     func() Model { return new(LingerReset) },
 }
 
@@ -14,8 +14,8 @@ var lingerResetKind = Kind{
 // of zero sends a RST where a FIN would go, and what was not yet sent is lost
 // (tcp_disconnect, tcp_send_active_reset).
 type LingerReset struct {
-	Side    Side  `knob:"side" default:"server" help:"whose close it is"`
-	Discard Bytes `knob:"discard" help:"so many bytes before the close never arrive; the tail of each message then waits for TCP to send it again"`
+	Side    Side  `knob:"side" default:"server" help:"which end closes"`
+	Discard Bytes `knob:"discard" help:"how many bytes before the close never arrive; the end of each message is then delayed by a retransmission"`
 	RTT     RTT   `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

@@ -2,9 +2,9 @@ package faults
 
 var lossKind = Kind{
 	Name: "loss", Group: "link",
-	Cause:   "Segments vanish on the way: a full queue, a bad cable, radio.",
-	Symptom: "Nothing fails at first. TCP sends again: latency jumps by the retransmission timeout (200 ms and more), throughput falls; when everything is lost, ETIMEDOUT after a quarter of an hour.",
-	Remedy:  "Deadlines at the application's level, hedged requests for what is idempotent, TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
+	Cause:   "Segments are lost on the way: a full queue, a bad cable, radio.",
+	Symptom: "Nothing fails at first. TCP retransmits: latency jumps by the retransmission timeout (200 ms and more) and throughput falls; if everything is lost, ETIMEDOUT after a quarter of an hour.",
+	Remedy:  "Set deadlines at the application level, hedge requests that are idempotent, set TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
 	Example: "faultctl inject loss --chance 10% --to :5432",
 	Demo:    Demo{Settings: "chance=30%"},
 	New:     func() Model { return new(Loss) },
@@ -13,9 +13,9 @@ var lossKind = Kind{
 // Loss is the fault loss: segments vanish on the way, each by itself or in
 // bursts (the Gilbert-Elliott model, as netem has it).
 type Loss struct {
-	Chance      Chance  `knob:"chance" alias:"rate" help:"share of the segments that is lost"`
-	BurstLength float64 `knob:"burst-length" alias:"burst" help:"mean length of a run of lost segments; 0 or 1: each is lost by itself"`
-	Dir         Side    `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance      Chance  `knob:"chance" alias:"rate" help:"probability that a segment is lost"`
+	BurstLength float64 `knob:"burst-length" alias:"burst" help:"mean number of segments lost in a row; 0 or 1: losses are independent"`
+	Dir         Side    `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -6,9 +6,9 @@ import (
 
 var mtuHoleKind = Kind{
 	Name: "mtu-hole", Group: "link",
-	Cause:   "A tunnel with a smaller MTU, behind a firewall that drops the ICMP message which would say so.",
+	Cause:   "A tunnel has a smaller MTU, behind a firewall that drops the ICMP message that would say so.",
 	Symptom: "connect succeeds and small requests work; the first large answer hangs for ever.",
-	Remedy:  "Clamp the MSS on the tunnel, let ICMP pass, or turn on net.ipv4.tcp_mtu_probing.",
+	Remedy:  "Clamp the MSS on the tunnel, let ICMP through, or turn on net.ipv4.tcp_mtu_probing.",
 	Example: "faultctl inject mtu-hole --above 1400 --to :443",
 	Demo:    Demo{Settings: "above=576", Answer: []string{strings.Repeat("2 rows", 200)}},
 	New:     func() Model { return new(MTUHole) },
@@ -17,8 +17,8 @@ var mtuHoleKind = Kind{
 // MTUHole is the fault mtu-hole: large packets vanish, and the ICMP message
 // that would say so is filtered (RFC 2923 section 2.1).
 type MTUHole struct {
-	Above int  `knob:"above" default:"1400" help:"packets with more bytes than this vanish, IP header included"`
-	Dir   Side `knob:"dir" help:"whose packets: those of the client, of the server, or of both"`
+	Above int  `knob:"above" default:"1400" help:"packets larger than this many bytes are lost, IP header included"`
+	Dir   Side `knob:"dir" help:"whose packets: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -4,7 +4,7 @@ import "github.com/faultctl/faultctl/faults/packet"
 
 var observeKind = Kind{
 	Name: "observe", Group: "control",
-	Cause:   "Nothing goes wrong: only SYN, FIN and RST are looked at, and each connection's end is told.",
+	Cause:   "Nothing goes wrong: only SYN, FIN and RST are looked at, and how each connection ends is reported.",
 	Symptom: "None.",
 	Remedy:  "Use it beside a fault, or before one, to see how connections end by themselves.",
 	Example: "faultctl inject observe --to :5432 -o json",

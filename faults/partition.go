@@ -6,9 +6,9 @@ import (
 
 var partitionKind = Kind{
 	Name: "partition", Group: "link",
-	Cause:   "The network falls in two, or one direction of a link dies.",
-	Symptom: "Writes succeed until the send buffer is full, reads hang, ETIMEDOUT after a quarter of an hour. connect hangs.",
-	Remedy:  "A deadline on every call, heartbeats, TCP_USER_TIMEOUT; fail over by quorum, not by silence of one.",
+	Cause:   "The network is split in two, or one direction of a link is dead.",
+	Symptom: "Writes succeed until the send buffer is full, reads hang, ETIMEDOUT comes after a quarter of an hour. connect hangs.",
+	Remedy:  "Set a deadline on every call, send heartbeats, set TCP_USER_TIMEOUT; fail over by quorum, not because one node is silent.",
 	Example: "faultctl inject partition --dir server --to :2379",
 	New:     func() Model { return new(Partition) },
 }
@@ -16,9 +16,9 @@ var partitionKind = Kind{
 // Partition is the fault partition: nothing arrives, in one direction or in
 // both.
 type Partition struct {
-	Dir Side          `knob:"dir" help:"whose segments vanish: those of the client, of the server, or of both"`
-	At  Trigger       `knob:"at" default:"now" help:"when it begins on a connection"`
-	For time.Duration `knob:"for" help:"how long it lasts on a connection; 0: until the end"`
+	Dir Side          `knob:"dir" help:"whose segments are lost: the client's, the server's, or both"`
+	At  Trigger       `knob:"at" default:"now" help:"when it begins on each connection"`
+	For time.Duration `knob:"for" help:"how long it lasts on each connection; 0: until the end"`
 }
 
 // Validate implements Model.

@@ -10,9 +10,9 @@ import (
 
 var pawsRejectKind = Kind{
 	Name: "paws-reject", Group: "reset",
-	Cause:   "A server with tcp_tw_recycle=1 (Linux before 4.12) refuses SYNs whose timestamp lies before the last one from the same address: clients behind one NAT.",
-	Symptom: "Some clients cannot connect, at random: connect hangs like with a full backlog, others behind the same address succeed.",
-	Remedy:  "Turn tcp_tw_recycle off, or upgrade the kernel; a connect timeout and a retry.",
+	Cause:   "A server with tcp_tw_recycle=1 (Linux before 4.12) refuses SYNs whose timestamp is older than the last one from the same address, as happens to clients behind one NAT.",
+	Symptom: "Some clients cannot connect, at random: connect hangs as it does when the backlog is full, while others behind the same address succeed.",
+	Remedy:  "Turn tcp_tw_recycle off, or upgrade the kernel; set a connect timeout and retry.",
 	Example: "faultctl inject paws-reject --regress 10s --percent 30 --to :80",
 	Demo:    Demo{Settings: "regress=1500ms"},
 	Verify:  Verify{Settings: "regress=900ms"},
@@ -25,8 +25,8 @@ var pawsRejectKind = Kind{
 // (tcp_v4_conn_request, PAWSPassive). The kernel dropped such a SYN silently.
 type PAWSReject struct {
 	Window  time.Duration `knob:"window" default:"1m" help:"how long an address is remembered (TCP_PAWS_MSL)"`
-	Answer  string        `knob:"answer" default:"drop" oneof:"drop|rst" help:"drop, as kernels did, or rst, as is often told"`
-	Regress time.Duration `knob:"regress" help:"take every connection's clock to be so much behind: its SYNs are refused until the retransmissions have caught up; 0: look at the timestamps"`
+	Answer  string        `knob:"answer" default:"drop" oneof:"drop|rst" help:"how the SYN is refused: drop, as kernels did it, or rst, as is often reported"`
+	Regress time.Duration `knob:"regress" help:"treat the clock of every connection as this far behind: SYNs are refused until a retransmission has caught up; 0: compare the real timestamps"`
 }
 
 // Validate implements Model.

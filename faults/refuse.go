@@ -4,7 +4,7 @@ import "github.com/faultctl/faultctl/faults/packet"
 
 var refuseKind = Kind{
 	Name: "refuse", Group: "reset",
-	Cause:   "Nobody listens on the port: the service is down, restarting, or somewhere else.",
+	Cause:   "Nothing listens on the port: the service is down, restarting or somewhere else.",
 	Symptom: "connect fails at once with ECONNREFUSED (Java: Connection refused).",
 	Remedy:  "Retry with backoff and jitter, against another address if there is one.",
 	Example: "faultctl inject refuse --percent 50 --to :5432",

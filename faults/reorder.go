@@ -6,9 +6,9 @@ import (
 
 var reorderKind = Kind{
 	Name: "reorder", Group: "link",
-	Cause:   "A segment is overtaken by those behind it: several paths, parallel queues, a route that changes.",
-	Symptom: "The application sees nothing but lower throughput: TCP may take it for loss and send again.",
-	Remedy:  "None in the application; SACK and RACK in the kernel.",
+	Cause:   "A segment is overtaken by later ones: several paths, parallel queues, a route that changes.",
+	Symptom: "The application sees only lower throughput: TCP may take the reordering for loss and retransmit.",
+	Remedy:  "Nothing in the application; SACK and RACK in the kernel.",
 	Example: "faultctl inject reorder --chance 5% --by 10ms --to :8080",
 	Demo:    Demo{Settings: "chance=50%", Answer: []string{"row 1, ", "row 2, ", "row 3, ", "row 4"}},
 	New:     func() Model { return new(Reorder) },
@@ -16,9 +16,9 @@ var reorderKind = Kind{
 
 // Reorder is the fault reorder: a segment is overtaken by those behind it.
 type Reorder struct {
-	Chance Chance        `knob:"chance" alias:"rate" help:"share of the segments that is overtaken"`
-	By     time.Duration `knob:"by" default:"10ms" help:"how long such a segment is held back"`
-	Dir    Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Chance Chance        `knob:"chance" alias:"rate" help:"probability that a segment is overtaken"`
+	By     time.Duration `knob:"by" default:"10ms" help:"how long a segment that is overtaken is held back"`
+	Dir    Side          `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -8,9 +8,9 @@ import (
 
 var resetKind = Kind{
 	Name: "reset", Group: "reset",
-	Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall that changes its mind, an operator's ss -K, a bug nobody finds.",
+	Cause:   "An unexpected RST, once or now and then: a crashing middlebox, a firewall whose rules changed, an operator's ss -K, or a bug that nobody has found.",
 	Symptom: "The call in progress fails with ECONNRESET: recv if the application was reading (Java: Connection reset), send if it was writing (Java: Connection reset by peer). After that recv returns 0 and send fails with EPIPE (Broken pipe). In SYN_SENT connect fails with ECONNREFUSED.",
-	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Give a pool validation on borrow and a maximum lifetime.",
+	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Have the pool validate connections when they are borrowed, and limit their lifetime.",
 	Example: "faultctl inject reset --at request --percent 10 --to :8080",
 	Verify:  Verify{Settings: "at=request"},
 	New:     func() Model { return new(Reset) },
@@ -21,12 +21,12 @@ var resetKind = Kind{
 // first try, and from then on the ghost rule holds.
 type Reset struct {
 	At           Trigger       `knob:"at" default:"request" help:"when the RST is sent"`
-	BytesOf      Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
+	BytesOf      Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
 	Hit          Side          `knob:"hit" help:"who receives it"`
-	Shape        string        `knob:"shape" default:"auto" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: as the moment has it"`
-	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponential with this mean; 0 is off"`
-	Chance       Chance        `knob:"chance" alias:"rate" help:"instead of --at: at each segment with this probability"`
-	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate" help:"what becomes of the process behind the side that is not hit: a RST as well, or nothing it sends arrives; auto: isolate"`
+	Shape        string        `knob:"shape" default:"auto" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: whichever fits the moment"`
+	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponentially distributed with this mean; 0: off"`
+	Chance       Chance        `knob:"chance" alias:"rate" help:"instead of --at: the probability that a segment triggers it"`
+	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate" help:"what happens to the end that is not hit: reset sends it a RST as well, isolate drops what it sends; auto: isolate"`
 	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

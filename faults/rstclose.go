@@ -2,18 +2,18 @@ package faults
 
 var rstCloseKind = Kind{
 	Name: "rst-close", Group: "reset",
-	Cause:   "A proxy closes with a RST instead of a FIN to save packets and be rid of TIME_WAIT, as HAProxy does towards servers.",
-	Symptom: "Nothing is lost, but where the end of the stream was expected recv fails with ECONNRESET.",
-	Remedy:  "Take a message as whole by its length; treat ECONNRESET on an idle pooled connection as a close.",
+	Cause:   "A proxy closes with a RST instead of a FIN to save packets and to avoid TIME_WAIT, as HAProxy does towards servers.",
+	Symptom: "No data is lost, but where the end of the stream was expected recv fails with ECONNRESET.",
+	Remedy:  "Decide by its length whether a message is complete; treat ECONNRESET on an idle pooled connection as a close.",
 	Example: "faultctl inject rst-close --side server --to :8080",
-	Verify:  Verify{Moment: "It comes when the server closes a connection; side=client takes the client's close instead."},
+	Verify:  Verify{Moment: "It happens when the server closes a connection; with side=client, when the client does."},
 	New:     func() Model { return new(RSTClose) },
 }
 
 // RSTClose is the fault rst-close: a proxy such as HAProxy closes with a RST
 // instead of a FIN, to be rid of TIME_WAIT. Nothing is lost by it.
 type RSTClose struct {
-	Side Side `knob:"side" default:"server" help:"who closes so"`
+	Side Side `knob:"side" default:"server" help:"which end closes"`
 	RTT  RTT  `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

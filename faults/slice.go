@@ -8,9 +8,9 @@ import (
 
 var sliceKind = Kind{
 	Name: "slice", Group: "link",
-	Cause:   "What was sent in one piece arrives in many: small MTUs, middleboxes, a sender under pressure.",
+	Cause:   "Data sent in one piece arrives in many: small MTUs, middleboxes, a sender under pressure.",
 	Symptom: "recv returns less than a message. A reader that takes one read for one message breaks.",
-	Remedy:  "Read until the message is whole: TCP carries bytes, not messages.",
+	Remedy:  "Read until the message is complete: TCP carries bytes, not messages.",
 	Example: "faultctl inject slice --size 1 --to :8080",
 	Demo:    Demo{Settings: "size=3,gap=20ms"},
 	New:     func() Model { return new(Slice) },
@@ -21,7 +21,7 @@ var sliceKind = Kind{
 type Slice struct {
 	Size int           `knob:"size" default:"1" help:"bytes of payload in each piece"`
 	Gap  time.Duration `knob:"gap" help:"time between two pieces"`
-	Dir  Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Dir  Side          `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

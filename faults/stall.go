@@ -8,9 +8,9 @@ import (
 
 var stallKind = Kind{
 	Name: "stall", Group: "reset",
-	Cause:   "The peer has stopped reading: it hangs, collects garbage, or waits for something itself. Its window closes, and it does not answer.",
-	Symptom: "A request is acknowledged by the peer's kernel and not answered: reads wait. Writes succeed until window and send buffer are full, then block, or fail with EAGAIN. No error ever, since the peer's kernel answers probes. What the peer had written before comes all the same.",
-	Remedy:  "A deadline on reads and on writes; backpressure instead of unbounded buffers; TCP_USER_TIMEOUT counts a closed window too, but not a request that is acknowledged.",
+	Cause:   "The peer has stopped reading: it hangs, is collecting garbage, or is itself waiting for something. Its window closes, and it does not answer.",
+	Symptom: "The peer's kernel acknowledges a request, but no answer comes: reads wait. Writes succeed until the window and the send buffer are full, then block, or fail with EAGAIN. There is never an error, since the peer's kernel answers probes. What the peer wrote before still arrives.",
+	Remedy:  "Set a deadline on reads and on writes; use backpressure instead of unbounded buffers. TCP_USER_TIMEOUT covers a closed window too, but not a request that has been acknowledged.",
 	Example: "faultctl inject stall --for 30s --to :6379",
 	Verify:  Verify{Settings: "for=1s"},
 	New:     func() Model { return new(Stall) },
@@ -27,10 +27,10 @@ var stallKind = Kind{
 // before it has acknowledged new data passes: its program can have written that
 // without reading.
 type Stall struct {
-	Side    Side          `knob:"side" default:"server" help:"who stops reading"`
-	At      Trigger       `knob:"at" default:"request" help:"when"`
-	BytesOf Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or that of both"`
-	For     time.Duration `knob:"for" help:"how long; 0: for good"`
+	Side    Side          `knob:"side" default:"server" help:"which end stops reading"`
+	At      Trigger       `knob:"at" default:"request" help:"when it stops reading"`
+	BytesOf Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
+	For     time.Duration `knob:"for" help:"how long the stall lasts; 0: for ever"`
 }
 
 // Validate implements Model.

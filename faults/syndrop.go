@@ -9,8 +9,8 @@ import (
 
 var synDropKind = Kind{
 	Name: "syn-drop", Group: "reset",
-	Cause:   "The listener's backlog is full: Linux drops the SYN silently, whatever tcp_abort_on_overflow says, and answers nothing.",
-	Symptom: "connect hangs while the kernel sends the SYN again after 1, 2, 3, 4, 5, 7, 11 s and so on, and fails with ETIMEDOUT after some two minutes (Java: Connection timed out, or connect timed out with a limit of its own). Nothing that is established notices.",
+	Cause:   "The listener's backlog is full: Linux drops the SYN silently, whatever tcp_abort_on_overflow says, and sends no answer.",
+	Symptom: "connect hangs while the kernel retransmits the SYN after 1, 2, 3, 4, 5, 7, 11 s and so on, and fails with ETIMEDOUT after about two minutes (Java: Connection timed out, or connect timed out with a timeout of its own). Established connections are not affected.",
 	Remedy:  "Set a connect timeout of a few seconds and retry with backoff; accept faster, or give the listener a larger backlog (and raise net.core.somaxconn).",
 	Example: "faultctl inject syn-drop --attempts 1 --to :5432",
 	Demo:    Demo{Settings: "attempts=2"},
@@ -22,8 +22,8 @@ var synDropKind = Kind{
 // without a word, as Linux does (tcp_conn_request, ListenOverflows). Nothing
 // that is established notices.
 type SYNDrop struct {
-	Attempts int     `knob:"attempts" help:"drop the first N SYNs of each connection; 0 means all"`
-	Backlog  int     `knob:"backlog" alias:"queue" help:"drop only what finds a backlog of this size full; 0 means that it is always full"`
+	Attempts int     `knob:"attempts" help:"drop the first N SYNs of each connection; 0: all"`
+	Backlog  int     `knob:"backlog" alias:"queue" help:"drop only SYNs that find a backlog of this size full; 0: it is always full"`
 	Drain    float64 `knob:"drain" alias:"rate" help:"how many connections a second leave the backlog; with --backlog"`
 }
 

@@ -9,7 +9,7 @@ var throttleKind = Kind{
 	Name: "throttle", Group: "link",
 	Cause:   "A narrow link, or a rate limit, that all connections share.",
 	Symptom: "Throughput stays at the limit, and latency grows by the wait in the link's queue; short requests wait behind long ones.",
-	Remedy:  "Deadlines, backpressure, and a limit on what is under way; separate connections for bulk.",
+	Remedy:  "Use deadlines and backpressure, limit the data in flight, and give bulk transfers connections of their own.",
 	Example: "faultctl inject throttle --rate 1mbit --to :443",
 	Demo:    Demo{Settings: "rate=2kbit"},
 	New:     func() Model { return new(Throttle) },
@@ -18,10 +18,10 @@ var throttleKind = Kind{
 // Throttle is the fault throttle: a narrow link that all matching connections
 // share. What finds its queue full is lost, as at a router.
 type Throttle struct {
-	Rate  BitRate       `knob:"rate" help:"how much the link carries each way, IP headers included, as tc has it: 1mbit, 500kbit, 64kbps"`
+	Rate  BitRate       `knob:"rate" help:"how much the link carries in each direction, IP headers included, in tc's units: 1mbit, 500kbit, 64kbps"`
 	Burst Bytes         `knob:"burst" help:"how much may pass at once after a pause"`
-	Queue time.Duration `knob:"queue" default:"1s" help:"the longest wait in the link's queue; what would wait longer is lost"`
-	Dir   Side          `knob:"dir" help:"whose segments: those of the client, of the server, or of both"`
+	Queue time.Duration `knob:"queue" default:"1s" help:"the longest wait in the link's queue; a segment that would wait longer is lost"`
+	Dir   Side          `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
 
 // Validate implements Model.

@@ -6,8 +6,8 @@ import (
 
 var unreachableKind = Kind{
 	Name: "unreachable", Group: "reset",
-	Cause:   "A router says that the host, the network or the port cannot be reached, or must not be.",
-	Symptom: "connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED or, IPv6 and forbidden, EACCES (Java: No route to host). An established connection goes on trying and reports it instead of ETIMEDOUT.",
+	Cause:   "A router reports that the host, the network or the port is unreachable, or that access is prohibited.",
+	Symptom: "connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED or, on IPv6 when access is prohibited, EACCES (Java: No route to host). An established connection keeps retransmitting and reports the error in place of ETIMEDOUT.",
 	Remedy:  "Treat it as a failed attempt, not as final: routes come back. Try the next address.",
 	Example: "faultctl inject unreachable --code host --to 10.0.0.5:443",
 	New:     func() Model { return new(Unreachable) },
@@ -18,8 +18,8 @@ var unreachableKind = Kind{
 // soft error that only chooses the errno of a later timeout (RFC 1122 section
 // 4.2.3.9, tcp_v4_err).
 type Unreachable struct {
-	Code        string `knob:"code" default:"host" oneof:"host|net|port|admin|address" help:"what the router says; connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH (IPv6: EACCES), EHOSTUNREACH"`
-	Established bool   `knob:"established" help:"for every segment of the client, not only for SYNs"`
+	Code        string `knob:"code" default:"host" oneof:"host|net|port|admin|address" help:"what the router reports; connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH (IPv6: EACCES), EHOSTUNREACH respectively"`
+	Established bool   `knob:"established" help:"answer every segment of the client, not only SYNs"`
 }
 
 // Validate implements Model.

@@ -4,8 +4,8 @@ import "github.com/faultctl/faultctl/faults/packet"
 
 var unreadCloseKind = Kind{
 	Name: "unread-close", Group: "reset",
-	Cause:   "A server closes while data that it has not read waits in its socket: two requests sent and one read, or an upload that is answered early.",
-	Symptom: "The answer can be read, then recv fails with ECONNRESET. A client that is still sending gets ECONNRESET from send although the answer waits in its buffer.",
+	Cause:   "A server closes while its socket holds data that it has not read: two requests were sent and one was read, or an upload was answered early.",
+	Symptom: "The answer can be read, then recv fails with ECONNRESET. A client that is still sending gets ECONNRESET from send although the answer waits in its receive buffer.",
 	Remedy:  "Server: read to the end, or shut down for writing and drain, before close. Client: after an error on send, read what has arrived.",
 	Example: "faultctl inject unread-close --to :8080",
 	New:     func() Model { return new(UnreadClose) },
