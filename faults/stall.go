@@ -20,12 +20,12 @@ var stallKind = Kind{
 // data fills its buffer, never by taking back what it offered (RFC 9293 section
 // 3.8.6), and its kernel goes on answering probes.
 //
-// Nor does it answer what it has not read. The program behind it reads on and
-// answers: that waits in its own send buffer, because from the first new data that
-// it is sent the other end offers it no window. So its TCP neither sends nor
-// retransmits, and sends what waits as soon as the stall is over. What it sends
-// before it has acknowledged new data passes: its program can have written that
-// without reading.
+// It does not answer what it has not read either. The real program behind it does
+// read and answer, but its answers are kept in its own send buffer: from the first
+// new data on, the segments to it offer no window, in its peer's name. So its TCP
+// neither sends nor retransmits, and sends what has waited as soon as the stall is
+// over. What it sends before it has acknowledged new data passes: its program can
+// have written that without reading.
 type Stall struct {
 	Side    Side          `knob:"side" default:"server" help:"which end stops reading"`
 	At      Trigger       `knob:"at" default:"request" help:"when it stops reading"`
@@ -56,15 +56,42 @@ func (m *Stall) Start() Instance {
 	return PerFlow(func() Fault { return &stall{m: m} })
 }
 
-// stall calls the end that has stopped reading the stalled one, and the other one
-// its peer.
+// stallState is how far a stall has come on a connection:
+//
+//	waiting ── the moment comes ──► filling ── data stays unread ──► silent
+//	                                   │                               │
+//	                                   └─── For has passed ─► over ◄───┘
+//
+// From over the flow is released: at once, or, if the peer has shown no sign yet
+// of having been held up, with the answer that has waited, or when none came
+// soon. A RST may pass in any state; nothing is forged after it.
+type stallState uint8
+
+const (
+	// Everything passes. The window that the end which will stall offers is
+	// noted.
+	stallWaiting stallState = iota
+
+	// It has stopped reading, and nothing has arrived yet that it could have
+	// read. Its window closes as its buffer fills. What it sends passes.
+	stallFilling
+
+	// It was sent data that it does not read. It is offered no window, so its
+	// kernel keeps its answers back.
+	stallSilent
+
+	// It reads again.
+	stallOver
+)
+
+// stall is the state of one flow. The end that stops reading is called the
+// stalled side, and the other one its peer.
 type stall struct {
 	m       *Stall
 	trigger trigger
-	begun   bool
-	over    bool
-	told    bool // that the peer is held up
-	dead    bool // a RST has passed: nobody is left to speak for
+	state   stallState
+	told    bool // it was noted that the peer is held up
+	dead    bool // a RST has passed: there is no end to speak for
 
 	edge     packet.Seq // the right edge of the window that was offered last
 	hasEdge  bool
@@ -73,29 +100,31 @@ type stall struct {
 
 	read    packet.Seq // what the stalled program may have read ends here
 	hasRead bool
-	mute    bool          // it was sent more than that: no window is offered to it
 	acked   packet.Seq    // the highest acknowledgment that the peer got
 	heard   time.Duration // when something last went to the stalled side
 
-	cut    packet.Seq // the first number that the stalled side sent without a window
+	cut    packet.Seq // the first sequence number that the stalled side sent without a window
 	hasCut bool
 }
 
+// begun reports whether the stall has begun, even if it is over.
+func (s *stall) begun() bool { return s.state > stallWaiting }
+
 func (s *stall) OnSegment(ev *Event, out *Effects) Verdict {
-	if !s.begun && s.trigger.onSegment(&s.m.At, ev, out) {
+	if !s.begun() && s.trigger.onSegment(&s.m.At, ev, out) {
 		s.begin(out, s.m.At.diverts().All)
 	}
 	stalled := ev.Dir.From() == s.m.Side
 	switch {
-	case s.over:
+	case s.state == stallOver:
 		return s.afterwards(ev, out)
 	case ev.Seg.Flags().Has(packet.RST):
 		s.dead = true
 		return Pass
-	case stalled && (!s.begun || ev.Seg.Flags().Has(packet.SYN)):
+	case stalled && (!s.begun() || ev.Seg.Flags().Has(packet.SYN)):
 		s.edge, s.hasEdge = s.offered(ev)
 	}
-	if !s.begun {
+	if !s.begun() {
 		return Pass
 	}
 	s.learn(ev)
@@ -108,18 +137,18 @@ func (s *stall) OnSegment(ev *Event, out *Effects) Verdict {
 	return s.hears(ev, out)
 }
 
-// begin is the moment from which on nothing is read. watched says that every
-// segment up to it was seen: else the last window that was may be an old one.
+// begin starts the stall. watched says that every segment before was seen;
+// otherwise the window seen last may be out of date.
 func (s *stall) begin(out *Effects, watched bool) {
-	s.begun, s.hasEdge = true, s.hasEdge && watched
+	s.state, s.hasEdge = stallFilling, s.hasEdge && watched
 	out.Capture()
 	if s.m.For > 0 {
 		out.Wake(s.m.For)
 	}
 }
 
-// learn takes down where the unread begins: behind what the stalled side has
-// acknowledged by now, and not before the segment that its peer sends now.
+// learn notes where the unread data begins: after what the stalled side has
+// acknowledged so far, and not before the segment that its peer sends now.
 func (s *stall) learn(ev *Event) {
 	from := &ev.Flow.Half[s.m.Side.Sends()]
 	sent := ev.Dir.To() == s.m.Side && ev.Seg.SeqLen() > 0
@@ -139,18 +168,18 @@ func (s *stall) learn(ev *Event) {
 	s.acked = s.read
 }
 
-// hears judges a segment to the stalled side. From the first with something new in it
-// on none offers a window. Before that first one goes an ACK that says so, with the
-// number behind it: by a segment with the numbers of the last Linux does not let a
-// window be taken back before 6.6 (tcp_may_update_window).
+// hears judges a segment to the stalled side. From the first one with new data on,
+// none of them offers a window. An ACK that says so goes ahead of that first one,
+// with the sequence number after it: before 6.6 Linux does not let a segment with
+// the same numbers as the last one take a window back (tcp_may_update_window).
 func (s *stall) hears(ev *Event, out *Effects) Verdict {
 	s.heard = ev.At
-	if !s.mute && ev.Seg.SeqLen() > 0 && s.read.Less(ev.Seg.End()) {
-		s.mute = true
+	if s.state == stallFilling && ev.Seg.SeqLen() > 0 && s.read.Less(ev.Seg.End()) {
+		s.state = stallSilent
 		s.shut(ev.Flow, out)
 	}
 	switch {
-	case !s.mute || ev.Seg.Window() == 0:
+	case s.state != stallSilent || ev.Seg.Window() == 0:
 		return Pass
 	case !ev.Seg.Complete():
 		out.Cut()
@@ -174,18 +203,19 @@ func (s *stall) shut(f *Flow, out *Effects) {
 
 // bareACK is the segment without payload that the side sending in direction d would
 // send at that time, with that sequence number. It acknowledges no more than the
-// side did: the connection lives on. At the time of the side's last timestamp it has
-// that one, and no later segment of the side looks old beside it (PAWS), however
-// slow its clock is.
+// side has, since the connection lives on. At the time of the side's last timestamp
+// it carries that same timestamp, so that PAWS rejects no later segment of the
+// side, however slowly its clock ticks.
 func bareACK(f *Flow, d Direction, at time.Duration, seq packet.Seq) (packet.Fields, bool) {
 	a, ok := f.Like(d, at, packet.ACK)
 	a.Seq, a.Ack = seq, f.Half[d].Ack
 	return a, ok && f.Half[d].HasAck
 }
 
-// leastIdle is the shortest time after which a socket that has nothing to say sends
-// a keepalive probe (TCP_KEEPIDLE). One that has probes for a window after its
-// retransmission timeout, 200 ms at least (tcp_probe0_base), and again.
+// leastIdle is the shortest time after which a socket with nothing to send sends a
+// keepalive probe (TCP_KEEPIDLE). A socket with something to send probes for a
+// window after its retransmission timeout, 200 ms at least (tcp_probe0_base), and
+// then repeatedly.
 const leastIdle = time.Second
 
 // speaks judges a segment of the stalled side.
@@ -210,14 +240,14 @@ func (s *stall) speaks(ev *Event, out *Effects) Verdict {
 		s.shut(ev.Flow, out)
 	}
 	if asks || beyond && !news && !seg.Seq().Less(limit) {
-		return Drop // nothing is left of it that a kernel would send which has nothing to say
+		return Drop // a kernel with nothing to send would send none of it
 	}
 	return s.show(ev, out, window, limit)
 }
 
-// window is the window that the stalled side offers: to the edge that was offered
-// last, rounded up (tcp_select_window). Where that is not known it closes with the
-// first data that stays unread.
+// window is the window that the stalled side offers: up to the edge that it offered
+// last, rounded up (tcp_select_window). If that edge is unknown, the window closes
+// with the first data that stays unread.
 func (s *stall) window(ev *Event, unread bool) uint16 {
 	if !s.hasEdge {
 		s.edge, s.hasEdge = s.offered(ev)
@@ -232,8 +262,8 @@ func (s *stall) window(ev *Event, unread bool) uint16 {
 	return window
 }
 
-// limit is where that which the stalled side has to say begins to be held back:
-// behind all that its peer may have got of it.
+// limit is the sequence number from which on what the stalled side sends is held
+// back: after everything of it that its peer may have received.
 func (s *stall) limit(ev *Event) packet.Seq {
 	limit := ev.Seg.Seq()
 	if s.hasCut {
@@ -245,7 +275,7 @@ func (s *stall) limit(ev *Event) packet.Seq {
 	return limit
 }
 
-// show lets the peer have the segment up to that limit, with that window.
+// show lets the segment through to the peer, up to that limit and with that window.
 func (s *stall) show(ev *Event, out *Effects, window uint16, limit packet.Seq) Verdict {
 	seg := ev.Seg
 	seq, flags, keep := seg.Seq(), seg.Flags(), seg.PayloadLen()
@@ -279,7 +309,8 @@ func (s *stall) show(ev *Event, out *Effects, window uint16, limit packet.Seq) V
 	return Pass
 }
 
-// tell says once that the peer is held up: it gets no answer, or has no window left.
+// tell notes, once, that the peer is held up: it gets no answer, or has no window
+// left.
 func (s *stall) tell(out *Effects) {
 	if !s.told {
 		s.told = true
@@ -287,34 +318,37 @@ func (s *stall) tell(out *Effects) {
 	}
 }
 
-// atOnce is within what time after the stall an answer comes that has waited for its
-// end, besides a round trip.
+// atOnce is how soon after the stall an answer that has waited for its end arrives,
+// a round trip not included.
 const atOnce = 50 * time.Millisecond
 
 // OnWake implements Waker: the stall begins by age, or is over.
 func (s *stall) OnWake(ev *Event, out *Effects) {
 	switch {
-	case !s.begun && s.trigger.onWake(&s.m.At):
-		s.begin(out, false)
-	case s.begun && !s.over:
-		s.over = true
-		if !s.dead {
-			s.open(ev, out)
+	case s.state == stallWaiting:
+		if s.trigger.onWake(&s.m.At) {
+			s.begin(out, false)
 		}
-		if s.mute && !s.told && !s.dead {
+	case s.state != stallOver:
+		silent := s.state == stallSilent
+		s.state = stallOver
+		if !s.dead {
+			s.open(ev, out, silent)
+		}
+		if silent && !s.told && !s.dead {
 			out.Wake(atOnce + ev.Flow.RTT)
 			return
 		}
 		out.Release()
-	case s.over:
+	default:
 		out.Release()
 	}
 }
 
 // open says in the stalled side's name that there is room again, if it had little,
-// as a socket does when it is read (tcp_cleanup_rbuf); and in its peer's name that
-// what has waited may come.
-func (s *stall) open(ev *Event, out *Effects) {
+// as a socket does when it is read (tcp_cleanup_rbuf). If the stalled side was
+// silent, it also offers it a window in its peer's name, so that its answers come.
+func (s *stall) open(ev *Event, out *Effects, silent bool) {
 	d := s.m.Side.Sends()
 	from, to := &ev.Flow.Half[d], &ev.Flow.Half[d.Flip()]
 	next := from.Next
@@ -324,13 +358,13 @@ func (s *stall) open(ev *Event, out *Effects) {
 	if f, ok := bareACK(ev.Flow, d, ev.At, next); ok && s.hasShown && int(f.Window) >= 2*int(s.shown) {
 		out.Forge(f, nil)
 	}
-	if f, ok := bareACK(ev.Flow, d.Flip(), to.At, to.Next); ok && s.mute && f.Window > 0 {
+	if f, ok := bareACK(ev.Flow, d.Flip(), to.At, to.Next); ok && silent && f.Window > 0 {
 		out.Forge(f, nil)
 	}
 }
 
-// afterwards looks for an answer that has waited for the stall's end, where no
-// other sign of it was seen: the stall was short.
+// afterwards watches for an answer that has waited for the end of the stall. Only a
+// short stall, of which there was no other sign, comes to this.
 func (s *stall) afterwards(ev *Event, out *Effects) Verdict {
 	if ev.Dir.From() == s.m.Side && ev.Fresh {
 		s.tell(out)
@@ -339,9 +373,9 @@ func (s *stall) afterwards(ev *Event, out *Effects) Verdict {
 	return Pass
 }
 
-// offered is the right edge of the window that the segment offers, if it is known.
-// The window of a SYN is never scaled (RFC 7323 section 2.2), and without the SYN
-// the scale is unknown.
+// offered is the right edge of the window that the segment offers, if it can be
+// known. The window of a SYN is never scaled (RFC 7323 section 2.2); if the SYN was
+// not seen, the scale is unknown.
 func (s *stall) offered(ev *Event) (packet.Seq, bool) {
 	if !ev.Flow.Half[ev.Dir].SYN || !ev.Seg.Flags().Has(packet.ACK) {
 		return 0, false
