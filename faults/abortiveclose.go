@@ -27,7 +27,7 @@ func (c *abortiveClose) OnSegment(ev *Event, out *Effects) Verdict {
 	out.Capture()
 	out.Note(SentRST, ev.Dir.To(), c.note)
 	// The socket that sent the FIN waits for its acknowledgment and for the
-	// peer's own FIN: its application has closed, nobody reads what it learns.
+	// peer's own FIN: its application has closed, so nothing is read from it any more.
 	dispose(ev, out, c.closer)
 	w := out.Copy(ev.Seg)
 	if c.discard > 0 {
@@ -57,8 +57,8 @@ func (c *abortiveClose) split(ev *Event, out *Effects) Verdict {
 	return Accept
 }
 
-// withhold keeps back the last bytes of what the side sends. If nothing is
-// lost, TCP sends them again, and then they pass.
+// withhold drops the last bytes of each segment that the side sends. If the close
+// does not come, TCP retransmits them, and then they pass.
 func (c *abortiveClose) withhold(ev *Event, out *Effects) Verdict {
 	n := ev.Seg.PayloadLen()
 	if c.discard == 0 || n == 0 || !ev.Fresh {

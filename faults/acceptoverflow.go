@@ -18,10 +18,10 @@ var acceptOverflowKind = Kind{
 }
 
 // AcceptOverflow is the fault accept-overflow: the handshake's last ACK finds
-// the accept queue full and is dropped, and so is all that the client sends
-// after it (tcp_v4_syn_recv_sock). The client believes that it is connected.
-// What the server sends is genuine: its SYN-ACK again and again and, once it
-// has given up, a RST for the next segment.
+// the accept queue full and is dropped, as is everything that the client
+// sends after it (tcp_v4_syn_recv_sock). The client believes that it is connected.
+// What the server sends is genuine: it retransmits its SYN-ACK and, once it has
+// given up, answers the next segment with a RST.
 type AcceptOverflow struct {
 	Abort     bool          `knob:"abort" help:"as with tcp_abort_on_overflow=1: send a RST at once"`
 	RoomAfter time.Duration `knob:"room-after" help:"how long after the SYN the queue has room again; 0: never"`

@@ -16,7 +16,7 @@ var badSeqKind = Kind{
 }
 
 // BadSeq is the fault bad-seq: segments with wrong numbers, or old duplicates.
-// It is the control experiment: a healthy connection must survive them (RFC
+// It is a control experiment: a healthy connection must survive them (RFC
 // 5961 sections 3 to 5, RFC 7323 section 5).
 type BadSeq struct {
 	Kind     string        `knob:"kind" default:"rst-in-window" oneof:"rst-in-window|rst-old|rst-beyond|syn|old-data|old-ack|old-ts" help:"what arrives: a RST inside the window but not at its start, before the window or beyond it, a SYN, data that was received before, an ACK from long ago, data with an old timestamp"`
@@ -76,8 +76,7 @@ func (b *badSeq) send(ev *Event, out *Effects) {
 	}
 }
 
-// beyond is farther than any window of a connection that does not scale to
-// more than this.
+// beyond lies outside of any window smaller than 512 MiB.
 const beyond = 1 << 29
 
 func (b *badSeq) hit(ev *Event, out *Effects, s Side) {
@@ -86,7 +85,7 @@ func (b *badSeq) hit(ev *Event, out *Effects, s Side) {
 	if !ok || ev.Flow.Half[toward].FIN {
 		return
 	}
-	// Behind the segment under judgement, which is not counted as passed yet.
+	// After the segment that is being judged, which is not counted as passed yet.
 	f.Seq = packet.Max(f.Seq, ev.Flow.Half[toward].Next)
 	action, payload := Rewritten, []byte(nil)
 	switch b.m.Kind {

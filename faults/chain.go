@@ -29,10 +29,9 @@ func NewChain(instances []Instance) *Chain {
 	return c
 }
 
-// OnSegment asks the faults in order, but for those that have released the
-// flow. Afterwards out says what all of them
-// want together: the flow is captured if one fault wants it whole, and
-// released only when all of them have finished with it.
+// OnSegment asks the faults in order, except those that have released the flow.
+// Afterwards out says what all of them want together: the flow is captured if one
+// fault wants it whole, and released only when all of them have finished with it.
 //
 // It returns the verdict and the ordinal of the fault that gave it, or of the
 // last one that left a note; -1 if none did.
@@ -126,9 +125,9 @@ func (l *link) ask(ev *Event, out *Effects) Verdict {
 	return v
 }
 
-// keep takes down what the fault just asked for that is its own and not the
-// chain's: its alarm, and whether it has finished. One that releases the flow
-// and asks to be woken waits for its time, and captures the flow again then.
+// keep records what the fault has just asked for itself, rather than for the chain:
+// its alarm, and whether it has finished. A fault that releases the flow and asks
+// to be woken may capture the flow again when it wakes.
 func (l *link) keep(ev *Event, out *Effects) {
 	switch {
 	case out.release:
@@ -142,7 +141,7 @@ func (l *link) keep(ev *Event, out *Effects) {
 	out.waking = false
 }
 
-// settle writes the wish of the whole chain into out.
+// settle writes into out what the whole chain wants.
 func (c *Chain) settle(out *Effects, captured bool) {
 	all := true
 	for i := range c.links {

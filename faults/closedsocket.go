@@ -49,7 +49,7 @@ func (m *ClosedSocket) Start() Instance {
 type closedSocket struct {
 	m            *ClosedSocket
 	moment       moment
-	due          bool          // its time has come; the answer is awaited
+	due          bool          // the moment has come; with PassResponse the answer is awaited
 	closed       bool          // the FIN has left, or was lost
 	gone         bool          // nothing is left of the socket
 	at           time.Duration // when it closed
@@ -73,7 +73,7 @@ func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
 		out.Capture()
 	}
 	if ev.Seg.Flags().Any(packet.SYN | packet.RST) {
-		return Pass // accept returns what the handshake has made: no server closes before
+		return Pass // no server closes a connection before accept has returned it
 	}
 	if c.m.PassResponse && !(ev.Dir == Reply && ev.Seg.PayloadLen() > 0) {
 		if c.moment.probed() && ev.Dir.From() == c.moment.prober.asked && ev.Seg.SeqLen() == 0 {
@@ -100,7 +100,7 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 			v = Drop
 		}
 		if c.moment.probed() {
-			fin.ID = ev.Seg.ID() // nobody else gets to see the answer's
+			fin.ID = ev.Seg.ID() // the probe's answer, which had this one, is swallowed
 		}
 	} else {
 		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()
@@ -121,8 +121,8 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	return v
 }
 
-// afterClose answers the client like the closed socket: data earns a RST, and
-// from then on nothing is left of it; a bare ACK earns nothing; a probe is
+// afterClose answers the client like the closed socket: data is answered by a
+// RST, and from then on the socket is gone; a bare ACK is not answered; a probe is
 // acknowledged, twice a second at most, until the socket's time is over.
 func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	switch {
@@ -139,7 +139,7 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	case ev.Seg.Flags().Has(packet.FIN):
 		c.acknowledge(ev, out)
 	case !c.acknowledged && ev.Seg.Ack() == c.next:
-		// What is left of the socket goes on from here (tcp_time_wait).
+		// The socket is replaced by its TIME_WAIT remainder (tcp_time_wait).
 		c.acknowledged = true
 		if val, _, ok := c.wait.Timestamps(); ok {
 			if recent, _, stamped := ev.Seg.Timestamps(); stamped {

@@ -3,8 +3,8 @@ package faults
 import "fmt"
 
 // Contradiction reports why faults on the same connections cannot all act, or
-// nil. The names and models belong together and are in the order in which they
-// are asked; the models are validated.
+// nil. The names and models belong together, in the order in which the faults
+// are asked; the models must be valid.
 func Contradiction(names []string, models []Model) error {
 	for i, a := range names {
 		for _, b := range names[i+1:] {

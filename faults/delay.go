@@ -15,7 +15,7 @@ var delayKind = Kind{
 	New:     func() Model { return new(Delay) },
 }
 
-// Delay is the fault delay: a longer way. Segments stay in order unless
+// Delay is the fault delay: a longer path. Segments stay in order unless
 // reordering is asked for, however the delay jitters.
 type Delay struct {
 	By           time.Duration `knob:"by" help:"how much longer each segment takes"`
@@ -63,7 +63,7 @@ func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
 	if d.m.Reorder {
 		out.Overtake()
 	}
-	if !d.told[ev.Dir] { // once a connection and direction: every segment would be a flood
+	if !d.told[ev.Dir] { // once for each connection and direction: a note for every segment would be a flood
 		d.told[ev.Dir] = true
 		out.Note(Delayed, ev.Dir.To(), "the way is longer")
 	}
@@ -80,7 +80,7 @@ func (d *delay) draw(ev *Event) time.Duration {
 	case "normal":
 		by += jitter * ev.Rand.NormFloat64()
 	case "pareto":
-		// The tail of netem's table: shape 3, most of it close to the scale.
+		// Shape 3, as the tail of netem's table: most values lie close to By.
 		by += jitter * (math.Pow(1-ev.Rand.Float64(), -1.0/3) - 1)
 	default:
 		by += jitter * (2*ev.Rand.Float64() - 1)

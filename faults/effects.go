@@ -9,8 +9,7 @@ import (
 )
 
 // Effects collects everything a fault wants to happen besides its verdict.
-// Whoever runs the fault carries it out after the verdict of the whole chain
-// is known. It is reused: nothing in it outlives the segment.
+// The engine carries it out after the verdict of the whole chain is known. It is reused: nothing in it outlives the segment.
 type Effects struct {
 	// Hold is how long the segment is delayed before the verdict counts.
 	// The delays of several faults add up; see Delay.
@@ -37,8 +36,8 @@ type Forged struct {
 	Fields  packet.Fields
 	After   time.Duration // not sooner than this after the event
 	Answer  bool          // and not sooner than the path allows an answer
-	Along   bool          // it travels with the segment: what delays that delays it too
-	Raw     bool          // the payload is the whole packet, headers included; Fields only says where to
+	Along   bool          // it travels with the segment, and is delayed with it
+	Raw     bool          // the payload is the whole packet, headers included; of Fields only the addresses count
 	off, to int
 }
 
@@ -81,8 +80,9 @@ func (o *Effects) Reset() {
 // Delay holds the segment back for d more.
 func (o *Effects) Delay(d time.Duration) { o.Hold += d }
 
-// Overtake lets a held segment leave when its own time has come, be it before
-// others of its direction that were held earlier. Without it nothing overtakes.
+// Overtake lets a held segment leave when its own time has come, even before
+// segments of its direction that were held earlier. Without it the segments of a
+// direction keep their order.
 func (o *Effects) Overtake() { o.overtake = true }
 
 // Overtakes reports whether a fault lets the segment overtake.
@@ -98,12 +98,13 @@ func (o *Effects) ForgeAfter(d time.Duration, f packet.Fields, payload []byte) {
 	o.forge(Forged{Fields: f, After: d}, payload)
 }
 
-// behind is the least time that makes a forged segment leave after the segment
+// behind is the shortest delay that makes a forged segment leave after the segment
 // that caused it.
 const behind = 1
 
-// Answer sends f as the answer of the other end: no sooner than a packet needs
-// to get there and back, so that a forged answer never beats the light.
+// Answer sends f as the answer of the other end: no sooner than a packet could
+// have travelled there and back, so that a forged answer is never faster than a
+// genuine one could be.
 func (o *Effects) Answer(f packet.Fields) {
 	o.forge(Forged{Fields: f, Answer: true}, nil)
 }
@@ -128,16 +129,16 @@ func (o *Effects) Duplicate(s packet.Segment) {
 	o.forge(Forged{Fields: packet.Fields{Src: s.SrcAddrPort(), Dst: s.DstAddrPort()}, Raw: true, Along: true}, s.Bytes())
 }
 
-// Piece sends f after d in place of the segment, which does not go on itself.
-// What faults later in the chain decide about the segment holds for its pieces:
-// a delay, a drop, and another segment in its place.
+// Piece sends f after d in place of the segment, which itself goes no further.
+// What later faults of the chain decide about the segment applies to its pieces:
+// a delay, a drop, or another segment in its place.
 func (o *Effects) Piece(d time.Duration, f packet.Fields, payload []byte) {
 	o.split = true
 	o.forge(Forged{Fields: f, After: d, Along: true}, payload)
 }
 
-// Split reports whether pieces go on in place of the segment. The chain's verdict
-// on it is Drop then.
+// Split reports whether pieces are sent in place of the segment. The chain's
+// verdict on it is then Drop.
 func (o *Effects) Split() bool { return o.split }
 
 // unsplit takes the pieces back.
@@ -172,14 +173,14 @@ func (o *Effects) Copy(s packet.Segment) packet.Segment {
 	return w
 }
 
-// Replace lets the segment go on as s, which must come from Copy and have its
-// checksums in order.
+// Replace sends s in place of the segment. s must come from Copy and have correct
+// checksums.
 func (o *Effects) Replace(s packet.Segment) {
 	o.unsplit()
 	o.replaced, o.changed = s, true
 }
 
-// Replaced returns what the segment goes on as, if a fault replaced it.
+// Replaced returns what is sent in place of the segment, if a fault replaced it.
 func (o *Effects) Replaced() (packet.Segment, bool) { return o.replaced, o.changed }
 
 // Capture asks for every segment of the flow from now on, both directions.
@@ -190,7 +191,7 @@ func (o *Effects) Capture() { o.capture, o.release = true, false }
 // it: no segment of it need be handed over again until its next SYN.
 func (o *Effects) Release() { o.release, o.capture = true, false }
 
-// Admit starts the flow's idle timer afresh: the kernel lets it pass until it
+// Admit restarts the flow's idle timer: the kernel lets the flow pass until it
 // has been silent for the time that [Diversion.Idle] names.
 func (o *Effects) Admit() { o.admit = true }
 
@@ -203,8 +204,8 @@ func (o *Effects) Note(a Action, to Side, reason string) {
 	o.Notes = append(o.Notes, Note{Action: a, To: to, Reason: reason})
 }
 
-// Cut says that the fault leaves the segment as it is only because the copy does
-// not hold it whole: the longest of loopback do not fit into the queue.
+// Cut says that the fault leaves the segment as it is only because its copy was
+// truncated: the longest segments of loopback do not fit into the queue.
 func (o *Effects) Cut() { o.cut = true }
 
 // WasCut reports whether a fault said so.
@@ -216,5 +217,5 @@ func (o *Effects) Captured() bool { return o.capture }
 // Released reports whether every fault of the chain has released the flow.
 func (o *Effects) Released() bool { return o.release }
 
-// Admitted reports whether a fault started the idle timer afresh.
+// Admitted reports whether a fault restarted the idle timer.
 func (o *Effects) Admitted() bool { return o.admit }

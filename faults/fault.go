@@ -11,7 +11,7 @@ import (
 //
 // OnSegment is called for every segment that is handed over, in queue order
 // and never by two goroutines at once, so a Fault keeps its state in plain
-// fields. It must return at once, must keep nothing it is handed, and takes
+// fields. It must return at once, must keep nothing that it is handed, and takes
 // time and chance only from ev: the same events always lead to the same
 // verdicts.
 type Fault interface {
@@ -101,7 +101,7 @@ type Event struct {
 
 	// Busy says that the kernel has seen a segment that counts more recently than
 	// Diversion.Idle: this one was handed over for another reason. It is set only
-	// where user space has not seen one since.
+	// if user space has not seen one since.
 	Busy bool
 
 	// Rand is this connection's own chance, seeded from the run's seed and
@@ -112,18 +112,18 @@ type Event struct {
 
 // Diversion says which segments of a matching flow the kernel must hand over.
 // Everything else stays in the kernel: the zero value diverts nothing. A flow
-// that a fault has captured is diverted whole, whatever stands here; one that
-// it has released is not diverted at all until its next SYN.
+// that a fault has captured is diverted whole, whatever its Diversion says; one
+// that it has released is not diverted at all until its next SYN.
 type Diversion struct {
 	SYN    bool // SYN without ACK
 	SYNACK bool // SYN with ACK
-	FIN    bool // FIN, with whatever else
-	RST    bool // RST, with whatever else
-	Small  bool // at most one byte of payload and no SYN, FIN or RST: keepalive probes look so, bare ACKs too
+	FIN    bool // FIN, whatever other flags are set
+	RST    bool // RST, whatever other flags are set
+	Small  bool // at most one byte of payload and no SYN, FIN or RST: as keepalive probes and bare ACKs have
 	All    bool // every segment
 
 	// Above diverts packets with more bytes than this, IP header included, and
-	// super-packets that the kernel has yet to cut up. Zero means not at all.
+	// super-packets that the kernel has yet to segment. Zero means not at all.
 	Above int
 
 	// Idle diverts the first segment of a flow, and then the first after the
@@ -132,22 +132,22 @@ type Diversion struct {
 	Refresh Refresh // what counts as not silent; only with Idle
 
 	// Whole hands over the payload too: the fault reads it, quotes it, changes
-	// a segment that keeps it, or delays the segment. Otherwise a copy may be
-	// cut off behind the headers; to turn a segment into one without payload,
-	// or to drop it, needs no more.
+	// a segment that keeps it, or delays the segment. Otherwise the copy may
+	// end after the headers, which is enough to drop a segment or to replace it by
+	// one without payload.
 	Whole bool
 
-	// NoCapture says that the fault never asks for a flow whole (Effects.Capture):
-	// the kernel need not look each packet up among those that are.
+	// NoCapture says that the fault never asks for a flow whole (Effects.Capture),
+	// so the kernel need not look each packet up among the captured flows.
 	NoCapture bool
 
 	// Holds says that the fault holds back (Effects.Delay) most of the segments that
 	// are handed over, rather than one now and then.
 	Holds bool
 
-	// Super says that the fault does as well with a packet that stands for
-	// several segments, which the host would cut up only later (GSO). Otherwise
-	// each segment is handed over by itself, as on a wire.
+	// Super says that the fault can judge a packet that stands for several
+	// segments, which the host would segment only later (GSO). Otherwise each
+	// segment is handed over by itself, as on a wire.
 	Super bool
 }
 
@@ -163,9 +163,9 @@ func (r Refresh) Counts(dir Direction, payload int) bool {
 	return r.From.Includes(dir.From()) && payload >= r.MinPayload
 }
 
-// Together is what models that share a flow want handed over. A SYN is always among
-// it: it begins the flow, and tells a new connection from an old one on the same
-// addresses and ports.
+// Together returns what must be handed over for models that share a flow. SYNs are
+// always included: a SYN begins a flow, and tells a new connection from an old one
+// on the same addresses and ports.
 func Together(models ...Model) Diversion {
 	d := Diversion{SYN: true, NoCapture: true, Super: true}
 	for _, m := range models {
@@ -176,7 +176,7 @@ func Together(models ...Model) Diversion {
 
 // Union returns the diversion that hands over what either of d and o does.
 // Where both divert idle flows the shorter time wins, and of two sizes the
-// smaller. Super-packets come as they are only if both can do with them.
+// smaller. Super-packets are handed over whole only if both can judge them.
 func (d Diversion) Union(o Diversion) Diversion {
 	u := Diversion{
 		SYN:    d.SYN || o.SYN,

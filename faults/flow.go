@@ -8,7 +8,7 @@ import (
 )
 
 // Flow is what is known about one connection from the segments that were
-// handed over. That may be few: a flow that the kernel lets pass is not
+// handed over. These may be few: a flow that the kernel lets pass is not
 // watched, and one that was open before the run began starts in the middle.
 type Flow struct {
 	Client, Server netip.AddrPort
@@ -26,9 +26,9 @@ type Flow struct {
 
 	Segments uint32 // handed over so far, this one included
 
-	// Since is from when on the kernel has handed over every segment of the flow
-	// that no fault let pass: 0, since the run began, unless the rules came to be
-	// about it later. Whoever runs the faults sets it before the first Observe.
+	// Since is the time from which the kernel has handed over every segment of the
+	// flow that no fault let pass: 0, the start of the run, unless the rules came
+	// to cover the flow later. The engine sets it before the first Observe.
 	Since time.Duration
 }
 
@@ -115,8 +115,8 @@ func (h *Half) observe(at time.Duration, s packet.Segment) (fresh bool) {
 	return fresh
 }
 
-// Pass takes into account that s was let through to its receiver. Whoever
-// runs the faults calls it when the verdict is known.
+// Pass takes into account that s was let through to its receiver. The
+// engine calls it when the verdict is known.
 func (f *Flow) Pass(dir Direction, s packet.Segment) {
 	h := &f.Half[dir]
 	if end := s.End(); !h.HasPassed || h.Passed.Less(end) {
@@ -160,15 +160,16 @@ func (f *Flow) Like(dir Direction, at time.Duration, flags packet.Flags) (packet
 	if h.Stamped {
 		ecr := h.TSEcr
 		if peer.Stamped && (ecr == 0 || int32(peer.TSVal-ecr) > 0) { // a SYN echoes nothing
-			ecr = peer.TSVal // unless it was let pass unseen what was echoed since
+			ecr = peer.TSVal // a later one may have been echoed in a segment that was not seen
 		}
 		out.SetTimestamps(h.TSVal+uint32((at-h.At)/time.Millisecond), ecr)
 	}
 	return out, true
 }
 
-// Continue returns what Like does, with the sequence numbers that the receiver
-// expects and has sent. It reports false if these are not known either.
+// Continue returns what Like does, with the sequence number that the receiver
+// expects and an acknowledgment of what it has sent. It reports false if these
+// are not known.
 func (f *Flow) Continue(dir Direction, at time.Duration, flags packet.Flags) (packet.Fields, bool) {
 	out, ok := f.Like(dir, at, flags)
 	seq, known := f.Expects(dir)

@@ -10,18 +10,18 @@ type ghost struct {
 	dead Side // Both: each side finds the other one gone
 	rtt  RTT
 
-	// label is the IPv6 flow label of the dead end, where its socket is still
-	// there without a program; 0: nothing is.
+	// label is the IPv6 flow label of the dead end while its socket still exists
+	// without a program; 0: the socket is gone.
 	label uint32
 }
 
-// onSegment judges a segment after the endpoint died. note is given to the
-// event log with each answer.
+// onSegment judges a segment after the endpoint died. Each answer is noted in
+// the event log with the reason note.
 func (g ghost) onSegment(ev *Event, out *Effects, note string) Verdict {
 	if !g.dead.Includes(ev.Dir.To()) {
-		return Drop // the real process behind the ghost goes on talking: unheard
+		return Drop // the real process behind the ghost is not heard
 	}
-	// Its answers come as far as its other segments did.
+	// Its answers arrive with the TTL that its other segments had.
 	if f, ok := packet.Answer(ev.Seg, ev.Flow.Half[ev.Dir.Flip()].TTL); ok {
 		if g.label != 0 {
 			f.FlowLabel = g.label
@@ -75,9 +75,9 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 	// The deciding segment travels to s.
 	a := packet.Abort(ev.Seg)
 	if expects, ok := ev.Flow.Expects(toward); ok {
-		// A retransmission: s has more than this already. Not the other way
-		// round: what lies between was let pass unseen, or is lost, and then
-		// s answers with a challenge ACK, which the ghost answers in turn.
+		// A retransmission: s has more than this already. A higher
+		// number is left: what lies between passed unseen, or it was lost, and
+		// then s answers with a challenge ACK, which the ghost answers in turn.
 		a.Seq = packet.Max(a.Seq, expects)
 	}
 	if ev.Seg.Flags().Has(packet.SYN) {

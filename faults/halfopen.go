@@ -17,9 +17,9 @@ var halfOpenKind = Kind{
 }
 
 // HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and
-// the other does not know. A crashed peer is silence; a rebooted one answers
-// every segment with a RST, because it knows nothing any more; of one that
-// closed, the FIN was lost.
+// the other does not know. A crashed peer is silent; a rebooted one answers
+// every segment with a RST, because it knows nothing of the connection; the FIN
+// of one that closed was lost.
 type HalfOpen struct {
 	At          Trigger       `knob:"at" default:"request" help:"when the peer dies"`
 	BytesOf     Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
@@ -75,7 +75,7 @@ func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
 	}
 	switch {
 	case ev.Dir.From() == h.m.Side:
-		return Drop // it is dead: the real process behind it goes unheard
+		return Drop // it is dead: the real process behind it is not heard
 	case h.m.Peer == "crashed" || ev.At-h.died < h.m.Down:
 		if h.m.Unreachable {
 			h.router.refuse(ev, out, "host")
@@ -89,16 +89,16 @@ func (h *halfOpen) OnSegment(ev *Event, out *Effects) Verdict {
 	}
 	g := ghost{dead: h.m.Side, rtt: h.m.RTT}
 	if h.m.Peer == "closed" && !h.answered {
-		// What is left of its socket answers the first time, and is gone then.
+		// Its socket, which its program has left, answers once and is then gone.
 		h.answered, g.label = true, ev.Flow.Half[ev.Dir.Flip()].Label
 	}
 	return g.onSegment(ev, out, "the peer knows nothing of the connection")
 }
 
 // late reports whether the segment is a bare ACK for what the peer sent before
-// it closed. What is left of the closed socket (FIN_WAIT_1, its FIN under way)
-// takes it without a word (tcp_rcv_state_process). A keepalive probe has one
-// sequence number less and finds nothing any more.
+// it closed. The closed socket, in FIN_WAIT_1 with its FIN in flight, takes it
+// silently (tcp_rcv_state_process). A keepalive probe has a sequence number one
+// lower and no longer finds a socket.
 func late(ev *Event) bool {
 	next, known := ev.Flow.Expects(ev.Dir)
 	return ev.Seg.Flags() == packet.ACK && ev.Seg.PayloadLen() == 0 && known && !ev.Seg.Seq().Less(next)

@@ -115,8 +115,8 @@ type idleExpire struct {
 	started  bool
 	expired  bool
 	told     bool          // both ends were told
-	gone     [2]bool       // fin-both: nothing is left of the proxy's socket that faces this sender
-	admitted time.Duration // when the flow last counted as busy; a flow that was open before, Flow.Since
+	gone     [2]bool       // fin-both: the proxy's socket that faces this sender is gone
+	admitted time.Duration // when the flow was last busy; of a flow that was open before, Flow.Since
 }
 
 func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
@@ -149,8 +149,8 @@ func (i *idleExpire) OnSegment(ev *Event, out *Effects) Verdict {
 }
 
 // expires reports whether the segment finds the flow forgotten: it was handed
-// over at least so long after the flow was last admitted. An admitted flow
-// stays out of user space for at least that time, but for segments that another
+// over at least the idle time after the flow was last admitted. An admitted flow
+// stays out of user space for at least that time, except for segments that another
 // fault diverts.
 func (i *idleExpire) expires(ev *Event) bool {
 	if !i.started {
@@ -173,7 +173,7 @@ func (i *idleExpire) admit(ev *Event, out *Effects) {
 	if both := i.m.Then == rstBoth || i.m.Then == finBoth; both {
 		out.Wake(i.m.After)
 		if !ev.Flow.Midstream && !ev.Flow.Half[Reply].Seen {
-			return // whoever is to speak for an end must have heard it: the SYN-ACK is next
+			return // only an end whose segments were seen can be spoken for: the SYN-ACK is next
 		}
 	}
 	out.Admit()
@@ -207,7 +207,7 @@ func (i *idleExpire) OnWake(ev *Event, out *Effects) {
 }
 
 // afterBoth judges a segment of an expired flow whose ends are both told. The
-// first one that says the numbers is swallowed, and both ends are told.
+// first one that tells the sequence numbers is swallowed, and both ends are told.
 func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
 	switch {
 	case ev.Seg.Flags().Has(packet.RST):
@@ -225,14 +225,14 @@ func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
 	return Drop
 }
 
-// tellBoth ends the flow at both ends. The segment says what its sender expects
-// and what the other end does, since nothing was under way.
+// tellBoth ends the flow at both ends. The segment tells what both ends
+// expect, since nothing was in flight.
 func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
-	there, back := ev.Seg.Seq(), ev.Seg.Ack()
+	sent, acked := ev.Seg.Seq(), ev.Seg.Ack()
 	for _, d := range [...]Direction{ev.Dir.Flip(), ev.Dir} {
-		seq, ack := there, back
+		seq, ack := sent, acked
 		if d != ev.Dir {
-			seq, ack = back, ev.Seg.End()
+			seq, ack = acked, ev.Seg.End()
 		}
 		if i.m.Then == finBoth {
 			fin := i.fin(ev, d, seq, ack)
@@ -261,12 +261,12 @@ func (i *idleExpire) fin(ev *Event, d Direction, seq, ack packet.Seq) packet.Fie
 }
 
 // afterFIN answers like a proxy that has closed both ways: a FIN is
-// acknowledged, data earns a RST, a bare ACK nothing.
+// acknowledged, data is answered by a RST, a bare ACK not at all.
 func (i *idleExpire) afterFIN(ev *Event, out *Effects) {
 	switch {
 	case ev.Seg.PayloadLen() > 0:
-		// The proxy is the other end: its host answers, the first time while
-		// something is left of its socket.
+		// The proxy is the other end. Its host answers, the first time while its
+		// socket still exists.
 		g := ghost{dead: Both, rtt: i.m.RTT}
 		if !i.gone[ev.Dir] {
 			i.gone[ev.Dir], g.label = true, ev.Flow.Half[ev.Dir.Flip()].Label

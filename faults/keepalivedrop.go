@@ -18,7 +18,7 @@ var keepaliveDropKind = Kind{
 }
 
 // KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry
-// keepalive probes (RFC 9293 section 3.8.4). Data passes all along, and so does
+// keepalive probes (RFC 9293 section 3.8.4). Data always passes, and so does
 // the RST of a kernel that has given up.
 type KeepaliveDrop struct {
 	Answers bool `knob:"answers" help:"let the probes pass and drop their answers"`

@@ -11,7 +11,7 @@ var lingerResetKind = Kind{
 }
 
 // LingerReset is the fault linger-reset: a close with SO_LINGER on and a time
-// of zero sends a RST where a FIN would go, and what was not yet sent is lost
+// of zero sends a RST in place of a FIN, and unsent data is lost
 // (tcp_disconnect, tcp_send_active_reset).
 type LingerReset struct {
 	Side    Side  `knob:"side" default:"server" help:"which end closes"`

@@ -10,7 +10,7 @@ var lossKind = Kind{
 	New:     func() Model { return new(Loss) },
 }
 
-// Loss is the fault loss: segments vanish on the way, each by itself or in
+// Loss is the fault loss: segments are lost on the way, independently or in
 // bursts (the Gilbert-Elliott model, as netem has it).
 type Loss struct {
 	Chance      Chance  `knob:"chance" alias:"rate" help:"probability that a segment is lost"`
@@ -49,7 +49,7 @@ func (m *Loss) Start() Instance {
 
 type loss struct {
 	m     *Loss
-	bad   [2]bool // by direction: in a run of losses
+	bad   [2]bool // by direction: in a burst of losses
 	begun [2]bool
 }
 
@@ -62,8 +62,8 @@ func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
 }
 
 // lost draws the fate of one segment. In bursts the model is in a bad state,
-// in which all is lost, for Burst segments on average, and enters it so often
-// that the share of Rate comes out.
+// in which all is lost, for BurstLength segments on average, and enters it as often
+// as it takes to lose the share that Chance names.
 func (l *loss) lost(ev *Event) bool {
 	x, rate := ev.Rand.Float64(), l.m.Chance.P()
 	if l.m.BurstLength <= 1 {
@@ -72,7 +72,7 @@ func (l *loss) lost(ev *Event) bool {
 	bad, begun := &l.bad[ev.Dir], l.begun[ev.Dir]
 	l.begun[ev.Dir] = true
 	switch {
-	case !begun: // the connection begins at any moment of the link's life
+	case !begun: // the connection may begin during a burst
 		*bad = x < rate
 	case *bad:
 		*bad = x >= 1/l.m.BurstLength

@@ -2,17 +2,17 @@ package faults
 
 import "github.com/faultctl/faultctl/faults/packet"
 
-// moment watches for the moment at which a fault fires, and sees to it that
-// the flow's numbers are known then: a flow whose time comes while it is let
-// pass is captured and asked for them first.
+// moment watches for the moment at which a fault fires, and makes sure that the
+// flow's sequence numbers are known by then: a flow that passes unseen when the
+// moment comes is captured, and one of its ends is probed for them first.
 type moment struct {
 	trigger trigger
 	prober  prober
-	armed   bool // its time has come, the numbers are awaited
+	armed   bool // the moment has come, and the numbers are awaited
 }
 
-// onSegment reports whether the fault fires at this segment. If it was asked
-// for, the segment is no deciding one but says the numbers: see probed.
+// onSegment reports whether the fault fires at this segment. If the
+// numbers were asked for, the segment only tells them: see probed.
 func (m *moment) onSegment(t *Trigger, ev *Event, out *Effects) bool {
 	if m.armed {
 		if ev.Seg.Flags().Has(packet.RST) || !ev.Seg.Flags().Has(packet.ACK) {
@@ -38,5 +38,5 @@ func (m *moment) onWake(t *Trigger, ev *Event, out *Effects) {
 }
 
 // probed reports whether the deciding segment is the answer to a probe, which
-// nobody waits for but us.
+// neither end waits for.
 func (m *moment) probed() bool { return m.prober.asked != AnySide }

@@ -14,7 +14,7 @@ var mtuHoleKind = Kind{
 	New:     func() Model { return new(MTUHole) },
 }
 
-// MTUHole is the fault mtu-hole: large packets vanish, and the ICMP message
+// MTUHole is the fault mtu-hole: large packets are lost, and the ICMP message
 // that would say so is filtered (RFC 2923 section 2.1).
 type MTUHole struct {
 	Above int  `knob:"above" default:"1400" help:"packets larger than this many bytes are lost, IP header included"`

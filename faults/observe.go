@@ -11,8 +11,8 @@ var observeKind = Kind{
 	New:     func() Model { return new(Observe) },
 }
 
-// Observe is no fault: it harms nothing and says how each connection ended. It
-// is the control lane of a comparison.
+// Observe is not a fault: it changes nothing and notes how each connection ends.
+// It is the control of a comparison.
 type Observe struct{}
 
 // Validate implements Model.

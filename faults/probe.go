@@ -6,7 +6,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// prober learns the exact sequence numbers of a flow that was let pass unseen.
+// prober learns the exact sequence numbers of a flow that passed unseen.
 // It sends one end a segment that lies outside of its window: an ACK without
 // timestamps and one byte of garbage. Such a segment is always answered by a
 // bare ACK that carries SND.NXT and RCV.NXT (RFC 9293 section 3.10.7.4,
@@ -22,7 +22,7 @@ const (
 	probeTries = 3
 
 	// probeOffset puts the probe as far from the window as it goes, so that it
-	// lies outside however much was let pass unseen.
+	// lies outside however much has passed unseen.
 	probeOffset = 1<<31 - 5
 
 	// probeAck acknowledges data that was never sent: should the probe fall

@@ -16,9 +16,9 @@ var resetKind = Kind{
 	New:     func() Model { return new(Reset) },
 }
 
-// Reset is the fault reset: an unexpected RST. At its moment the deciding
-// segment is swallowed, whoever is hit receives a RST that it accepts at the
-// first try, and from then on the ghost rule holds.
+// Reset is the fault reset: an unexpected RST. When the moment comes, the
+// deciding segment is swallowed, each end that is hit receives a RST that it accepts
+// at the first try, and from then on the ends that are not hit are ghosts.
 type Reset struct {
 	At           Trigger       `knob:"at" default:"request" help:"when the RST is sent"`
 	BytesOf      Side          `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
@@ -65,7 +65,7 @@ type reset struct {
 	trigger trigger
 	prober  prober
 	started bool
-	armed   bool // its time has come, the numbers are awaited
+	armed   bool // the moment has come, and the numbers are awaited
 	done    bool
 }
 
@@ -99,8 +99,8 @@ func (r *reset) due(ev *Event, out *Effects) bool {
 }
 
 // OnWake implements Waker: the moment has come although nothing arrives. The
-// flow was let pass, so its numbers are asked for first; a segment of its own
-// that comes meanwhile says them as well.
+// flow was let pass, so an end is probed for its sequence numbers first; a
+// segment of the flow that arrives meanwhile tells them too.
 func (r *reset) OnWake(ev *Event, out *Effects) {
 	if r.done {
 		return
@@ -120,7 +120,9 @@ func (r *reset) fire(ev *Event, out *Effects) Verdict {
 	for _, s := range [...]Side{Client, Server} {
 		switch {
 		case r.m.Hit.Includes(s):
-			v = min(v, r.hit(ev, out, s))
+			if r.hit(ev, out, s) == Accept {
+				v = Accept // the deciding segment became one of the resets
+			}
 		case r.m.Other == "reset":
 			dispose(ev, out, s)
 		}
@@ -128,16 +130,16 @@ func (r *reset) fire(ev *Event, out *Effects) Verdict {
 	return v
 }
 
-// hit resets one side and returns the verdict on the deciding segment: where
-// it travels to that side, and is what that side expects, it becomes the reset
-// itself. That is shape A byte by byte.
+// hit resets one side and returns the verdict on the deciding segment: if
+// it travels to that side and is what that side expects, it becomes the reset
+// itself, which then has shape A byte for byte.
 func (r *reset) hit(ev *Event, out *Effects, s Side) Verdict {
 	f, ok := resetTo(ev, s, r.m.Shape)
 	if !ok {
 		return Drop // it has not seen anything of the connection yet
 	}
 	if r.prober.asked != AnySide && ev.Dir.From() == s && f.Flags.Has(packet.ACK) {
-		f.Ack = packet.Max(f.Ack, ev.Seg.Seq()) // what was let pass unseen has arrived
+		f.Ack = packet.Max(f.Ack, ev.Seg.Seq()) // what passed unseen has arrived
 	}
 	out.Note(SentRST, s, "reset")
 	if ev.Dir.To() == s && r.m.Shape != shapeB && f.Seq == ev.Seg.Seq() && !ev.Seg.Flags().Has(packet.SYN) && r.prober.asked == AnySide {

@@ -12,7 +12,7 @@ var icmpCodes = map[string][2]uint8{
 	"net": {0, 0}, "host": {1, 3}, "port": {3, 4}, "admin": {13, 1}, "address": {1, 3},
 }
 
-// router says that an end cannot be reached, as often as Linux does: one
+// router reports that an end cannot be reached, as often as Linux does: one
 // message a second to each host after a burst (icmp_ratelimit).
 type router struct {
 	last time.Duration
@@ -21,9 +21,9 @@ type router struct {
 
 const unreachableBurst = 6
 
-// refuse sends the sender of the segment an ICMP error, unless it just had
-// one. The router speaks with the address of the end that is gone: its own is
-// nowhere in the packet.
+// refuse sends the sender of the segment an ICMP error, unless it was just
+// sent one. The router speaks with the address of the end that is gone, since its
+// own is in no packet.
 func (r *router) refuse(ev *Event, out *Effects, code string) {
 	if ev.Seg.Flags().Has(packet.RST) || r.sent >= unreachableBurst && ev.At-r.last < time.Second {
 		return

@@ -11,7 +11,7 @@ var rstCloseKind = Kind{
 }
 
 // RSTClose is the fault rst-close: a proxy such as HAProxy closes with a RST
-// instead of a FIN, to be rid of TIME_WAIT. Nothing is lost by it.
+// instead of a FIN, to avoid TIME_WAIT. No data is lost.
 type RSTClose struct {
 	Side Side `knob:"side" default:"server" help:"which end closes"`
 	RTT  RTT  `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`

@@ -9,8 +9,8 @@ import (
 )
 
 // RTT is how long a forged answer takes. The zero value is automatic: no
-// sooner than the handshake took, where that was seen, so that an answer never
-// beats the light. A fixed time, 0 included, overrides that.
+// sooner than the handshake took, if that was seen, so that an answer is never
+// faster than the path allows. A fixed time, 0 included, overrides that.
 type RTT struct {
 	fixed bool
 	d     time.Duration

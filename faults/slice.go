@@ -16,8 +16,8 @@ var sliceKind = Kind{
 	New:     func() Model { return new(Slice) },
 }
 
-// Slice is the fault slice: what was sent in one piece arrives in many, so that
-// a reader that takes one read for one message finds out.
+// Slice is the fault slice: data sent in one piece arrives in many, which exposes
+// a reader that takes one read for one message.
 type Slice struct {
 	Size int           `knob:"size" default:"1" help:"bytes of payload in each piece"`
 	Gap  time.Duration `knob:"gap" help:"time between two pieces"`

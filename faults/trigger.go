@@ -187,7 +187,7 @@ type trigger struct {
 }
 
 // onSegment reports whether the trigger fires at this segment. It asks out for
-// whatever it needs to go on watching.
+// what it needs to keep watching.
 func (s *trigger) onSegment(t *Trigger, ev *Event, out *Effects) bool {
 	if s.fired {
 		return false
@@ -231,7 +231,7 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		}
 		out.Wake(max(0, s.begun+t.d-ev.At))
 		if f.Midstream || f.Half[Reply].Seen {
-			out.Release() // both ends were seen: until its time has come
+			out.Release() // both ends were seen: nothing more is needed until its time has come
 		}
 		return false
 	case atIdle:
@@ -248,7 +248,7 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 	return false
 }
 
-// carried is how many bytes of payload the flow has carried, as far as they count.
+// carried is how many bytes of payload that count the flow has carried.
 func (t *Trigger) carried(f *Flow) (n uint64) {
 	for d := range f.Half {
 		if t.side.Includes(Direction(d).From()) {
@@ -273,7 +273,7 @@ func (t Trigger) of(side Side) Trigger {
 	return t
 }
 
-// count counts the segments with something new in them, of both directions.
+// count counts the segments of both directions that carry something new.
 func (s *trigger) count(ev *Event) uint64 {
 	end, d := ev.Seg.End(), ev.Dir
 	if ev.Seg.SeqLen() > 0 && (!s.counted[d] || s.last[d].Less(end)) {

@@ -14,7 +14,7 @@ var unreadCloseKind = Kind{
 // UnreadClose is the fault unread-close: a server closes while data that it has
 // not read waits in its socket. TCP then resets instead of closing (RFC 2525
 // section 2.17, __tcp_close): the answer, or as much of it as has left, and
-// behind it a RST.
+// then a RST.
 type UnreadClose struct {
 	Pass Bytes `knob:"pass" help:"how much of the answer arrives; 0: its first segment, whole"`
 	RTT  RTT   `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
