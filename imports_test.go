@@ -13,9 +13,9 @@ import (
 
 const module = "github.com/faultctl/faultctl/"
 
-// TestImports checks the walls of ARCHITECTURE.md: imports run one way, cli to
-// injector to faults to faults/packet; faults know the standard library only,
-// and neither a clock nor the system; the command line knows no packets.
+// TestImports holds the walls of ARCHITECTURE.md: imports run one way, cli to
+// injector to faults to faults/packet; faults know the standard library
+// and pure packages only, and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{ // package -> what it may import of this module
 		"lab":                      {"lab/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
