@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // form is how documents write a value: one that is not of its form is refused
@@ -57,7 +59,7 @@ func (f form) fits(v any) error {
 			return shapeError("it must be true or false")
 		}
 	case durationForm:
-		if _, err := faults.ParseDuration(scalar(v)); err != nil && (isText || isNumber) {
+		if _, err := words.ParseDuration(scalar(v)); err != nil && (isText || isNumber) {
 			return shaped{err}
 		}
 		if !isText || !durationText.MatchString(text) {
@@ -212,6 +214,12 @@ func kindSchema(k faults.Kind) object {
 			f.schema(s)
 		}
 		knobs[knob.Name] = s
+		for _, old := range knob.Aliases {
+			spelled := maps.Clone(s)
+			spelled["description"], spelled["deprecated"] = "old spelling of "+knob.Name, true
+			delete(spelled, "default")
+			knobs[old] = spelled
+		}
 	}
 	return object{"description": k.Cause, "type": []any{"object", "null"}, "additionalProperties": false, "properties": knobs}
 }

@@ -3,7 +3,6 @@ package experiment
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,7 +126,7 @@ func (s *Spec) setFaults(value any) (problems event.Problems) {
 				err = shaped{err}
 			}
 			if err != nil {
-				problems = append(problems, textError(text, err))
+				problems = append(problems, faultError(faults.Spec{}, err))
 			}
 			s.Faults = append(s.Faults, specs...)
 			continue
@@ -144,13 +143,6 @@ func (s *Spec) setFaults(value any) (problems event.Problems) {
 		}
 	}
 	return problems
-}
-
-// textError is what is wrong with a SPEC. Its settings have no place of their
-// own, so that the error is about all of it.
-func textError(text string, err error) *event.Error {
-	name, _, _ := strings.Cut(text, ":")
-	return faultError(faults.Spec{Name: name}, err)
 }
 
 // faultOf is the fault of that name with the settings of a document, in the
@@ -170,32 +162,32 @@ func faultOf(name string, settings any) (f faults.Spec, problems event.Problems)
 	knobs := faults.Knobs(model)
 	known := map[string]bool{}
 	for _, k := range knobs {
-		known[k.Name] = true
-		value, has := values[k.Name]
-		if !has {
-			continue
-		}
-		field := event.Field("fault." + k.Name)
-		advice := "faultctl faults " + name + " explains every setting."
-		if err := formOf(k).fits(value); err != nil {
-			problems = append(problems, usage(field, "%w", err).WithAdvice(advice))
-			continue
-		}
-		text := scalar(value)
-		if err := faults.Set(model, k.Name, text); err != nil {
-			var bad *faults.KnobError
-			if errors.As(err, &bad) {
-				err = bad.Err // the field says which
+		for _, spelled := range append([]string{k.Name}, k.Aliases...) {
+			known[spelled] = true
+			value, has := values[spelled]
+			if !has {
+				continue
 			}
-			if k.OneOf != nil {
+			text := scalar(value)
+			err := error(nil)
+			if shape := formOf(k).fits(value); shape != nil {
+				err = &faults.SettingError{Fault: name, Knob: k.Name, Err: shape}
+			} else if err = faults.Set(model, k.Name, text); err != nil && k.OneOf != nil {
 				err = shaped{err}
 			}
-			problems = append(problems, usage(field, "%w", err).WithAdvice(advice))
-			continue
+			if err != nil {
+				problems = append(problems, faultError(f, err))
+				continue
+			}
+			f.Knobs = append(f.Knobs, [2]string{k.Name, text})
 		}
-		f.Knobs = append(f.Knobs, [2]string{k.Name, text})
 	}
-	return f.Canonical(), nil
+	for _, key := range sortedKeys(values) {
+		if !known[key] {
+			problems = append(problems, faultError(f, shaped{faults.Set(model, key, "")}))
+		}
+	}
+	return f, problems
 }
 
 func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
@@ -208,7 +200,7 @@ func unknownKey(prefix, key string, groups ...WordGroup) *event.Error {
 			known = append(known, w.Name)
 		}
 	}
-	return usage(event.Field(prefix+key), "unknown key%s", words.DidYouMean(key, known)).
+	return usage(event.Field(prefix+key), "%w", shapeError("unknown key%s", words.DidYouMean(key, known))).
 		WithAdvice("There are " + strings.Join(known, ", ") + ".")
 }
 

@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,15 +54,39 @@ func (s *Spec) models() ([]injector.NamedModel, event.Problems) {
 
 // faultError is an error about a fault or one of its settings.
 func faultError(f faults.Spec, err error) *event.Error {
-	e := usage("fault", "%w", err)
-	if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
-		f.Name = setting.Fault
+	var setting *faults.SettingError
+	var unknown *faults.UnknownFaultError
+	switch {
+	case errors.As(err, &unknown):
+		return usage("fault", "%w", err).WithAdvice("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
+	case errors.As(err, &setting):
+		advice := "faultctl faults " + cmp.Or(setting.Fault, f.Name) + " explains every setting."
+		if setting.Knob == "" {
+			return usage("fault", "%w", err).WithAdvice(advice)
+		}
+		return settingError(event.Field("fault."+setting.Knob), cmp.Or(setting.Fault, f.Name), setting.Err, err).WithAdvice(advice)
 	}
-	if _, unknown := faults.Find(f.Name); unknown != nil {
-		return e.WithAdvice("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults NAME explains one.")
-	}
-	return e.WithAdvice("faultctl faults " + f.Name + " explains every setting.")
+	return usage("fault", "%w", err).WithAdvice("faultctl faults " + f.Name + " explains every setting.")
 }
+
+// settingError is an error about a setting. Where the setting has a place of its
+// own, what is wrong is enough; elsewhere the fault is named too. wrapped is the
+// whole, for errors.As.
+func settingError(field event.Field, fault string, what, wrapped error) *event.Error {
+	var unknown *faults.UnknownKnobError
+	if errors.As(what, &unknown) {
+		return usage("fault", "%w", detail{what, wrapped})
+	}
+	return usage(field, "%w", detail{what, wrapped}).WithOf(fault)
+}
+
+// detail is an error that says what is wrong, and is what it is part of.
+type detail struct {
+	error
+	whole error
+}
+
+func (d detail) Unwrap() error { return d.whole }
 
 // somewhere stands for the addresses of a name that nobody is asked about.
 var somewhere = netip.MustParseAddr("192.0.2.1")

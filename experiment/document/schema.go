@@ -16,7 +16,7 @@ import (
 )
 
 // Schema is a JSON Schema that documents are checked against. Its definitions of
-// the name "duration" are durations as faults.ParseDuration reads them.
+// the name "duration" are durations as words.ParseDuration reads them.
 type Schema struct {
 	// OneOf says in words what a oneOf of the schema asks for.
 	OneOf string

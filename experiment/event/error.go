@@ -39,7 +39,8 @@ const (
 type Field string
 
 // Spelling is how a field is spelled where an error is read, such as --to on the
-// command line. nil spells every field as its own word.
+// command line. Nil spells every field as its own word. A field that it spells as
+// nothing is left out, and the colon behind it.
 type Spelling func(Field) string
 
 func (s Spelling) of(f Field) string {
@@ -54,6 +55,7 @@ func (s Spelling) of(f Field) string {
 type Error struct {
 	Code   Code
 	Field  Field  // what it is about; empty: nothing in particular
+	Of     string // whose the field is, such as the fault of a setting; empty: the run's
 	Value  string // what the field says, as typed; empty: it does not matter
 	Err    error  // what went wrong, and its cause if there is one; never nil
 	Advice string // what to do about it, in whole sentences; may be empty
@@ -104,6 +106,13 @@ func (e *Error) WithAdvice(advice string) *Error {
 	return &with
 }
 
+// WithOf returns the error about a field of something, such as a fault.
+func (e *Error) WithOf(of string) *Error {
+	with := *e
+	with.Of = of
+	return &with
+}
+
 // WithValue returns the error with what the field says, as typed.
 func (e *Error) WithValue(value string) *Error {
 	with := *e
@@ -122,7 +131,15 @@ func (e *Error) Render(spell Spelling) string {
 	if e.whole() {
 		return e.said(spell)
 	}
-	return strings.TrimSuffix(spell.of(e.Field)+" "+e.Value, " ") + ": " + e.said(spell)
+	field := spell.of(e.Field)
+	if field == "" {
+		return e.Message(spell)
+	}
+	text := strings.TrimSuffix(field+" "+e.Value, " ") + ": " + e.said(spell)
+	if e.Of != "" {
+		text = e.Of + ": " + text
+	}
+	return text
 }
 
 // Message is the message for where the field is shown already, such as behind a

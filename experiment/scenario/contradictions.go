@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -84,9 +85,9 @@ func (s *Scenario) contradictions() (ps document.Problems) {
 // noughts reports times that are given as nothing, where nothing makes no sense.
 func (s *Scenario) noughts() (ps document.Problems) {
 	check := func(path ...string) {
-		if v, said := s.doc.look(path).(string); said {
+		if v, said := s.doc.Look(path).(string); said {
 			if d, err := words.ParseDuration(v); err == nil && d == 0 {
-				ps = append(ps, s.Problem(path, "it must be longer than nothing"))
+				ps = append(ps, s.problem(path, "it must be longer than nothing"))
 			}
 		}
 	}

@@ -5,9 +5,9 @@ import (
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/version"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Events is a Watcher that has the events of a scenario written. write is called
@@ -66,7 +66,7 @@ func (ph Phase) Event() event.Phase { return event.Phase{Phase: string(ph)} }
 // Step is the event of a step of the timeline. note says why a Start was left
 // out; else it is empty.
 func (p *Plan) Step(step Step, note string) event.Step {
-	e := event.Step{Entry: p.Scenario.Faults[step.Fault].Name, Rule: step.Fault, Do: step.Do.String(), At: faults.ShortDuration(step.At), Note: note}
+	e := event.Step{Entry: p.Scenario.Faults[step.Fault].Name, Rule: step.Fault, Do: step.Do.String(), At: words.ShortDuration(step.At), Note: note}
 	if step.Do != Stop && step.Percent >= 0 {
 		e.Percent = &step.Percent
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
 )
 
 // readSpecs reads the Spec of each entry from the document, and judges it. It
@@ -40,21 +41,25 @@ func judge(spec *experiment.Spec, tree map[string]any) (problems event.Problems)
 	_, said := tree["fault"]
 	known := map[event.Field]bool{"fault": !said} // the schema says that it is missing
 	for _, e := range spec.SetTree(tree) {
-		field := e.Field
-		if strings.HasPrefix(string(field), "fault") {
-			field = "fault"
-		}
-		known[field] = true
+		known[whole(e.Field)] = true
 		if !errors.Is(e, experiment.ErrShape) {
 			problems = append(problems, e)
 		}
 	}
 	for _, e := range spec.Validate() {
-		if !known[e.Field] { // what could not be read cannot be judged
+		if !known[whole(e.Field)] { // what could not be read cannot be judged
 			problems = append(problems, e)
 		}
 	}
 	return problems
+}
+
+// whole is the word of a Spec that a field is part of: a fault is judged as one.
+func whole(f event.Field) event.Field {
+	if strings.HasPrefix(string(f), "fault") {
+		return "fault"
+	}
+	return f
 }
 
 // specTree is what an entry says of its Spec: its target's words go before those
@@ -108,13 +113,26 @@ func (s *Scenario) place(entry []string, f event.Field) []string {
 	case f == "target" || isKnob && s.fault(entry) == "":
 		return nil
 	case isKnob:
-		return slices.Concat(entry, []string{"fault", s.fault(entry), knob})
+		return s.placeOfKnob(slices.Concat(entry, []string{"fault", s.fault(entry)}), knob)
 	}
 	path := slices.Concat(entry, []string{"target", word})
 	if s.doc.Has(path) || s.doc.Has(path[2:]) {
 		return path
 	}
 	return nil
+}
+
+// placeOfKnob is the path of a setting of a fault, as the file spells it.
+func (s *Scenario) placeOfKnob(fault []string, knob string) []string {
+	kind, _ := faults.Find(fault[len(fault)-1]) // of a fault that is none nothing is said about its settings
+	for _, k := range faults.Knobs(kind.New()) {
+		for _, old := range k.Aliases {
+			if at := slices.Concat(fault, []string{old}); k.Name == knob && s.doc.Has(at) {
+				return at
+			}
+		}
+	}
+	return slices.Concat(fault, []string{knob})
 }
 
 // fault is the fault whose settings an entry has below its name; empty if it has

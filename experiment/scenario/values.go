@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/internal/words"
-
-	"github.com/faultctl/faultctl/faults"
 )
 
 // Duration is a time.Duration that is written with its unit.
@@ -55,51 +53,6 @@ func (s *scalar) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return json.Unmarshal(b, (*string)(s))
-}
-
-// Words are the values of a word of a target.
-type Words []string
-
-// UnmarshalJSON reads one value or a list of them.
-func (w *Words) UnmarshalJSON(b []byte) error {
-	list := []scalar{""}
-	var err error
-	if len(b) > 0 && b[0] == '[' {
-		err = json.Unmarshal(b, &list)
-	} else {
-		err = json.Unmarshal(b, &list[0])
-	}
-	*w = Words{} // an empty list is not the same as nothing said
-	for _, s := range list {
-		*w = append(*w, string(s))
-	}
-	return err
-}
-
-// UnmarshalJSON reads a SPEC, or {name: {knob: value}}.
-func (s *Spec) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &s.Text)
-	}
-	var m map[string]map[string]scalar
-	if err := json.Unmarshal(b, &m); err != nil {
-		return err
-	}
-	for name, knobs := range m {
-		kind, err := faults.Find(name)
-		if err != nil {
-			return err
-		}
-		s.Name = name
-		for _, k := range faults.Knobs(kind.New()) {
-			for _, name := range append(k.Aliases, k.Name) { // of two spellings the new one holds
-				if v, said := knobs[name]; said {
-					s.Knobs = append(s.Knobs, [2]string{k.Name, string(v)})
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // Count is a number of connections.
@@ -236,4 +189,4 @@ func checkAddress(s string) error {
 }
 
 // String writes the duration without units that are zero: 5m.
-func (d Duration) String() string { return faults.ShortDuration(time.Duration(d)) }
+func (d Duration) String() string { return words.ShortDuration(time.Duration(d)) }

@@ -8,7 +8,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/report"
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // A Plan is a Spec that was understood on this host. Nothing has been touched. It
@@ -78,7 +78,7 @@ func (p *Plan) LimitText() string {
 	case *t == 0:
 		return "as long as it wants"
 	default:
-		return faults.ShortDuration(*t)
+		return words.ShortDuration(*t)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Every is which connections a fault strikes if the target does not choose among
@@ -59,7 +60,7 @@ func (s *Spec) Set(word string, values ...string) error {
 	}
 	switch word {
 	case "timeout":
-		d, err := faults.ParseDuration(values[0])
+		d, err := words.ParseDuration(values[0])
 		if err != nil {
 			return event.Usagef("timeout", "%w", err).WithValue(values[0])
 		}
@@ -207,7 +208,7 @@ func (s *Spec) CommandLine() string {
 		line = append(s.printed(), line...)
 	}
 	if s.Timeout != nil {
-		given("timeout", faults.ShortDuration(*s.Timeout))
+		given("timeout", words.ShortDuration(*s.Timeout))
 	}
 	if s.Repeat > 0 {
 		given("repeat", strconv.Itoa(s.Repeat))
