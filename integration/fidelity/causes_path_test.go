@@ -86,7 +86,7 @@ var pathCauses = []cause{
 	},
 	{
 		name: "loss", fault: "loss:chance=10%,dir=server", watch: faults.Client, late: true,
-		genuine: "a router drops, by chance, one in ten of the server's packets (nftables, numgen random)",
+		genuine: "a router randomly drops one in ten of the server's packets (nftables, numgen random)",
 		act:     filters(match(fromService(), oneInTen(), drop())),
 		before:  opened,
 		sums:    lossSums,

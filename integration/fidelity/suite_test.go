@@ -18,9 +18,9 @@ func TestSuiteSees(t *testing.T) {
 		{"closed-socket", "unread-close", "missing: S>C [F.]"},
 		{"idle-expire", "idle-expire:after=1s,device-ttl=63", "TTL of S>C [R]"},
 		{"half-open, writes under way", "half-open:peer=rebooted,rtt=0", "round trip of S>C [R]"},
-		{"loss", "loss:chance=16%,dir=server", "share of the server's segments that is lost = 10 %, give or take 2.5, and injected"},
-		{"refuse", "syn-drop", "connect() = ECONNREFUSED, and injected connect() = EINPROGRESS"},
-		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH, and injected connect() = ECONNREFUSED"},
+		{"loss", "loss:chance=16%,dir=server", "share of the server's segments that is lost = 10 % ± 2.5 %; injected:"},
+		{"refuse", "syn-drop", "connect() = ECONNREFUSED; injected: connect() = EINPROGRESS"},
+		{"unreachable, host", "unreachable:code=port", "connect() = EHOSTUNREACH; injected: connect() = ECONNREFUSED"},
 	} {
 		t.Run(strings.ReplaceAll(c.cause, " ", "-"), func(t *testing.T) {
 			t.Parallel()
