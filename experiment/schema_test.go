@@ -195,3 +195,25 @@ percent: it must be from 0 to 100, with or without %`
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
 }
+
+// Settings as they were spelled before are read as what they are called now.
+func TestOldSpellings(t *testing.T) {
+	for old, want := range map[string]string{
+		`{"loss": {"rate": "5%", "burst": 3}}`:                             "loss:chance=5%,burst-length=3",
+		`{"loss": {"rate": "5%", "chance": "6%"}}`:                         "loss:chance=5%,chance=6%", // the last one holds
+		`{"syn-drop": {"queue": 3, "rate": 2}}`:                            "syn-drop:backlog=3,drain=2",
+		`{"closed-socket": {"after": "30s"}}`:                              "closed-socket:at=30s",
+		`{"reset": {"at": "bytes=10", "dir": "server"}}`:                   "reset:at=bytes=10,bytes-of=server",
+		`{"throttle": {"rate": "1mbit", "queue": "5ms", "dir": "client"}}`: "throttle:rate=1mbit,queue=5ms,dir=client",
+		`"reorder:rate=5%"`:                                                "reorder:chance=5%",
+	} {
+		s, err := experiment.ParseSpec([]byte(`{"fault": ` + old + `, "target": {"to": [":80"]}, "duration": "1s"}`))
+		if err != nil {
+			t.Errorf("%s: %v", old, err)
+			continue
+		}
+		if got := s.Faults[0].String(); got != want {
+			t.Errorf("%s is read as %s, want %s", old, got, want)
+		}
+	}
+}

@@ -162,7 +162,7 @@ func faultOf(name string, settings any) (f faults.Spec, problems event.Problems)
 	knobs := faults.Knobs(model)
 	known := map[string]bool{}
 	for _, k := range knobs {
-		for _, spelled := range append([]string{k.Name}, k.Aliases...) {
+		for _, spelled := range append(k.Aliases, k.Name) { // of two spellings the present one holds
 			known[spelled] = true
 			value, has := values[spelled]
 			if !has {
