@@ -24,6 +24,7 @@ type ScenarioStarted struct {
 	Duration  string             `json:"duration" doc:"how long the timeline is"`
 	Deadline  string             `json:"deadline" doc:"when everything has ended whatever happens, from the start"`
 	Repeat    string             `json:"repeat" doc:"the command line that repeats the run"`
+	AllowIdle bool               `json:"allow_idle,omitempty" doc:"whether a fault may fire never"`
 }
 
 // Phase says that a phase of a scenario begins.

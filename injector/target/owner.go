@@ -99,16 +99,16 @@ func FindCgroup(name string) (*Cgroup, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("%w: there is no cgroup v2 %q in %s", kerror.ErrConfig, name, mount)
+		return nil, kerror.Configf("there is no cgroup v2 %q in %s", name, mount)
 	case err != nil:
 		return nil, fmt.Errorf("look at the cgroup %s: %w", dir, kerror.Explain(err))
 	case fs.Type != unix.CGROUP2_SUPER_MAGIC || st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return nil, fmt.Errorf("%w: %q is no cgroup v2", kerror.ErrConfig, name)
+		return nil, kerror.Configf("%q is no cgroup v2", name)
 	}
 	below := path.Join(root, strings.TrimPrefix(dir, mount))
 	below = strings.Trim(below, "/")
 	if below == "" {
-		return nil, fmt.Errorf("%w: %q is the root of cgroup v2, which every process is in", kerror.ErrConfig, name)
+		return nil, kerror.Configf("%q is the root of cgroup v2, which every process is in", name)
 	}
 	return &Cgroup{Path: below, Dir: dir, ID: st.Ino, Level: uint32(strings.Count(below, "/") + 1)}, nil
 }

@@ -16,6 +16,14 @@ var (
 	ErrNoNamespace  = errors.New("no such network namespace")
 )
 
+// Configf returns an ErrConfig that says what is wrong in words of its own.
+func Configf(format string, args ...any) error { return configError{fmt.Errorf(format, args...)} }
+
+type configError struct{ error }
+
+func (e configError) Unwrap() error        { return e.error }
+func (e configError) Is(target error) bool { return target == ErrConfig }
+
 // Explain turns the kernel's errno into one of the errors above where it says
 // one of them, and keeps the original for errors.Is. Nil stays nil.
 func Explain(err error) error {
