@@ -30,6 +30,7 @@ func TestImports(t *testing.T) {
 		"experiment/event":         {},
 		"experiment/place":         {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words"},
 		"experiment":               {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
+		"experiment/replay":        {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
 		"experiment/evidence":      {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
 		"experiment/survival":      {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "injector/target", "internal/version", "internal/words"},
 		"internal/version":         {},
@@ -38,13 +39,14 @@ func TestImports(t *testing.T) {
 		"experiment/document":      {"experiment/event", "internal/words"},
 		"experiment/scenario":      {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
 		"experiment/demo":          {"faults", "faults/packet", "injector", "injector/target", "lab"},
+		"internal/proctest":        {},                     // for tests
 		"internal/goldentest":      {},                     // for tests
 		"internal/strike":          {"faults", "injector"}, // for tests
 		"internal/metrics":         {"injector"},
 		"internal/containers":      {},
 		"internal/cage":            {"injector", "injector/target", "lab/userns"},
 		"faulttest":                {"faults", "injector", "injector/target", "lab/userns"},
-		"cli":                      {"faults", "injector", "injector/target", "injector/pcap", "experiment/report", "experiment/scenario", "experiment/demo", "internal/metrics", "internal/containers", "internal/cage", "internal/words", "lab"},
+		"cli":                      {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab"},
 		".":                        {"cli"},
 	}
 	pure := []string{"faults", "faults/packet", "internal/words"}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/urfave/cli/v2"
 )
@@ -54,7 +55,7 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 		}
 	}
 	if len(tail) > 1 {
-		return nil, usageError("%s: unexpected argument %q", cmd.Name, tail[1]).hint("A command is run under a fault by faultctl run and faultctl verify.")
+		return nil, usageError("%s: unexpected argument %q", cmd.Name, tail[1]).WithAdvice("A command is run under a fault by faultctl run and faultctl verify.")
 	}
 	return append(append(out, flags...), tail...), nil
 }
@@ -66,11 +67,11 @@ func unexpected(cmd *cli.Command, args []string, word string, several bool) erro
 	_, notFault := faults.Find(word)
 	switch {
 	case notFault == nil && several:
-		return e.hint("More faults on the same connections are given with --fault " + word + ".")
+		return e.WithAdvice("More faults on the same connections are given with --fault " + word + ".")
 	case takesCommand(args):
-		return e.hint("The command to run stands behind --.")
+		return e.WithAdvice("The command to run stands behind --.")
 	}
-	return e.hint("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
+	return e.WithAdvice("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
 }
 
 // dashesMissing is the error of a command to run that does not stand behind --,
@@ -109,10 +110,10 @@ func dashesMissing(cmd *cli.Command, args []string) error {
 		}
 		line := slices.Concat(args[:i:i], between, args[i:])
 		for n := range line {
-			line[n] = quote(line[n])
+			line[n] = place.Quote(line[n])
 		}
 		line[0] = "faultctl"
-		return usageError("%s: the command to run stands behind --", cmd.Name).hint("Did you mean " + strings.Join(line, " ") + "?")
+		return usageError("%s: the command to run stands behind --", cmd.Name).WithAdvice("Did you mean " + strings.Join(line, " ") + "?")
 	}
 	return nil
 }
@@ -139,7 +140,7 @@ func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
 func takesFault(cmd *cli.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
 
 func usageErrorf(cmd *cli.Command, err error) error {
-	return usageError("%s: %w", cmd.Name, err).hint(specAdvice(err))
+	return usageError("%s: %w", cmd.Name, err).WithAdvice(specAdvice(err))
 }
 
 // specAdvice says what helps against an error of faults.ParseSpecs.

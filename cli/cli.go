@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -17,15 +14,15 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/faultctl/faultctl/internal/words"
-
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/demo"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/cage"
-	"github.com/faultctl/faultctl/internal/containers"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -34,71 +31,43 @@ import (
 // host is everything a command needs of the world, so that a test can give it
 // another one.
 type host struct {
+	sys *experiment.System
+
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool          // stdout is one: live line and colours
 	progress       time.Duration // how often a plain line says how far a run is where there is no terminal; 0 never
 	width          int           // of the terminal, or of what is printed to none
 	screen         func() int    // width of the terminal as it is now
-	getenv         func(string) string
 
-	now     func() time.Time
-	after   func(time.Duration) <-chan time.Time
 	signals func() (c <-chan os.Signal, stop func())
 	exit    func(code int) // ends the process at once, at a second signal
-	seed    func() uint64  // draws a seed that a double holds exactly
 
-	start   func(injector.Config) (session, error)
-	probe   func() []injector.Feature
-	cleanup func() ([]string, error)
-
+	probe        func() []injector.Feature
+	cleanup      func() ([]string, error)
 	cleanupCages func() ([]string, error)
-	lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
-	local        func() []netip.Addr // addresses of this network namespace
-	cgroup       func(name string) (*target.Cgroup, error)
 
-	// translations asks where NAT leads connections, see injector.Translations.
-	translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
-
-	container      func(ctx context.Context, name string) (*containers.Container, error)
-	containerNames func() []string // of those that run
-	// watchContainer calls happened when the engine tells of a container of that
-	// name, until ctx is done or the engine is gone.
-	watchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
-
-	ask       func(context.Context, *scenario.Probe) error // tries a probe once
-	askedAll  func() error                                 // ends what probes left behind
+	ask       func(context.Context, *scenario.Probe) error // tries a probe once; nil: as scenario.Prober does
 	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
 
-	leaving *atomic.Pointer[evidence] // what the command that is carried out leaves; nil: nothing
-
-	replays *recording // what a run makes the decisions of again; nil: its own
-
-	command  []string // behind --, for run and verify
-	inside   bool     // in namespaces that cage.Enter made
-	handed   *os.File // likewise: where the process outside listens for scrapes of the metrics; nil: it does not
-	relay    func() (c <-chan os.Signal, stop func())
-	makeCage func(netns *os.File) (cage.Cage, error)
-
+	handed      *os.File // where the process outside listens for scrapes of the metrics; nil: it does not
+	relay       func() (c <-chan os.Signal, stop func())
 	mustIsolate func() bool // a command needs namespaces of its own
 	enterCage   func(signals <-chan os.Signal, hand *os.File) (code int, err error)
 
 	childIn, childOut, childErr *os.File // of commands
 
-	proc      string   // where /proc is
-	netnsDirs []string // where named network namespaces are
+	invocation
 }
 
-// session is one run of the injector: the part of injector.Injector that this
-// package uses.
-type session interface {
-	Run(ctx context.Context) error
-	Stats() injector.Snapshot
-	Ruleset() string
-	SetShare(rule int, share float64) error
-	Retarget(rule int, m target.Matcher) error
+// invocation is the state of one command line.
+type invocation struct {
+	command []string                          // behind --, for run and verify
+	leaving atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
+	events  *event.Writer                     // to stdout
+	asRun   bool                              // its exit codes are those of run
 }
 
 // Main runs faultctl with the given arguments, the program's name first, and
@@ -116,10 +85,10 @@ func Main(args []string) int {
 
 // goInside makes h the world in namespaces of its own.
 func (h *host) goInside(signals <-chan os.Signal) {
-	h.inside, h.handed = true, cage.Handed()
+	h.sys.Caged, h.handed = true, cage.Handed()
 	h.relay = func() (<-chan os.Signal, func()) { return signals, func() {} }
 	h.signals = func() (<-chan os.Signal, func()) { return endings(signals) }
-	h.makeCage = func(*os.File) (cage.Cage, error) { return cage.NewNetns() }
+	h.sys.MakeCage = func(*os.File) (cage.Cage, error) { return cage.NewNetns() }
 }
 
 // endings are those of the relayed signals that end a run.
@@ -153,42 +122,21 @@ func thisHost() *host {
 		return width
 	}
 	h := &host{
+		sys:   experiment.NewSystem(),
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		width:    screen(),
 		screen:   screen,
 		progress: time.Minute,
-		getenv:   os.Getenv,
-		now:      time.Now, after: time.After, signals: notify, exit: os.Exit,
-		seed:    func() uint64 { return uint64(rand.Uint32()) },
-		start:   func(cfg injector.Config) (session, error) { return injector.New(cfg) },
+		signals:  notify, exit: os.Exit,
 		probe:   injector.Probe,
 		cleanup: injector.Cleanup, cleanupCages: cage.Cleanup,
-		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-		},
-		local: localAddrs, cgroup: target.FindCgroup,
-		translations:   injector.Translations,
-		container:      new(containers.Engines).Find,
-		containerNames: func() []string { return new(containers.Engines).Names(context.Background()) },
-		watchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {
-			_ = c.Watch(ctx, name, happened) // without an engine the container is looked at now and then
-		},
-		relay: cage.Relay, makeCage: cage.NewCgroup, enterCage: cage.Enter,
+		relay: cage.Relay, enterCage: cage.Enter,
 		mustIsolate: func() bool { return os.Geteuid() != 0 },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
-		leaving:   new(atomic.Pointer[evidence]),
-		proc:      "/proc",
-		netnsDirs: []string{"/run/netns", "/var/run/netns"},
 	}
-	probes := newProber(func() (cage.Cage, error) {
-		if h.inside || h.mustIsolate() {
-			return nil, injector.ErrPermission
-		}
-		return h.makeCage(nil)
-	})
-	h.ask, h.askedAll = probes.try, probes.close
+
 	return h
 }
 
@@ -203,15 +151,19 @@ func notify() (c <-chan os.Signal, stop func()) {
 
 // run is Main on any host.
 func (h *host) run(args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	var unsaid error // why standard output says less than it should
-	h.stdout = &outlet{w: h.stdout, broken: func(err error) { unsaid = err }}
+	h.stdout = &outlet{w: h.stdout, broken: func(err error) { unsaid = err; cancel(err) }}
+	h.events = event.NewWriter(h.stdout)
+	h.asRun = len(args) > 1 && args[1] == "run"
 	app := h.app()
 	rest, command := cutCommand(args)
 	h.command = command
 	tidy, err := faultFirst(app, rest)
 	if err == nil {
 		cli.HelpPrinter = h.printHelp
-		err = app.RunContext(context.Background(), tidy)
+		err = app.RunContext(ctx, tidy)
 	}
 	var broken outletEnd
 	if errors.As(unsaid, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(outletEnd)) {
@@ -283,7 +235,7 @@ func unknownCommand(app *cli.App, name string) error {
 		return usageError("unknown command %q: it is a fault; did you mean faultctl inject %s?", name, name)
 	}
 	return usageError("unknown command %q%s", name, words.DidYouMean(name, names)).
-		hint("Commands: " + strings.Join(names, ", ") + ".")
+		WithAdvice("Commands: " + strings.Join(names, ", ") + ".")
 }
 
 // helpCommand is faultctl help [COMMAND [FAULT]].

@@ -44,7 +44,7 @@ func (h *host) completionCommand() *cli.Command {
 				if ok {
 					e = usageError("completion: unexpected argument %q", c.Args().Get(1))
 				}
-				return e.hint("faultctl completion bash, zsh or fish; --help shows where the script goes.")
+				return e.WithAdvice("faultctl completion bash, zsh or fish; --help shows where the script goes.")
 			}
 			fmt.Fprint(h.stdout, script)
 			return nil
@@ -189,9 +189,9 @@ func (h *host) valueCandidates(fault, flag string) []candidate {
 	case "log-level":
 		return list([]string{"debug", "info", "warn", "error"})
 	case "netns":
-		return list(h.netnsNames())
+		return list(h.sys.NetNSNames())
 	case "container":
-		return list(h.containerNames())
+		return list(h.sys.ContainerNames())
 	case "fault", "faults":
 		return faultCandidates()
 	}

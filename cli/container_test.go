@@ -54,11 +54,11 @@ func running(n int) containers.Container {
 // they are files of nsfs, and differ.
 func (th *theatre) procOf(t *testing.T, b *box) {
 	t.Helper()
-	th.proc = t.TempDir()
+	th.sys.Proc = t.TempDir()
 	b.th = th
-	th.container = b.find
+	th.sys.Container = b.find
 	for pid, ns := range map[string]string{"7": "net", "self": "uts"} {
-		dir := filepath.Join(th.proc, pid, "ns")
+		dir := filepath.Join(th.sys.Proc, pid, "ns")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func (th *theatre) procOf(t *testing.T, b *box) {
 			t.Fatal(err)
 		}
 	}
-	write(t, filepath.Join(th.proc, "7", "cgroup"), "0::/system.slice/docker-"+boxID+".scope\n")
+	write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/system.slice/docker-"+boxID+".scope\n")
 }
 
 func write(t *testing.T, file, text string) {
@@ -141,16 +141,16 @@ func TestContainerRefusals(t *testing.T) {
 		"broken engine":   {running(1), errors.New("it is on fire"), nil, "--container web", 1, "--container web: it is on fire"},
 		"no such process": {nobody, nil, nil, "--container web", 6, "process 8, which unix:///run/docker.sock says it is, is not a process of that container here"},
 		"somebody else's process": {running(1), nil, func(t *testing.T, th *theatre) {
-			write(t, filepath.Join(th.proc, "7", "cgroup"), "0::/system.slice/sshd.service\n")
+			write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/system.slice/sshd.service\n")
 		}, "--container web", 6, "is not a process of that container here"},
 		"the namespace that the engine keeps": {func() containers.Container { c := running(1); c.Sandbox = "/proc/self/ns/net"; return c }(), nil, func(t *testing.T, th *theatre) {
-			write(t, filepath.Join(th.proc, "7", "cgroup"), "0::/\n")
+			write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/\n")
 		}, "--container web", 0, ""},
 		"the host's network":             {host, nil, nil, "--container web", 6, "it has no network namespace of its own but uses the host's"},
 		"the host's network, but narrow": {host, nil, nil, "--container web --to :5432", 0, "connections to :5432 in the network namespace of container web, which is the host's"},
 		"our own namespace": {running(1), nil, func(t *testing.T, th *theatre) {
-			os.Remove(filepath.Join(th.proc, "self", "ns", "net"))
-			os.Symlink("/proc/self/ns/net", filepath.Join(th.proc, "self", "ns", "net"))
+			os.Remove(filepath.Join(th.sys.Proc, "self", "ns", "net"))
+			os.Symlink("/proc/self/ns/net", filepath.Join(th.sys.Proc, "self", "ns", "net"))
 		}, "--container web", 6, "every connection of the host would be struck"},
 		"a shared network":     {shared, nil, nil, "--container web", 0, "in the network namespace of container web, which it shares"},
 		"and a namespace":      {running(1), nil, nil, "--container web --pid 7", 2, "both name a network namespace"},
@@ -191,7 +191,7 @@ func TestContainerInScenario(t *testing.T) {
 		}
 	})
 	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.container = nil
+		th.sys.Container = nil
 		if code := th.world.run([]string{"faultctl", "scenario", "validate", th.file(t, file)}); code != exitOK {
 			t.Errorf("exit %d\n%s", code, &th.err)
 		}

@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"github.com/faultctl/faultctl/experiment/demo"
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
 )
 
@@ -37,17 +39,17 @@ func (h *host) demoCommand() *cli.Command {
 
 func (h *host) demo(c *cli.Context, name string) error {
 	spec := demoSpec(flaggedSpec(c, name))
-	named, err := model(spec)
+	model, err := spec.Model()
 	if err != nil {
-		return usageError("demo: %w", err).hint("faultctl faults " + name + " explains every setting.")
+		return usageError("demo: %w", err).WithAdvice("faultctl faults " + name + " explains every setting.")
 	}
 	if h.mustEnter() {
 		code, err := h.enter()
 		if err != nil {
-			return &exitError{code: exitPreflight, err: fmt.Errorf("demo: %w", err)}
+			return event.Preflightf("", "demo: %w", err)
 		}
 		if code != exitOK {
-			return &exitError{code: code, err: fmt.Errorf("demo: exit code %d", code), quiet: true}
+			return quietExit(code)
 		}
 		return nil
 	}
@@ -56,27 +58,27 @@ func (h *host) demo(c *cli.Context, name string) error {
 		return usageError("demo: %w", err)
 	}
 	h.demoPrologue(kind, spec)
-	story, err := h.play(c.Context, named)
+	story, err := h.play(c.Context, injector.NamedModel{Name: name, Model: model})
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	storyline(story).print(h.stdout, h.columns(), h.paint())
 	h.demoEpilogue(kind, spec, story)
 	if !story.Fired {
-		return &exitError{code: exitNotFired, err: fmt.Errorf("demo: %s did not act on this conversation", name)}
+		return event.Errorf(event.CodeNeverFired, "", "demo: %s did not act on this conversation", name)
 	}
 	return nil
 }
 
 // demoSpec gives a fault the settings of the demo that no flag gave.
-func demoSpec(s spec) spec {
+func demoSpec(s faults.Spec) faults.Spec {
 	if kind, err := faults.Find(s.Name); err == nil && len(s.Knobs) == 0 {
 		return kind.DemoSpec()
 	}
 	return s
 }
 
-func (h *host) demoPrologue(kind faults.Kind, s spec) {
+func (h *host) demoPrologue(kind faults.Kind, s faults.Spec) {
 	p := h.paint()
 	fmt.Fprintln(h.stdout, p.bold(s.String()))
 	fmt.Fprintln(h.stdout, wrap(kind.Cause, "  ", h.columns()))
@@ -85,7 +87,7 @@ func (h *host) demoPrologue(kind faults.Kind, s spec) {
 	fmt.Fprintln(h.stdout)
 }
 
-func (h *host) demoEpilogue(kind faults.Kind, s spec, story *demo.Story) {
+func (h *host) demoEpilogue(kind faults.Kind, s faults.Spec, story *demo.Story) {
 	fmt.Fprintln(h.stdout)
 	fmt.Fprintln(h.stdout, hanging("symptom  ", kind.Symptom, h.columns()))
 	fmt.Fprintln(h.stdout, hanging("remedy   ", kind.Remedy, h.columns()))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
@@ -90,7 +91,7 @@ func (h *host) examine(list []featureJSON, missing, denied int) {
 	case missing > 0 && missing == denied:
 		fmt.Fprintln(h.stdout, "\n"+wrap("faultctl inject and scenario run take rights that this user has not; run, verify and demo make a namespace of their own, where users may.", "", width))
 	case missing > 0:
-		fmt.Fprintf(h.stdout, "\nfaultctl cannot work here: %s missing\n", plural(uint64(missing), "needed feature"))
+		fmt.Fprintf(h.stdout, "\nfaultctl cannot work here: %s missing\n", words.Plural(uint64(missing), "needed feature"))
 	default:
 		fmt.Fprintln(h.stdout, "\nfaultctl works here")
 	}

@@ -1,128 +1,151 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/faultctl/faultctl/internal/words"
-
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
 // The exit codes of the contract. A run that a signal ended has 128 more than
 // the signal's number.
 const (
-	exitOK        = 0
-	exitFailure   = 1 // runtime failure
-	exitUsage     = 2 // usage, or bad configuration
-	exitProbe     = 3 // an assertion, a probe or a verified command failed
-	exitNotFired  = 4 // the fault never fired
-	exitPreflight = 5 // permission or kernel feature missing
-	exitRefused   = 6 // refused by a safety rail
+	exitOK        = int(event.CodeOK)
+	exitFailure   = int(event.CodeFailure)    // runtime failure
+	exitUsage     = int(event.CodeUsage)      // usage, or bad configuration
+	exitProbe     = int(event.CodeProbe)      // an assertion, a probe or a verified command failed
+	exitNotFired  = int(event.CodeNeverFired) // the fault never fired
+	exitPreflight = int(event.CodePreflight)  // permission or kernel feature missing
+	exitRefused   = int(event.CodeRefused)    // refused by a safety rail
 )
 
-// exitError is an error that knows its exit code and what to do about it.
-type exitError struct {
-	code   int
-	err    error
-	advice string
-	quiet  bool // all there is to say has been said
+// The exit codes of run besides CMD's own, as timeout(1) and env(1) have them.
+const (
+	exitRunNotFired = int(event.CodeRunNeverFired)
+	exitRunFailed   = int(event.CodeRunFailed) // any of 1, 2, 5, 6; the error event says which
+	exitNotExec     = int(event.CodeNotExecutable)
+	exitNotFound    = int(event.CodeNotFound)
+)
+
+// status is an error that says nothing: all there is to say has been said.
+type status struct {
+	code int
+	err  error // what it was, for those who ask
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
+func (s *status) Error() string { return s.err.Error() }
+func (s *status) Unwrap() error { return s.err }
 
-// hint says what to do about e, in whole sentences.
-func (e *exitError) hint(advice string) *exitError {
-	e.advice = advice
-	return e
+// hushed reports whether err says nothing that has not been said.
+func hushed(err error) bool {
+	var s *status
+	return errors.As(err, &s)
 }
 
-func usageError(format string, args ...any) *exitError {
-	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+// usageError is an error in how faultctl was called.
+func usageError(format string, args ...any) *event.Error { return event.Usagef("", format, args...) }
+
+// asFlag spells a word of a Spec as the command line does.
+func asFlag(f event.Field) string {
+	switch knob, is := strings.CutPrefix(string(f), "fault."); {
+	case is:
+		return "--" + knob
+	case f == "fault": // it was named without a flag, or the message has it
+		return ""
+	}
+	return "--" + string(f)
 }
 
-func refused(format string, args ...any) *exitError {
-	return &exitError{code: exitRefused, err: fmt.Errorf(format, args...)}
+// problemsOf are the problems that an error is.
+func problemsOf(err error) event.Problems {
+	var ps event.Problems
+	var e *event.Error
+	switch {
+	case errors.As(err, &ps):
+		return ps
+	case errors.As(err, &e):
+		return event.Problems{e}
+	}
+	return event.Problems{event.Usagef("", "%w", err)}
 }
 
 // quietExit ends a command that has said all there is to say.
 func quietExit(code int) error {
-	return &exitError{code: code, err: fmt.Errorf("exit %d", code), quiet: true}
+	return &status{code, fmt.Errorf("exit %d", code)}
 }
 
 // report tells the user of err, on stderr and as an event where events are
 // what was asked for, and returns the exit code.
 func (h *host) report(args []string, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	code, advice := exitCode(err), advice(err)
-	outcome := codeOf(err, len(args) > 1 && args[1] == "run")
-	var e *exitError
-	if errors.As(err, &e) && e.quiet {
+	outcome := codeOf(err, h.asRun)
+	if err == nil || hushed(err) {
 		return outcome
 	}
-	if wantsEvents(args, h.getenv) {
-		line, _ := json.Marshal(errorEvent{head: h.head("error"), Code: code, Message: err.Error(), Advice: advice})
-		fmt.Fprintf(h.stdout, "%s\n", line)
+	advice := experiment.AdviceOf(err)
+	if wantsEvents(args, h.sys.Getenv) {
+		h.events.Write(h.sys.Now(), event.ErrorEvent{
+			Code: experiment.CodeOf(err), Message: event.Render(err, asFlag), Advice: advice, Field: event.FieldOf(err),
+		})
 	}
-	fmt.Fprintf(h.stderr, "faultctl: %v\n", err)
+	var problems event.Problems
+	if !errors.As(err, &problems) {
+		h.complain(event.Render(err, asFlag), advice)
+		return outcome
+	}
+	said := map[string]bool{} // the same advice is given once
+	for i, p := range problems {
+		advice := p.Advice
+		if i+1 < len(problems) && problems[i+1].Advice == advice {
+			advice = ""
+		}
+		if said[advice] {
+			advice = ""
+		}
+		said[advice] = advice != ""
+		h.complain(p.Render(asFlag), advice)
+	}
+	return outcome
+}
+
+// complain writes what went wrong and what to do about it.
+func (h *host) complain(message, advice string) {
+	fmt.Fprintf(h.stderr, "faultctl: %v\n", message)
 	if advice != "" {
 		fmt.Fprintf(h.stderr, "%s\n", wrap(advice, "  ", h.columns()))
 	}
-	return outcome
 }
 
 // codeOf is the exit code of a command that ends with err. The command run
 // has one code for all failures of its own, because the small ones are CMD's.
 func codeOf(err error, run bool) int {
-	var e *exitError
-	code := exitCode(err)
-	if said := errors.As(err, &e) && e.quiet; run && !said && code <= exitRefused {
-		return exitRunFailed
+	var s *status
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &s):
+		return s.code
 	}
-	return code
+	if code := exitCode(err); !run || code > exitRefused {
+		return code
+	}
+	return exitRunFailed
 }
 
 // exitCode is the contract's code for err.
 func exitCode(err error) int {
-	var e *exitError
-	switch {
-	case errors.As(err, &e):
-		return e.code
-	case errors.Is(err, injector.ErrConfig), errors.Is(err, injector.ErrNoNamespace):
-		return exitUsage
-	case errors.Is(err, injector.ErrPermission), errors.Is(err, injector.ErrNotSupported):
-		return exitPreflight
+	var s *status
+	if errors.As(err, &s) {
+		return s.code
 	}
-	return exitFailure
-}
-
-// advice says what to do about err.
-func advice(err error) string {
-	var e *exitError
-	switch {
-	case errors.As(err, &e) && e.advice != "":
-		return e.advice
-	case errors.Is(err, syscall.EMFILE):
-		return "This process may open no more files: raise its limit (ulimit -n 1024, LimitNOFILE= of a unit)."
-	case errors.Is(err, injector.ErrPermission):
-		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
-			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +
-			"or unshare -Urn bash and everything inside."
-	case errors.Is(err, injector.ErrNotSupported):
-		return "faultctl doctor says what this kernel lacks and what to do about it."
-	}
-	return ""
+	return int(experiment.CodeOf(err))
 }
 
 // onUsageError turns what the flag parser says into an error of ours.
@@ -149,7 +172,7 @@ var notBool = regexp.MustCompile(`"([^"]*)" (?:as bool value from environment va
 
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.
-func unknownFlag(c *cli.Command, name string) *exitError {
+func unknownFlag(c *cli.Command, name string) *event.Error {
 	names := slices.DeleteFunc(flagNames(c.Flags), func(n string) bool { return len(n) < 2 }) // near to any short word
 	var owners []string
 	for _, k := range faults.Catalog {
@@ -160,30 +183,15 @@ func unknownFlag(c *cli.Command, name string) *exitError {
 	where := strings.TrimPrefix(c.HelpName+": ", "faultctl")
 	e := usageError("%sunknown flag --%s%s", strings.TrimLeft(where, " :"), name, words.DidYouMean(name, names))
 	if len(owners) > 0 {
-		return e.hint(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
+		return e.WithAdvice(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
 	}
-	return e.hint(c.HelpName + " --help lists the flags.")
+	return e.WithAdvice(c.HelpName + " --help lists the flags.")
 }
 
 // aboutFile leaves out what os puts before an error: the path is said already.
-// Unlike errnoFree it takes a file that may not be read or written for what it
-// is, not for a lack of capabilities.
 func aboutFile(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
-}
-
-// errnoFree says in words what an error of the operating system means, where
-// there is a better word than its own.
-func errnoFree(err error) error {
-	var p *os.PathError
-	switch {
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return injector.ErrPermission
-	case errors.As(err, &p):
 		return p.Err
 	}
 	return err

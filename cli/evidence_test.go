@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -46,7 +47,7 @@ func TestReportOfARun(t *testing.T) {
 	if len(r.Cases) != 1 || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl inject idle-expire") || strings.Contains(r.Command, path) {
 		t.Fatalf("%+v", r)
 	}
-	if len(r.Flaws) != 1 || !strings.HasPrefix(r.Flaws[0], "2 packets went by unjudged") {
+	if len(r.Flaws) != 1 || !strings.HasPrefix(r.Flaws[0], "2 packets passed without being judged") {
 		t.Errorf("flaws: %q", r.Flaws)
 	}
 	c := r.Cases[0]
@@ -174,7 +175,7 @@ func TestEvidenceLost(t *testing.T) {
 	}
 	for _, err := range []error{syscall.EACCES, syscall.EPERM} {
 		e := usageError("--plan x: %w", aboutFile(&os.PathError{Op: "open", Path: "x", Err: err}))
-		if text := advice(e); text != "" || strings.Contains(e.Error(), "open x") {
+		if text := experiment.AdviceOf(e); text != "" || strings.Contains(e.Error(), "open x") {
 			t.Errorf("%v: %v; %s", err, e, text)
 		}
 	}
@@ -198,33 +199,6 @@ func TestCaptureOfARun(t *testing.T) {
 	}
 	if !strings.Contains(w.err.String(), "3 packets that came too fast") {
 		t.Errorf("what was lost is not said: %s", &w.err)
-	}
-}
-
-// TestPacketsAroundAFault holds that of a long connection those packets are
-// kept that stand near what a fault did, in order, and not too many.
-func TestPacketsAroundAFault(t *testing.T) {
-	r := &record{}
-	send := func(n int, fate injector.Fate) {
-		r.packet(injector.Packet{Time: noon.Add(time.Duration(n)), Fate: fate, Flow: dbFlow, Bytes: []byte{0}})
-	}
-	for n := range 1000 {
-		fate := injector.Passed
-		if n == 500 {
-			fate = injector.Dropped
-		}
-		send(n, fate)
-	}
-	var c report.Case
-	r.fill(&c)
-	if len(c.Packets) != 2*keptAround+1 || c.Packets[keptAround].Fate != "dropped" || !c.Packets[0].At.Equal(noon.Add(500-keptAround)) {
-		t.Errorf("%d packets kept: %+v", len(c.Packets), c.Packets)
-	}
-	for n := range 1000 {
-		send(n, injector.Forged)
-	}
-	if len(r.packets) > keptOfFlow+keptAround {
-		t.Errorf("%d packets of one connection kept", len(r.packets))
 	}
 }
 

@@ -144,7 +144,7 @@ func TestNameServerSilent(t *testing.T) {
 	for silent, want := range map[bool]int{false: exitUsage, true: exitFailure} {
 		for _, flag := range []string{"--to db.internal:80", "--from db.internal"} {
 			w := newWorld(t)
-			w.lookup = func(context.Context, string) ([]netip.Addr, error) {
+			w.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) {
 				return nil, &net.DNSError{Err: "server misbehaving", Name: "db.internal", IsNotFound: !silent}
 			}
 			if code := w.faultctl("inject reset " + flag); code != want || strings.Contains(w.err.String(), "/etc/hosts") != silent {
@@ -241,7 +241,7 @@ func TestInjectorErrors(t *testing.T) {
 }
 
 func TestErrorEvent(t *testing.T) {
-	const want = `{"time":"2026-03-04T12:00:01.500000005Z","event":"error","code":2,"message":"--percent 101: lies outside 0 to 100"}` + "\n"
+	const want = `{"time":"2026-03-04T12:00:01.500000005Z","event":"error","code":2,"message":"--percent 101: lies outside 0 to 100","field":"percent"}` + "\n"
 	for _, line := range []string{"inject reset -o json --percent 101", "inject --output=json --percent 101 reset"} {
 		w := newWorld(t)
 		if code := w.faultctl(line); code != exitUsage || w.out.String() != want {

@@ -10,11 +10,11 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
@@ -51,45 +51,69 @@ type world struct {
 	cfg      injector.Config          // what the last session was started with
 	timers   map[time.Duration]func() // run when that is waited for; none: it never comes
 	exited   chan int
+	local    []netip.Addr
 
 	mu     sync.Mutex
 	afters []time.Duration // what was waited for
 }
 
-// fakeSession plays events and then waits for its end.
+// fakeSession is an engine that plays events when it starts, and then waits for
+// its end.
 type fakeSession struct {
 	w      *world
 	events []injector.Event
 	stats  injector.Snapshot
-	err    error  // of Run, at once
+	err    error  // of its start
+	broke  error  // what it ends with, by itself, at once
 	begun  func() // before the events
 	played func() // after the events
+
+	stop context.CancelFunc
+	done chan struct{}
 }
 
-func (s *fakeSession) Run(ctx context.Context) error {
+// start is System.Start: the first event is told before it returns.
+func (s *fakeSession) start(ctx context.Context) (experiment.Engine, error) {
 	if s.err != nil {
-		return s.err
+		return nil, s.err
 	}
+	run := *s
+	ctx, run.stop = context.WithCancel(ctx)
+	run.done = make(chan struct{})
 	if s.begun != nil {
 		s.begun()
 	}
-	for _, ev := range s.events {
-		s.w.cfg.OnEvent(ev)
+	tell := s.w.cfg.OnEvent
+	for _, ev := range s.events[:min(1, len(s.events))] {
+		tell(ev)
 	}
-	if s.played != nil {
-		s.played()
-	}
-	<-ctx.Done()
-	return nil
+	go func() {
+		defer close(run.done)
+		for _, ev := range s.events[min(1, len(s.events)):] {
+			tell(ev)
+		}
+		if s.played != nil {
+			s.played()
+		}
+		if s.broke == nil {
+			<-ctx.Done()
+		}
+	}()
+	return &run, nil
 }
 
-func (s *fakeSession) Stats() injector.Snapshot { return s.stats }
+func (s *fakeSession) Stats() injector.Snapshot                   { return s.stats }
+func (s *fakeSession) SetShare(int, float64) error                { return nil }
+func (s *fakeSession) SetModels(int, []injector.NamedModel) error { return nil }
+func (s *fakeSession) Retarget(int, target.Matcher) error         { return nil }
+func (s *fakeSession) Pause() error                               { return nil }
+func (s *fakeSession) Resume() error                              { return nil }
+func (s *fakeSession) Ruleset() string                            { return fakeRuleset }
+func (s *fakeSession) Done() <-chan struct{}                      { return s.done }
+func (s *fakeSession) Wait() error                                { <-s.done; return s.broke }
+func (s *fakeSession) Stop() error                                { s.stop(); return s.Wait() }
 
-func (s *fakeSession) SetShare(rule int, share float64) error { return nil }
-
-func (s *fakeSession) Retarget(rule int, m target.Matcher) error { return nil }
-
-func (s *fakeSession) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
+const fakeRuleset = "table inet faultctl_1 {\n}\n"
 
 // openCage is a cage that holds nothing.
 type openCage struct {
@@ -119,58 +143,17 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1)}
 	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready, Flow: injector.Flow{Client: "invalid AddrPort", Server: "invalid AddrPort"}}}}
+	w.local = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
 	w.host = &host{
+		sys:    w.system(t),
 		stdout: &w.out, stderr: &w.err, width: defaultWidth,
 		screen:  func() int { return w.width },
-		getenv:  os.Getenv,
-		now:     func() time.Time { return noon.Add(1500 * time.Millisecond) },
-		after:   w.timer,
 		signals: func() (<-chan os.Signal, func()) { return w.signal, func() {} },
 		exit:    func(code int) { w.exited <- code },
-		leaving: new(atomic.Pointer[evidence]),
-		seed:    func() uint64 { return 42 },
-		start: func(cfg injector.Config) (session, error) {
-			if err := cfg.Validate(); err != nil {
-				return nil, err
-			}
-			w.cfg = cfg
-			if w.session.stats.Rules == nil {
-				w.session.stats = statsOf(cfg)
-			}
-			return w.session, nil
-		},
 		probe:   func() []injector.Feature { return nil },
 		cleanup: func() ([]string, error) { return nil, nil },
-		lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
-			if name == "db.internal" {
-				return []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fd00::5")}, nil
-			}
-			return nil, errors.New("no such host")
-		},
-		local: func() []netip.Addr {
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
-		},
-		cgroup: func(name string) (*target.Cgroup, error) {
-			if name != "/app" {
-				return nil, fmt.Errorf("%w: there is no cgroup v2 %q", injector.ErrConfig, name)
-			}
-			return &target.Cgroup{Path: "app", ID: 7, Level: 1}, nil
-		},
-		translations: func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil },
-		container: func(_ context.Context, name string) (*containers.Container, error) {
-			return nil, &containers.NotFound{Name: name, Names: []string{"web", "db"}}
-		},
-		containerNames: func() []string { return []string{"web", "db"} },
-		watchContainer: func(ctx context.Context, _ *containers.Container, _ string, _ func()) { <-ctx.Done() },
-		askedAll:       func() error { return nil },
-		ask:            func(context.Context, *scenario.Probe) error { return nil },
-		proc:           t.TempDir(), netnsDirs: []string{t.TempDir(), t.TempDir()},
 	}
 	w.relay = func() (<-chan os.Signal, func()) { return w.signal, func() {} }
-	w.makeCage = func(ns *os.File) (cage.Cage, error) {
-		w.cage = &openCage{ns: ns}
-		return w.cage, nil
-	}
 	w.mustIsolate = func() bool { return false }
 	w.cleanupCages = func() ([]string, error) { return nil, nil }
 	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
@@ -178,6 +161,57 @@ func newWorld(t *testing.T) *world {
 	}
 	return w
 }
+
+// system is a system on which runs do nothing for real.
+func (w *world) system(t *testing.T) *experiment.System {
+	sys := experiment.NewSystem()
+	sys.Host = place.Host{
+		Proc: t.TempDir(), NetNSDirs: []string{t.TempDir(), t.TempDir()},
+		Now:    func() time.Time { return noon.Add(1500 * time.Millisecond) },
+		After:  w.timer,
+		Getenv: os.Getenv,
+		Local:  func() []netip.Addr { return w.local },
+		Container: func(_ context.Context, name string) (*containers.Container, error) {
+			return nil, &containers.NotFound{Name: name, Names: []string{"web", "db"}}
+		},
+		ContainerNames: func() []string { return []string{"web", "db"} },
+		WatchContainer: func(ctx context.Context, _ *containers.Container, _ string, _ func()) { <-ctx.Done() },
+	}
+	sys.Seed = func() uint64 { return 42 }
+	sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
+		if err := cfg.Validate(); err != nil {
+			return nil, err
+		}
+		w.cfg = cfg
+		if w.session.stats.Rules == nil {
+			w.session.stats = statsOf(cfg)
+		}
+		return w.session.start(ctx)
+	}
+	sys.Ruleset = func(cfg injector.Config) (string, error) { w.cfg = cfg; return fakeRuleset, nil }
+	sys.Preflight = func(injector.Config) error { return nil }
+	sys.Lookup = func(_ context.Context, name string) ([]netip.Addr, error) {
+		if name == "db.internal" {
+			return []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fd00::5")}, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	sys.FindCgroup = func(name string) (*target.Cgroup, error) {
+		if name != "/app" {
+			return nil, noCgroup(name)
+		}
+		return &target.Cgroup{Path: "app", ID: 7, Level: 1}, nil
+	}
+	sys.Translations = func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil }
+	sys.MakeCage = func(ns *os.File) (cage.Cage, error) {
+		w.cage = &openCage{ns: ns}
+		return w.cage, nil
+	}
+	return sys
+}
+
+// lookEvery is how often a run looks names up again.
+const lookEvery = 30 * time.Second
 
 func (w *world) timer(d time.Duration) <-chan time.Time {
 	c := make(chan time.Time, 1)
@@ -226,3 +260,9 @@ func oneFired(w *world, fault string) {
 	w.session.stats = injector.Snapshot{Diverted: 3, Rules: []injector.RuleStats{{Flows: 2, Chosen: 1,
 		Faults: []injector.FaultStats{{Name: fault, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1}}}}}
 }
+
+// noCgroup is what target.FindCgroup returns of a name.
+type noCgroup string
+
+func (n noCgroup) Error() string     { return fmt.Sprintf("there is no cgroup v2 %q", string(n)) }
+func (n noCgroup) Is(err error) bool { return err == injector.ErrConfig }

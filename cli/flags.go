@@ -3,9 +3,9 @@ package cli
 import (
 	"strings"
 
-	"github.com/faultctl/faultctl/internal/words"
-
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
@@ -42,49 +42,49 @@ func envVar(flag string) string {
 	return "FAULTCTL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// targetFlags choose the connections.
-func targetFlags() []cli.Flag {
-	return []cli.Flag{
-		list(targetHeading, "to", "`[HOST|CIDR]:PORTS` the service end: :5432, 10.0.0.5:80,443, [fd00::5]:8000-8100; ! excludes; repeatable"),
-		list(targetHeading, "from", "`HOST|CIDR` the client end; repeatable"),
-		text(targetHeading, "netns", "`NAME|PATH` work in that network namespace"),
-		text(targetHeading, "pid", "`PID` work in that process's network namespace"),
-		text(targetHeading, "container", "`NAME|ID` work in that container's network namespace, and follow it when it is restarted (Docker, Podman)"),
-		text(targetHeading, "cgroup", "`PATH` only connections of local processes in that cgroup v2"),
-		text(targetHeading, "uid", "`USER` only connections of local processes of that user"),
-		text(targetHeading, "percent", "`P` this share of the connections, seeded and sticky"),
-		text(targetHeading, "every", "`N` every Nth connection"),
-		text(targetHeading, "first", "`N` only the first N connections"),
-		text(targetHeading, "skip", "`N` leave the first N connections alone"),
-		text(targetHeading, "max-connections", "`N` stop choosing after N: the blast radius"),
-		toggle(targetHeading, "new-only", "leave connections alone that were open before"),
+// wordFlags are the flags of some of the words of a Spec, in their order.
+func wordFlags(heading string, is func(experiment.Word) bool) (fs []cli.Flag) {
+	for _, w := range experiment.Words {
+		if is(w) {
+			fs = append(fs, wordFlag(heading, w))
+		}
 	}
+	return fs
 }
+
+// wordFlag is a word of a Spec as a flag.
+func wordFlag(heading string, w experiment.Word) cli.Flag {
+	usage := "`" + w.Placeholder + "` " + w.Help
+	switch w.Kind {
+	case experiment.Switch:
+		return toggle(heading, w.Name, w.Help)
+	case experiment.Many:
+		return list(heading, w.Name, usage)
+	}
+	return text(heading, w.Name, usage)
+}
+
+func inGroup(g experiment.WordGroup) func(experiment.Word) bool {
+	return func(w experiment.Word) bool { return w.Group == g }
+}
+
+// targetFlags choose the connections.
+func targetFlags() []cli.Flag { return wordFlags(targetHeading, inGroup(experiment.OfTarget)) }
 
 // runFlags say how a run goes.
 func runFlags() []cli.Flag {
-	return append([]cli.Flag{
-		list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable"),
-		text(runHeading, "duration", "`D` end by itself after D, such as 60s; 0: no end"),
-		text(runHeading, "start-after", "`D` wait before the rules go in"),
-		text(runHeading, "resolve-every", "`D` look host names up again so often (default 30s; 0: never)"),
-		text(runHeading, "seed", "`N` repeat a run: same seed, same choices"),
-		text(runHeading, "queues", "`N` share the work among N queues and threads, by pairs of hosts; 16 at most (default 1)"),
-		toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"),
-		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired"),
-		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
-		outputFlag(runHeading),
-	}, leavingFlags()...)
+	fs := []cli.Flag{list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
+	expects := func(w experiment.Word) bool { return w.Name == "expect-fired" || w.Name == "allow-idle" }
+	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
+	fs = append(fs, toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"))
+	fs = append(fs, wordFlags(runHeading, expects)...)
+	return append(append(fs, outputFlag(runHeading)), leavingFlags()...)
 }
 
 // leavingFlags say what a run leaves besides what it prints.
 func leavingFlags() []cli.Flag {
-	return []cli.Flag{
-		text(runHeading, "pcap", "`FILE` write what was done to packets, as pcapng: Wireshark shows the reason on each"),
-		list(runHeading, "report", "`FILE` write a report: FILE.html, .xml (JUnit), .md or .json; repeatable"),
-		text(runHeading, "metrics", "`ADDR` serve counters to Prometheus, such as 127.0.0.1:9187"),
-		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
-	}
+	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
+		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
 }
 
 func outputFlag(heading string) cli.Flag {

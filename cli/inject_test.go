@@ -26,7 +26,7 @@ func knobsSet(t *testing.T, cfg injector.Config) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := spec{Name: f.Name}
+		s := faults.Spec{Name: f.Name}
 		for _, k := range faults.Knobs(f.Model) {
 			if was, _ := faults.Get(kind.New(), k.Name); was != k.Default {
 				s.Knobs = append(s.Knobs, [2]string{k.Name, k.Default})
@@ -157,7 +157,7 @@ func TestBadTargets(t *testing.T) {
 		"!!:80":              "neither",
 		"https://db:80/path": "did you mean db:80?",
 	} {
-		_, err := target.ParseEndpoints(t.Context(), text, newWorld(t).lookup)
+		_, err := target.ParseEndpoints(t.Context(), text, newWorld(t).sys.Lookup)
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want something about %q", text, err, says)
 		}

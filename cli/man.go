@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/version"
 	"github.com/urfave/cli/v2"
 )
 
@@ -53,7 +54,7 @@ func visible(app *cli.App) []*cli.Command {
 type roff struct{ strings.Builder }
 
 func (r *roff) title(name, section, summary string) {
-	fmt.Fprintf(r, ".TH %q %q \"\" %q \"faultctl\"\n", strings.ToUpper(name), section, "faultctl "+version())
+	fmt.Fprintf(r, ".TH %q %q \"\" %q \"faultctl\"\n", strings.ToUpper(name), section, "faultctl "+version.String())
 	r.head("NAME")
 	fmt.Fprintf(r, "%s \\- %s\n", roffText(name), roffText(summary))
 }

@@ -6,74 +6,67 @@ import (
 	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/internal/words"
-
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/evidence"
+	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/experiment/survival"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // matrix tells how a verify command goes on, and in the end what the command
-// survives: a line a case, a live line on a terminal, or events.
+// survives: a line a case, a live line on a terminal, or events. It is a
+// survival.Watcher.
 type matrix struct {
-	host   *host
-	survey *survey
-	paint  paint
-	width  int // of the first column
-	json   *jsonTeller
+	host  *host
+	plan  *survival.Plan
+	ev    *evidence.Evidence
+	rec   *replay.Recording
+	paint paint
+	width int // of the first column
+	json  bool
 
 	mu     sync.Mutex
 	status string // the live line on the screen, if any
 	alone  map[string]string
+
+	still func() // ends the live line of the run that goes on
 }
 
-func (h *host) matrix(s *survey) *matrix {
-	m := &matrix{host: h, survey: s, paint: h.paint(), alone: map[string]string{}}
-	if s.base.json {
-		m.json = &jsonTeller{w: h.stdout, host: h}
-	}
-	m.width = runes(noFault)
-	for _, t := range s.trials {
-		m.width = max(m.width, runes(t.name))
+func (h *host) matrix(p *survival.Plan, ev *evidence.Evidence, asJSON bool, rec *replay.Recording) *matrix {
+	m := &matrix{host: h, plan: p, ev: ev, rec: rec, paint: h.paint(), json: asJSON, alone: map[string]string{}, still: func() {}}
+	m.width = runes(survival.NoFault)
+	for _, name := range p.Names() {
+		m.width = max(m.width, runes(name))
 	}
 	m.width = min(m.width, 40)
 	return m
 }
 
-func (m *matrix) started() {
-	s := m.survey
-	var names []string
-	var rules []ruleEvent // of each case, in their order
-	for _, t := range s.trials {
-		names = append(names, t.name)
-		rules = append(rules, ruleOf(s.base.target, t.specs))
-	}
-	if m.json != nil {
-		m.json.line(struct {
-			head
-			Faults  []string    `json:"faults"`
-			Seed    uint64      `json:"seed"`
-			Version string      `json:"version"`
-			NetNS   string      `json:"netns"`
-			Rules   []ruleEvent `json:"rules"`
-			Command []string    `json:"command"`
-			To      []string    `json:"to"`
-			From    []string    `json:"from"`
-			Runs    int         `json:"runs"`
-			Repeat  string      `json:"repeat"`
-		}{m.host.head("started"), names, s.base.cfg.Seed, version(), s.base.netnsName(), rules, s.base.command,
-			notNil(s.base.target.to), notNil(s.base.target.from), s.repeat, s.repeats})
+// Started implements survival.Watcher.
+func (m *matrix) Started(p *survival.Plan) {
+	if m.json {
+		m.host.events.Write(m.host.sys.Now(), p.Started())
 		return
 	}
 	var b strings.Builder
-	if s.base.note != "" {
-		fmt.Fprintln(&b, wrap(s.base.note, "", m.host.columns()))
+	if p.Base.Note != "" {
+		fmt.Fprintln(&b, wrap(p.Base.Note, "", m.host.columns()))
 	}
-	fmt.Fprintf(&b, "verify %s: %s", m.paint.bold(strings.Join(s.base.command, " ")), s.base.scope())
-	if !s.picked {
-		fmt.Fprintf(&b, ", every %dnd one is struck", verifyEvery)
+	fmt.Fprintf(&b, "verify %s: %s", m.paint.bold(strings.Join(p.Base.Spec.Command, " ")), p.Base.Scope())
+	if !p.Picked {
+		fmt.Fprintf(&b, ", every %dnd one is struck", survival.Every)
 	}
-	fmt.Fprintf(&b, "\neach run may take %s; seed %d\nrepeat it: %s\n\n", s.limitText(), s.base.cfg.Seed, s.repeats)
+	fmt.Fprintf(&b, "\neach run may take %s; seed %d\nrepeat it: %s\n\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
 	m.print(b.String())
+}
+
+// Event implements survival.Watcher.
+func (m *matrix) Event(at time.Time, e event.Event) {
+	if m.json {
+		m.host.events.Write(at, e)
+	}
 }
 
 // print writes lines above the live line.
@@ -94,7 +87,7 @@ func (m *matrix) clear() {
 // running shows on a terminal what is under way, in one of several lengths, the
 // longest first.
 func (m *matrix) running(what ...string) {
-	if m.json != nil || !m.host.terminal {
+	if m.json || !m.host.terminal {
 		return
 	}
 	line := fitting(m.host.screen(), what...)
@@ -105,25 +98,57 @@ func (m *matrix) running(what ...string) {
 	fmt.Fprint(m.host.stdout, m.status)
 }
 
-// result tells what became of a case.
-func (m *matrix) result(c report.Case, o outcome, alone string) {
-	m.alone[c.Name] = alone
-	if m.json != nil {
-		m.json.line(struct {
-			head
-			Case    string `json:"case"`
-			Fault   string `json:"fault"`
-			Verdict string `json:"verdict"`
-			Exit    string `json:"exit"`
-			Reason  string `json:"reason,omitempty"`
-			Remedy  string `json:"remedy,omitempty"`
-			Output  string `json:"output,omitempty"`
-			Took    string `json:"duration"`
-			Alone   string `json:"repeat,omitempty"`
-		}{m.host.head("result"), c.Name, c.Fault, string(c.Verdict), c.Exit, c.Reason, c.Remedy, c.Output, c.Took.Round(time.Millisecond).String(), alone})
+// Running implements survival.Watcher: it keeps the live line fresh while the
+// command runs.
+func (m *matrix) Running(a survival.Attempt) {
+	m.still()
+	if a.Plan != nil {
+		m.rec.Attend(a.Plan)
+	}
+	if m.json || !m.host.terminal {
 		return
 	}
-	m.print(fmt.Sprintf("  %s  %s  %s\n", pad(c.Name, m.width), m.verdict(c), m.numbers(c, o)))
+	if a.Nth == 0 {
+		m.running("  " + a.Name)
+		return
+	}
+	begun := m.host.sys.Now()
+	m.attempt(a, injector.Snapshot{}, 0)
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-m.host.sys.After(time.Second):
+				m.attempt(a, a.Stats(), m.host.sys.Now().Sub(begun).Round(time.Second))
+			case <-over:
+				return
+			}
+		}
+	}()
+	m.still = sync.OnceFunc(func() { close(over); <-done })
+}
+
+// attempt is the live line of a run.
+func (m *matrix) attempt(a survival.Attempt, s injector.Snapshot, since time.Duration) {
+	flows, chosen, fired := totals(s)
+	head := fmt.Sprintf("  %d of %d  %s: ", a.Nth, len(m.plan.Names()), a.Name)
+	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, words.ShortDuration(since))
+	if a.Limit > 0 {
+		tail += fmt.Sprintf(", at most %s more", words.ShortDuration(max(0, a.Limit-since).Round(time.Second)))
+	}
+	m.running(head+words.Plural(flows, "connection")+", "+tail, head+tail)
+}
+
+// Result implements survival.Watcher.
+func (m *matrix) Result(r survival.Result) {
+	m.still()
+	m.alone[r.Name] = r.Repeat
+	if m.json {
+		m.host.events.Write(m.host.sys.Now(), r.Event())
+		return
+	}
+	m.print(fmt.Sprintf("  %s  %s  %s\n", pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))
 }
 
 // verdict is a verdict as a word of one width, coloured.
@@ -141,7 +166,7 @@ func (m *matrix) verdict(c report.Case) string {
 }
 
 // numbers are the facts behind a verdict.
-func (m *matrix) numbers(c report.Case, o outcome) string {
+func (m *matrix) numbers(c survival.Result) string {
 	if c.Verdict == report.Skipped || c.Verdict == report.Broken {
 		return c.Reason
 	}
@@ -149,46 +174,39 @@ func (m *matrix) numbers(c report.Case, o outcome) string {
 	if c.Verdict == report.Failed {
 		parts = append(parts, c.Exit)
 	}
-	if c.Fault != "" && len(o.stats.Rules) > 0 {
-		r := o.stats.Rules[0]
+	if c.Fault != "" && len(c.Stats.Rules) > 0 {
+		r := c.Stats.Rules[0]
 		var fired uint64
 		for _, f := range r.Faults {
 			fired = max(fired, f.Fired)
 		}
-		parts = append(parts, fmt.Sprintf("%d of %s struck", fired, plural(r.Flows, "connection")))
+		parts = append(parts, fmt.Sprintf("%d of %s struck", fired, words.Plural(r.Flows, "connection")))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// ended sums up, and says of each failure what helps.
-func (m *matrix) ended(cases []report.Case) {
-	survived := count(cases[1:], report.Survived)
-	failed, never, skipped := count(cases[1:], report.Failed), count(cases[1:], report.NeverFired), count(cases[1:], report.Skipped)
-	if m.json != nil {
-		m.json.line(struct {
-			head
-			Survived   int  `json:"survived"`
-			Failed     int  `json:"failed"`
-			NeverFired int  `json:"never_fired"`
-			Broken     int  `json:"could_not_be_tried"`
-			Skipped    int  `json:"skipped"`
-			Healthy    bool `json:"healthy"`
-		}{m.host.head("verified"), survived, failed, never, count(cases, report.Broken), skipped, cases[0].Verdict == report.Passed})
+// Ended implements survival.Watcher: it sums up, and says of each failure what
+// helps.
+func (m *matrix) Ended(cases []report.Case) {
+	m.still()
+	v := survival.Verified(cases)
+	if m.json {
+		m.host.events.Write(m.host.sys.Now(), v)
 		return
 	}
 	var b strings.Builder
 	for _, c := range cases {
 		m.explain(&b, c)
 	}
-	fmt.Fprintf(&b, "\n%d survived, %d failed, %d never fired", survived, failed, never)
-	if n := count(cases, report.Broken); n > 0 {
+	fmt.Fprintf(&b, "\n%d survived, %d failed, %d never fired", v.Survived, v.Failed, v.NeverFired)
+	if n := v.Broken; n > 0 {
 		fmt.Fprintf(&b, ", %d could not be tried", n)
 	}
-	if skipped > 0 {
-		fmt.Fprintf(&b, ", %d not tried", skipped)
+	if v.Skipped > 0 {
+		fmt.Fprintf(&b, ", %d not tried", v.Skipped)
 	}
 	fmt.Fprintln(&b, "; everything is as before")
-	for _, f := range m.survey.ev.flaws() {
+	for _, f := range m.ev.Flaws() {
 		fmt.Fprintln(&b, m.paint.yellow(wrap(f, "", m.host.columns())))
 	}
 	m.print(b.String())
@@ -218,51 +236,4 @@ func (m *matrix) explain(b *strings.Builder, c report.Case) {
 			fmt.Fprintf(b, "\n%s: %s\n", c.Name, c.Reason)
 		}
 	}
-}
-
-// teller tells of one run under faults: nothing in words but for the live line.
-func (m *matrix) teller(p *plan, name string, nth int) teller {
-	if m.json != nil {
-		return &caseTeller{jsonTeller: m.json, name: name}
-	}
-	t := &lineTeller{m: m, name: name, nth: nth, begun: m.host.now()}
-	t.tick(injector.Snapshot{}, 0, 0)
-	return t
-}
-
-// lineTeller keeps the live line fresh.
-type lineTeller struct {
-	m     *matrix
-	name  string
-	nth   int
-	begun time.Time
-}
-
-func (t *lineTeller) started(*plan)                          {}
-func (t *lineTeller) event(injector.Event)                   {}
-func (t *lineTeller) target(targetChange)                    {}
-func (t *lineTeller) ended(injector.Snapshot, time.Duration) {}
-func (t *lineTeller) tick(s injector.Snapshot, _, _ time.Duration) {
-	flows, chosen, fired := totals(s)
-	since := t.m.host.now().Sub(t.begun).Round(time.Second)
-	head := fmt.Sprintf("  %d of %d  %s: ", t.nth+1, len(t.m.survey.trials), t.name)
-	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, words.ShortDuration(since))
-	if limit := t.m.survey.limit; limit > 0 {
-		tail += fmt.Sprintf(", at most %s more", words.ShortDuration(max(0, limit-since).Round(time.Second)))
-	}
-	t.m.running(head+plural(flows, "connection")+", "+tail, head+tail)
-}
-
-// caseTeller writes the events of one run.
-type caseTeller struct {
-	*jsonTeller
-	name string
-}
-
-func (t *caseTeller) started(p *plan) {
-	t.line(struct {
-		head
-		Case   string `json:"case"`
-		Repeat string `json:"repeat"`
-	}{t.host.head("case"), t.name, p.repeat})
 }

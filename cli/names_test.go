@@ -57,7 +57,7 @@ func TestNamesFollowed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inTheatre(t, func(t *testing.T, th *theatre) {
 				th.deaf = tc.deaf
-				th.lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(th.began)) }
+				th.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(th.began)) }
 				th.holds(t, "inject reset --to db.internal:5432 --duration 10m "+tc.flags, tc.want, tc.says)
 			})
 		})
@@ -68,7 +68,7 @@ func TestNamesFollowed(t *testing.T) {
 func TestNamesInScenario(t *testing.T) {
 	inTheatre(t, func(t *testing.T, th *theatre) {
 		at := answers{0: "10.0.0.5", time.Second: "10.0.0.6"}
-		th.lookup = func(context.Context, string) ([]netip.Addr, error) { return at.at(time.Since(th.began)) }
+		th.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return at.at(time.Since(th.began)) }
 		code := th.play(t, "faults: [{fault: reset, duration: 2m, pulse: {on: 40s, off: 10s}, target: {to: 'db.internal:5432'}}]\n", "-o", "json")
 		want := []string{"0s start reset", "30s retarget 10.0.0.5:5432 10.0.0.6:5432", "40s stop reset", "50s start reset seed 43", "1m30s stop reset", "1m40s start reset seed 44", "2m0s stop reset"}
 		if d := cmp.Diff(want, th.log); d != "" || code != exitOK {

@@ -1,11 +1,12 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
 	"syscall"
+
+	"github.com/faultctl/faultctl/experiment/event"
 )
 
 // outlet is where a run tells what happens. A run that can no longer tell
@@ -20,8 +21,17 @@ type outlet struct {
 // outletEnd ends a run whose outlet is broken.
 type outletEnd struct{ err error }
 
-func (e outletEnd) Error() string { return "write standard output: " + errnoFree(e.err).Error() }
-func (e outletEnd) Unwrap() error { return e.err }
+func (e outletEnd) Error() string { return "write standard output: " + aboutFile(e.err).Error() }
+
+// Unwrap is the error of the write, and the error with the exit code that it
+// earns.
+func (e outletEnd) Unwrap() []error {
+	code := event.CodeFailure
+	if errors.Is(e.err, syscall.EPIPE) {
+		code = event.Code(128 + int(syscall.SIGPIPE))
+	}
+	return []error{e.err, event.Errorf(code, "", "%s", e.Error())}
+}
 
 func (o *outlet) Write(b []byte) (int, error) {
 	n, err := o.w.Write(b)
@@ -31,25 +41,19 @@ func (o *outlet) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// untilBroken returns an outlet to standard output, and a context that ends
-// when it breaks, with a cause of type outletEnd.
-func (h *host) untilBroken(ctx context.Context) (context.Context, *outlet) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, &outlet{w: h.stdout, broken: cancel}
-}
-
 // exit is what a run that ended so returns.
 func (e outletEnd) exit() error {
-	err := e.untold()
-	err.advice = "The run has ended, cleanly: nobody would have known what it did."
-	return err
+	if errors.Is(e.err, syscall.EPIPE) {
+		return e.untold()
+	}
+	return event.Failuref("", "%s", e.Error()).WithAdvice("The run has ended, cleanly: nobody would have known what it did.")
 }
 
 // untold is what a command returns that could not tell all. To a shell, a reader
 // who has gone looks like the death by SIGPIPE of any other program.
-func (e outletEnd) untold() *exitError {
+func (e outletEnd) untold() error {
 	if errors.Is(e.err, syscall.EPIPE) {
-		return &exitError{code: 128 + int(syscall.SIGPIPE), err: e, quiet: true}
+		return &status{128 + int(syscall.SIGPIPE), e}
 	}
-	return &exitError{code: exitFailure, err: e}
+	return event.Failuref("", "%w", e)
 }

@@ -9,13 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/proctest"
+	"github.com/faultctl/faultctl/internal/version"
 )
 
 // theVersion stands where the version is, which is none of a test's business.
-func theVersion(s string) string { return strings.ReplaceAll(s, `"`+version()+`"`, `"VERSION"`) }
+func theVersion(s string) string { return strings.ReplaceAll(s, `"`+version.String()+`"`, `"VERSION"`) }
 
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
@@ -96,7 +99,7 @@ func TestTextNeverFiredElsewhere(t *testing.T) {
 func TestLiveLineNarrow(t *testing.T) {
 	for width, want := range map[int]string{1: "", 11: "0 chosen, ", 20: "0 chosen, 0 fired", 99: "0 connections matched, 0 chosen, 0 fired; 0 packets judged"} {
 		var b strings.Builder
-		tell := textTeller{w: &b, live: true, width: 60, screen: func() int { return width }}
+		tell := textPrinter{w: &b, live: true, width: 60, screen: func() int { return width }}
 		tell.tick(injector.Snapshot{}, 0, 0)
 		if b.String() != want {
 			t.Errorf("on %d columns: %q, want %q", width, b.String(), want)
@@ -107,7 +110,7 @@ func TestLiveLineNarrow(t *testing.T) {
 // untilTwo has a run end when it has waited twice for a time that comes at once.
 func (w *world) untilTwo(every time.Duration) {
 	ticks, end := 0, make(chan struct{})
-	w.host.after = func(d time.Duration) <-chan time.Time {
+	w.sys.After = func(d time.Duration) <-chan time.Time {
 		c := make(chan time.Time, 1)
 		if d == every && ticks < 2 {
 			ticks++
@@ -162,13 +165,13 @@ func TestNoColor(t *testing.T) {
 func TestDryRun(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("SSH_CONNECTION", "10.0.0.1 4000 10.0.0.2 5432")
-	procNet(t, w.proc, "self",
-		conn("10.0.0.2:5432", "10.0.0.1:4000", "1"), // protected
-		conn("10.0.0.2:5432", "10.0.0.9:4001", "2"),
-		conn("127.0.0.1:4002", "127.0.0.1:5432", "3"),
-		conn("127.0.0.1:5432", "127.0.0.1:4002", "4"), // the other end
-		conn("10.0.0.2:4003", "10.0.0.7:80", "5"),     // no target
-		conn("[fd00::2]:4004", "[fd00::5]:5432", "6"),
+	proctest.Net(t, w.sys.Proc, "self",
+		proctest.Conn("10.0.0.2:5432", "10.0.0.1:4000", "1"), // protected
+		proctest.Conn("10.0.0.2:5432", "10.0.0.9:4001", "2"),
+		proctest.Conn("127.0.0.1:4002", "127.0.0.1:5432", "3"),
+		proctest.Conn("127.0.0.1:5432", "127.0.0.1:4002", "4"), // the other end
+		proctest.Conn("10.0.0.2:4003", "10.0.0.7:80", "5"),     // no target
+		proctest.Conn("[fd00::2]:4004", "[fd00::5]:5432", "6"),
 	)
 	w.probe = func() []injector.Feature {
 		return []injector.Feature{{Name: "queue rule", OK: true, Detail: "xt's NFQUEUE target"}}
@@ -189,16 +192,16 @@ func TestDryRunOwner(t *testing.T) {
 	of := func(uid, line string) string {
 		return strings.Replace(line, "     0        0 ", "  "+uid+"        0 ", 1)
 	}
-	procNet(t, w.proc, "self",
-		of("1000", conn("10.0.0.2:4001", "10.0.0.9:5432", "1")),
-		of("1000", conn("10.0.0.2:4002", "10.0.0.9:5432", "2")),
-		of("7", conn("10.0.0.2:4003", "10.0.0.9:5432", "3")))
-	process(t, w.proc, "50", 1, 1, "2", "3")
+	proctest.Net(t, w.sys.Proc, "self",
+		of("1000", proctest.Conn("10.0.0.2:4001", "10.0.0.9:5432", "1")),
+		of("1000", proctest.Conn("10.0.0.2:4002", "10.0.0.9:5432", "2")),
+		of("7", proctest.Conn("10.0.0.2:4003", "10.0.0.9:5432", "3")))
+	proctest.Process(t, w.sys.Proc, "50", 1, 1, "2", "3")
 	group := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(group, "sub"), 0o755), os.WriteFile(filepath.Join(group, "sub", "cgroup.procs"), []byte("50\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	w.cgroup = func(string) (*target.Cgroup, error) {
+	w.sys.FindCgroup = func(string) (*target.Cgroup, error) {
 		return &target.Cgroup{Path: "app", Dir: group, ID: 7, Level: 1}, nil
 	}
 	for flags, ports := range map[string]string{
@@ -212,7 +215,7 @@ func TestDryRunOwner(t *testing.T) {
 		w.out.Reset()
 		w.faultctl("inject reset --to :5432 --dry-run -o json " + flags)
 		var got struct {
-			Connections []flowEnds
+			Connections []event.Ends
 			Unknown     string
 		}
 		if err := json.Unmarshal(w.out.Bytes(), &got); err != nil {
@@ -282,13 +285,13 @@ func TestCleanup(t *testing.T) {
 func TestVersion(t *testing.T) {
 	for _, line := range []string{"version", "--version", "-v"} {
 		w := newWorld(t)
-		if code := w.faultctl(line); code != exitOK || !strings.HasPrefix(w.out.String(), "faultctl "+version()) {
+		if code := w.faultctl(line); code != exitOK || !strings.HasPrefix(w.out.String(), "faultctl "+version.String()) {
 			t.Errorf("%s: exit %d, %s", line, code, &w.out)
 		}
 	}
 	w := newWorld(t)
-	var b build
-	if w.faultctl("version -o json"); json.Unmarshal(w.out.Bytes(), &b) != nil || b != readBuild() {
+	var b version.Build
+	if w.faultctl("version -o json"); json.Unmarshal(w.out.Bytes(), &b) != nil || b != version.Read() {
 		t.Errorf("%s", &w.out)
 	}
 }

@@ -30,7 +30,7 @@ func TestPagesCommands(t *testing.T) {
 			}
 			found++
 			w := newWorld(t)
-			w.inside = strings.Contains(line, "--isolate")
+			w.sys.Caged = strings.Contains(line, "--isolate")
 			if code := w.run(planned(t, m[1])); code != exitOK {
 				t.Errorf("%s:%d: %s: exit %d\n%s", page, n+1, m[1], code, &w.err)
 			}

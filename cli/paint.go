@@ -6,7 +6,7 @@ import "strings"
 type paint bool
 
 // paint follows NO_COLOR (no-color.org) and colours on a terminal only.
-func (h *host) paint() paint { return paint(h.terminal && h.getenv("NO_COLOR") == "") }
+func (h *host) paint() paint { return paint(h.terminal && h.sys.Getenv("NO_COLOR") == "") }
 
 func (p paint) sgr(code, s string) string {
 	if !p || s == "" {

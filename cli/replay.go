@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/replay"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
@@ -24,14 +27,10 @@ func (h *host) replayCommand() *cli.Command {
 
 // replayFlags are those of a run that say how it goes, not what it does.
 func replayFlags() []cli.Flag {
-	return append(passedOn(), text(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
-}
-
-// passedOn are the flags that the command which was recorded is given.
-func passedOn() []cli.Flag {
-	return slices.DeleteFunc(runFlags(), func(f cli.Flag) bool {
+	fs := slices.DeleteFunc(runFlags(), func(f cli.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
+	return append(fs, text(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
 }
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
@@ -40,66 +39,74 @@ func (h *host) replay(c *cli.Context) error {
 	if c.Args().Len() != 1 {
 		return usageError("replay: which EVENTS? It is a file that inject, run, verify or scenario run wrote with -o json, or - for standard input.")
 	}
+	if problems := emptyFlags(c); len(problems) > 0 {
+		return problems
+	}
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
 	}
-	rec, err := h.recording(c.Args().First())
+	path := c.Args().First()
+	rec, err := h.recording(path)
 	if err != nil {
-		return usageError("replay %s: %w", c.Args().First(), err)
+		return usageError("replay %s: %w", path, err)
 	}
 	if name := c.String("case"); name != "" {
-		if err := rec.only(name); err != nil {
-			return usageError("replay %s: %w", c.Args().First(), err)
+		if err := rec.Only(name); err != nil {
+			return usageError("replay %s: %w", path, err)
 		}
 	}
-	args := rec.args
-	has, what := h.app().Command(args[1]), args[1]
-	if what == "scenario" {
-		has, what = has.Subcommands[slices.IndexFunc(has.Subcommands, func(s *cli.Command) bool { return s.Name == "run" })], "scenario run"
+	if (rec.Kind == replay.Verify || rec.Kind == replay.Scenario) && c.IsSet("duration") {
+		return usageError("replay: --duration: %s is of faultctl %s, which has no such flag", path, rec.Kind)
 	}
-	var own []string
-	for _, f := range passedOn() {
-		switch name := f.Names()[0]; {
-		case !c.IsSet(name):
-		case !slices.ContainsFunc(has.Flags, func(f cli.Flag) bool { return f.Names()[0] == name }):
-			return usageError("replay: --%s: %s is of faultctl %s, which has no such flag", name, c.Args().First(), what)
-		case name == "report":
-			for _, path := range c.StringSlice(name) {
-				own = append(own, "--report", path)
-			}
-		case takesValue(f):
-			own = append(own, "--"+name, c.String(name))
-		default:
-			own = append(own, fmt.Sprintf("--%s=%v", name, c.Bool(name)))
-		}
+	if problems := readWords(c, &rec.Spec); len(problems) > 0 {
+		return problems
 	}
-	if i := slices.Index(args, "--"); i >= 0 {
-		args = slices.Concat(args[:i:i], own, args[i:])
-	} else {
-		args = slices.Concat(args, own)
+	err = h.again(c, rec, asJSON)
+	if !rec.Seen() {
+		return err // it did not come to a run, or another process of ours tells of it
 	}
-	h.replays = rec
-	code := h.run(args)
-	if !rec.seen {
-		return quietExit(code) // it did not come to a run, or another process of ours tells of it
-	}
-	diffs := rec.compare()
+	diffs := rec.Compare()
 	h.tellReplayed(rec, diffs, asJSON)
-	if code == exitOK && len(diffs) > 0 {
+	if err == nil && len(diffs) > 0 {
 		return quietExit(exitProbe)
 	}
-	if code == exitOK {
-		return nil
+	return err
+}
+
+// again does what was recorded.
+func (h *host) again(c *cli.Context, rec *replay.Recording, asJSON bool) error {
+	switch rec.Kind {
+	case replay.Verify:
+		return h.verifyAgain(c, rec, asJSON)
+	case replay.Scenario:
+		return h.scenarioAgain(c, rec, asJSON)
+	case replay.Command:
+		h.asRun = true
+		if err, done := h.enterFor(c, &rec.Spec); done {
+			return err
+		}
 	}
-	return quietExit(code)
+	sys, err := h.system(c)
+	if err != nil {
+		return err
+	}
+	p, err := sys.Plan(c.Context, rec.Spec)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if rec.Kind == replay.Command {
+		return h.runPlan(c, p, asJSON, rec)
+	}
+	return h.strike(c, p, asJSON, rec)
 }
 
 // recording reads a file of events, or standard input.
-func (h *host) recording(path string) (*recording, error) {
+func (h *host) recording(path string) (*replay.Recording, error) {
 	if path == "-" {
-		rec, err := readRecording(h.stdin)
-		if err == nil && (rec.args[1] == "run" || rec.args[1] == "verify") {
+		rec, err := replay.Read(h.stdin)
+		if err == nil && (rec.Kind == replay.Command || rec.Kind == replay.Verify) {
 			return nil, fmt.Errorf("standard input belongs to the command that is run: name a file")
 		}
 		return rec, err
@@ -109,46 +116,45 @@ func (h *host) recording(path string) (*recording, error) {
 		return nil, aboutFile(err)
 	}
 	defer f.Close()
-	return readRecording(f)
+	rec, err := replay.Read(f)
+	if err != nil {
+		return nil, aboutFile(err)
+	}
+	return rec, nil
 }
 
 // saidDifferences is how many differences are printed.
 const saidDifferences = 20
 
 // tellReplayed says how the decisions compare with the recorded ones.
-func (h *host) tellReplayed(rec *recording, diffs []difference, asJSON bool) {
+func (h *host) tellReplayed(rec *replay.Recording, diffs event.List[event.Difference], asJSON bool) {
+	n := rec.Chosen()
 	if asJSON {
-		(&jsonTeller{w: h.stdout, host: h}).line(struct {
-			head
-			Connections int          `json:"connections"` // chosen then
-			Same        int          `json:"same"`        // of which the same was decided
-			Differences []difference `json:"differences"`
-			Lost        uint64       `json:"events_lost"`        // in the recording
-			Restarts    int          `json:"restarts,omitempty"` // of the container then; what came after the first is left out
-		}{h.head("replayed"), rec.chosen(), rec.chosen() - len(diffs), diffs, rec.lost, rec.restarts()})
+		h.events.Write(h.sys.Now(), event.Replayed{
+			Connections: n, Same: n - len(diffs), Differences: diffs, Lost: rec.Lost, Restarts: rec.Restarts(),
+		})
 		return
 	}
 	var w io.Writer = h.stdout
-	if rec.args[1] == "run" {
+	if rec.Kind == replay.Command {
 		w = h.stderr // standard output is the command's
 	}
-	n := rec.chosen()
 	if len(diffs) == 0 {
-		fmt.Fprintf(w, "replayed %s: the same decisions as then\n", plural(uint64(n), "connection"))
+		fmt.Fprintf(w, "replayed %s: the same decisions as then\n", words.Plural(uint64(n), "connection"))
 	} else {
-		fmt.Fprintf(w, "replayed %s, %d of them with the same decisions; otherwise:\n", plural(uint64(n), "connection"), n-len(diffs))
+		fmt.Fprintf(w, "replayed %s, %d of them with the same decisions; otherwise:\n", words.Plural(uint64(n), "connection"), n-len(diffs))
 	}
 	for i, d := range diffs {
 		if i == saidDifferences {
 			fmt.Fprintf(w, "  and %d more\n", len(diffs)-i)
 			break
 		}
-		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(d.String()))
+		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(replay.Says(d)))
 	}
-	if rec.restarts() > 0 {
+	if rec.Restarts() > 0 {
 		fmt.Fprintln(w, "the container was restarted when this was recorded: what came after that is left out")
 	}
-	if rec.lost > 0 {
-		fmt.Fprintf(w, "%s had been lost when this was recorded: connections may be missing here\n", plural(rec.lost, "event"))
+	if rec.Lost > 0 {
+		fmt.Fprintf(w, "%s had been lost when this was recorded: connections may be missing here\n", words.Plural(rec.Lost, "event"))
 	}
 }

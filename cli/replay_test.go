@@ -131,19 +131,19 @@ func TestReplayContainer(t *testing.T) {
 }
 
 func TestReplayRefuses(t *testing.T) {
-	const start = `{"time":"2026-03-04T12:00:00Z","event":"started","repeat":"faultctl inject reset --to :80 --duration 1s --seed 1"}` + "\n"
+	const start = `{"time":"2026-03-04T12:00:00Z","event":"started","repeat":"faultctl inject reset --to :80 --duration 1s --seed 1","spec":{"fault":["reset"],"target":{"to":[":80"]},"duration":"1s","seed":"1"}}` + "\n"
 	for events, want := range map[string]string{
 		"":                        "no event started",
 		"hello\n":                 "line 1: no JSON object",
 		"{\"event\":\"ready\"}\n": "no event started",
 		start + start:             "line 2: a second event started",
 		start + "{\"event\":3}\n": "line 2: no JSON object",
-		strings.Replace(start, "inject", "demo", 1):                                           "which cannot be made again",
-		strings.Replace(start, "inject", "verify", 1) + `{"event":"flow","ordinal":1}` + "\n": "before anything has begun",
-		start + "{\"event\":\"flow\",\"ordinal\":\"x\"}\n":                                    "line 2: event flow",
-		strings.Replace(start, "inject reset", "scenario validate", 1):                        "which cannot be made again",
-		start + `{"event":"step","do":"start","rule":-1}` + "\n":                              "line 2: event step: no scenario has a fault of the number -1",
-		start + `{"event":"step","do":"start","rule":9000000000}` + "\n":                      "no scenario has a fault of the number 9000000000",
+		strings.Replace(start, `,"spec"`, `,"was"`, 1):                                                               "which cannot be made again",
+		strings.Replace(start, `"repeat"`, `"command":["true"],"repeat"`, 1) + `{"event":"flow","ordinal":1}` + "\n": "before anything has begun",
+		start + "{\"event\":\"flow\",\"ordinal\":\"x\"}\n":                                                           "line 2: event flow",
+		strings.Replace(start, `["reset"]`, `["rest"]`, 1):                                                           "did you mean \"reset\"?",
+		start + `{"event":"step","do":"start","rule":-1}` + "\n":                                                     "line 2: event step: no scenario has a fault of the number -1",
+		start + `{"event":"step","do":"start","rule":9000000000}` + "\n":                                             "no scenario has a fault of the number 9000000000",
 	} {
 		w := newWorld(t)
 		if code := w.faultctl("replay " + recorded(t, events)); code != exitUsage || !strings.Contains(w.err.String(), want) {
@@ -237,20 +237,4 @@ faults:
 			t.Errorf("exit %d\n%s%s", code, &th.out, &th.err)
 		}
 	})
-}
-
-// TestSplitWords holds that what quote makes of a word is read back.
-func TestSplitWords(t *testing.T) {
-	words := []string{"faultctl", "inject", "", "it's", "a b", `\`, "match=/x y/", "--to", "[fd00::5]:80", "'", "''"}
-	var line []string
-	for _, w := range words {
-		line = append(line, quote(w))
-	}
-	got, err := splitWords(strings.Join(line, " "))
-	if err != nil || !slices.Equal(got, words) {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := splitWords("a 'b"); err == nil {
-		t.Error("a missing quotation mark is not missed")
-	}
 }

@@ -170,9 +170,7 @@ func TestRunOutput(t *testing.T) {
 	w.childIn = in
 	w.session.played = func() { // what strikes the command comes while it runs
 		for told := false; !told; time.Sleep(time.Millisecond) {
-			eventLines.Lock()
 			told = strings.Contains(w.out.String(), `"command"`)
-			eventLines.Unlock()
 		}
 		for _, ev := range struck {
 			w.cfg.OnEvent(ev)
@@ -240,7 +238,7 @@ func TestRunTimeout(t *testing.T) {
 	}
 	w = newWorld(t)
 	w.timers = map[time.Duration]func(){time.Minute: nil} // never comes: CMD is faster
-	w.host.after = func(time.Duration) <-chan time.Time { return nil }
+	w.sys.After = func(time.Duration) <-chan time.Time { return nil }
 	if code := w.runs(t, "run reset --start-after 1m", "sh", "-c", "exit 9"); code != 9 || !strings.Contains(w.err.String(), "before the rules went in") {
 		t.Errorf("exit %d\n%s", code, &w.err)
 	}
@@ -292,13 +290,13 @@ func TestRunIsolated(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
 		}
 		w = newWorld(t)
-		w.inside = true
+		w.sys.Caged = true
 		w.timers = never
 		if w.runs(t, flags+" -o json", "true"); !strings.Contains(w.out.String(), `"netns":"isolated"`) {
 			t.Errorf("%s: the events do not say where the command ran\n%s", flags, &w.out)
 		}
 		w = newWorld(t)
-		w.inside = true
+		w.sys.Caged = true
 		oneFired(w, "reset")
 		w.timers = never
 		if code := w.runs(t, flags, "true"); code != 0 || !strings.Contains(strings.Join(strings.Fields(w.err.String()), " "), "a network namespace of its own") {
@@ -327,7 +325,7 @@ func TestMetricsOfInside(t *testing.T) {
 	w.mustIsolate = func() bool { return true }
 	w.enterCage = func(_ <-chan os.Signal, hand *os.File) (int, error) {
 		in := newWorld(t)
-		in.inside, in.handed = true, hand
+		in.sys.Caged, in.handed = true, hand
 		oneFired(in, "reset")
 		in.timers = never
 		in.session.played = func() {
@@ -353,38 +351,11 @@ func TestMetricsOfInside(t *testing.T) {
 	}
 }
 
-// TestElsewhere holds that a command whose connections are others' is told so.
-func TestElsewhere(t *testing.T) {
-	for line, want := range map[string]string{
-		"docker exec web curl": " What docker starts is none of its children: strike the container", "/usr/bin/ssh db": " What ssh starts", "true": "",
-	} {
-		if got := elsewhere(strings.Fields(line)); got != want && (want == "" || !strings.HasPrefix(got, want)) {
-			t.Errorf("%s: %q", line, got)
-		}
-	}
-}
-
-// TestAfresh holds that go test is told not to repeat what it said last time,
-// unless somebody has told it already.
-func TestAfresh(t *testing.T) {
-	for line, want := range map[string]string{
-		"go test ./...":                 "go test -count=1 ./...",
-		"/usr/local/go/bin/go test":     "/usr/local/go/bin/go test -count=1",
-		"go test -v x -args -count=2":   "go test -count=1 -v x -args -count=2",
-		"go test -count=3 ./...":        "go test -count=3 ./...",
-		"go test ./... --count 3":       "go test ./... --count 3",
-		"go test -test.count=1 ./...":   "go test -test.count=1 ./...",
-		"go vet ./...":                  "go vet ./...",
-		"go":                            "go",
-		"./test test":                   "./test test",
-		"go test -run count ./counters": "go test -count=1 -run count ./counters",
-	} {
-		if got := strings.Join(afresh(strings.Fields(line)), " "); got != want {
-			t.Errorf("%s: %s, want %s", line, got, want)
-		}
-	}
+// TestRepeatedCommand holds that the line which repeats a run has what was turned
+// off, and the command as it is run.
+func TestRepeatedCommand(t *testing.T) {
 	w := newWorld(t)
-	if w.runs(t, "run reset --to :80 --dry-run --expect-fired=false", "true"); !strings.Contains(w.out.String(), "--expect-fired=false --seed 42 -- true") {
+	if w.runs(t, "run reset --to :80 --dry-run --expect-fired=false", "true"); !strings.Contains(w.out.String(), "--allow-idle --seed 42 -- true") {
 		t.Errorf("the line that repeats it lacks what was turned off:\n%s", &w.out)
 	}
 	w.out.Reset()

@@ -1,20 +1,21 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/faultctl/faultctl/internal/words"
-
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/document"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/place"
+	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
@@ -33,12 +34,12 @@ func (h *host) scenarioCommand() *cli.Command {
 				names = append(names, sub.Name)
 			}
 			if !c.Args().Present() {
-				return usageError("scenario: run, validate or schema?").hint("faultctl scenario --help says more.")
+				return usageError("scenario: run, validate or schema?").WithAdvice("faultctl scenario --help says more.")
 			}
 			word := c.Args().First()
-			e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, names)).hint("There are run, validate and schema.")
+			e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, names)).WithAdvice("There are run, validate and schema.")
 			if _, err := os.Stat(word); err == nil {
-				return e.hint("Did you mean faultctl scenario run " + quote(word) + "?")
+				return e.WithAdvice("Did you mean faultctl scenario run " + place.Quote(word) + "?")
 			}
 			return e
 		},
@@ -67,7 +68,7 @@ func (h *host) scenarioCommand() *cli.Command {
 					if err := noArguments(c); err != nil {
 						return err
 					}
-					_, err := h.stdout.Write(scenarioLanguage().JSON())
+					_, err := h.stdout.Write(scenario.Schema())
 					return err
 				},
 			},
@@ -75,49 +76,19 @@ func (h *host) scenarioCommand() *cli.Command {
 	}
 }
 
-// scenarioLanguage is what scenario files may say: of a target, what the target
-// flags say.
-var scenarioLanguage = sync.OnceValue(func() *scenario.Language {
-	var words []scenario.Word
-	for _, f := range targetFlags() {
-		w := scenario.Word{Name: f.Names()[0]}
-		left, help := flagHelp(f)
-		w.Help = help
-		if _, placeholder, ok := strings.Cut(strings.TrimSpace(left), " "); ok {
-			w.Help = placeholder + ": " + help
-		}
-		switch f.(type) {
-		case *cli.StringSliceFlag:
-			w.Kind = scenario.Many
-		case *cli.BoolFlag:
-			w.Kind = scenario.Switch
-		}
-		words = append(words, w)
-	}
-	return scenario.NewLanguage(words)
-})
-
 // readScenario reads a file and checks all of it that can be checked without
-// asking anybody. Problems are an error of the kind scenario.Problems.
-func (h *host) readScenario(ctx context.Context, file string) (*scenario.Scenario, error) {
+// asking anybody. Problems are what is wrong with what it says.
+func readScenario(file string) (*scenario.Scenario, document.Problems, error) {
 	content, err := readFile(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s, err := scenarioLanguage().Parse(file, content)
-	if err != nil {
-		return nil, err
+	s, err := scenario.Parse(file, content)
+	var ps document.Problems
+	if errors.As(err, &ps) {
+		return nil, ps, nil
 	}
-	var ps scenario.Problems
-	for i := range s.Faults {
-		if p := h.checkFault(ctx, s, i); p != nil {
-			ps = append(ps, *p)
-		}
-	}
-	if ps != nil {
-		return nil, ps
-	}
-	return s, nil
+	return s, nil, err
 }
 
 func readFile(file string) ([]byte, error) {
@@ -147,18 +118,20 @@ func scenarioFiles(c *cli.Context, most int) ([]string, error) {
 	files := c.Args().Slice()
 	switch {
 	case len(files) == 0:
-		return nil, usageError("scenario %s: which FILE?", c.Command.Name).hint("faultctl scenario " + c.Command.Name + " gameday.yaml")
+		return nil, usageError("scenario %s: which FILE?", c.Command.Name).WithAdvice("faultctl scenario " + c.Command.Name + " gameday.yaml")
 	case len(files) > most:
-		return nil, usageError("scenario %s: unexpected argument %q", c.Command.Name, files[most]).hint("It takes one FILE.")
+		return nil, usageError("scenario %s: unexpected argument %q", c.Command.Name, files[most]).WithAdvice("It takes one FILE.")
 	}
 	return files, nil
 }
 
-// fileCheck is what scenario validate says of one file in JSON.
-type fileCheck struct {
-	File     string             `json:"file"`
-	OK       bool               `json:"ok"`
-	Problems []scenario.Problem `json:"problems"`
+// checkOf is what scenario validate says of one file in JSON.
+func checkOf(file string, ps document.Problems) event.FileCheck {
+	c := event.FileCheck{File: file, OK: ps == nil}
+	for _, p := range ps {
+		c.Problems = append(c.Problems, event.FileProblem(p))
+	}
+	return c
 }
 
 // scenarioValidate checks files.
@@ -173,9 +146,8 @@ func (h *host) scenarioValidate(c *cli.Context) error {
 	}
 	bad := 0
 	for _, file := range files {
-		s, err := h.readScenario(c.Context, file)
-		var ps scenario.Problems
-		if err != nil && !errors.As(err, &ps) {
+		s, ps, err := readScenario(file)
+		if err != nil {
 			return err
 		}
 		if ps != nil {
@@ -183,9 +155,9 @@ func (h *host) scenarioValidate(c *cli.Context) error {
 		}
 		switch {
 		case asJSON:
-			(&jsonTeller{w: h.stdout, host: h}).line(fileCheck{file, ps == nil, append([]scenario.Problem{}, ps...)})
+			h.events.WriteCheck(checkOf(file, ps))
 		case ps == nil:
-			fmt.Fprintf(h.stdout, "%s: fine: %s, %s, %s\n", file, plural(uint64(len(s.Faults)), "fault"), plural(uint64(len(s.Probes)), "probe"), shortly(s.Duration))
+			fmt.Fprintf(h.stdout, "%s: fine: %s, %s, %s\n", file, words.Plural(uint64(len(s.Faults)), "fault"), words.Plural(uint64(len(s.Probes)), "probe"), s.Duration)
 		default:
 			h.printProblems(ps)
 		}
@@ -196,7 +168,7 @@ func (h *host) scenarioValidate(c *cli.Context) error {
 	return nil
 }
 
-func (h *host) printProblems(ps scenario.Problems) {
+func (h *host) printProblems(ps document.Problems) {
 	for _, p := range ps {
 		fmt.Fprintln(h.stderr, p)
 		if p.Advice != "" {
@@ -205,34 +177,130 @@ func (h *host) printProblems(ps scenario.Problems) {
 	}
 }
 
-func shortly(d scenario.Duration) string { return words.ShortDuration(time.Duration(d)) }
-
 // problemsError makes the problems of a file an error of a command.
-func problemsError(err error) error {
-	var ps scenario.Problems
-	if !errors.As(err, &ps) {
-		return err
-	}
+func problemsError(ps document.Problems) error {
 	e := usageError("%w", ps)
 	for _, p := range ps {
 		if p.Advice != "" {
-			return e.hint(p.Advice)
+			return e.WithAdvice(p.Advice)
 		}
 	}
 	return e
 }
 
-// effectiveSeed is that of the flag, the file or chance.
-func (h *host) effectiveSeed(c *cli.Context, s *scenario.Scenario) (uint64, error) {
-	switch {
-	case c.IsSet("seed"):
+// scenarioRun is faultctl scenario run.
+func (h *host) scenarioRun(c *cli.Context) error {
+	files, err := scenarioFiles(c, 1)
+	if err != nil {
+		return err
+	}
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	o := scenario.Options{AllowIdle: c.Bool("allow-idle"), File: files[0]}
+	if c.IsSet("seed") && c.String("seed") != "" {
 		n, err := strconv.ParseUint(c.String("seed"), 10, 64)
 		if err != nil {
-			return 0, usageError("--seed %s: not a whole number from 0 on", c.String("seed"))
+			return event.Usagef("seed", "not a whole number from 0 on").WithValue(c.String("seed"))
 		}
-		return n, nil
-	case s.Seed != nil:
-		return *s.Seed, nil
+		o.Seed = &n
 	}
-	return h.seed(), nil
+	if problems := emptyFlags(c); len(problems) > 0 {
+		return problems
+	}
+	return h.playFile(c, o, asJSON, nil)
+}
+
+// scenarioAgain does what a scenario recorded.
+func (h *host) scenarioAgain(c *cli.Context, rec *replay.Recording, asJSON bool) error {
+	return h.playFile(c, scenario.Options{AllowIdle: rec.AllowIdle || c.Bool("allow-idle"), File: rec.File, Seed: &rec.Seed}, asJSON, rec)
+}
+
+// playFile plays a scenario, or shows what it would do. rec is the recording
+// whose decisions are made again; nil: none is.
+func (h *host) playFile(c *cli.Context, o scenario.Options, asJSON bool, rec *replay.Recording) (err error) {
+	s, problems, err := readScenario(o.File)
+	switch {
+	case err != nil:
+		return err
+	case problems != nil:
+		return problemsError(problems)
+	case o.Seed == nil && s.Seed == nil:
+		o.Seed = new(h.sys.Seed())
+	case o.Seed == nil:
+		o.Seed = s.Seed
+	}
+	sys, err := h.system(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return h.rehearse(c, s, o, asJSON)
+	}
+	var leaves leaving
+	if problems := leaves.read(c); len(problems) > 0 {
+		return problems
+	}
+	ev, err := h.evidence(c, &leaves.Spec)
+	if err != nil {
+		return err
+	}
+	defer func() { err = h.leave(ev, false, err) }() // what keeps it from beginning is in the report too
+	ev.Named(scenario.Repeat(o.File, *o.Seed, o.AllowIdle), *o.Seed)
+	p, err := scenario.NewPlan(c.Context, sys, s, o)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := p.Preflight(); err != nil {
+		return err
+	}
+	ctx, release := h.untilSignal(c.Context)
+	defer release()
+	hooks := scenario.Hooks{TickEvery: h.progress, Stuck: func(why string) {
+		fmt.Fprintf(h.stderr, "faultctl: %s\n", why)
+		h.quit(exitFailure, why)
+	}, Try: h.ask}
+	if h.terminal {
+		hooks.TickEvery = time.Second
+	}
+	hooks.Session = func(_ string, _ int, p *experiment.Plan) { rec.Attend(p) }
+	result := scenario.Play(ctx, p, ev, h.sceneWatcher(p, asJSON), hooks)
+	switch cut := cutShort(ctx); {
+	case result.Code == event.CodeOK:
+		return nil
+	case cut != nil:
+		return cut
+	case result.Err != nil:
+		return result.Err
+	}
+	return quietExit(int(result.Code))
+}
+
+// leaving is what a command leaves, as its flags say.
+type leaving struct{ experiment.Spec }
+
+func (l *leaving) read(c *cli.Context) event.Problems {
+	return readWords(c, &l.Spec, "seed", "allow-idle")
+}
+
+// rehearse shows what a scenario would do.
+func (h *host) rehearse(c *cli.Context, s *scenario.Scenario, o scenario.Options, asJSON bool) error {
+	p, err := scenario.NewPlan(c.Context, h.sys, s, o)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	w := h.sceneWatcher(p, asJSON)
+	w.Started(h.sys.Now())
+	for _, step := range p.Timeline() {
+		w.Step(h.sys.Now(), step, "")
+	}
+	for _, entry := range p.Entries {
+		if err := h.dryRun(entry, asJSON); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/faultctl/faultctl/experiment/document"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/urfave/cli/v2"
@@ -28,13 +31,13 @@ func TestScenarioPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	scenarioLanguage().Page(&b, string(example))
+	scenario.Page(&b, string(example))
 	golden(t, "../../docs/SCENARIOS.md", b.String())
 }
 
 // The published schema is a schema, by the standard's own.
 func TestScenarioSchema(t *testing.T) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(scenarioLanguage().JSON()))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(scenario.Schema()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +68,8 @@ func TestScenarioExamples(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s", file, code, &w.err)
 			continue
 		}
-		s, err := w.readScenario(t.Context(), file)
-		if err != nil || s.Description == "" || len(s.Probes) == 0 || len(s.Abort) == 0 {
+		s, _, err := readScenario(file)
+		if err != nil || s == nil || s.Description == "" || len(s.Probes) == 0 || len(s.Abort) == 0 {
 			t.Errorf("%s: an example describes itself, has probes and an abort: %v", file, err)
 		}
 		w = newWorld(t)
@@ -104,7 +107,10 @@ func TestScenarioValidate(t *testing.T) {
 	}{
 		{wrongDay, []string{
 			`f.yaml:2:10: target: unknown key "too", did you mean "to"?`,
+			`f.yaml:4:12: faults[0].fault: unknown fault "rset", did you mean "reset"?`,
+			`f.yaml:6:12: faults[1].fault: reset: hit: "cliet" is neither client, server nor both`,
 			`f.yaml:7:15: faults[1].duration: "60" has no unit: did you mean 60s?`,
+			`f.yaml:8:26: faults[2].fault.reset.hit: "cliet" is neither client, server nor both`,
 		}},
 		{strings.NewReplacer("too:", "to:", "60", "1m").Replace(wrongDay), []string{
 			`f.yaml:4:12: faults[0].fault: unknown fault "rset", did you mean "reset"?`,
@@ -120,11 +126,11 @@ func TestScenarioValidate(t *testing.T) {
 	} {
 		file := write("f.yaml", tc.file)
 		w := newWorld(t)
-		w.lookup = nil // nobody is asked
+		w.sys.Lookup = nil // nobody is asked
 		code := w.run([]string{"faultctl", "scenario", "validate", good, file, "-o", "json"})
-		var checks []fileCheck
+		var checks []event.FileCheck
 		for line := range strings.Lines(w.out.String()) {
-			var c fileCheck
+			var c event.FileCheck
 			if err := json.Unmarshal([]byte(line), &c); err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +138,7 @@ func TestScenarioValidate(t *testing.T) {
 		}
 		var got []string
 		for _, p := range checks[1].Problems {
-			got = append(got, p.String())
+			got = append(got, document.Problem(p).String())
 		}
 		if d := cmp.Diff(tc.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.file, d)
@@ -141,7 +147,7 @@ func TestScenarioValidate(t *testing.T) {
 			t.Errorf("%s: exit %d, ok %v and %v", tc.file, code, checks[0].OK, checks[1].OK)
 		}
 		w = newWorld(t)
-		w.lookup = nil
+		w.sys.Lookup = nil
 		w.run([]string{"faultctl", "scenario", "validate", file})
 		for _, want := range tc.want {
 			if !strings.Contains(w.err.String(), want+"\n") {

@@ -6,9 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/report"
-	"github.com/faultctl/faultctl/experiment/scenario"
-	"github.com/faultctl/faultctl/injector"
 )
 
 const evidenceDay = `name: evidence
@@ -43,7 +42,7 @@ func TestScenarioReport(t *testing.T) {
 		"probe failed": {func(th *theatre) {
 			th.fails = func(_ string, at time.Duration) error {
 				if at > 3*time.Second {
-					return errTimeUp
+					return experiment.ErrTimeUp
 				}
 				return nil
 			}
@@ -90,33 +89,4 @@ func TestCaseOfPulses(t *testing.T) {
 			t.Errorf("%d events, and it began at %v, want %v", len(c.Events), c.Start, want)
 		}
 	})
-}
-
-// TestSceneCounters holds that the counters of sessions that come and go are
-// served as one rule for each fault, in the file's order.
-func TestSceneCounters(t *testing.T) {
-	stats := func(name string, fired uint64) injector.Snapshot {
-		return injector.Snapshot{Diverted: 2, Rules: []injector.RuleStats{{Flows: fired, Faults: []injector.FaultStats{{Name: name, Fired: fired}}}}}
-	}
-	w := newWorld(t)
-	s := newSceneEvidence(&evidence{host: w.host}, &staging{s: &scenario.Scenario{Faults: make([]scenario.Fault, 2)}})
-	s.paths = []string{"r.json"}
-	var cfg injector.Config
-	s.attend(1, &cfg)
-	cfg.OnPacket(injector.Packet{Bytes: []byte{0}, Fate: injector.Forged, Fault: "reset", Flow: dbFlow, Ordinal: 4})
-	if got := s.acts[1].rec.packets[0].Comment; got != "forged by reset (rule 1, connection 4)" {
-		t.Errorf("comment %q", got)
-	}
-	s.begun(1, &fakeSession{stats: stats("reset", 1)})
-	got := s.snapshot()
-	if len(got.Rules) != 2 || len(got.Rules[0].Faults) != 0 || got.Rules[1].Faults[0].Fired != 1 || got.Diverted != 2 {
-		t.Errorf("one goes on: %+v", got)
-	}
-	s.over(1, stats("reset", 3))
-	s.begun(0, &fakeSession{stats: stats("loss", 1)})
-	s.begun(1, &fakeSession{stats: stats("reset", 2)})
-	got = s.snapshot()
-	if len(got.Rules) != 2 || got.Rules[0].Faults[0].Name != "loss" || got.Rules[1].Faults[0].Fired != 5 || got.Diverted != 6 {
-		t.Errorf("again: %+v", got)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/version"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -116,7 +117,7 @@ func TestScenarioDeadline(t *testing.T) {
 	})
 	inTheatre(t, func(t *testing.T, th *theatre) {
 		stuck := make(chan struct{})
-		th.run = func(context.Context) error { <-stuck; return nil }
+		th.run = func(_ context.Context, ready func()) error { ready(); <-stuck; return nil }
 		th.exit = func(code int) {
 			th.note("exit %d", code)
 			close(stuck)
@@ -145,7 +146,7 @@ func TestScenarioSignal(t *testing.T) {
 // An injector that cannot begin ends the scenario with its own exit code.
 func TestScenarioBreaks(t *testing.T) {
 	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.run = func(context.Context) error { return fmt.Errorf("open nftables: %w", injector.ErrPermission) }
+		th.run = func(context.Context, func()) error { return fmt.Errorf("open nftables: %w", injector.ErrPermission) }
 		if code := th.play(t, oneFault, "-o", "json"); code != exitPreflight || !strings.Contains(th.err.String(), "reset: open nftables") {
 			t.Errorf("exit %d\n%s", code, &th.err)
 		}
@@ -232,7 +233,7 @@ func TestScenarioSays(t *testing.T) {
 				t.Errorf("exit %d\n%s", code, &th.err)
 			}
 			t.Chdir(dir)
-			golden(t, "scenario."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version(), "VERSION"))
+			golden(t, "scenario."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version.String(), "VERSION"))
 		})
 		inTheatre(t, func(t *testing.T, th *theatre) {
 			dir, _ := os.Getwd()
@@ -241,7 +242,7 @@ func TestScenarioSays(t *testing.T) {
 				t.Errorf("exit %d, %v\n%s", code, th.log, &th.err)
 			}
 			t.Chdir(dir)
-			golden(t, "scenario-dry."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version(), "VERSION"))
+			golden(t, "scenario-dry."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version.String(), "VERSION"))
 		})
 	}
 }

@@ -1,63 +1,98 @@
 package cli
 
 import (
-	"errors"
+	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/urfave/cli/v2"
 )
 
-// spec is a SPEC: the name of a fault with its knobs inline.
-type spec = faults.Spec
-
-// model makes the fault of a SPEC, validated.
-func model(s spec) (injector.NamedModel, error) {
-	m, err := s.Model()
-	if setting := (*faults.SettingError)(nil); errors.As(err, &setting) {
-		err = flagError{setting}
-	}
-	return injector.NamedModel{Name: s.Name, Model: m}, err
-}
-
-// flagError is what is wrong with a setting that was given as a flag.
-type flagError struct{ *faults.SettingError }
-
-func (e flagError) Error() string { return e.Fault + ": --" + e.Knob + ": " + e.Err.Error() }
-func (e flagError) Unwrap() error { return e.SettingError }
-
-// chosenFaults reads the faults of a command: the one that it is for, with its
-// flags, if any, and those of --fault. Specs and models belong together.
-func chosenFaults(c *cli.Context, first string) (specs []spec, chosen []injector.NamedModel, err error) {
+// spec reads what the flags of a command say into a Spec. first is the FAULT
+// whose settings are flags of c; empty if there is none. The error is
+// event.Problems, all that is wrong with any flag.
+func (h *host) spec(c *cli.Context, first string) (experiment.Spec, error) {
+	var s experiment.Spec
+	var problems event.Problems
 	if first != "" {
-		specs = append(specs, flaggedSpec(c, first))
+		s.Faults = append(s.Faults, flaggedSpec(c, first))
 	}
 	for _, text := range c.StringSlice("fault") {
 		more, err := faults.ParseSpecs(text)
 		if err != nil {
-			return nil, nil, usageError("--fault %s: %w", text, err).hint(specAdvice(err))
+			problems = append(problems, event.Usagef("fault", "--fault %s: %w", text, err).WithAdvice(specAdvice(err)))
+			continue
 		}
-		specs = append(specs, more...)
+		s.Faults = append(s.Faults, more...)
 	}
-	var names []string
-	var models []faults.Model
-	for _, s := range specs {
-		m, err := model(s)
-		if err != nil {
-			return nil, nil, usageError("%w", err).hint("faultctl faults " + s.Name + " explains every setting.")
+	problems = append(problems, emptyFlags(c)...)
+	problems = append(problems, readWords(c, &s)...)
+	if takesCommand(strings.Fields(c.Command.HelpName)) {
+		if s.Command = h.command; len(s.Command) == 0 {
+			problems = append(problems, event.Usagef("", "run: which command? Write it behind --, such as: %s -- go test ./...", c.Command.HelpName).
+				WithAdvice("All flags stand before the --."))
 		}
-		chosen, names, models = append(chosen, m), append(names, m.Name), append(models, m.Model)
 	}
-	if err := faults.Contradiction(names, models); err != nil {
-		return nil, nil, usageError("these faults contradict each other: %w", err)
+	if len(problems) == 0 {
+		problems = s.Validate()
 	}
-	return specs, chosen, nil
+	return s, problems.Err()
 }
 
-// flaggedSpec reads the knobs that were given as flags.
-func flaggedSpec(c *cli.Context, name string) spec {
-	s := spec{Name: name}
+// readWords reads the words of a Spec among the flags of a command, but for some.
+func readWords(c *cli.Context, s *experiment.Spec, but ...string) (problems event.Problems) {
+	for _, w := range experiment.Words {
+		if findFlag(c.Command.Flags, w.Name) == nil || !c.IsSet(w.Name) || slices.Contains(but, w.Name) {
+			continue
+		}
+		var values []string
+		switch w.Kind {
+		case experiment.Many:
+			values = c.StringSlice(w.Name)
+		case experiment.Switch:
+			values = []string{strconv.FormatBool(c.Bool(w.Name))}
+		default:
+			values = []string{c.String(w.Name)}
+		}
+		if w.Kind == experiment.One && values[0] == "" {
+			continue // see emptyFlags
+		}
+		if err := s.Set(w.Name, values...); err != nil {
+			problems = append(problems, problemsOf(err)...)
+		}
+	}
+	if c.IsSet("expect-fired") && !s.ExpectFired {
+		s.AllowIdle = true
+	}
+	return problems
+}
+
+// emptyFlag refuses a flag that was given without a value, as "$N" of a shell is
+// where it is not set.
+func emptyFlag(name string) *event.Error {
+	f := event.Field(name)
+	return event.Usagef(f, "%s is empty", f).WithAdvice("Leave it out if it is not meant, or unset " + envVar(name) + ", which says the same.")
+}
+
+// emptyFlags refuses the flags of a command that were given without a value.
+func emptyFlags(c *cli.Context) (problems event.Problems) {
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if _, is := f.(*cli.StringFlag); is && c.IsSet(name) && c.String(name) == "" {
+			problems = append(problems, emptyFlag(name))
+		}
+	}
+	return problems
+}
+
+// flaggedSpec reads the settings of a fault that were given as flags.
+func flaggedSpec(c *cli.Context, name string) faults.Spec {
+	s := faults.Spec{Name: name}
 	kind, err := faults.Find(name)
 	if err != nil {
 		return s
@@ -73,4 +108,30 @@ func flaggedSpec(c *cli.Context, name string) spec {
 		s.Knobs = append(s.Knobs, [2]string{k.Name, value})
 	}
 	return s
+}
+
+// system is the world that a command plans its runs in.
+func (h *host) system(c *cli.Context) (*experiment.System, error) {
+	logger, err := h.logger(c)
+	if err != nil {
+		return nil, err
+	}
+	sys := *h.sys
+	sys.Logger = logger
+	return &sys, nil
+}
+
+// logger writes what an operator may want to know to stderr.
+func (h *host) logger(c *cli.Context) (*slog.Logger, error) {
+	level := slog.LevelWarn
+	if s := c.String("log-level"); s != "" {
+		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+		l, ok := levels[strings.ToLower(s)]
+		if !ok {
+			return nil, usageError("--log-level %s: it is debug, info, warn or error%s", s,
+				words.DidYouMean(s, []string{"debug", "info", "warn", "error"}))
+		}
+		level = l
+	}
+	return slog.New(slog.NewTextHandler(h.stderr, &slog.HandlerOptions{Level: level})), nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -30,7 +31,7 @@ type theatre struct {
 	lacks error    // what Preflight returns
 	deaf  error    // what Retarget returns
 	fails func(probe string, at time.Duration) error
-	run   func(ctx context.Context) error // what a session does, if not nothing
+	run   func(ctx context.Context, ready func()) error // what a session does, if not nothing
 }
 
 // inTheatre runs a test of scenarios.
@@ -38,12 +39,13 @@ func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		th := &theatre{world: newWorld(t), began: time.Now(), fires: 1}
-		th.now, th.after = now, time.After
-		th.start = func(cfg injector.Config) (session, error) {
+		th.sys.Now, th.sys.After = now, time.After
+		th.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
 			if err := cfg.Validate(); err != nil {
 				return nil, err
 			}
-			return &actor{th: th, cfg: cfg}, nil
+			a := &actor{th: th, cfg: cfg, done: make(chan struct{})}
+			return a, a.start(ctx)
 		}
 		th.ask = func(ctx context.Context, p *scenario.Probe) error {
 			if th.fails == nil {
@@ -51,6 +53,7 @@ func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
 			}
 			return th.fails(p.Name, time.Since(th.began))
 		}
+		th.sys.Preflight = func(injector.Config) error { return th.lacks }
 		test(t, th)
 	})
 }
@@ -99,8 +102,11 @@ func (th *theatre) holds(t *testing.T, line string, did, says []string) {
 
 // actor is a session that says what is done to it.
 type actor struct {
-	th  *theatre
-	cfg injector.Config
+	th   *theatre
+	cfg  injector.Config
+	stop context.CancelFunc
+	done chan struct{}
+	err  error
 }
 
 func (a *actor) name() string {
@@ -121,9 +127,20 @@ func (a *actor) name() string {
 	return s
 }
 
-func (a *actor) Run(ctx context.Context) error {
+// start plays the session until ctx is done or it is stopped.
+func (a *actor) start(ctx context.Context) error {
+	ctx, a.stop = context.WithCancel(ctx)
 	if a.th.run != nil {
-		return a.th.run(ctx)
+		started := make(chan error, 2)
+		go func() {
+			defer close(a.done)
+			a.err = a.th.run(ctx, func() {
+				a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
+				started <- nil
+			})
+			started <- a.err
+		}()
+		return <-started
 	}
 	a.th.note("start %s", a.name())
 	a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
@@ -132,12 +149,21 @@ func (a *actor) Run(ctx context.Context) error {
 		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Fired, Fault: a.cfg.Rules[0].Faults[0].Name, Flow: dbFlow,
 			Action: faults.SentRST, To: faults.Client, Reason: "because"})
 	}
-	<-ctx.Done()
-	a.th.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
+	go func() {
+		defer close(a.done)
+		<-ctx.Done()
+		a.th.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
+	}()
 	return nil
 }
 
-func (a *actor) Preflight() error { return a.th.lacks }
+func (a *actor) Stop() error           { a.stop(); return a.Wait() }
+func (a *actor) Done() <-chan struct{} { return a.done }
+func (a *actor) Wait() error           { <-a.done; return a.err }
+
+func (a *actor) Pause() error                               { return nil }
+func (a *actor) Resume() error                              { return nil }
+func (a *actor) SetModels(int, []injector.NamedModel) error { return nil }
 
 func (a *actor) SetShare(_ int, share float64) error {
 	a.th.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
@@ -48,7 +50,7 @@ func TestVerifyStatus(t *testing.T) {
 		{"--faults reset --allow-idle", false, always, 0, "1 never fired"},
 		{"--faults reset --expect-fired", false, always, 4, "1 never fired"},
 		{"--faults reset --expect-fired=false", false, always, 0, "1 never fired"},
-		{"--faults reset --expect-fired=false", false, always, 0, "--expect-fired=false --seed 42 -- true"},
+		{"--faults reset --expect-fired=false", false, always, 0, "--allow-idle --seed 42 -- true"},
 		{"--faults reset --timeout 0", true, always, 0, "each run may take as long as it wants"},
 		{"--faults reset", true, []string{"/"}, 2, "chmod +x"},
 		{"--faults refuse,reset --dry-run -o json", false, always, 0, `"event":"dry-run","case":"reset:at=request","faults":["reset:at=request"]}`},
@@ -142,10 +144,10 @@ func TestVerifyPick(t *testing.T) {
 		w := newWorld(t)
 		w.timers = never
 		var got []target.Pick
-		start := w.host.start
-		w.host.start = func(cfg injector.Config) (session, error) {
+		start := w.sys.Start
+		w.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
 			got = append(got, cfg.Rules[0].Pick)
-			return start(cfg)
+			return start(ctx, cfg)
 		}
 		w.session.stats = injector.Snapshot{Rules: []injector.RuleStats{{Flows: 2, Chosen: 1, Faults: []injector.FaultStats{{Name: "reset"}}}}}
 		w.runs(t, "verify --faults reset "+flags, "true")

@@ -3,9 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
+	"github.com/faultctl/faultctl/internal/version"
 	"github.com/urfave/cli/v2"
 )
 
@@ -17,45 +16,6 @@ func (h *host) versionCommand() *cli.Command {
 	}
 }
 
-// build is what the binary knows about itself.
-type build struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"` // of the source, if it was built in a checkout
-	Modified bool   `json:"modified"`           // the checkout differed from it
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-}
-
-// stamp is the version that the linker puts into a binary that is packaged:
-// -X github.com/faultctl/faultctl/cli.stamp=v1.2.3.
-var stamp string
-
-func readBuild() build {
-	b := build{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	if info.Main.Version != "" {
-		b.Version = info.Main.Version
-	}
-	if stamp != "" {
-		b.Version = stamp
-	}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Revision = s.Value
-		case "vcs.modified":
-			b.Modified = s.Value == "true"
-		}
-	}
-	return b
-}
-
-// version is the module's version as the build knows it.
-func version() string { return readBuild().Version }
-
 func (h *host) version(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
@@ -64,7 +24,7 @@ func (h *host) version(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b := readBuild()
+	b := version.Read()
 	if asJSON {
 		return json.NewEncoder(h.stdout).Encode(b)
 	}

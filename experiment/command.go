@@ -37,7 +37,10 @@ func (p *Plan) RunAlone(ctx context.Context, st place.Stage) (place.JobEnd, erro
 // run ends with it. Nothing ran if the error is of the beginning.
 func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd, result Result, err error) {
 	// The target is looked up anew while it runs, and is the command's then too.
-	p.cfg.Rules[0].Match.Owner, p.cfg.NetNS = st.Cage.Owner(), st.Cage.NetNS()
+	m := p.matcher()
+	m.Owner = st.Cage.Owner()
+	p.moved.Store(&m)
+	p.cfg.NetNS = st.Cage.NetNS()
 	jobCtx, endJob := context.WithCancel(ctx)
 	defer endJob()
 	runCtx, endRun := context.WithCancel(ctx)

@@ -107,6 +107,9 @@ func (r *Run) lookAgain(ctx context.Context, n *names) {
 		return // what was known still is
 	}
 	err := r.retarget(is)
+	if err == nil {
+		r.plan.moved.Store(&is)
+	}
 	for name, now := range n.each() {
 		switch {
 		case now == before[name]:

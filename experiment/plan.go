@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
@@ -38,12 +39,13 @@ type Plan struct {
 
 	sys       *System
 	cfg       injector.Config // its first rule is the one that there is
-	ends      Target          // what the matcher is read from
 	spared    []target.Endpoint
 	names     *names // nil if no host name is among the ends
 	owner     string // whose connections, in words
 	isolated  bool
 	observers []Observer
+
+	moved *atomic.Pointer[target.Matcher] // where names have led meanwhile, shared with its variants; nil: nowhere else
 }
 
 // An Observer is told what happens in a run. Any field may be nil.
@@ -71,7 +73,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	if problems := s.Validate(); len(problems) > 0 {
 		return nil, problems
 	}
-	p := &Plan{Spec: s.Clone(), sys: sys, ends: s.Target}
+	p := &Plan{Spec: s.Clone(), sys: sys, moved: new(atomic.Pointer[target.Matcher])}
 	models, problems := s.models()
 	if len(problems) > 0 {
 		return nil, problems
@@ -167,6 +169,14 @@ func (p *Plan) Close() error {
 		return nil
 	}
 	return p.cfg.NetNS.Close()
+}
+
+// matcher is which connections the next run is about.
+func (p *Plan) matcher() target.Matcher {
+	if m := p.moved.Load(); m != nil {
+		return *m
+	}
+	return p.cfg.Rules[0].Match
 }
 
 // Observe has o told what happens in the runs of the plan, after those who

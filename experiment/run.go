@@ -82,7 +82,7 @@ func Start(ctx context.Context, p *Plan) (*Run, error) { return start(ctx, p, ni
 // run has started and before the wait; if it fails nothing is touched.
 func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 	r := &Run{plan: p, sys: p.sys, spec: p.Spec.Clone(), ready: newMoment(), done: make(chan struct{})}
-	r.match = matchState{matcher: p.cfg.Rules[0].Match, pick: p.cfg.Rules[0].Pick, models: p.cfg.Rules[0].Faults}
+	r.match = matchState{matcher: p.matcher(), pick: p.cfg.Rules[0].Pick, models: p.cfg.Rules[0].Faults}
 	r.log.init()
 	ctx, r.end = context.WithCancelCause(ctx)
 	if err := p.check(); err != nil {

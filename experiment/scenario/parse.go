@@ -13,9 +13,7 @@ import (
 // anybody: no name is looked up, no namespace or container searched. The error is
 // document.Problems, all that is wrong with it. file is what they call it, and
 // what a scenario without a name is called after.
-func Parse(file string, text []byte) (*Scenario, error) { return parse(file, text, true) }
-
-func parse(file string, text []byte, specs bool) (*Scenario, error) {
+func Parse(file string, text []byte) (*Scenario, error) {
 	d, err := document.Read("scenario", file, text)
 	if err != nil {
 		return nil, err
@@ -28,14 +26,8 @@ func parse(file string, text []byte, specs bool) (*Scenario, error) {
 			return nil, document.Problems{d.Problem(nil, "%v", err)}
 		}
 	}
-	if specs || shaped {
-		wrong := s.readSpecs()
-		if specs {
-			problems = append(problems, wrong...)
-		}
-	}
+	problems = append(problems, s.readSpecs()...)
 	if shaped {
-		s.spellOut()
 		s.complete()
 		problems = append(problems, s.contradictions()...)
 	}

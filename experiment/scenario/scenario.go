@@ -18,7 +18,6 @@ type Scenario struct {
 	Probes      []Probe  `json:"probes"`
 	Abort       []Abort  `json:"abort"`
 
-	written
 	doc *document.Document // nil: it was not read from a file
 }
 
@@ -32,7 +31,6 @@ type Entry struct {
 	Ramp     *Ramp           `json:"ramp"`      // nil: the share is the target's
 	MustFire Count           `json:"must-fire"` // on how many connections each of its faults must act
 
-	writtenEntry
 }
 
 // Pulse says how long a fault is on and off in turn.

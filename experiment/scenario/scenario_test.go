@@ -118,7 +118,7 @@ func TestParse(t *testing.T) {
 		},
 		Abort: []Abort{{Probe: "orders", FailingFor: sec(10)}, {Probe: "port", Failures: 5}, {Probe: "orders", Failures: 1}},
 	}
-	if d := cmp.Diff(want, s, cmpopts.IgnoreUnexported(Scenario{}, Entry{}), cmp.AllowUnexported(Count{}), cmpopts.IgnoreTypes(Target{}, Spec{})); d != "" {
+	if d := cmp.Diff(want, s, cmpopts.IgnoreUnexported(Scenario{}), cmp.AllowUnexported(Count{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
+)
+
+// sceneWatcher tells what happens in a scenario, in one of the output formats.
+func (h *host) sceneWatcher(p *scenario.Plan, asJSON bool) scenario.Watcher {
+	if asJSON {
+		return scenario.Events(p, h.events.Write)
+	}
+	return &textScene{textPrinter: h.textPrinter(h.stdout), scene: p, failing: map[*scenario.Probe]int{}}
+}
+
+// textScene tells a person.
+type textScene struct {
+	*textPrinter
+	scene *scenario.Plan
+
+	mu      sync.Mutex
+	failing map[*scenario.Probe]int // tries of a probe that failed in a row
+}
+
+// Started implements scenario.Watcher.
+func (t *textScene) Started(time.Time) {
+	s := t.scene.Scenario
+	var b strings.Builder
+	fmt.Fprintf(&b, "scenario %s: a timeline of %s; whatever happens, all has ended after %s\n", t.paint.bold(s.Name), s.Duration, s.Deadline)
+	if s.Description != "" {
+		fmt.Fprintln(&b, wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
+	}
+	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.scene.Seed, t.scene.Repeat())
+	for i, p := range t.scene.Entries {
+		e := &s.Faults[i]
+		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.bold(e.Name), p.Scope(), e.When())
+	}
+	for i := range s.Probes {
+		p := &s.Probes[i]
+		phases := make([]string, len(p.When))
+		for k, ph := range p.When {
+			phases[k] = string(ph)
+		}
+		fmt.Fprintf(&b, "probe  %s: %s\n", t.paint.bold(p.Name), strings.Join(phases, ", "))
+	}
+	for _, p := range t.scene.Protected() {
+		fmt.Fprintf(&b, "protected: %s and %s\n", p.A, p.B)
+	}
+	fmt.Fprintln(&b)
+	t.print("%s", b.String())
+}
+
+// Phase implements scenario.Watcher.
+func (t *textScene) Phase(at time.Time, ph scenario.Phase) {
+	t.still()
+	t.print("%s  %s\n", at.Format(clockTime), t.paint.bold(string(ph)))
+}
+
+// Step implements scenario.Watcher.
+func (t *textScene) Step(_ time.Time, step scenario.Step, note string) {
+	name := t.scene.Scenario.Faults[step.Fault].Name
+	text := fmt.Sprintf("%-6s %s", step.Do, name)
+	if step.Do == scenario.Share {
+		text = fmt.Sprintf("share  %s: %.4g%% of the connections", name, step.Percent)
+	} else if step.Do == scenario.Start && step.Percent >= 0 {
+		text += fmt.Sprintf(", %.4g%% of the connections", step.Percent)
+	}
+	if note != "" {
+		text += ": " + note
+	}
+	t.print("%s  %s\n", pad(words.ShortDuration(step.At), len(clockTime)), text)
+}
+
+// Event implements scenario.Watcher.
+func (t *textScene) Event(at time.Time, _ int, e event.Event) {
+	t.happened(at.Format(clockTime), e) // that it is ready was told by its step
+}
+
+// Tick implements scenario.Watcher.
+func (t *textScene) Tick(_ time.Time, s injector.Snapshot, gone, left time.Duration) {
+	t.tick(s, gone, left)
+}
+
+// Probe implements scenario.Watcher. It tells of failures, and of the first
+// success behind them: a service that works is not news.
+func (t *textScene) Probe(at time.Time, try scenario.Try) {
+	a, ph, err, now := try.Probe, try.Phase, try.Err, at.Format(clockTime)
+	t.mu.Lock()
+	row := t.failing[a]
+	if err != nil {
+		t.failing[a]++
+	} else {
+		delete(t.failing, a)
+	}
+	t.mu.Unlock()
+	switch {
+	case err != nil && (ph != scenario.After || row == 0 || try.Last):
+		t.print("%s  %s  %s: %v\n", now, t.paint.red("probe"), a.Name, err)
+	case err == nil && (row > 0 || ph != scenario.During):
+		text := "passed"
+		if row > 0 {
+			text = "passes again"
+		}
+		if ph == scenario.After && try.Since >= time.Millisecond {
+			text += " after " + try.Since.Round(time.Millisecond).String()
+		}
+		t.print("%s  probe  %s: %s, took %s\n", now, a.Name, text, try.Took.Round(time.Microsecond))
+	}
+}
+
+// Ended implements scenario.Watcher.
+func (t *textScene) Ended(_ time.Time, result *scenario.Result) {
+	t.still()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", result.Took.Round(time.Millisecond))
+	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tab, "  fault\tat work\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	for i := range result.Entries {
+		e := &result.Entries[i]
+		if !e.AtWork() {
+			fmt.Fprintf(tab, "  %s\t0s\t\t\t\t\t\t\n", e.Entry.Name)
+			continue
+		}
+		r := e.Stats.Rules[0]
+		for _, f := range r.Faults {
+			name := e.Entry.Name
+			if len(r.Faults) > 1 {
+				name += " (" + f.Name + ")"
+			}
+			fmt.Fprintf(tab, "  %s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", name, e.Took.Round(time.Millisecond), r.Flows, r.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+		}
+	}
+	tab.Flush()
+	if len(result.Probes) > 0 {
+		fmt.Fprintln(tab, "\n  probe\tbefore\tduring\tafter")
+		for _, p := range result.Probes {
+			fmt.Fprintf(tab, "  %s\t%s\t%s\t%s\n", p.Probe.Name, outcomeOf(p.Before, ""), during(p), outcomeOf(p.After, " in "+p.Recovered.Round(time.Millisecond).String()))
+		}
+		tab.Flush()
+	}
+	for _, w := range append(result.Flaws(), result.Why...) {
+		fmt.Fprintln(&b, t.paint.yellow(wrap(w, "", t.width)))
+	}
+	if result.Code == event.CodeOK {
+		fmt.Fprintln(&b, "it held: "+result.Holds())
+	}
+	t.print("%s", b.String())
+}
+
+func during(p scenario.ProbeResult) string {
+	if !p.During {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d passed", p.Tried-p.Failed, p.Tried)
+}
+
+func outcomeOf(o scenario.Outcome, more string) string {
+	switch {
+	case !o.Tried:
+		return "-"
+	case o.Err != nil:
+		return "failed"
+	}
+	return "passed" + more
+}

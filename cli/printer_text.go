@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
+)
+
+// textPrinter tells a person: one line an event, a live line of counters below
+// them on a terminal, and a summary.
+type textPrinter struct {
+	mu     sync.Mutex
+	w      io.Writer
+	live   bool
+	paint  paint
+	width  int        // of text
+	screen func() int // width of the terminal, which may change
+	now    func() time.Time
+	host   *host
+	plan   *experiment.Plan
+	status string // the live line on the screen, if any
+}
+
+func (h *host) textPrinter(w io.Writer) *textPrinter {
+	return &textPrinter{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.screen, now: h.sys.Now}
+}
+
+const clockTime = "15:04:05.000"
+
+// print writes lines above the live line.
+func (t *textPrinter) print(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.w, format, args...)
+	if t.status != "" {
+		fmt.Fprint(t.w, t.status)
+	}
+}
+
+func (t *textPrinter) clear() {
+	if t.status != "" {
+		fmt.Fprint(t.w, "\r\x1b[K")
+	}
+}
+
+// still takes the live line away.
+func (t *textPrinter) still() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	t.status = ""
+}
+
+func (t *textPrinter) started() {
+	p := t.plan
+	var b strings.Builder
+	if p.Everything {
+		end := endsAfter(p.Duration())
+		if p.Spec.Duration == nil {
+			end = "it ends after " + words.ShortDuration(p.Duration()) + ", unless --duration says otherwise"
+		}
+		fmt.Fprintf(&b, "no target: %s, except the protected ones; %s\n", p.Scope(), end)
+	}
+	if p.Note != "" {
+		fmt.Fprintln(&b, wrap(p.Note, "", t.width))
+	}
+	verb := "inject"
+	if len(p.Spec.Command) > 0 {
+		verb = "run"
+	}
+	fmt.Fprintf(&b, "%s %s", verb, t.paint.bold(strings.Join(p.Spec.FaultNames(), " and ")))
+	switch {
+	case len(p.Spec.Command) > 0 && p.Duration() == 0:
+		fmt.Fprintf(&b, ": %s, while it runs", p.Scope())
+	case !p.Everything:
+		fmt.Fprintf(&b, ": %s, %s", p.Scope(), endsAfter(p.Duration()))
+	}
+	fmt.Fprintln(&b)
+	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", p.Seed(), p.CommandLine())
+	for _, c := range p.Protected {
+		fmt.Fprintf(&b, "protected: %v and %v\n", c.A, c.B)
+	}
+	if p.Spec.StartAfter > 0 {
+		fmt.Fprintf(&b, "waiting %s\n", words.ShortDuration(p.Spec.StartAfter))
+	}
+	t.print("%s", b.String())
+}
+
+func (t *textPrinter) event(at time.Time, e event.Event) {
+	clock := at.Format(clockTime)
+	switch e := e.(type) {
+	case event.Started:
+		t.started()
+	case event.Ready:
+		next := "; Ctrl-C ends it"
+		if len(t.plan.Spec.Command) > 0 {
+			next = ""
+		}
+		t.print("%s  ready: the next matching packet is judged%s\n", clock, next)
+	default:
+		t.happened(clock, e)
+	}
+}
+
+// happened tells of an event in the middle of a run.
+func (t *textPrinter) happened(clock string, e event.Event) {
+	switch e := e.(type) {
+	case event.Flow:
+		note := ""
+		if e.OpenBefore {
+			note = "  open before"
+		}
+		t.print("%s  flow   %s -> %s%s\n", clock, e.Flow.Client, e.Flow.Server, note)
+	case event.Fired:
+		t.print("%s  %s  %s -> %s  %s: %s%s\n", clock, t.paint.red("fired"), e.Flow.Client, e.Flow.Server, e.Fault, whatItDid(e), e.Reason)
+	case event.Target:
+		t.print("%s  target %s: %s\n", clock, e.Target, e.Says)
+	case event.Changed:
+		t.print("%s  changed %s\n", clock, strings.Join(e.Set, ", "))
+	case event.Paused:
+		t.print("%s  paused: nothing is judged until it is resumed\n", clock)
+	case event.Resumed:
+		t.print("%s  resumed: the next matching packet is judged\n", clock)
+	}
+}
+
+// whatItDid says what a fault did, in words that a reason follows. Taking a
+// connection over is nothing but its reason.
+func whatItDid(e event.Fired) string {
+	to := " to the " + e.To + ", "
+	if e.To == "both" {
+		to = " to both, "
+	}
+	switch e.Action {
+	case "drop":
+		return "dropped a segment" + to
+	case "rst":
+		return "RST" + to
+	case "fin":
+		return "FIN" + to
+	case "icmp":
+		return "ICMP error" + to
+	case "delay":
+		return "delayed a segment" + to
+	case "rewrite":
+		return "rewrote a segment" + to
+	case "duplicate":
+		return "sent a segment twice" + to
+	}
+	return ""
+}
+
+func (t *textPrinter) watch(run *experiment.Run) {
+	t.host.watch(run, func(gone, left time.Duration) { t.tick(run.Stats(), gone, left) })
+}
+
+func (t *textPrinter) tick(s injector.Snapshot, gone, left time.Duration) {
+	flows, chosen, fired := totals(s)
+	tail := fmt.Sprintf("%d chosen, %d fired", chosen, fired)
+	rest := ""
+	if gone > 0 {
+		rest += "; " + gone.Round(time.Second).String() + " gone"
+	}
+	if left > 0 {
+		rest += ", " + left.Round(time.Second).String() + " left"
+	}
+	line := words.Plural(flows, "connection") + " matched, " + tail + "; " + words.Plural(s.Diverted, "packet") + " judged" + rest
+	if !t.live {
+		t.print("%s  so far: %s\n", t.now().Format(clockTime), line)
+		return
+	}
+	line = fitting(t.screen(), line, tail+rest)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	t.status = t.paint.dim(line)
+	fmt.Fprint(t.w, t.status)
+}
+
+// totals sums up the counters of a live line.
+func totals(s injector.Snapshot) (flows, chosen, fired uint64) {
+	for _, r := range s.Rules {
+		flows, chosen = flows+r.Flows, chosen+r.Chosen
+		for _, f := range r.Faults {
+			fired += f.Fired
+		}
+	}
+	return flows, chosen, fired
+}
+
+// fitting is the first of the lines that a terminal of that width has room for,
+// or what there is room for of the last: a line that wraps could not be cleared.
+func fitting(width int, lines ...string) string {
+	most := max(width-1, 0)
+	for _, l := range lines {
+		if utf8.RuneCountInString(l) <= most {
+			return l
+		}
+	}
+	return string([]rune(lines[len(lines)-1])[:most])
+}
+
+func (t *textPrinter) ended(r experiment.Result) {
+	t.still()
+	if r.Took == 0 {
+		t.print("\nended before the rules went in: nothing was touched\n")
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", r.Took.Round(time.Millisecond))
+	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tab, "  fault\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	for _, rule := range r.Stats.Rules {
+		for _, f := range rule.Faults {
+			fmt.Fprintf(tab, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\n", f.Name, rule.Flows, rule.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+		}
+	}
+	tab.Flush()
+	for _, w := range append(t.plan.WhyIdle(r), experiment.Flaws(r.Stats)...) {
+		fmt.Fprintln(&b, t.paint.yellow(wrap(w, "", t.width)))
+	}
+	t.print("%s", b.String())
+}
