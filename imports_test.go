@@ -48,8 +48,11 @@ func TestImports(t *testing.T) {
 		"faulttest":                {"faults", "injector", "injector/target", "lab/userns"},
 		"cli":                      {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab"},
 		".":                        {"cli"},
+
+		"faults/features": {"faults", "faults/packet"},
+		"faults/outcome":  {"faults", "faults/features", "faults/packet"},
 	}
-	pure := []string{"faults", "faults/packet", "internal/words"}
+	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -1,0 +1,313 @@
+package outcome
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+const (
+	// graceUnknown is how long after a strike what an end sends may have been
+	// under way already, where its round trip is not known. It is less than the
+	// first timer of a SYN (1 s).
+	graceUnknown = 500 * time.Millisecond
+
+	// graceMore is added to two round trips where these are known.
+	graceMore = 20 * time.Millisecond
+
+	// patience is how long an end that has something unacknowledged may be silent
+	// before that is evidence: three times the first retransmission timer of a
+	// connection without samples (RFC 6298 section 2.1).
+	patience = 3 * time.Second
+)
+
+// Tracker follows one connection from its first segment on: before it is
+// struck, to know what is at stake, and after, to see what the strike came to.
+// The zero Tracker is ready to use, by one goroutine at a time. All times are
+// since the rules went in and never decrease.
+//
+// For each segment that a fault acts on, Segment comes first, then Strike for
+// each note of the fault, then Forged for each segment that is sent for it.
+type Tracker struct {
+	features.Flow
+	ends [2]end // by the direction in which the end sends
+	over bool   // the connection was closed before the segment seen last
+}
+
+// end is what was done to one end.
+type end struct {
+	at       time.Duration // of the last strike
+	first    time.Duration // of the first segment that was meant to be accepted
+	steps    [3]time.Duration
+	answers  [3]Answer
+	evidence [3]Evidence
+
+	seq packet.Seq // one past the forged segment
+	ack packet.Seq // what the end had acknowledged at the strike
+
+	action   faults.Action
+	flags    endFlags
+	inflight bool // it had something unacknowledged at the strike
+	heard    bool // it sent something since the last segment that was meant for it
+	zero     bool // it was offered no window
+}
+
+type endFlags uint8
+
+const (
+	struck   endFlags = 1 << iota
+	forged            // by a segment of ours; else a verdict is all
+	probed            // it was sent a probe before anything else
+	nobody            // nothing was there to be struck
+	failed            // a send for it failed
+	detached          // its socket belonged to nobody
+	mirrored          // segments to the other end were changed: whether these arrived counts
+)
+
+const (
+	sent = iota
+	accepted
+	felt
+)
+
+func (e *end) set(step int, at time.Duration, a Answer, ev Evidence) {
+	e.steps[step], e.answers[step], e.evidence[step] = at, a, ev
+}
+
+func (e *end) step(step int) Step {
+	return Step{e.steps[step], e.answers[step], e.evidence[step]}
+}
+
+func (e *end) has(f endFlags) bool { return e.flags&f != 0 }
+
+// Segment takes a segment of one of the ends into account, with what becomes of
+// it.
+func (t *Tracker) Segment(at time.Duration, dir faults.Direction, s packet.Segment, fate features.Fate) {
+	if fate == features.Forged {
+		t.Forged(at, dir, s)
+		return
+	}
+	t.over = t.Closed()
+	before := t.Half[dir]
+	kind, fresh := t.Flow.Observe(at, dir, s, fate)
+	e := &t.ends[dir]
+	if e.has(struck|probed) && at >= e.at {
+		t.react(at, e, &before, dir, s, kind, fresh)
+	}
+	if fate != features.Passed && kind == features.Data && fresh {
+		t.affected(at)
+	}
+}
+
+// affected notes that payload was dropped, held or changed: what is done to
+// segments rather than sent to an end is felt then.
+func (t *Tracker) affected(at time.Duration) {
+	for i := range t.ends {
+		e := &t.ends[i]
+		if e.has(struck) && !e.has(nobody) && !active(e.action) && e.answers[felt] != Yes {
+			e.set(felt, at, Yes, DataAffected)
+		}
+	}
+}
+
+// Forged takes a segment of our own making into account, which travels in
+// direction dir and was handed to the raw socket. If that fails, SendFailed
+// follows.
+func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segment) {
+	e := &t.ends[dir.Flip()]
+	flags := s.Flags()
+	switch {
+	case flags.Has(packet.RST), flags.Has(packet.FIN):
+		if !e.has(struck) {
+			t.Strike(at, action(flags), dir.To())
+		}
+		if e.has(nobody) {
+			return
+		}
+		e.flags |= forged
+		if e.answers[sent] == NotKnown {
+			e.set(sent, at, Yes, RawSent)
+		}
+		t.await(at, e, s.End())
+	case e.has(struck): // a piece, a copy, an answer of a ghost
+	default:
+		e.flags |= probed
+		e.at = at
+	}
+	t.Flow.Forged(dir, s)
+}
+
+func action(f packet.Flags) faults.Action {
+	if f.Has(packet.RST) {
+		return faults.SentRST
+	}
+	return faults.SentFIN
+}
+
+// await begins to wait for what the end makes of a segment.
+func (t *Tracker) await(at time.Duration, e *end, seq packet.Seq) {
+	e.at, e.seq, e.heard = at, seq, false
+	if e.first == 0 {
+		e.first = at
+	}
+	if e.evidence[accepted] == Challenged || e.answers[accepted] == NotKnown {
+		e.set(accepted, at, NotKnown, NotYet)
+	}
+}
+
+// Strike takes into account that a fault did something: the action and the side of
+// its note. A segment of ours is for that side. What is done to a segment of an end
+// concerns both, whichever side the note names. The notes of observe are no strikes.
+func (t *Tracker) Strike(at time.Duration, a faults.Action, to faults.Side) {
+	for i := range t.ends {
+		dir, e := faults.Direction(i), &t.ends[i]
+		meant := to.Includes(dir.From())
+		if active(a) && !meant {
+			continue
+		}
+		t.strike(at, a, dir, e)
+		if a == faults.Rewritten && e.action == a && !meant {
+			e.flags |= mirrored
+		}
+	}
+}
+
+// active reports whether an action is a segment that its receiver must accept.
+// The others are done by the verdict itself.
+func active(a faults.Action) bool {
+	return a == faults.SentRST || a == faults.SentFIN || a == faults.SentICMP
+}
+
+func (t *Tracker) strike(at time.Duration, a faults.Action, dir faults.Direction, e *end) {
+	again := e.has(struck)
+	if again && (!active(a) || active(e.action)) {
+		if active(a) && active(e.action) {
+			e.action = a
+		}
+		return
+	}
+	if over := t.over || at > t.Last && t.Closed(); !again && (over || e.has(nobody)) {
+		e.flags |= struck | nobody
+		e.at = at
+		return
+	}
+	e.flags |= struck
+	e.at, e.action = at, a
+	e.ack, e.inflight = t.Half[dir.Flip()].Acked, t.Half[dir].Unacked()
+	switch a {
+	case faults.SentICMP:
+		e.set(sent, at, Yes, RawSent)
+		t.await(at, e, t.Half[dir.Flip()].Next)
+	case faults.SentRST, faults.SentFIN:
+		e.set(sent, at, NotKnown, None)
+		t.await(at, e, t.Half[dir.Flip()].Next)
+	case faults.Rewritten:
+		e.set(sent, at, NotKnown, NotWatched)
+		t.await(at, e, t.Half[dir.Flip()].Next)
+	default:
+		e.set(sent, at, Yes, ByVerdict)
+		e.set(accepted, at, Yes, ByVerdict)
+	}
+	if e.has(detached) {
+		e.set(felt, at, No, ClosedItself)
+		return
+	}
+	answer, ev := t.stake(at, a, dir)
+	e.set(felt, at, answer, ev)
+}
+
+// Replaced says that s went on in place of the segment that the fault acted on,
+// by the verdict, and follows Strike: whether it left the host only its effect can tell, or the
+// kernel (LeftHost, Eaten). dir is the way it travels.
+func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segment) {
+	e := &t.ends[dir.Flip()]
+	if !e.has(struck) || e.has(nobody) {
+		return
+	}
+	if e.answers[sent] == NotKnown {
+		e.set(sent, at, NotKnown, NotWatched)
+	}
+	if active(e.action) {
+		e.flags |= forged
+		t.await(at, e, s.End())
+	} else if e.action == faults.Rewritten {
+		e.seq, e.zero = s.End(), s.Window() == 0
+	}
+	t.Flow.Forged(dir, s)
+}
+
+// SendFailed says that a segment for that side did not leave the host.
+func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
+	for i := range t.ends {
+		dir, e := faults.Direction(i), &t.ends[i]
+		if to.Includes(dir.From()) && e.has(struck) && !e.has(nobody) {
+			e.flags |= failed
+			e.set(sent, at, No, SendFailed)
+			if e.answers[accepted] != Yes {
+				e.set(accepted, at, No, NeverReachedIt)
+			}
+		}
+	}
+}
+
+// Kernel takes into account what the kernel says of a side. ev is one of the
+// evidences from outside; others are ignored. At is when it was true.
+func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
+	for i := range t.ends {
+		dir, e := faults.Direction(i), &t.ends[i]
+		if !side.Includes(dir.From()) {
+			continue
+		}
+		t.kernel(at, e, ev)
+	}
+}
+
+func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
+	switch ev {
+	case NoSocket:
+		e.flags |= nobody
+		return
+	case Orphaned:
+		e.flags |= detached
+		if e.has(struck) && e.answers[felt] != Yes || e.evidence[felt] == AwaitedAnswer {
+			e.set(felt, at, No, ClosedItself)
+		}
+		return
+	}
+	if !e.has(struck) || e.has(nobody) {
+		return
+	}
+	switch ev {
+	case LeftHost:
+		e.set(sent, at, Yes, ev)
+		if e.evidence[accepted] == NeverReachedIt {
+			e.set(accepted, at, NotKnown, NotYet)
+		}
+	case Eaten:
+		if e.answers[accepted] != Yes {
+			e.set(sent, at, No, ev)
+			e.set(accepted, at, No, NeverReachedIt)
+		}
+	case SocketGone, ReceivedReset:
+		t.accept(at, e, ev)
+	case SocketAlive:
+		if active(e.action) && e.answers[accepted] == NotKnown {
+			e.set(accepted, at, No, ev)
+		}
+	case ToldByCall:
+		t.accept(at, e, ev)
+		e.set(felt, at, Yes, ev)
+	}
+}
+
+// accept notes that an end acted on what it was sent: so that was sent, too.
+func (t *Tracker) accept(at time.Duration, e *end, ev Evidence) {
+	if e.answers[accepted] != Yes {
+		e.set(accepted, at, Yes, ev)
+	}
+	if e.answers[sent] != Yes {
+		e.set(sent, at, Yes, ByEffect)
+	}
+}

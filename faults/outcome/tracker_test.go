@@ -1,0 +1,418 @@
+package outcome
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+// TestOutcomes holds what is said of connections that were struck, segment by
+// segment, and what follows from it for a command that succeeded.
+func TestOutcomes(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		of           faults.Side
+		want         string
+		verdict      Verdict
+	}{{
+		"idle-expire answers the client's own FIN, long after its last request", asked + `
+5.000 C>S F dropped
+5.000 strike rst client
+5.000 S>C R seq 9 forged
+5.001 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt no (the application had closed)", Unfelt,
+	}, {
+		"the same of a flow that passed unseen since its SYN", opened + `
+5.000 C>S F seq 400 ack 9000 dropped
+5.000 strike rst client
+5.000 S>C R seq 9000 forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt no (the application had closed)", Unfelt,
+	}, {
+		"rst-close on the server's FIN that answers the client's close", asked + `
+1.000 C>S F
+1.001 S>C F rewritten
+1.001 strike rst client
+1.001 S>C R. seq 9 ack 7 replaced
+1.002 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (its receiver acted on it); accepted yes (the kernel's socket received the RST); felt no (the application had closed)", Unfelt,
+	}, {
+		"half-open after the only answer was read", asked + `
+1.000 C>S . dropped
+1.000 strike drop client
+3.000 C>S F dropped
+3.200 C>S F seq 6 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"half-open, and the client asks again", asked + `
+1.000 strike hold client
+3.000 C>S P len 5 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (the application sent more afterwards)", Survived,
+	}, {
+		"reset by age after the only answer was read", asked + `
+1.000 strike rst client
+1.000 S>C R. forged
+1.001 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"the same, while a call waits", asked + `
+1.000 strike rst client
+1.000 S>C R. forged
+1.001 kernel client told
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (a call of the application returned the error); felt yes (a call of the application returned the error)", Survived,
+	}, {
+		"reset right behind an answer that may go on", asked + `
+0.050 strike rst client
+0.050 S>C R. forged
+0.051 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt not known (the answer may not have been over)", Unknown,
+	}, {
+		"reset at a request, local", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.011 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt yes (the application sent the struck segment)", Survived,
+	}, {
+		"reset at a request, of a client elsewhere", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt yes (the application sent the struck segment)", Survived,
+	}, {
+		"the same, too soon to tell", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.200 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted not known (too soon to tell); felt yes (the application sent the struck segment)", Unknown,
+	}, {
+		"segments under way when the RST leaves say nothing", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.011 C>S P len 5 dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt yes (the application sent the struck segment)", Survived,
+	}, {
+		"a RST that the client's firewall drops", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.210 C>S P seq 1 len 5 dropped
+0.210 S>C R seq 1 forged
+0.630 C>S P seq 1 len 5 dropped
+0.630 S>C R seq 1 forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end went on as if nothing had come); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"a RST that the client ignores, and goes on acknowledging", asked + `
+1.000 strike rst client
+1.000 S>C R. forged
+2.000 S>C P len 100
+2.001 C>S .
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end went on as if nothing had come); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"a RST whose number is wrong earns a challenge ACK", asked + `
+1.000 strike rst client
+1.000 S>C R. seq 20 forged
+1.0005 C>S .
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end answered with a challenge ACK); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"the challenge is answered by a RST that is right", asked + `
+1.000 strike rst client
+1.000 S>C R. seq 20 forged
+1.0005 C>S .
+1.0005 S>C R seq 9 forged
+1.001 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"closed long before: an end answers a probe with a RST", asked + `
+1.000 C>S F
+1.001 S>C F
+1.002 C>S .
+60.00 C>S . seq 100 ack 0 forged
+60.00 S>C R seq 0
+60.01 strike rst both
+60.01 S>C R seq 10 forged
+60.01 C>S R seq 7 forged
+70.00 end`,
+		faults.Both, "the connection was closed before", NeverFired,
+	}, {
+		"the same of a connection whose end passed unseen", opened + `
+60.00 S>C . seq 100 ack 0 forged
+60.00 C>S R seq 0
+60.01 strike rst both
+60.01 S>C R seq 10 forged
+60.01 C>S R seq 7 forged
+70.00 end`,
+		faults.Both, "the connection was closed before", NeverFired,
+	}, {
+		"the kernel knows that there was no socket", opened + `
+60.00 kernel client none
+60.01 strike rst client
+60.01 S>C R seq 10 forged
+70.00 end`,
+		faults.Client, "the connection was closed before", NeverFired,
+	}, {
+		"a firewall on the way out refuses the RST", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.010 fail client
+9.000 end`,
+		faults.Client, "sent no (this host refused to send it); accepted no (it was not sent); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"a rule behind ours eats what goes on in a segment's place", asked + `
+1.000 S>C F rewritten
+1.000 strike rst client
+1.000 S>C R. seq 9 ack 6 replaced
+1.100 kernel client eaten
+9.000 end`,
+		faults.Client, "sent no (a rule of this host dropped it on its way); accepted no (it was not sent); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"nobody watches what leaves", asked + `
+1.000 S>C F rewritten
+1.000 strike rst client
+1.000 S>C R. seq 9 ack 6 replaced
+9.000 end`,
+		faults.Client, "sent not known (nothing counts what leaves behind other rules); accepted not known (the end is silent, but had nothing to send); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"a FIN in the server's name is acknowledged, and the client sends on", asked + `
+1.000 strike fin client
+1.000 S>C F. seq 9 ack 6 forged
+1.001 C>S . ack 10 dropped
+2.000 C>S P len 5 ack 10 dropped
+2.000 S>C R seq 10 forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (it was acknowledged); felt yes (the application sent more afterwards)", Survived,
+	}, {
+		"a FIN, and the client closes too", asked + `
+1.000 strike fin client
+1.000 S>C F. seq 9 ack 6 forged
+1.001 C>S F ack 10 dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (it was acknowledged); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"refused", `
+0.000 C>S S dropped
+0.000 strike rst client
+0.000 S>C R. seq 0 ack 1 forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt yes (connect() had not returned)", Survived,
+	}, {
+		"refused untranslated: the client tries on", `
+0.000 C>S S dropped
+0.000 strike rst client
+0.000 S>C R. seq 0 ack 1 forged
+1.000 C>S S seq 0 dropped
+1.000 S>C R. seq 0 ack 1 forged
+2.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end went on as if nothing had come); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"unreachable", `
+0.000 C>S S dropped
+0.000 strike icmp client
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt yes (connect() had not returned)", Survived,
+	}, {
+		"SYNs are dropped", `
+0.000 C>S S dropped
+0.000 strike drop server
+1.000 C>S S seq 0 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (connect() had not returned)", Survived,
+	}, {
+		"the SYN-ACK is held", `
+0.000 C>S S
+0.001 S>C S. held
+0.001 strike delay client
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (connect() had not returned)", Survived,
+	}, {
+		"a bare ACK is lost, nothing else", asked + `
+1.000 C>S . dropped
+1.000 strike drop server
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
+	}, {
+		"a request is delayed", opened + `
+0.010 C>S P len 5 held
+0.010 strike delay server
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
+	}, {
+		"a partition begins on an ACK, and data are lost later", asked + `
+1.000 C>S . dropped
+1.000 strike drop server
+2.000 S>C P len 10 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
+	}, {
+		"a request is cut into pieces, which arrive", opened + `
+0.010 C>S P len 10 rewritten
+0.010 strike rewrite server
+0.010 C>S P seq 1 len 5 forged
+0.010 C>S P seq 6 len 5 forged
+0.011 S>C . ack 11
+9.000 end`,
+		faults.Client, "sent yes (its receiver acted on it); accepted yes (it was acknowledged); felt yes (the application sent the struck segment)", Survived,
+	}, {
+		"a peer stops reading, and is asked for a window", asked + `
+1.000 C>S P len 5
+1.001 S>C . rewritten
+1.001 strike rewrite client
+1.001 S>C . win 0 replaced
+1.300 C>S . seq 10 dropped
+9.000 end`,
+		faults.Client, "sent yes (its receiver acted on it); accepted yes (it was acknowledged); felt yes (an answer was outstanding)", Survived,
+	}, {
+		"keepalives do not pass, and TCP gives up", asked + `
+1.000 C>S . seq 5 dropped
+1.000 strike drop server
+2.000 C>S . seq 5 dropped
+3.000 C>S R.
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (its TCP gave up)", Survived,
+	}, {
+		"the server is hit while it works", opened + `
+0.010 C>S P len 5
+0.500 strike rst server
+0.500 C>S R. forged
+0.501 kernel server gone
+9.000 end`,
+		faults.Server, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt yes (a request was being answered)", Survived,
+	}, {
+		"a client that closed with a request outstanding: gave up, or waits for the answer", opened + `
+0.010 C>S P len 5
+0.011 S>C .
+0.500 C>S F dropped
+0.500 strike rst client
+0.500 S>C R seq 1 forged
+0.501 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt not known (the application had closed its side with an answer outstanding)", Unknown,
+	}, {
+		"the same, and the kernel says that it gave up", opened + `
+0.010 C>S P len 5
+0.011 S>C .
+0.500 C>S F dropped
+0.500 kernel client orphan
+0.500 strike rst client
+0.500 S>C R seq 1 forged
+0.501 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt no (the application had closed)", Unfelt,
+	}, {
+		"nothing was done", asked + "9.000 end", faults.Both, "nothing was done to it", NeverFired,
+	}, {
+		"a segment to a dead client shows that it is dead", opened + `
+0.010 C>S P len 5
+0.011 S>C .
+0.500 strike rst client
+0.500 S>C R. forged
+0.510 S>C P len 8
+0.511 C>S R seq 6
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the end answers that it has no such connection); felt yes (an answer was outstanding)", Survived,
+	}} {
+		t.Run(c.name, func(t *testing.T) {
+			s := play(t, c.script)
+			o := s.tr.Outcome(s.until, c.of)
+			if got := o.text(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if got := Judge(Case{Outcome: o, Command: Succeeded}); got != c.verdict {
+				t.Errorf("a command that succeeded: %s, want %s", got, c.verdict)
+			}
+		})
+	}
+}
+
+// TestAnswerLost holds when a request reached the service whole and its answer
+// did not reach the client.
+func TestAnswerLost(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		want         bool
+	}{
+		{"the request is struck", opened + "0.01 C>S P len 5 dropped\n0.01 strike rst client", false},
+		{"the answer is struck", opened + "0.01 C>S P len 5\n0.02 S>C P len 9 dropped\n0.02 strike rst client", true},
+		{"part of the answer arrives", opened + "0.01 C>S P len 5\n0.02 S>C P len 9\n0.03 S>C P len 9 dropped\n0.03 strike rst client", true},
+		{"the server works on it", opened + "0.01 C>S P len 5\n0.02 strike rst client", true},
+		{"the answer arrived", asked + "1.00 strike rst client", false},
+		{"nothing was struck", opened + "0.01 C>S P len 5", false},
+	} {
+		s := play(t, c.script)
+		if got := s.tr.Outcome(s.until, faults.Both).AnswerLost; got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestNothingAllocates holds that what is fed and asked costs no memory.
+func TestNothingAllocates(t *testing.T) {
+	s := play(t, asked)
+	seg := build(t, 0)
+	n := testing.AllocsPerRun(100, func() {
+		tr := s.tr
+		tr.Segment(1e9, faults.Original, seg, features.Dropped)
+		tr.Strike(1e9, faults.SentRST, faults.Client)
+		tr.Forged(1e9, faults.Reply, seg)
+		tr.SendFailed(1e9, faults.Server)
+		tr.Kernel(1e9, faults.Client, SocketGone)
+		tr.Segment(2e9, faults.Original, seg, features.Passed)
+		if !tr.Outcome(9e9, faults.Both).Struck {
+			t.Error("not struck")
+		}
+	})
+	if n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkSegment(b *testing.B) {
+	var tr Tracker
+	seg := build(b, 0)
+	for b.Loop() {
+		tr.Segment(tr.Last+1, faults.Original, seg, features.Passed)
+	}
+}
+
+// build makes a segment with payload of the client.
+func build(t testing.TB, seq uint32) packet.Segment {
+	f := packet.Fields{
+		Src: netip.MustParseAddrPort("10.0.0.1:40000"), Dst: netip.MustParseAddrPort("10.0.0.2:80"),
+		TTL: 64, DF: true, Window: 500, Flags: packet.ACK, Seq: packet.Seq(seq),
+	}
+	s, err := packet.Parse(f.Append(nil, []byte("hello")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestSize bounds what a connection costs that may be struck.
+func TestSize(t *testing.T) {
+	if n := reflect.TypeFor[Tracker]().Size(); n > 400 {
+		t.Errorf("a Tracker takes %d bytes", n)
+	} else {
+		t.Logf("a Tracker takes %d bytes", n)
+	}
+}
