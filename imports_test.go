@@ -49,8 +49,10 @@ func TestImports(t *testing.T) {
 		"cli":                      {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab"},
 		".":                        {"cli"},
 
-		"faults/features": {"faults", "faults/packet"},
-		"faults/outcome":  {"faults", "faults/features", "faults/packet"},
+		"faults/features":              {"faults", "faults/packet"},
+		"faults/outcome":               {"faults", "faults/features", "faults/packet"},
+		"injector/internal/sockdiag":   {},
+		"injector/internal/tracepoint": {},
 	}
 	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}
