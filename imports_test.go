@@ -52,6 +52,9 @@ func TestImports(t *testing.T) {
 		"faults/features":              {"faults", "faults/packet"},
 		"faults/outcome":               {"faults", "faults/features", "faults/packet"},
 		"injector/internal/sockdiag":   {},
+		"injector/internal/minirun":    {}, // for tests
+		"injector/internal/exitwatch":  {},
+		"injector/internal/ctnames":    {},
 		"injector/internal/tracepoint": {},
 	}
 	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}

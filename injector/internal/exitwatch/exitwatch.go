@@ -1,0 +1,118 @@
+// Package exitwatch tells whether a segment of ours got through all rules of this
+// host: chains behind all others remember those that did.
+//
+// A firewall's rule that drops behind ours is a normal case. A raw socket's call
+// returns an error then, where the packet leaves by output and postrouting; but
+// nobody is told of a packet that goes on by a verdict, nor of one that is dropped
+// in input after it came by loopback.
+//
+// What is remembered is the segment's sequence and acknowledgment number: no NAT
+// on the way changes them, and they are the same for IPv4 and IPv6. What happens
+// to a packet behind netfilter (tc, XDP, the device's queue, IPsec) is not seen.
+package exitwatch
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Remembered is for how long.
+const Remembered = time.Minute
+
+// most is how many segments are remembered at a time; of more the newest ones
+// are not.
+const most = 1 << 16
+
+// Watch is what was put in.
+type Watch struct {
+	set *nftables.Set
+}
+
+// Sign says which packets are remembered: those whose priority has the value
+// under the mask. Bits of Clear are taken off the priority then.
+type Sign struct {
+	Mask, Value uint32
+	Clear       uint32
+}
+
+const r0 = unix.NFT_REG32_00
+
+// Add puts a set and two chains into the table, with the connection's next
+// Flush.
+func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error) {
+	w := &Watch{set: &nftables.Set{
+		Table: table, Name: "left", Dynamic: true, HasTimeout: true, Timeout: Remembered, Size: most,
+		KeyType: nftables.MustConcatSetType(nftables.TypeInteger, nftables.TypeInteger),
+	}}
+	if err := c.AddSet(w.set, nil); err != nil {
+		return nil, fmt.Errorf("add set left: %w", err)
+	}
+	for _, at := range []struct {
+		name string
+		hook *nftables.ChainHook
+	}{{"left_input", nftables.ChainHookInput}, {"left_postrouting", nftables.ChainHookPostrouting}} {
+		accept := nftables.ChainPolicyAccept
+		chain := c.AddChain(&nftables.Chain{
+			Name: at.name, Table: table, Type: nftables.ChainTypeFilter, Policy: &accept,
+			Hooknum: at.hook, Priority: nftables.ChainPriorityRef(math.MaxInt32),
+		})
+		add := func(es ...expr.Any) {
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: es})
+		}
+		if at.hook == nftables.ChainHookPostrouting { // what leaves by loopback has input still before it
+			add(&expr.Meta{Key: expr.MetaKeyOIFTYPE, Register: r0},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK)},
+				&expr.Verdict{Kind: expr.VerdictAccept})
+		}
+		for _, s := range signs {
+			add(w.rule(s)...)
+		}
+	}
+	return w, nil
+}
+
+// rule remembers the segments of a sign.
+func (w *Watch) rule(s Sign) []expr.Any {
+	host := binaryutil.NativeEndian.PutUint32
+	masked := func(mask uint32) expr.Any {
+		return &expr.Bitwise{SourceRegister: r0, DestRegister: r0, Len: 4, Mask: host(mask), Xor: make([]byte, 4)}
+	}
+	es := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0}, masked(s.Mask),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: host(s.Value)},
+	}
+	if s.Clear != 0 {
+		es = append(es, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0}, masked(^s.Clear),
+			&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: r0})
+	}
+	return append(es,
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: r0},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: r0, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 4},
+		&expr.Payload{DestRegister: r0 + 1, Base: expr.PayloadBaseTransportHeader, Offset: 8, Len: 4},
+		&expr.Dynset{SrcRegKey: r0, SetName: w.set.Name, SetID: w.set.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: Remembered},
+		&expr.Counter{})
+}
+
+// Left reports whether a segment with those numbers got through, and how long ago.
+// It takes some tens of microseconds, more while somebody changes rules, so it is
+// not for the packet path.
+func (w *Watch) Left(c *nftables.Conn, seq, ack uint32) (ago time.Duration, left bool, err error) {
+	key := append(binaryutil.BigEndian.PutUint32(seq), binaryutil.BigEndian.PutUint32(ack)...)
+	found, err := c.FindSetElements(w.set, []nftables.SetElement{{Key: key}})
+	switch {
+	case errors.Is(err, syscall.ENOENT) || err == nil && len(found) == 0:
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("look for a segment in set left: %w", err)
+	}
+	return Remembered - found[0].Expires, true, nil
+}
