@@ -55,6 +55,7 @@ func TestImports(t *testing.T) {
 		"injector/internal/minirun":    {}, // for tests
 		"injector/internal/exitwatch":  {},
 		"injector/internal/ctnames":    {},
+		"injector/internal/sign":       {},
 		"injector/internal/tracepoint": {},
 	}
 	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}

@@ -1,0 +1,99 @@
+// Package sign says how a run knows the packets that it sent itself from all
+// others, by their priority (SO_PRIORITY), and how runs in one network namespace
+// get along.
+//
+// Runs are in an order: that of their chains in a hook, which is that of their
+// levels. A packet that a run sends comes into the hooks like any other. It must
+// not be judged again by the run that sent it, nor by those before that, which
+// judged what it was made of or had no part in it: or two runs would send each
+// other's packets again for ever. Runs behind it must judge it, as they judge what
+// it was made of. So a run passes what carries a sign of its own level or a higher
+// one, and judges all else.
+//
+// A sign holds a tag that nobody else has, made from the machine's boot and the
+// namespace: a socket that happens to have a priority of its own is not spared.
+package sign
+
+import (
+	"fmt"
+	"hash/fnv"
+	"os"
+
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Levels is how many runs there may be in a namespace.
+	Levels = 1 << levelBits
+
+	levelBits = 5
+	tagBits   = 19
+
+	// base is set in every sign. With the tag and the level it takes up the lower
+	// 25 bits: those above are the signals of verdicts.
+	base = 1 << 24
+)
+
+// Tag is what the signs of a namespace have in common. The zero Tag will do
+// where it cannot be made, and is no secret then.
+type Tag uint32
+
+// TagOf returns the tag of a network namespace, nil being the caller's own. All
+// processes of the machine come to the same.
+func TagOf(netns *os.File) (Tag, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return 0, fmt.Errorf("make a sign: %w", err)
+	}
+	var st unix.Stat_t
+	if netns != nil {
+		err = unix.Fstat(int(netns.Fd()), &st)
+	} else {
+		err = unix.Stat("/proc/thread-self/ns/net", &st)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("make a sign: %w", err)
+	}
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s%d", boot, st.Ino)
+	sum := h.Sum32()
+	return Tag((sum ^ sum>>tagBits) & (1<<tagBits - 1)), nil
+}
+
+// Of returns the priority of what a run of that level, 0 to Levels-1, sends.
+func (t Tag) Of(level int) uint32 {
+	return base | uint32(t)<<levelBits | uint32(level)&(Levels-1)
+}
+
+// Passes reports whether a run of that level lets a packet with that priority
+// pass unjudged.
+func (t Tag) Passes(level int, priority uint32) bool {
+	return priority&^(Levels-1) == t.Of(0) && int(priority&(Levels-1)) >= level
+}
+
+const r0 = unix.NFT_REG32_00
+
+// Ours are expressions that match a packet of any run. They stand in front of
+// everything: a packet that is not ours costs no more than this.
+func (t Tag) Ours() []expr.Any {
+	host := binaryutil.NativeEndian.PutUint32
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0},
+		&expr.Bitwise{SourceRegister: r0, DestRegister: r0, Len: 4, Mask: host(^uint32(Levels - 1)), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: host(t.Of(0))},
+	}
+}
+
+// AtLeast are expressions that match, among packets of ours, those that a run of
+// that level lets pass.
+func AtLeast(level int) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0},
+		&expr.Bitwise{SourceRegister: r0, DestRegister: r0, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(Levels - 1), Xor: make([]byte, 4)},
+		// The priority is in the host's byte order; greater and less compare bytes.
+		&expr.Byteorder{SourceRegister: r0, DestRegister: r0, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpGte, Register: r0, Data: binaryutil.BigEndian.PutUint32(uint32(level))},
+	}
+}
