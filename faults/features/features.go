@@ -81,6 +81,10 @@ type Half struct {
 // acknowledge: its TCP will send that again if no answer comes.
 func (h *Half) Unacked() bool { return h.Seen && (!h.HasAck || h.Acked.Less(h.Next)) }
 
+// Swallowed reports whether something that it sent did not go on to its peer, and
+// has not arrived by another way: its TCP will surely send that again.
+func (h *Half) Swallowed() bool { return h.Seen && (!h.HasPass || h.Passed.Less(h.Next)) }
+
 // Silence is a time without segments, or without payload.
 type Silence struct {
 	For   time.Duration
@@ -111,6 +115,9 @@ type Flow struct {
 	Unseen bool       // payload passed unseen, at some time
 	Kind   Kind       // of the segment seen last
 }
+
+// farAway is more than a window can be (RFC 7323 section 2.3).
+const farAway = 1 << 30
 
 // hashLength is how many bytes of a request are told apart.
 const hashLength = 1024
@@ -292,15 +299,22 @@ func (f *Flow) SilentOfData(at time.Duration) Silence {
 	return f.LongestData
 }
 
+// Learn says whose payload travelled last, where that is known from elsewhere
+// although it passed unseen.
+func (f *Flow) Learn(turn Turn) { f.Turn, f.Unseen = turn, false }
+
 // Forged takes a segment into account that none of the ends sent, and that
 // travels in direction dir: its numbers are not taken for something unseen when
 // the other side acknowledges them.
 func (f *Flow) Forged(dir faults.Direction, s packet.Segment) {
 	h := &f.Half[dir]
-	if s.Flags().Has(packet.RST) || s.SeqLen() == 0 || !h.Seen || s.Seq().Less(h.Acked) && h.HasAck {
-		return // says nothing, or is a probe from outside of the window
+	if s.Flags().Has(packet.RST) || s.SeqLen() == 0 || !h.Seen {
+		return
 	}
 	end := s.End()
+	if d := end.Sub(h.Next); d < -farAway || d > farAway {
+		return // a probe, from outside of any window
+	}
 	h.Next = packet.Max(h.Next, end)
 	h.pass(end)
 }

@@ -97,7 +97,7 @@ func (t *Tracker) reactRewritten(at time.Duration, e *end, s packet.Segment, kin
 		t.accept(at, e, Acknowledged)
 	case e.zero && kind == features.Data && more:
 		e.set(accepted, at, No, WentOn)
-	case !e.zero && s.Flags().Has(packet.ACK) && e.ack.Less(s.Ack()) && e.seq.LessEq(s.Ack()):
+	case s.Flags().Has(packet.ACK) && e.ack.Less(s.Ack()) && e.seq.LessEq(s.Ack()):
 		t.accept(at, e, Acknowledged)
 	}
 }
@@ -141,13 +141,18 @@ func (t *Tracker) stake(at time.Duration, a faults.Action, dir faults.Direction)
 	return No, NothingAtStake
 }
 
-// Outcome is what is known at the given time of what was done to that side, or,
-// for [faults.Both], to the side of which it got furthest.
+// Outcome is what is known at the given time of what was done to that side. For
+// [faults.Both] it is that side of which it got furthest, of those that a segment
+// was sent to if there is one: what is swallowed besides is no success.
 func (t *Tracker) Outcome(at time.Duration, of faults.Side) Outcome {
 	best := Outcome{Why: NotStruck}
+	meant := false
+	for i := range t.ends {
+		meant = meant || of == faults.Both && t.ends[i].has(struck) && active(t.ends[i].action)
+	}
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
-		if of.Includes(dir.From()) {
+		if of.Includes(dir.From()) && (!meant || active(e.action)) {
 			best = Further(best, t.outcome(at, dir, e))
 		}
 	}
@@ -169,7 +174,7 @@ func (t *Tracker) outcome(at time.Duration, dir faults.Direction, e *end) Outcom
 			o.Sent = Step{o.Accepted.At, Yes, ByEffect}
 		}
 	}
-	if e.has(mirrored) {
+	if e.has(mirrored) && !t.ends[dir.Flip()].has(mirrored) {
 		other := t.outcome(at, dir.Flip(), &t.ends[dir.Flip()])
 		o.Sent, o.Accepted = other.Sent, other.Accepted
 	}

@@ -49,7 +49,7 @@ type end struct {
 
 	action   faults.Action
 	flags    endFlags
-	inflight bool // it had something unacknowledged at the strike
+	inflight bool // something of it was swallowed, so that it must send it again
 	heard    bool // it sent something since the last segment that was meant for it
 	zero     bool // it was offered no window
 }
@@ -83,7 +83,8 @@ func (e *end) step(step int) Step {
 func (e *end) has(f endFlags) bool { return e.flags&f != 0 }
 
 // Segment takes a segment of one of the ends into account, with what becomes of
-// it.
+// it. One that does not simply go on is struck, whether or not a Strike follows
+// that says more.
 func (t *Tracker) Segment(at time.Duration, dir faults.Direction, s packet.Segment, fate features.Fate) {
 	if fate == features.Forged {
 		t.Forged(at, dir, s)
@@ -96,17 +97,33 @@ func (t *Tracker) Segment(at time.Duration, dir faults.Direction, s packet.Segme
 	if e.has(struck|probed) && at >= e.at {
 		t.react(at, e, &before, dir, s, kind, fresh)
 	}
-	if fate != features.Passed && kind == features.Data && fresh {
-		t.affected(at)
+	if fate == features.Passed || kind == features.ACK && (e.has(probed) || t.ends[dir.Flip()].has(probed)) {
+		return // or it is the answer to a probe of ours
+	}
+	t.Strike(at, did(fate), dir.To())
+	if kind == features.Data && fresh {
+		t.affected(at, dir)
 	}
 }
 
-// affected notes that payload was dropped, held or changed: what is done to
-// segments rather than sent to an end is felt then.
-func (t *Tracker) affected(at time.Duration) {
+// did is what was done to a segment, by its fate: a fault need not say so.
+func did(fate features.Fate) faults.Action {
+	switch fate {
+	case features.Held:
+		return faults.Held
+	case features.Rewritten:
+		return faults.Rewritten
+	}
+	return faults.Dropped
+}
+
+// affected notes that payload which travels in direction dir was dropped, held or
+// changed. What is done to segments is felt then, and so is a RST in mid-answer.
+func (t *Tracker) affected(at time.Duration, dir faults.Direction) {
 	for i := range t.ends {
 		e := &t.ends[i]
-		if e.has(struck) && !e.has(nobody) && !active(e.action) && e.answers[felt] != Yes {
+		cut := faults.Direction(i) != dir && e.evidence[felt] == AnswerMayGoOn
+		if e.has(struck) && !e.has(nobody) && e.answers[felt] != Yes && (!active(e.action) || cut) {
 			e.set(felt, at, Yes, DataAffected)
 		}
 	}
@@ -167,8 +184,13 @@ func (t *Tracker) Strike(at time.Duration, a faults.Action, to faults.Side) {
 		if active(a) && !meant {
 			continue
 		}
+		first := !e.has(struck)
 		t.strike(at, a, dir, e)
-		if a == faults.Rewritten && e.action == a && !meant {
+		switch {
+		case a != faults.Rewritten || e.action != a:
+		case meant:
+			e.flags &^= mirrored
+		case first:
 			e.flags |= mirrored
 		}
 	}
@@ -193,9 +215,10 @@ func (t *Tracker) strike(at time.Duration, a faults.Action, dir faults.Direction
 		e.at = at
 		return
 	}
-	e.flags |= struck
-	e.at, e.action = at, a
-	e.ack, e.inflight = t.Half[dir.Flip()].Acked, t.Half[dir].Unacked()
+	e.flags = e.flags&^mirrored | struck
+	e.at, e.action, e.first = at, a, 0
+	e.set(accepted, at, NotKnown, NotYet)
+	e.ack, e.inflight = t.Half[dir.Flip()].Acked, t.Half[dir].Swallowed()
 	switch a {
 	case faults.SentICMP:
 		e.set(sent, at, Yes, RawSent)

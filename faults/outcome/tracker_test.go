@@ -320,6 +320,29 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt no (the application had closed)", Unfelt,
 	}, {
+		"what is swallowed besides a RST that did not leave is no success", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.010 fail client
+9.000 end`,
+		faults.Both, "sent no (this host refused to send it); accepted no (it was not sent); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"a RST in mid-answer", opened + `
+0.010 C>S P len 5
+0.020 S>C P len 1000
+0.020 strike rst client
+0.020 S>C R. seq 1001 ack 6 forged
+0.021 kernel client gone
+0.022 S>C P len 1000 dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt yes (data were affected)", Survived,
+	}, {
+		"a fault that says nothing of a segment that it swallows", asked + `
+1.000 C>S P len 5 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
+	}, {
 		"nothing was done", asked + "9.000 end", faults.Both, "nothing was done to it", NeverFired,
 	}, {
 		"a segment to a dead client shows that it is dead", opened + `
