@@ -368,3 +368,57 @@ func TestConntrackOfQueue(t *testing.T) {
 		t.Error("nothing came to the queue")
 	}
 }
+
+// TestWhereNamesHold holds which names the packets of a local client's translated
+// connection carry in each place: behind the translation in output and in front of
+// it in input they are the same, in both directions, and so are the client's own
+// in front of the one and behind the other.
+func TestWhereNamesHold(t *testing.T) {
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	virtual := []netip.Addr{netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("fd99::1")}[:len(addrs(l.Client))]
+	translate(t, l.Client, l.Server, virtual, false)
+	lines := "add table inet k\n"
+	for _, at := range []struct {
+		name, hook string
+		priority   int
+		port       string
+	}{
+		{"out_before", "output", -150, fmt.Sprintf("tcp dport %d", published)},
+		{"out_behind", "output", AfterDNAT, fmt.Sprintf("tcp dport %d", inner)},
+		{"in_before", "input", -150, fmt.Sprintf("tcp sport %d", inner)},
+		{"in_behind", "input", 101, fmt.Sprintf("tcp sport %d", published)},
+	} {
+		lines += fmt.Sprintf("add chain inet k %s { type filter hook %s priority %d; }\nadd rule inet k %s %s counter\nadd rule inet k %s meta l4proto tcp counter\n",
+			at.name, at.hook, at.priority, at.name, at.port, at.name)
+	}
+	minirun.Shell(t, l.Client.NS, "nft -f - <<'X'\n"+lines+"X")
+	for i, to := range virtual {
+		listener, _, err := l.Server.Listen(netip.AddrPortFrom(addrs(l.Server)[i], inner), 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		got, client := connect(t, l.Client, netip.AddrPortFrom(to, published))
+		if got != "ok" {
+			t.Fatal(got)
+		}
+		server, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.Send("hello")
+		server.Recv()
+		server.Send("answer")
+		client.Recv()
+		client.Close()
+		server.Close()
+	}
+	// In each chain the packets of the one port are all there are of TCP.
+	minirun.Shell(t, l.Client.NS, `for c in out_before out_behind in_before in_behind; do
+		nft list chain inet k $c | grep -o 'packets [0-9]*' | uniq | awk -v c=$c 'END { if (NR != 1 || $2 == 0) { print c, NR, $0; exit 1 } }' || exit 1
+	done`)
+}

@@ -4,9 +4,11 @@ package outcometest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
+		f.Value.Set("16") // these tests wait for time to pass, not for a processor
+	}
+	os.Exit(lab.Main(m.Run))
+}
 
 // watcher feeds a Tracker with what the engine's tap shows of one connection.
 type watcher struct {
@@ -236,7 +244,8 @@ func (w *world) local() netip.AddrPort {
 
 const (
 	ms   = time.Millisecond
-	wait = 3200 * ms // longer than silence needs to be evidence
+	wait = 1500 * ms       // longer than the first retransmission of anything takes
+	more = 2 * time.Second // with that it is as long as silence must be to be evidence
 )
 
 // TestEngine plays each case from each vantage, over IPv4 and IPv6.
@@ -422,7 +431,7 @@ func TestEngine(t *testing.T) {
 						t.Parallel()
 						w := newWorld(t, at, v6, watched, c.spec)
 						if c.firewall != "" {
-							minirun.Shell(t, w.Client.NS, "nft add table inet fw; nft add chain inet fw c '{ type filter hook input priority 0; }'; nft add rule inet fw c tcp flags rst drop")
+							w.block()
 						}
 						c.play(w)
 						want := c.want
@@ -473,6 +482,9 @@ func TestTold(t *testing.T) {
 	w.connect()
 	w.exchange()
 	w.expect(w.client.Recv(), "ECONNRESET")
+	if !lab.Eventually(w.watcher.struck) { // the tap is a little later than the kernel
+		t.Fatal("nothing was struck")
+	}
 	var sock uint64
 	told := lab.Eventually(func() bool {
 		done := false
@@ -497,6 +509,60 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestProbeAfter holds that a probe after the strike tells whether an idle end
+// elsewhere has accepted a RST: one that has answers with a RST, one behind a
+// firewall that drops RSTs with an ACK.
+func TestProbeAfter(t *testing.T) {
+	for _, firewall := range []bool{false, true} {
+		for _, v6 := range []bool{false, true} {
+			if v6 && !lab.IPv6() {
+				continue
+			}
+			w := newWorld(t, "router", v6, true, "reset:at=age=300ms")
+			if firewall {
+				w.block()
+			}
+			raw := minirun.NewRaw(t, w.Router.NS, injector.OwnSign)
+			w.connect()
+			w.exchange()
+			lab.Eventually(w.watcher.struck)
+			time.Sleep(100 * ms)
+			w.watcher.mu.Lock()
+			at := w.watcher.tr.Last + 100*ms
+			ack := w.watcher.tr.Half[faults.Original].Acked
+			f := packet.Fields{Src: w.service, Dst: w.client.Local(), TTL: 64, DF: true, Flags: packet.ACK, Window: 1000,
+				Seq: ack.Add(1<<31 - 5), Ack: w.watcher.tr.Half[faults.Original].Next}
+			pkt := f.Append(nil, []byte{0})
+			s, _ := packet.Parse(pkt)
+			w.watcher.last = max(w.watcher.last, at)
+			w.watcher.tr.Forged(w.watcher.last, faults.Reply, s)
+			w.watcher.mu.Unlock()
+			if err := raw.Send(pkt); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(200 * ms)
+			w.watcher.mu.Lock()
+			o := w.watcher.tr.Outcome(time.Since(w.watcher.start), faults.Client)
+			w.watcher.mu.Unlock()
+			want := outcome.Nobody
+			if firewall {
+				want = outcome.AnsweredProbe
+			}
+			if o.Accepted.Evidence != want {
+				t.Errorf("IPv6 %v, firewall %v: accepted %s (%s)", v6, firewall, o.Accepted.Answer, o.Accepted.Evidence)
+				for _, line := range w.watcher.seen {
+					t.Log(line)
+				}
+			}
+		}
+	}
+}
+
+// block has the client's firewall drop every RST.
+func (w *world) block() {
+	minirun.Shell(w.t, w.Client.NS, "nft add table inet fw; nft add chain inet fw c '{ type filter hook input priority 0; }'; nft add rule inet fw c tcp flags rst drop")
+}
+
 // close closes the client's socket.
 func (w *world) close() {
 	w.local()
@@ -517,7 +583,7 @@ func (w *world) judge(wants map[string]outcome.Verdict) {
 	time.Sleep(wait)
 	w.watcher.mu.Lock()
 	defer w.watcher.mu.Unlock()
-	o := w.watcher.tr.Outcome(time.Since(w.watcher.start), faults.Client)
+	o := w.watcher.tr.Outcome(time.Since(w.watcher.start)+more, faults.Client)
 	want, ok := wants[w.at]
 	if !ok {
 		want = wants[""]
