@@ -96,8 +96,8 @@ type ring struct {
 const ringPages = 16 // of data; a power of two
 
 // Open starts to listen to events of those kinds. CallFailed costs each call of
-// the host that sends or receives on a socket a microsecond; the others cost
-// nothing until there is a reset. The error says what is missing; a kernel that
+// the host that sends or receives on a socket some 200 ns; the others cost nothing
+// until there is a reset. The error says what is missing; a kernel that
 // does not tell events of one of the kinds is none, see Can.
 func Open(kinds ...Kind) (*Source, error) {
 	root, err := tracefs()
