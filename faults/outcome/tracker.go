@@ -132,17 +132,18 @@ func (t *Tracker) affected(at time.Duration, dir faults.Direction) {
 
 // Forged takes a segment of our own making into account, which travels in
 // direction dir and was handed to the raw socket. If that fails, SendFailed
-// follows.
+// follows. A RST or FIN that no Strike has told of disposes of an end that the
+// fault is not about.
 func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segment) {
 	e := &t.ends[dir.Flip()]
 	flags := s.Flags()
 	switch {
 	case flags.Has(packet.RST), flags.Has(packet.FIN):
 		if !e.has(struck) {
-			t.Strike(at, action(flags), dir.To())
+			t.Strike(at, faults.Held, dir.To())
 		}
-		if e.has(nobody) {
-			return
+		if e.has(nobody) || !active(e.action) {
+			return // no note says that it was meant for this end: it is disposed of, which is done by the verdicts
 		}
 		e.flags |= forged
 		if e.answers[sent] == NotKnown {
@@ -156,13 +157,6 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		e.at = at
 	}
 	t.Flow.Forged(dir, s)
-}
-
-func action(f packet.Flags) faults.Action {
-	if f.Has(packet.RST) {
-		return faults.SentRST
-	}
-	return faults.SentFIN
 }
 
 // await begins to wait for what the end makes of a segment.
@@ -278,7 +272,9 @@ func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
 }
 
 // Kernel takes into account what the kernel says of a side. ev is one of the
-// evidences from outside; others are ignored. At is when it was true.
+// evidences from outside; others are ignored. at is when it was true. NoSocket and
+// Orphaned must be true before the strike: a program that closes after it may do so
+// because of it.
 func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
@@ -295,8 +291,10 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 		e.flags |= nobody
 		return
 	case Orphaned:
-		e.flags |= detached
-		if e.has(struck) && e.answers[felt] != Yes || e.evidence[felt] == AwaitedAnswer {
+		if e.has(struck) && at > e.at {
+			return // it gave up afterwards, maybe because of the strike
+		}
+		if e.flags |= detached; e.has(struck) {
 			e.set(felt, at, No, ClosedItself)
 		}
 		return

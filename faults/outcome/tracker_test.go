@@ -359,6 +359,24 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted no (the end answers a probe as before); felt no (the end did not accept it)", Unaccepted,
 	}, {
+		"a client that closes after the strike, with its request outstanding", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.100 kernel client orphan
+0.101 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt yes (the application sent the struck segment)", Survived,
+	}, {
+		"the other end is disposed of, and the RST that was meant is refused", opened + `
+0.010 C>S P len 5 dropped
+0.010 strike rst client
+0.010 S>C R seq 1 forged
+0.010 fail client
+0.010 C>S R seq 1 forged
+9.000 end`,
+		faults.Both, "sent no (this host refused to send it); accepted no (it was not sent); felt no (the end did not accept it)", Unaccepted,
+	}, {
 		"nothing was done", asked + "9.000 end", faults.Both, "nothing was done to it", NeverFired,
 	}, {
 		"a segment to a dead client shows that it is dead", opened + `

@@ -221,6 +221,26 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestAnotherNamespace holds that a packet has lost its sign where it comes into
+// another namespace: it is judged there like any other.
+func TestAnotherNamespace(t *testing.T) {
+	l, err := lab.NewIPv4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tag, err := TagOf(l.Client.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minirun.Shell(t, l.Router.NS, "nft add table inet k; nft add chain inet k c '{ type filter hook forward priority 0; }'; nft add rule inet k c meta priority 0 counter")
+	f := packet.Fields{Src: netip.AddrPortFrom(l.Client.V4, 9), Dst: netip.AddrPortFrom(l.Server.V4, 9), TTL: 64, Flags: packet.RST}
+	if err := minirun.NewRaw(t, l.Client.NS, tag.Of(3)).Send(f.Append(nil, nil)); err != nil {
+		t.Fatal(err)
+	}
+	minirun.Shell(t, l.Router.NS, "nft list chain inet k c | grep -q 'packets 1 '")
+}
+
 // TestOf holds the order of signs, that they have none of the bits of verdicts,
 // and that namespaces have different ones.
 func TestOf(t *testing.T) {

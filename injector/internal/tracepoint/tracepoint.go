@@ -11,6 +11,7 @@
 package tracepoint
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,6 +86,8 @@ type Source struct {
 	fds    []int
 	lost   atomic.Uint64
 	rec    []byte
+
+	pending []Event // not settled
 }
 
 // ring is the memory that the kernel shares with us for one processor.
@@ -310,6 +313,9 @@ func (s *Source) listen(cpu int) error {
 
 // Wait waits until there may be events, or for so long.
 func (s *Source) Wait(d time.Duration) error {
+	if len(s.pending) > 0 {
+		d = min(d, settled)
+	}
 	fds := make([]unix.PollFd, len(s.rings))
 	for i, r := range s.rings {
 		fds[i] = unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN}
@@ -322,11 +328,26 @@ func (s *Source) Wait(d time.Duration) error {
 	return err
 }
 
-// Read calls f for each event that is there, processor by processor.
+// settled is when an event is surely in its ring: what is older on one processor
+// than on another comes first.
+const settled = time.Millisecond
+
+// Read calls f for each event that is there, in the order of their times. An event
+// is told a millisecond after it happened, at the earliest.
 func (s *Source) Read(f func(Event)) {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	until := time.Duration(ts.Nano()) - settled
 	for i := range s.rings {
-		s.drain(&s.rings[i], f)
+		s.drain(&s.rings[i], func(ev Event) { s.pending = append(s.pending, ev) })
 	}
+	slices.SortStableFunc(s.pending, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	n := 0
+	for n < len(s.pending) && s.pending[n].At <= until {
+		f(s.pending[n])
+		n++
+	}
+	s.pending = slices.Delete(s.pending, 0, n)
 }
 
 // The offsets of struct perf_event_mmap_page.
