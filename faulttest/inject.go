@@ -185,9 +185,9 @@ func (s *settings) read(spec string, options []Option) error {
 	return nil
 }
 
-// deadMan is how long the test may be stopped before the kernel kills it, so that
+// watchdog is how long the test may be stopped before the kernel kills it, so that
 // other connections that the fault may match continue.
-const deadMan = 30 * time.Second
+const watchdog = 30 * time.Second
 
 // start starts the fault and returns once it is there.
 func (i *Injection) start(s *settings) error {
@@ -198,9 +198,9 @@ func (i *Injection) start(s *settings) error {
 	}
 	i.t.Cleanup(func() { ns.Close() })
 	ready := make(chan struct{})
-	cfg := injector.Config{NetNS: ns, Rules: []injector.Rule{s.rule}, Seed: s.seed, DeadMan: deadMan}
+	cfg := injector.Config{NetNS: ns, Rules: []injector.Rule{s.rule}, Seed: s.seed, Watchdog: watchdog}
 	if userns.Inside() {
-		cfg.DeadMan = -1 // nobody else is here; a debugger may stop a test
+		cfg.Watchdog = -1 // nobody else is here; a debugger may stop a test
 	}
 	cfg.OnEvent = func(ev injector.Event) {
 		if ev.Kind == injector.Ready {

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
 // crew is the workers of a run, one a queue, and the goroutines that tell what
@@ -14,7 +16,7 @@ type crew struct {
 	working   sync.WaitGroup
 	listening sync.WaitGroup
 	silent    chan struct{} // closed when nothing more will be reported
-	dead      *deadMan
+	dog       *watchdog.Watchdog
 
 	mu   sync.Mutex
 	err  error         // what the workers ended with
@@ -26,7 +28,7 @@ type crew struct {
 func (i *Injector) hire(k *kernelSide) (*crew, error) {
 	c := &crew{silent: make(chan struct{}), gone: make(chan struct{})}
 	var err error
-	if c.dead, err = newDeadMan(i.cfg.DeadMan, len(k.queues)); err != nil {
+	if c.dog, err = watchdog.New(i.cfg.Watchdog, len(k.queues)); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -37,7 +39,7 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 		w := &worker{
 			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, apart: q.uncut != 0,
 			clock: func() time.Duration { return time.Since(start) },
-			dead:  portion{deadMan: c.dead}, totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
+			dog:   c.dog.Handle(), totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},
 			flows: newFlowTable(), asleep: newDormitory(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.verdictPriority,
 		}
@@ -98,7 +100,7 @@ func (c *crew) stop() error {
 		w.stop()
 	}
 	c.working.Wait()
-	c.dead.stop() // no packet waits for us any more, and who listens may take its time
+	c.dog.Stop() // no packet waits for us any more, and who listens may take its time
 	return c.err
 }
 

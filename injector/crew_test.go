@@ -1,15 +1,12 @@
 package injector
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
 	"sync"
 	"testing"
-	"time"
-	"unsafe"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
@@ -142,41 +139,4 @@ func batchThreads(t *testing.T) (n int) {
 		}
 	}
 	return n
-}
-
-// TestDeadManWantsAll holds that the timer is set back only after every worker
-// has fed it.
-func TestDeadManWantsAll(t *testing.T) {
-	d, err := newDeadMan(time.Hour, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.stop()
-	ps := []*portion{{deadMan: d}, {deadMan: d}, {deadMan: d}}
-	feed := func(who, at int) string {
-		before := d.round.Load()
-		ps[who].feed(time.Duration(at) * time.Hour)
-		return fmt.Sprint(d.round.Load() - before)
-	}
-	for i, step := range []struct {
-		who, at int
-		want    string
-	}{{0, 1, "0"}, {0, 2, "0"}, {1, 2, "0"}, {0, 3, "0"}, {1, 3, "0"}, {2, 3, "1"}, {2, 3, "0"}, {1, 4, "0"}, {0, 4, "0"}, {2, 4, "1"}} {
-		if got := feed(step.who, step.at); got != step.want {
-			t.Errorf("step %d: the timer was set back %s times, want %s", i, got, step.want)
-		}
-	}
-	var left unix.ItimerSpec
-	if err := d.left(&left); err != nil || left.Value.Sec < 3000 {
-		t.Errorf("the timer has %v s left, %v", left.Value.Sec, err)
-	}
-}
-
-// left reads how long the timer has to go.
-func (d *deadMan) left(spec *unix.ItimerSpec) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_GETTIME, uintptr(d.id), uintptr(unsafe.Pointer(spec)), 0)
-	if errno != 0 {
-		return fmt.Errorf("timer_gettime: %w", errno)
-	}
-	return nil
 }

@@ -40,8 +40,8 @@ func New(cfg Config) (*Injector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.DeadMan == 0 {
-		cfg.DeadMan = defaultDeadMan
+	if cfg.Watchdog == 0 {
+		cfg.Watchdog = defaultWatchdog
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -188,7 +188,7 @@ func runInjector(t testing.TB, bySet bool, cfg Config, ready chan struct{}) (*In
 // runInjectorWith does it with sets that have room for so many flows.
 func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready chan struct{}) (*Injector, func()) {
 	t.Helper()
-	cfg.DeadMan = -1 // a debugger may stop a test
+	cfg.Watchdog = -1 // a debugger may stop a test
 	inj, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

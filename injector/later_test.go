@@ -11,8 +11,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
-	"golang.org/x/sys/unix"
 )
 
 // TestTakenInLater holds that a connection which a rule takes in while the run
@@ -171,21 +171,20 @@ func TestRestIsNotLate(t *testing.T) {
 	}
 }
 
-// TestDeadManEndsWithTheWork holds that the timer is gone when the workers are:
+// TestWatchdogEndsWithTheWork holds that the timer is gone when the workers are:
 // whoever listens may take its time then.
-func TestDeadManEndsWithTheWork(t *testing.T) {
-	d, err := newDeadMan(time.Hour, 1)
+func TestWatchdogEndsWithTheWork(t *testing.T) {
+	d, err := watchdog.New(time.Hour, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.stop()
-	c := &crew{dead: d}
+	defer d.Stop()
+	c := &crew{dog: d}
 	if err := c.stop(); err != nil {
 		t.Fatal(err)
 	}
-	var left unix.ItimerSpec
-	if d.left(&left) == nil {
-		t.Errorf("the timer has %v s left", left.Value.Sec)
+	if left, err := d.Left(); err == nil {
+		t.Errorf("the timer has %v left", left)
 	}
 }
 
@@ -298,16 +297,16 @@ func TestCutIsCounted(t *testing.T) {
 	}
 }
 
-// TestLeastDeadMan holds that no limit is taken that an idle worker would miss.
-func TestLeastDeadMan(t *testing.T) {
-	for limit, ok := range map[time.Duration]bool{-1: true, 0: true, leastDeadMan: true, leastDeadMan - 1: false, 1: false} {
-		cfg := Config{DeadMan: limit, Rules: []Rule{ruleOf(model(t, "reset"))}}
+// TestLeastWatchdog holds that no limit is taken that an idle worker would miss.
+func TestLeastWatchdog(t *testing.T) {
+	for limit, ok := range map[time.Duration]bool{-1: true, 0: true, leastWatchdog: true, leastWatchdog - 1: false, 1: false} {
+		cfg := Config{Watchdog: limit, Rules: []Rule{ruleOf(model(t, "reset"))}}
 		if err := cfg.Validate(); (err == nil) != ok {
 			t.Errorf("a limit of %v: %v", limit, err)
 		}
 	}
-	if d := (&deadMan{limit: leastDeadMan}); d.fuse() < 3*idleWait {
-		t.Errorf("the fuse of %v is hardly more than the %v of an idle worker", d.fuse(), idleWait)
+	if d := watchdog.Timeout(leastWatchdog); d < 3*idleWait {
+		t.Errorf("the timeout of %v is hardly more than the %v of an idle worker", d, idleWait)
 	}
 }
 

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// idleWait is how long a worker without work sleeps: it must feed the dead
-// man's timer.
+// idleWait is how long a worker without work sleeps: it must kick the
+// watchdog.
 const idleWait = 100 * time.Millisecond
 
 // run judges packets until stop, then lets go what is left in the queue.
 func (w *worker) run() error {
 	for !w.stopping.Load() {
 		now := w.clock()
-		w.dead.feed(now)
+		w.dog.Kick(now)
 		w.since(now)
 		w.runPosted()
 		w.runDue(now)

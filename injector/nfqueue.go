@@ -261,7 +261,7 @@ func (q *nfqueue) flush() error {
 
 // longestWait is the last of the waits, each twice as long as the one before,
 // for the kernel to have memory for verdicts again: half a second in all, well
-// below the dead man's time. What has no verdict by then hangs in the queue
+// below the watchdog's limit. What has no verdict by then hangs in the queue
 // until the run ends.
 const longestWait = 256 * time.Millisecond
 

@@ -45,7 +45,7 @@ func TestQueuesTaken(t *testing.T) {
 		}
 		defer qs[0].close()
 	}
-	inj, err := New(Config{NetNS: ns, DeadMan: -1, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
+	inj, err := New(Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
 	if err != nil {
 		t.Fatal(err)
 	}

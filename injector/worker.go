@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
 // worker owns one queue and all its flows, so flows need no locks. A packet
@@ -19,7 +20,7 @@ type worker struct {
 	rules  []*ruleState
 	seed   uint64
 	clock  func() time.Duration // since the rules went in
-	dead   portion
+	dog    watchdog.Handle
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
 	totals *totals

@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
@@ -79,9 +80,9 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
-	dead, _ := newDeadMan(-1, 1)
+	dog, _ := watchdog.New(-1, 1)
 	b.worker = &worker{
-		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dead: portion{deadMan: dead}, totals: &totals{}, changes: new(atomic.Uint32),
+		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dog: dog.Handle(), totals: &totals{}, changes: new(atomic.Uint32),
 		clock: func() time.Duration { return b.now }, flows: newFlowTable(), asleep: newDormitory(), waits: waits(rules), mixed: mixed(rules), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten

@@ -72,7 +72,7 @@ func told(a *lab.App) string {
 	return fmt.Sprintf("%v, %+v %v", calls[max(0, len(calls)-4):], i, err)
 }
 
-// recovers checks that every connection continues after the dead man's switch has
+// recovers checks that every connection continues after the watchdog has
 // fired, and logs how long that took: the timer's time, and the rest of TCP's
 // retransmission timeout, which doubles each time.
 func (c *chatter) recovers() {

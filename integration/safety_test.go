@@ -155,7 +155,7 @@ func TestCleanStopBulk(t *testing.T) {
 }
 
 // endedByTimer checks that a process that has not read its queue since then is
-// killed by its dead man's switch, and that its rules are gone, within 4 s.
+// killed by its watchdog, and that its rules are gone, within 4 s.
 func (p *process) endedByTimer(since time.Time) {
 	p.t.Helper()
 	p.end()
@@ -201,7 +201,7 @@ func TestStuckWorker(t *testing.T) {
 }
 
 // TestFrozen checks that faultctl in a frozen cgroup v2, like a paused container,
-// does not block traffic: the dead man's switch works there too.
+// does not block traffic: the watchdog works there too.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	w := newTestbed(t, atServer, false)

@@ -78,7 +78,7 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 	}
 	defer p.stopCapture()
 	inj, err := injector.New(injector.Config{
-		NetNS: l.Router.NS, Seed: 1, DeadMan: -1, // nobody else is here
+		NetNS: l.Router.NS, Seed: 1, Watchdog: -1, // nobody else is here
 		Rules: []injector.Rule{{
 			Match:  target.Matcher{To: []target.Endpoint{{LowPort: port, HighPort: port}}},
 			Faults: []injector.NamedModel{fault},

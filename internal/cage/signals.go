@@ -49,7 +49,7 @@ func Relay() (signals <-chan os.Signal, stop func()) {
 
 // StayAwake undoes Ctrl-Z until allowStop is called, for the whole process group,
 // including programs that read faultctl's output: packets under a fault cannot
-// wait, and the dead man's switch kills a process that is stopped. A broken pipe
+// wait, and the watchdog kills a process that is stopped. A broken pipe
 // does not end this process either: the write returns an error.
 func StayAwake() (allowStop func()) {
 	stops, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1)

@@ -42,7 +42,7 @@ func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func
 	t.Helper()
 	ready := make(chan struct{})
 	cfg.Seed = 1
-	cfg.DeadMan = -1 // it would kill the test process; tests of whole processes check it
+	cfg.Watchdog = -1 // it would kill the test process; tests of whole processes check it
 	tell := cfg.OnEvent
 	cfg.OnEvent = func(ev injector.Event) {
 		switch {
@@ -82,7 +82,7 @@ func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func
 }
 
 // Overdue is how long a run in this process may take to start or end before it is
-// considered hung: it has no dead man's switch.
+// considered hung: it has no watchdog.
 const Overdue = 2 * time.Minute
 
 // Stacks returns the stacks of all goroutines of this process.
