@@ -18,7 +18,7 @@ const module = "github.com/faultctl/faultctl/"
 // and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{ // package -> what it may import of this module
-		"lab":                        {"lab/userns", "faults/packet"}, // the genuine lanes know nothing of faultctl
+		"lab":                        {"lab/userns", "faults/packet", "internal/netns"}, // the genuine lanes know nothing of faultctl
 		"lab/userns":                 {},
 		"faults/packet":              nil,
 		"faults":                     {"faults/packet", "internal/words"},
@@ -26,7 +26,7 @@ func TestImports(t *testing.T) {
 		"injector/internal/kerror":   {},
 		"injector/target":            {"injector/internal/kerror"},
 		"injector/internal/watchdog": {},
-		"injector":                   {"faults", "faults/packet", "injector/target", "injector/internal/kerror", "injector/internal/watchdog"},
+		"injector":                   {"faults", "faults/packet", "injector/target", "injector/internal/kerror", "injector/internal/watchdog", "internal/netns"},
 		"injector/pcap":              {"injector"},
 		"experiment/report":          {},
 		"experiment/scenario":        {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
@@ -34,9 +34,10 @@ func TestImports(t *testing.T) {
 		"internal/goldentest":        {},                     // for tests
 		"internal/strike":            {"faults", "injector"}, // for tests
 		"internal/metrics":           {"injector"},
+		"internal/netns":             {},
 		"internal/containers":        {},
-		"internal/cage":              {"injector", "injector/target", "lab/userns"},
-		"faulttest":                  {"faults", "injector", "injector/target", "lab/userns"},
+		"internal/cage":              {"injector", "injector/target", "lab/userns", "internal/netns"},
+		"faulttest":                  {"faults", "injector", "injector/target", "lab/userns", "internal/netns"},
 		"experiment/event":           {},
 		"experiment/place":           {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words", "faults"},
 		"experiment":                 {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/faultctl/faultctl/lab/userns"
 )
 
@@ -192,7 +192,7 @@ const watchdog = 30 * time.Second
 // start starts the fault and returns once it is there.
 func (i *Injection) start(s *settings) error {
 	// The namespace of the calling thread, whatever thread carries on.
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	ns, err := netns.Current()
 	if err != nil {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -41,7 +42,7 @@ func inKernel(t testing.TB) *os.File {
 	if err != nil {
 		t.Fatalf("bring lo up: %v", err)
 	}
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	ns, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}

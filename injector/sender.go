@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 	"unsafe"
 
+	"github.com/faultctl/faultctl/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,9 +35,9 @@ const sendWait = 10 * time.Millisecond
 const sendBuffer = 4 << 20
 
 // openSender opens the sockets in the namespace, nil being the caller's own.
-func openSender(netns *os.File) (*rawSender, error) {
+func openSender(ns *os.File) (*rawSender, error) {
 	s := &rawSender{fd4: -1, fd6: -1}
-	err := inNamespace(netns, func() (err error) {
+	err := netns.Do(ns, func() (err error) {
 		if s.fd4, err = rawSocket(unix.AF_INET); err != nil {
 			return err
 		}
@@ -185,22 +185,4 @@ func (s *rawSender) close() error {
 		}
 	}
 	return nil
-}
-
-// inNamespace runs f in a network namespace, nil being the caller's own. The
-// thread it runs on is thrown away: it may be left in the wrong place.
-func inNamespace(netns *os.File, f func() error) error {
-	if netns == nil {
-		return f()
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }

@@ -18,12 +18,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -180,17 +180,12 @@ func (l *Lab) Close() {
 
 func newNode(name string, v4, v6 netip.Addr) (*Node, error) {
 	n := &Node{Name: name, V4: v4, V6: v6}
-	err := onFreshThread(func() (err error) {
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("unshare network namespace: %w", err)
-		}
-		n.NS, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
+	ns, err := netns.New(nil)
 	if err != nil {
 		return nil, err
 	}
-	if n.net, err = netlink.NewHandleAt(netns.NsHandle(n.NS.Fd())); err != nil {
+	n.NS = ns
+	if n.net, err = netlink.NewHandleAt(vnetns.NsHandle(n.NS.Fd())); err != nil {
 		return nil, err
 	}
 	lo, err := n.net.LinkByName("lo")
@@ -285,12 +280,7 @@ func (n *Node) wire(to *Node, name, v4, v6 string) error {
 // Do runs f in the host's network namespace, on a thread of its own, and returns
 // its error. Sockets that f opens stay in the namespace.
 func (n *Node) Do(f func() error) error {
-	return onFreshThread(func() error {
-		if err := unix.Setns(int(n.NS.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter %s: %w", n.Name, err)
-		}
-		return f()
-	})
+	return netns.Do(n.NS, f)
 }
 
 // Listens reports whether a program on the host listens there, without connecting
@@ -310,16 +300,6 @@ func (n *Node) Listens(at netip.AddrPort) bool {
 		}
 	}
 	return false
-}
-
-// onFreshThread runs f on a new thread, which ends with it.
-func onFreshThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- f()
-	}()
-	return <-done
 }
 
 // Sysctl sets a kernel parameter of the host, such as net/ipv4/tcp_timestamps.

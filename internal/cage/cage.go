@@ -12,7 +12,6 @@ package cage
 import (
 	"os"
 	"os/exec"
-	"runtime"
 
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -35,22 +34,4 @@ type Cage interface {
 
 	// Close removes an empty cage.
 	Close() error
-}
-
-// inNetns runs f on a thread in the network namespace, which ends afterwards.
-// Processes that f starts run in the namespace. nil means the caller's own.
-func inNetns(ns *os.File, f func() error) error {
-	if ns == nil {
-		return f()
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := setns(ns)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -99,7 +100,7 @@ func (g *cgroupCage) Start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(g.dir.Fd())
-	return inNetns(g.netns, cmd.Start)
+	return netns.Do(g.netns, cmd.Start)
 }
 
 func (g *cgroupCage) Empty() error {

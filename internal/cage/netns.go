@@ -2,14 +2,13 @@ package cage
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/faultctl/faultctl/lab/userns"
 	"golang.org/x/sys/unix"
 )
@@ -27,34 +26,11 @@ func NewNetns() (Cage, error) {
 	if inside == nil || os.Getpid() != 1 {
 		return nil, errors.New("a network namespace for the command needs the namespaces of Enter around it")
 	}
-	i := &netnsCage{id: inside}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- i.open()
-	}()
-	if err := <-done; err != nil {
+	ns, err := netns.New(userns.LoopbackUp)
+	if err != nil {
 		return nil, err
 	}
-	return i, nil
-}
-
-func (i *netnsCage) open() (err error) {
-	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("create a network namespace: %w", err)
-	}
-	if err = userns.LoopbackUp(); err != nil {
-		return err
-	}
-	i.ns, err = os.Open("/proc/thread-self/ns/net")
-	return err
-}
-
-func setns(ns *os.File) error {
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter the network namespace: %w", err)
-	}
-	return nil
+	return &netnsCage{ns: ns, id: inside}, nil
 }
 
 func (i *netnsCage) Owner() target.Owner { return target.Owner{} }
@@ -72,7 +48,7 @@ func (i *netnsCage) Start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.uid, HostID: 0, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.gid, HostID: 0, Size: 1}}
 	}
-	return inNetns(i.ns, cmd.Start)
+	return netns.Do(i.ns, cmd.Start)
 }
 
 // Empty kills every process except this one, which is the first of its PID
