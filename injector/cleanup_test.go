@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/nftables"
@@ -16,7 +19,7 @@ import (
 // traffic flows, and Cleanup takes out those of instances that are gone, and no
 // other table.
 func TestCleanup(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	gone := exec.Command("/proc/self/exe", "-test.run", "^$")
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
@@ -32,7 +35,7 @@ func TestCleanup(t *testing.T) {
 		}
 		a.nftQueue, a.owned = can.nftQueue, owned
 		cfg := Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
-		if err := a.apply(newRuleset(&cfg, table, firstQueue, 0)); err != nil {
+		if err := a.apply(newRuleset(&cfg, table, nfqueue.First, 0)); err != nil {
 			t.Fatal(err)
 		}
 		return a
@@ -53,7 +56,7 @@ func TestCleanup(t *testing.T) {
 	if want := []string{dead, dead2}; err != nil || !slices.Equal(removed, want) {
 		t.Errorf("removed %v, %v, want %v", removed, err, want)
 	}
-	left := tableNames(t, ns)
+	left := kerneltest.Tables(t, ns)
 	slices.Sort(left)
 	want := []string{alive, foreign}
 	if can.tableOwner {

@@ -37,7 +37,7 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
 	for n, q := range k.queues {
 		w := &worker{
-			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, apart: q.uncut != 0,
+			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, apart: q.GSONumber() != 0,
 			clock: func() time.Duration { return time.Since(start) },
 			dog:   c.dog.Handle(), totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
@@ -17,7 +19,7 @@ import (
 // TestQueuesKeepFlowsTogether holds that with several queues each connection is
 // with one worker, both directions: it is counted once and seen whole.
 func TestQueuesKeepFlowsTogether(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	var mu sync.Mutex
 	ordinals := map[uint64]int{}
 	ready := make(chan struct{})
@@ -61,7 +63,7 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 // TestGivesWay holds that the threads that judge, and no other, let those run on
 // that send, and that nothing of that is left in a program when its run is over.
 func TestGivesWay(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	before := batchThreads(t)
 	ready := make(chan struct{})
 	_, stop := startInjectorWith(t, ns, Config{

@@ -5,6 +5,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // cutting is what is known of how the host cuts up a flow's packets.
@@ -18,10 +19,6 @@ type cutting struct {
 	id   uint16 // the identification of the next packet, if this one was cut as is known
 	told bool   // id is set
 }
-
-// mostCopied is what a message takes of a packet (NFQNL_MAX_COPY_RANGE): of one of
-// that length there may be more.
-const mostCopied = wholePacket - nlaHeader
 
 // unitFor is for how long it is believed how long segments are. Other signs may
 // tell sooner that it has changed, see cutting.doubt, but over IPv6 another path MTU
@@ -61,7 +58,7 @@ func (c *cutting) size(s packet.Segment, before *faults.Half, now time.Duration)
 	size := c.unit - s.HeaderLen()
 	switch n := s.PayloadLen(); {
 	case c.unit == 0 || now-c.at > unitFor:
-	case !s.Complete() || len(s.Bytes()) >= mostCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
+	case !s.Complete() || len(s.Bytes()) >= nfqueue.MaxCopied || s.Flags()&^(packet.ACK|packet.PSH|packet.FIN) != 0: // for the kernel to cut
 	case size <= 0 || n <= size: // it would not stand for several
 	case n%size != 0 && !s.Flags().Any(packet.PSH|packet.FIN): // the last one of what was written may be short
 	case again(s, before): // perhaps it was too long

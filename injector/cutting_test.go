@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // TestUncutUnknown holds that nothing is cut here while it is not sure how, and
@@ -109,7 +110,7 @@ func TestUncutNotSure(t *testing.T) {
 	t.Run("no longer than a segment", func(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
 		b.id++
-		b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, "short"), gso: true})
+		b.handle(&nfqueue.Packet{ID: b.id | nfqueue.GSOQueue, Hook: localOut, Bytes: segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, "short"), GSO: true})
 		if again, _ := b.again(); again != 1 {
 			t.Error("it was not handed back")
 		}
@@ -118,7 +119,7 @@ func TestUncutNotSure(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
 		b.id++
 		pkt := segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, string(make([]byte, 4000)))
-		b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt[:3000], gso: true})
+		b.handle(&nfqueue.Packet{ID: b.id | nfqueue.GSOQueue, Hook: localOut, Bytes: pkt[:3000], GSO: true})
 		if again, _ := b.again(); again != 1 {
 			t.Error("it was not handed back")
 		}
@@ -127,9 +128,9 @@ func TestUncutNotSure(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
 		b.id++
 		pkt := segment(faults.Original, packet.ACK|packet.PSH, 3001, 1, string(make([]byte, 65_400)))
-		pkt = append(pkt, make([]byte, mostCopied-len(pkt))...)
+		pkt = append(pkt, make([]byte, nfqueue.MaxCopied-len(pkt))...)
 		pkt[2], pkt[3] = 0, 0
-		b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, gso: true})
+		b.handle(&nfqueue.Packet{ID: b.id | nfqueue.GSOQueue, Hook: localOut, Bytes: pkt, GSO: true})
 		if again, _ := b.again(); again != 1 {
 			t.Error("it was not handed back")
 		}
@@ -148,7 +149,7 @@ func TestUncutLonger(t *testing.T) {
 	pkt[3] += 4
 	pkt[5] += byte(b.ip)
 	b.id++
-	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, gso: true})
+	b.handle(&nfqueue.Packet{ID: b.id | nfqueue.GSOQueue, Hook: localOut, Bytes: pkt, GSO: true})
 	b.runDue(time.Minute)
 	var got []int
 	for _, p := range b.s.pkts {

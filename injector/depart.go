@@ -1,6 +1,10 @@
 package injector
 
-import "golang.org/x/sys/unix"
+import (
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"golang.org/x/sys/unix"
+)
 
 // depart lets go what was held, or sends what was copied or forged. Verdicts are
 // kept back until flush, copies of what local senders sent until leave: a system
@@ -20,17 +24,17 @@ func (w *worker) depart(l *later) {
 			w.keptOutput = true
 		}
 		w.kept = true
-		w.answer(verdictOut{id: l.id, priority: l.prio, signal: l.signal, bytes: l.pkt}, l.flow, dir)
+		w.answer(nfqueue.Verdict{ID: l.id, Priority: l.prio, Signal: uint32(l.signal), Bytes: l.pkt}, l.flow, dir)
 		w.spend(l.pkt)
 		return
 	}
 	if w.keptOutput || w.kept && !output {
 		w.flush()
 	}
-	if !output || len(w.leaving) == batchSize {
+	if !output || len(w.leaving) == rawsock.BatchSize {
 		w.leave()
 	}
-	w.leaving = append(w.leaving, packetOut{l.pkt, l.mark, l.iface})
+	w.leaving = append(w.leaving, rawsock.Packet{Bytes: l.pkt, Mark: l.mark, Iface: l.iface})
 	if !output {
 		w.leave()
 	}
@@ -38,8 +42,8 @@ func (w *worker) depart(l *later) {
 
 // put hands packets to the sender. What it cannot send is counted, and the first time
 // logged: a route that is gone for a while would fill the log.
-func (w *worker) put(pkts []packetOut) {
-	n, err := w.sender.send(pkts)
+func (w *worker) put(pkts []rawsock.Packet) {
+	n, err := w.sender.Send(pkts)
 	if n > 0 && w.totals.unsent.Add(uint64(n)) == uint64(n) {
 		w.log.Warn("packet not sent; more of them are only counted", "error", err)
 	}
@@ -52,7 +56,7 @@ func (w *worker) leave() {
 	}
 	w.put(w.leaving)
 	for i := range w.leaving {
-		w.spend(w.leaving[i].bytes)
+		w.spend(w.leaving[i].Bytes)
 	}
 	w.leaving = w.leaving[:0]
 }

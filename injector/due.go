@@ -8,6 +8,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ type setWriter interface {
 // without the RST that it earns. Other segments on their way in share that fate if
 // their socket closes meanwhile, and stay in the queue all the same: sent again
 // they would come by loopback, and sockets bound to a device would not get them.
-func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut, seg packet.Segment, now time.Duration) bool {
+func (w *worker) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqueue.Verdict, seg packet.Segment, now time.Duration) bool {
 	delay, held := w.delay(f, dir, now)
 	if !held {
 		return false
@@ -49,20 +50,20 @@ func (w *worker) hold(p *packetIn, f *entry, dir faults.Direction, v *verdictOut
 		f.due[dir] = due
 		f.turns[dir]++
 	}
-	l := later{at: due, turn: turn, kind: releasePacket, hook: p.hook, flow: f, id: p.id, reply: dir == faults.Reply, prio: p.priority, mark: p.mark, iface: p.iface}
-	again := p.hook == unix.NF_INET_LOCAL_OUT || p.hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
-	if again && seg.Complete() && !p.gso {
+	l := later{at: due, turn: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, mark: p.Mark, iface: p.Iface}
+	again := p.Hook == unix.NF_INET_LOCAL_OUT || p.Hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
+	if again && seg.Complete() && !p.GSO {
 		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
-		if p.partial && v.bytes == nil {
+		if p.Partial && v.Bytes == nil {
 			finish(l.pkt)
 		}
-		v.drop, v.bytes = true, nil
+		v.Drop, v.Bytes = true, nil
 		w.answer(*v, f, dir)
-	} else if v.bytes != nil {
-		l.pkt = w.copyOf(v.bytes)
+	} else if v.Bytes != nil {
+		l.pkt = w.copyOf(v.Bytes)
 	}
 	if l.kind == releasePacket {
-		l.signal = v.signal
+		l.signal = signal(v.Signal)
 	}
 	w.holder.put(l)
 	return true
@@ -117,7 +118,7 @@ func finish(pkt []byte) {
 // dueAtOnce is how much of what is due is done before the queue is looked at
 // again: a packet that waits there is not late yet, but what delays it counts from
 // when it is seen.
-const dueAtOnce = batchSize
+const dueAtOnce = nfqueue.BatchSize
 
 // runDue does what is due, in its order.
 func (w *worker) runDue(now time.Duration) {
@@ -187,13 +188,13 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 
 // answerBySet gives a verdict whose signal the kernel would not understand:
 // the sets are changed first, the packet waits for it.
-func (w *worker) answerBySet(v verdictOut, f *entry) {
+func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
 	out := v
-	out.signal, out.bytes = 0, append([]byte(nil), v.bytes...)
-	if v.bytes == nil {
-		out.bytes = nil
+	out.Signal, out.Bytes = 0, append([]byte(nil), v.Bytes...)
+	if v.Bytes == nil {
+		out.Bytes = nil
 	}
-	w.change(f, v.signal, func() { w.queue.verdict(out) })
+	w.change(f, signal(v.Signal), func() { w.queue.Verdict(out) })
 }
 
 // change has the setWriter carry out the signals in a goroutine of its own,
@@ -233,7 +234,7 @@ func (w *worker) post(f func()) {
 	w.inbox = append(w.inbox, f)
 	w.mu.Unlock()
 	w.posted.Store(true)
-	w.queue.wake()
+	w.queue.Wake()
 }
 
 func (w *worker) runPosted() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/faultctl/faultctl/injector/internal/kerror"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // Errors that a caller may want to tell apart, with errors.Is.
@@ -17,7 +18,7 @@ var (
 // errQueuesTaken says that no number is left. An instance takes one for each of
 // its workers.
 var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many instances in this network namespace "+
-	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", firstQueue, lastUncut)
+	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", nfqueue.First, nfqueue.LastGSO)
 
 // explain is kerror.Explain.
 func explain(err error) error { return kerror.Explain(err) }

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,7 +64,7 @@ func TestFlowsSleep(t *testing.T) {
 		b.worker.sets = idleSets{}
 		b.now = time.Second
 		for i := range n {
-			b.handle(&packetIn{id: packetID(i), hook: forward, bytes: opened(nil, i, v6), mark: uint32(i)})
+			b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: opened(nil, i, v6), Mark: uint32(i)})
 			b.rest(b.now)
 		}
 		if b.asleep.n != 0 {
@@ -81,7 +82,7 @@ func TestFlowsSleep(t *testing.T) {
 			}
 		}
 		// A segment comes: the flow is the same, and what its fault knows is.
-		b.handle(&packetIn{id: 1, hook: forward, bytes: opened(nil, 7, v6)})
+		b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: opened(nil, 7, v6)})
 		client, server := flowOf(7, v6)
 		e := b.flows.flows[flowKey{client, server}]
 		if e == nil || e.nth != 7 || e.Segments != 2 || e.chain == nil || b.asleep.n != n-1 {
@@ -111,7 +112,7 @@ func TestFlowsAreForgotten(t *testing.T) {
 	b.asleep.room.few = 500
 	for round := range 5 {
 		for i := range 1000 {
-			b.handle(&packetIn{hook: forward, bytes: opened(nil, round*1000+i, false)})
+			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, round*1000+i, false)})
 		}
 		b.settleAll()
 		b.now += forgetAfter + time.Second
@@ -135,7 +136,7 @@ func TestShortConnections(t *testing.T) {
 			for i := range ports {
 				f := packet.Fields{TTL: 64, Seq: packet.Seq(round), Flags: packet.SYN, Window: 1000}
 				f.Src, f.Dst = flowOf(i, false)
-				b.handle(&packetIn{hook: forward, bytes: f.Append(nil, nil)})
+				b.handle(&nfqueue.Packet{Hook: forward, Bytes: f.Append(nil, nil)})
 			}
 			b.settleAll()
 		}
@@ -197,7 +198,7 @@ func fill(b *bench, n int, longest *time.Duration) float64 {
 	for i := range n {
 		buf = opened(buf, i, false)
 		start := threadTime()
-		b.handle(&packetIn{hook: forward, bytes: buf})
+		b.handle(&nfqueue.Packet{Hook: forward, Bytes: buf})
 		b.now += 10 * time.Microsecond
 		b.rest(b.now)
 		if longest != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
 // sendForged sends what the faults forged, at once or when its time has come, and
@@ -72,6 +73,6 @@ func (w *worker) forgedAfter(f *entry, forged *faults.Forged, to faults.Directio
 }
 
 func (w *worker) send(pkt []byte, mark, iface uint32) {
-	w.single[0] = packetOut{pkt, mark, iface}
+	w.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
 	w.put(w.single[:])
 }

@@ -3,13 +3,13 @@ package injector
 import (
 	"net/netip"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
-	"golang.org/x/sys/unix"
 )
 
 // wishModel is a fault that wishes something of the kernel for each flow.
@@ -49,7 +49,7 @@ func TestFullSets(t *testing.T) {
 				continue
 			}
 			t.Run(name+map[bool]string{false: "/priority", true: "/netlink"}[bySet], func(t *testing.T) {
-				ns := inKernel(t)
+				ns := kerneltest.NetNS(t)
 				for _, flows := range []int{1, 3} {
 					ready := make(chan struct{})
 					cfg := Config{NetNS: ns, OnEvent: func(ev Event) {
@@ -68,65 +68,5 @@ func TestFullSets(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// fullSocket is a socket that takes nothing more, as the kernel's does when it
-// has no memory. read makes room, and returns how much was in it.
-func fullSocket(t *testing.T) (fd int, read func() int) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-	})
-	for err == nil {
-		_, err = unix.Write(fds[0], []byte{0})
-	}
-	if !noMemory(err.(syscall.Errno)) {
-		t.Fatal(err)
-	}
-	return fds[0], func() int {
-		n, err := unix.Read(fds[1], make([]byte, 1<<10))
-		if err != nil {
-			return 0
-		}
-		return n
-	}
-}
-
-// TestVerdictsAgain holds that verdicts for which the kernel has no memory are
-// sent again, and given up, with an error, when it has none for long.
-func TestVerdictsAgain(t *testing.T) {
-	fd, read := fullSocket(t)
-	waited := time.Duration(0)
-	q := &nfqueue{fd: fd, number: 7, pause: func(d time.Duration) { waited += d }}
-	q.verdict(verdictOut{id: 41, drop: true})
-	if err := q.flush(); err == nil || waited < longestWait || waited > time.Second {
-		t.Errorf("%v after %v; want an error after half a second", err, waited)
-	}
-	q.pause = func(d time.Duration) {
-		if d > time.Millisecond {
-			read()
-		}
-	}
-	q.verdict(verdictOut{id: 41, drop: true})
-	if err := q.flush(); err != nil {
-		t.Fatalf("flush: %v", err)
-	}
-	n := 1
-	for n == 1 { // what made it full
-		n = read()
-	}
-	if n == 0 {
-		t.Error("the verdict has not arrived")
-	}
-	q.fd, q.pause = -1, func(time.Duration) { t.Error("it waits for a socket that is closed") }
-	q.verdict(verdictOut{id: 41, drop: true})
-	if err := q.flush(); err == nil {
-		t.Error("no error")
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -22,8 +25,8 @@ func TestGCInterval(t *testing.T) {
 	if major, minor := kernelVersion(); major < 6 || major == 6 && minor < 2 {
 		t.Skipf("Linux %d.%d does not change a set any more, 6.2 does", major, minor)
 	}
-	a := newApplier(t, inKernel(t))
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", firstQueue, 0)
+	a := newApplier(t, kerneltest.NetNS(t))
+	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", nfqueue.First, 0)
 	if err := errors.Join(a.apply(rs), a.tuneSets(rs)); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +40,7 @@ func TestGCInterval(t *testing.T) {
 	}
 	got := map[string]uint64{}
 	for _, m := range msgs {
-		attrs, err := netlink.UnmarshalAttributes(m.Data[nfHeader:])
+		attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,12 +77,12 @@ func BenchmarkIdleSet(b *testing.B) {
 
 func idleSet(b *testing.B, every time.Duration) {
 	const elements, step = 1_000_000, 1000
-	a, err := openNftables(inKernel(b))
+	a, err := openNftables(kerneltest.NetNS(b))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer a.close()
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", firstQueue, 0)
+	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", nfqueue.First, 0)
 	if err := a.apply(rs); err != nil {
 		b.Fatal(err)
 	}

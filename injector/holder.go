@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // later is something that a worker does when its time has come.
@@ -14,8 +15,8 @@ type later struct {
 	turn  bool  // what its flow sends that way waits for it
 	hook  uint8 // release, send of a copy: where the packet was met
 
-	flow   *entry   // wake, release; of the others if they have a turn
-	id     packetID // release
+	flow   *entry     // wake, release; of the others if they have a turn
+	id     nfqueue.ID // release
 	reply  bool
 	prio   uint32
 	signal signal

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
 // An Injector carries out one Config.
@@ -59,22 +62,22 @@ func (i *Injector) Stats() Snapshot { return snapshot(i.rules, &i.totals) }
 func (i *Injector) Ruleset() string {
 	n := uint16(i.queue.Load())
 	if n == 0 {
-		n = max(i.cfg.Queue, firstQueue)
+		n = max(i.cfg.Queue, nfqueue.First)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	var uncut uint16
-	if i.copies().apart {
-		uncut = firstUncut
+	if i.copies().SeparateGSO {
+		uncut = nfqueue.FirstGSO
 	}
 	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n, uncut).String()
 }
 
 // copies is how the queue hands packets over. What comes uncut is answered with
 // all that its segments have to tell the sets, which takes a verdict that can.
-func (i *Injector) copies() copying {
+func (i *Injector) copies() nfqueue.Copying {
 	how := copies(&i.cfg)
-	how.apart = how.apart && !i.bySet && verdictPriority()
+	how.SeparateGSO = how.SeparateGSO && !i.bySet && verdictPriority()
 	return how
 }
 
@@ -147,10 +150,10 @@ func (i *Injector) count(k *kernelSide) {
 // kernelSide is all that a run holds open in the kernel.
 type kernelSide struct {
 	can     capabilities
-	nft     *applier     // owns the table
-	ask     *applier     // reads sets beside it
-	queues  []*nfqueue   // one a worker
-	senders []*rawSender // one a worker
+	nft     *applier          // owns the table
+	ask     *applier          // reads sets beside it
+	queues  []*nfqueue.Queue  // one a worker
+	senders []*rawsock.Sender // one a worker
 	rules   *ruleset
 }
 
@@ -170,13 +173,13 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		return k, err
 	}
 	for range i.cfg.queues() {
-		s, err := openSender(i.cfg.NetNS)
+		s, err := rawsock.Open(i.cfg.NetNS, OwnSign)
 		if err != nil {
 			return k, err
 		}
 		k.senders = append(k.senders, s)
 	}
-	if k.queues, err = openQueues(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), i.copies()); errors.Is(err, ErrPermission) {
+	if k.queues, err = nfqueue.Open(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), i.copies()); errors.Is(err, ErrPermission) {
 		if _, probed := probeKernel(i.cfg.NetNS); probed != nil {
 			return k, probed
 		}
@@ -184,9 +187,9 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	} else if err != nil {
 		return k, err
 	}
-	number, uncut := k.queues[0].number, k.queues[0].uncut
+	number, uncut := k.queues[0].Number(), k.queues[0].GSONumber()
 	i.queue.Store(uint32(number))
-	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", queueLen, "buffer", k.queues[0].buffer)
+	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer())
 	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number, uncut)
 	for n := range k.rules.sets {
 		k.rules.sets[n].size = i.room
@@ -206,10 +209,10 @@ func (k *kernelSide) close() error {
 		errs = append(errs, k.ask.close())
 	}
 	for _, s := range k.senders {
-		errs = append(errs, s.close())
+		errs = append(errs, s.Close())
 	}
 	for _, q := range k.queues {
-		errs = append(errs, q.close())
+		errs = append(errs, q.Close())
 	}
 	if k.nft != nil {
 		errs = append(errs, k.nft.close())

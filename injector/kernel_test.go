@@ -2,21 +2,21 @@ package injector
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
-	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/faultctl/faultctl/lab"
-	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,30 +24,6 @@ func TestMain(m *testing.M) {
 	helper()
 	helperServer()
 	os.Exit(lab.Main(m.Run))
-}
-
-// inKernel runs the test on a thread of its own in an empty network namespace
-// with loopback up, which ends with the test. A test may need a kernel but
-// never touches the host's rules.
-func inKernel(t testing.TB) *os.File {
-	t.Helper()
-	runtime.LockOSThread() // never unlocked: the thread goes with the test's goroutine
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("unshare a network namespace: %v", err)
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
-		t.Fatalf("bring lo up: %v", err)
-	}
-	ns, err := netns.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
 }
 
 // newApplier applies rulesets in a namespace as this kernel can, until the test
@@ -71,7 +47,7 @@ func newApplier(t testing.TB, ns *os.File) *applier {
 func TestRulesetInKernel(t *testing.T) {
 	for name, cfg := range rulesets {
 		t.Run(name, func(t *testing.T) {
-			ns := inKernel(t)
+			ns := kerneltest.NetNS(t)
 			a := newApplier(t, ns)
 			rs := newRuleset(&cfg, "faultctl_1", 61440, uncutOf(&cfg))
 			if err := a.apply(rs); err != nil {
@@ -92,28 +68,11 @@ func TestRulesetInKernel(t *testing.T) {
 			if err := a.remove(); err != nil {
 				t.Error(err)
 			}
-			if got := tableNames(t, ns); len(got) != 0 {
+			if got := kerneltest.Tables(t, ns); len(got) != 0 {
 				t.Errorf("tables left: %v", got)
 			}
 		})
 	}
-}
-
-func tableNames(t *testing.T, ns *os.File) []string {
-	t.Helper()
-	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tables, err := c.ListTables()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, t := range tables {
-		names = append(names, t.Name)
-	}
-	return names
 }
 
 // loopbacks are the addresses of this host in each family that it has.
@@ -136,7 +95,7 @@ func TestSetsByVerdict(t *testing.T) {
 					want = "released"
 				}
 				t.Run(map[bool]string{false: "priority", true: "netlink"}[bySet]+"/"+addr+"/"+want, func(t *testing.T) {
-					ns := inKernel(t)
+					ns := kerneltest.NetNS(t)
 					inj, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
 						Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Pick: pick,
 						Faults: fake(faults.Diversion{All: true}),
@@ -144,7 +103,7 @@ func TestSetsByVerdict(t *testing.T) {
 					again := talk(t, netip.AddrPortFrom(netip.MustParseAddr(addr), 5432), 20)
 					diverted := inj.totals.diverted.Load()
 					stop()
-					if got := tableNames(t, ns); len(got) != 0 {
+					if got := kerneltest.Tables(t, ns); len(got) != 0 {
 						t.Errorf("tables left: %v", got)
 					}
 					if want == "released" && diverted != 1+again {
@@ -272,7 +231,7 @@ func talkFrom(t *testing.T, d net.Dialer, at netip.AddrPort, n int) (again uint6
 // TestTwoAtOnce holds that two instances in one namespace do not disturb each
 // other: a verdict's signals reach only the sets of its own instance.
 func TestTwoAtOnce(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	matcher := target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}
 	all := fake(faults.Diversion{All: true})
 	whole, stopWhole := startInjector(t, ns, false, Config{Rules: []Rule{{Match: matcher, Faults: all}}})
@@ -291,7 +250,7 @@ func TestTwoAtOnce(t *testing.T) {
 			t.Errorf("%d overruns counted, want none", n)
 		}
 	}
-	if got := tableNames(t, ns); len(got) != 0 {
+	if got := kerneltest.Tables(t, ns); len(got) != 0 {
 		t.Errorf("tables left: %v", got)
 	}
 }
@@ -299,7 +258,7 @@ func TestTwoAtOnce(t *testing.T) {
 // TestManyFiles holds that a program with very many open files is told so, where
 // the library below would panic.
 func TestManyFiles(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	open := func() error {
 		a, err := openNftables(ns)
 		if err == nil {
@@ -337,10 +296,10 @@ func TestManyFiles(t *testing.T) {
 // TestUnknownIdleTime holds that a flow does not count as idle because the kernel
 // could not be asked.
 func TestUnknownIdleTime(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	cfg := Config{Rules: []Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}}}
 	a := newApplier(t, ns)
-	if err := a.apply(newRuleset(&cfg, "faultctl_1", firstQueue, 0)); err != nil {
+	if err := a.apply(newRuleset(&cfg, "faultctl_1", nfqueue.First, 0)); err != nil {
 		t.Fatal(err)
 	}
 	ask, err := openNftables(ns)
@@ -364,13 +323,13 @@ func TestUnknownIdleTime(t *testing.T) {
 // TestRefusedChange holds that a change which the kernel refuses leaves the rules
 // as they were, and does not spoil the next one.
 func TestRefusedChange(t *testing.T) {
-	a := newApplier(t, inKernel(t))
+	a := newApplier(t, kerneltest.NetNS(t))
 	compile := func(addrs ...string) *ruleset {
 		m := target.Matcher{}
 		for _, addr := range addrs {
 			m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(addr)})
 		}
-		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", firstQueue, 0)
+		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", nfqueue.First, 0)
 	}
 	before, after, wrong := compile("10.0.0.1/32"), compile("10.0.0.1/32", "fd00::1/128"), compile("10.0.0.1/32", "fd00::1/128")
 	if err := a.apply(before); err != nil {
@@ -387,5 +346,28 @@ func TestRefusedChange(t *testing.T) {
 		if rules, err := a.conn.GetRules(a.table, a.chains[c.name]); err != nil || len(rules) != len(c.rules) {
 			t.Errorf("chain %s has %d rules in the kernel, want %d: %v", c.name, len(rules), len(c.rules), err)
 		}
+	}
+}
+
+// TestQueuesTaken holds that nobody is told to get rights that they have when
+// all numbers are taken.
+func TestQueuesTaken(t *testing.T) {
+	ns := kerneltest.NetNS(t)
+	for n := uint16(nfqueue.First); n <= nfqueue.Last; n++ {
+		qs, err := nfqueue.Open(ns, n, 1, nfqueue.Copying{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer qs[0].Close()
+	}
+	inj, err := New(Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inj.Run(context.Background()); !errors.Is(err, errQueuesTaken) || errors.Is(err, ErrPermission) {
+		t.Errorf("run: %v, want %v", err, errQueuesTaken)
+	}
+	if left := kerneltest.Tables(t, ns); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -37,7 +39,7 @@ func TestTakenInLater(t *testing.T) {
 			b.since(b.now) // as the worker does each time round
 			b.now += silent
 			v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "x"))
-			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.signal&sigAdmit == 0 {
+			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.Signal&uint32(sigAdmit) == 0 {
 				t.Errorf("%s: %v after it was taken in, a segment gets %+v, a reset sent: %v, want %v", name, silent, v, acted, idle)
 			}
 		}
@@ -86,7 +88,7 @@ func TestReleasedAgain(t *testing.T) {
 		seq := packet.Seq(100)
 		released := func() bool {
 			seq++
-			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).signal&sigRelease != 0
+			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).Signal&uint32(sigRelease) != 0
 		}
 		released()
 		b.now += 2 * time.Second
@@ -111,8 +113,8 @@ func TestFlowsAreRemembered(t *testing.T) {
 	b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
 	b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
 	b.now += 2*time.Hour + 2*time.Minute
-	b.handle(&packetIn{id: 9, hook: forward, bytes: opened(nil, 7, false)}) // another one begins
-	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "")); !v.drop || v.signal != 0 {
+	b.handle(&nfqueue.Packet{ID: 9, Hook: forward, Bytes: opened(nil, 7, false)}) // another one begins
+	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "")); !v.Drop || v.Signal != 0 {
 		t.Errorf("the keepalive probe to a dead peer gets %+v, want a drop", v)
 	}
 	if len(b.flows.flows) != 2 {
@@ -128,7 +130,7 @@ func TestNoRoom(t *testing.T) {
 		b.flows.room, b.asleep.room = room{few: 10, most: 20}, room{few: 10, most: 20}
 		known := func() int { return len(b.flows.flows) + b.asleep.n }
 		open := func(n int) {
-			b.handle(&packetIn{hook: forward, bytes: opened(nil, n, false)})
+			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
 			b.settleAll()
 		}
 		for n := range 30 {
@@ -154,7 +156,7 @@ func TestNoRoom(t *testing.T) {
 func TestRestIsNotLate(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "10s", "then", "rst-both")))
 	for n := range 10 * restBatch {
-		b.handle(&packetIn{hook: forward, bytes: opened(nil, n, false)})
+		b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
 	}
 	if got := b.patience(); got != restAfter {
 		t.Errorf("it waits for %v, want %v", got, restAfter)
@@ -215,15 +217,15 @@ type leaving struct {
 	kept, left []string
 }
 
-func (q *leaving) verdict(v verdictOut) { q.kept = append(q.kept, fmt.Sprint("packet ", v.id)) }
-func (q *leaving) flush() error {
+func (q *leaving) Verdict(v nfqueue.Verdict) { q.kept = append(q.kept, fmt.Sprint("packet ", v.ID)) }
+func (q *leaving) Flush() error {
 	q.left, q.kept = append(q.left, q.kept...), nil
 	return nil
 }
-func (q *leaving) send(pkts []packetOut) (int, error) {
+func (q *leaving) Send(pkts []rawsock.Packet) (int, error) {
 	var as []string
 	for _, p := range pkts {
-		as = append(as, "copy"+string(p.bytes))
+		as = append(as, "copy"+string(p.Bytes))
 	}
 	q.left = append(q.left, strings.Join(as, " + "))
 	return 0, nil
@@ -242,7 +244,7 @@ func TestDepartsTogether(t *testing.T) {
 		{kind: releasePacket, hook: localIn}, {kind: sendPacket}, {kind: sendPacket, hook: localOut},
 		{kind: releasePacket, hook: forward}, {kind: sendPacket, hook: localIn},
 	} {
-		l.id, l.pkt = packetID(i), fmt.Append(nil, " ", i)
+		l.id, l.pkt = nfqueue.ID(i), fmt.Append(nil, " ", i)
 		if l.kind == releasePacket {
 			l.pkt = nil
 		}
@@ -263,7 +265,7 @@ func TestDrainKeepsOrder(t *testing.T) {
 	q := &leaving{}
 	b.queue, b.sender = q, q
 	for id, kind := range []laterKind{releasePacket, sendPacket, releasePacket, releasePacket, sendPacket} {
-		b.holder.put(later{at: time.Duration(id), kind: kind, id: packetID(id)})
+		b.holder.put(later{at: time.Duration(id), kind: kind, id: nfqueue.ID(id)})
 	}
 	if err := b.drain(); err != nil {
 		t.Fatal(err)
@@ -285,7 +287,7 @@ func TestCutIsCounted(t *testing.T) {
 	} {
 		b := newBench(t, ruleOf(model(t, fault, c.knobs...)))
 		pkt := segment(faults.Original, packet.ACK, 100, 1, strings.Repeat("x", 1000))
-		if v := b.judge(t, forward, pkt[:100]); v.drop || v.bytes != nil || len(b.s.pkts) != c.sent {
+		if v := b.judge(t, forward, pkt[:100]); v.Drop || v.Bytes != nil || len(b.s.pkts) != c.sent {
 			t.Errorf("%s: a segment in part gets %+v, %d packets sent, want %d", fault, v, len(b.s.pkts), c.sent)
 		}
 		if got := b.totals.cut.Load(); got != 1 {

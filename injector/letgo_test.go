@@ -6,6 +6,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/lab"
 )
 
@@ -20,7 +21,7 @@ func TestLetGo(t *testing.T) {
 			b.queue, b.sender = w, w
 			send := func(seq packet.Seq) {
 				b.id++
-				b.handle(&packetIn{id: b.id, hook: hook, bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
+				b.handle(&nfqueue.Packet{ID: b.id, Hook: hook, Bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
 				b.flush()
 			}
 			left := func(want int) {

@@ -3,6 +3,8 @@ package injector
 import (
 	"fmt"
 	"time"
+
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // idleWait is how long a worker without work sleeps: it must kick the
@@ -21,7 +23,7 @@ func (w *worker) run() error {
 		w.rest(now)
 		w.flush()
 		w.calms()
-		n, more, err := w.queue.receive(w.pkts[:], w.patience())
+		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
 		if err != nil {
 			return err
 		}
@@ -32,7 +34,7 @@ func (w *worker) run() error {
 		}
 		for i := range n {
 			w.handle(&w.pkts[i])
-			if p := &w.pkts[i]; p.gso && p.id.uncut() { // that was as many as a batch has
+			if p := &w.pkts[i]; p.GSO && p.ID.InGSO() { // that was as many as a batch has
 				w.flush()
 				w.runDue(w.clock())
 			}
@@ -58,7 +60,7 @@ func (w *worker) received(n int) {
 // flush sends the verdicts that the queue has kept back.
 func (w *worker) flush() {
 	w.kept, w.keptOutput = false, false
-	if err := w.queue.flush(); err != nil {
+	if err := w.queue.Flush(); err != nil {
 		w.log.Warn("verdict lost", "error", err)
 	}
 }
@@ -82,7 +84,7 @@ func (w *worker) patience() time.Duration {
 // stop makes run drain the queue and return. Any goroutine may call it.
 func (w *worker) stop() {
 	w.stopping.Store(true)
-	w.queue.wake()
+	w.queue.Wake()
 }
 
 // drainWait is how long the queue must stay empty before it counts as empty:
@@ -101,24 +103,24 @@ func (w *worker) drain() error {
 	w.leave()
 	for {
 		w.runPosted()
-		if err := w.queue.flush(); err != nil {
+		if err := w.queue.Flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
-		n, more, err := w.queue.receive(w.pkts[:], drainWait)
+		n, more, err := w.queue.Receive(w.pkts[:], drainWait)
 		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}
 		w.batch++
 		for i := range n {
 			p := &w.pkts[i]
-			if p.id.uncut() && w.back != 0 && w.emptied <= w.back { // others were handed back that have yet to come
+			if p.ID.InGSO() && w.back != 0 && w.emptied <= w.back { // others were handed back that have yet to come
 				w.comeAgain(p)
 				continue
 			}
 			if w.pieceOf(p) {
 				w.totals.segments.Add(1)
 			}
-			w.queue.verdict(verdictOut{id: p.id})
+			w.queue.Verdict(nfqueue.Verdict{ID: p.ID})
 		}
 		w.received(n)
 		if !more {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
 // TestDelayKeepsOrder holds that of 20,000 segments that are held at once none
@@ -19,7 +21,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 			for i := range n {
 				b.now = time.Second + time.Duration(i)*time.Microsecond
 				b.id++
-				b.handle(&packetIn{id: b.id, hook: hook, bytes: segment(faults.Original, packet.ACK, packet.Seq(i), 1, "x")})
+				b.handle(&nfqueue.Packet{ID: b.id, Hook: hook, Bytes: segment(faults.Original, packet.ACK, packet.Seq(i), 1, "x")})
 			}
 			if hook == localOut { // the copies remain
 				b.q.verdicts = nil
@@ -32,7 +34,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 			}
 			var order []uint32
 			for _, v := range b.q.verdicts {
-				order = append(order, v.id.number())
+				order = append(order, v.ID.Number())
 			}
 			for _, p := range b.s.pkts {
 				seg, err := packet.Parse(p)
@@ -74,7 +76,7 @@ func TestOverdueKeepsOrder(t *testing.T) {
 		w := &wire{}
 		b.queue, b.sender = w, w
 		for i, seq := range []packet.Seq{3001, 4001, 5001} {
-			b.handle(&packetIn{id: packetID(i + 1), hook: hook, bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
+			b.handle(&nfqueue.Packet{ID: nfqueue.ID(i + 1), Hook: hook, Bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
 			b.flush()
 			b.now = 5 * time.Millisecond // and runDue did not get there
 		}
@@ -91,7 +93,7 @@ func TestOverdueKeepsOrder(t *testing.T) {
 		if !slices.Equal(w.left, want) {
 			t.Errorf("%s: %q left, want %q", name, w.left, want)
 		}
-		b.handle(&packetIn{id: 9, hook: hook, bytes: segment(faults.Original, packet.ACK, 6001, 1, "x")})
+		b.handle(&nfqueue.Packet{ID: 9, Hook: hook, Bytes: segment(faults.Original, packet.ACK, 6001, 1, "x")})
 		if b.flush(); len(w.left) != len(want)+1 {
 			t.Errorf("%s: it is held although nothing is due before it", name)
 		}
@@ -105,21 +107,21 @@ type wire struct {
 	kept, left []string
 }
 
-func (w *wire) verdict(v verdictOut) {
-	if !v.drop {
+func (w *wire) Verdict(v nfqueue.Verdict) {
+	if !v.Drop {
 		w.kept = append(w.kept, "let go")
 	}
 }
 
-func (w *wire) flush() error {
+func (w *wire) Flush() error {
 	w.left = append(w.left, w.kept...)
 	w.kept = nil
 	return nil
 }
 
-func (w *wire) send(pkts []packetOut) (int, error) {
+func (w *wire) Send(pkts []rawsock.Packet) (int, error) {
 	for _, p := range pkts {
-		seg, err := packet.Parse(p.bytes)
+		seg, err := packet.Parse(p.Bytes)
 		if err != nil {
 			return 1, err
 		}
@@ -128,7 +130,7 @@ func (w *wire) send(pkts []packetOut) (int, error) {
 	return 0, nil
 }
 
-func (w *wire) close() error { return nil }
+func (w *wire) Close() error { return nil }
 
 // TestForgedKeepsItsPlace holds that what is forged leaves behind what it
 // follows, be that held or only kept back until the next system call, and that
@@ -152,8 +154,8 @@ func TestForgedKeepsItsPlace(t *testing.T) {
 		w := &wire{}
 		b.queue, b.sender = w, w
 		b.now = time.Second
-		b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.PSH|packet.ACK, 1, 1, "ask")})
-		b.handle(&packetIn{id: 2, hook: forward, bytes: segment(faults.Reply, packet.PSH|packet.ACK, 1, 4, "hello")})
+		b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.PSH|packet.ACK, 1, 1, "ask")})
+		b.handle(&nfqueue.Packet{ID: 2, Hook: forward, Bytes: segment(faults.Reply, packet.PSH|packet.ACK, 1, 4, "hello")})
 		b.flush()
 		b.runDue(b.now + time.Millisecond)
 		if now := len(w.left); now < len(c.want) {
@@ -179,12 +181,12 @@ func TestLaterAllocatesNothing(t *testing.T) {
 			quiet := &silentQueue{}
 			b.queue, b.sender = quiet, quiet
 			there, back := segment(faults.Original, packet.ACK, 1, 1, "ping"), segment(faults.Reply, packet.ACK, 1, 5, "pong")
-			p := packetIn{id: 1, hook: hook}
+			p := nfqueue.Packet{ID: 1, Hook: hook}
 			judge := func() {
 				for range 20 {
-					p.bytes = there
+					p.Bytes = there
 					b.handle(&p)
-					p.bytes = back
+					p.Bytes = back
 					b.handle(&p)
 					b.now += 100 * time.Microsecond
 				}
@@ -207,14 +209,14 @@ func TestHeldSYNACK(t *testing.T) {
 	for hook, again := range map[uint8]bool{localIn: true, forward: false, localOut: true} {
 		b := newBench(t, ruleOf(model(t, "connect-stall", "for", "50ms")))
 		b.now = time.Second
-		b.handle(&packetIn{id: 1, hook: hook, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
-		b.handle(&packetIn{id: 2, hook: hook, bytes: segment(faults.Reply, packet.SYN|packet.ACK, 0, 1, "")})
-		dropped := slices.ContainsFunc(b.q.verdicts, func(v verdictOut) bool { return v.id == 2 && v.drop })
+		b.handle(&nfqueue.Packet{ID: 1, Hook: hook, Bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+		b.handle(&nfqueue.Packet{ID: 2, Hook: hook, Bytes: segment(faults.Reply, packet.SYN|packet.ACK, 0, 1, "")})
+		dropped := slices.ContainsFunc(b.q.verdicts, func(v nfqueue.Verdict) bool { return v.ID == 2 && v.Drop })
 		if dropped != again || len(b.s.pkts) != 0 {
 			t.Errorf("hook %d: dropped at once: %v, want %v; %d sent", hook, dropped, again, len(b.s.pkts))
 		}
 		b.runDue(b.now + 50*time.Millisecond)
-		goesOn := slices.ContainsFunc(b.q.verdicts, func(v verdictOut) bool { return v.id == 2 && !v.drop })
+		goesOn := slices.ContainsFunc(b.q.verdicts, func(v nfqueue.Verdict) bool { return v.ID == 2 && !v.Drop })
 		if goesOn == again || (len(b.s.pkts) == 1) != again {
 			t.Errorf("hook %d: let go: %v, %d sent again", hook, goesOn, len(b.s.pkts))
 		}
@@ -226,12 +228,12 @@ func TestHeldSYNACK(t *testing.T) {
 // bound to a device does not get it.
 func TestHeldSYN(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "delay", "by", "50ms")))
-	b.handle(&packetIn{id: 1, hook: localIn, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+	b.handle(&nfqueue.Packet{ID: 1, Hook: localIn, Bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
 	if len(b.q.verdicts) != 0 {
 		t.Errorf("verdict %+v at once, want the SYN to be held", b.q.verdicts)
 	}
 	b.runDue(50 * time.Millisecond)
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || len(b.s.pkts) != 0 {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || len(b.s.pkts) != 0 {
 		t.Errorf("verdicts %+v, %d packets sent; want the SYN to go on", b.q.verdicts, len(b.s.pkts))
 	}
 }

@@ -23,7 +23,7 @@ func TestOnly(t *testing.T) {
 				f.Src = netip.AddrPortFrom(client.Addr(), port)
 				v := b.judge(t, forward, f.Append(nil, []byte{1}))
 				if port == 40003 || port == 40008 {
-					fates = append(fates, v.drop)
+					fates = append(fates, v.Drop)
 				}
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
@@ -129,7 +131,7 @@ func TestOwner(t *testing.T) {
 	for _, addr := range loopbacks() {
 		for _, by := range []string{"cgroup", "user"} {
 			t.Run(by+"/"+addr, func(t *testing.T) {
-				ns := inKernel(t)
+				ns := kerneltest.NetNS(t)
 				var owner target.Owner
 				var dir string
 				const nobody = 65534
@@ -170,7 +172,7 @@ func TestOwner(t *testing.T) {
 // TestOwnerAmongRules holds that a rule without an owner does not lend the
 // connections it matches to one that has an owner.
 func TestOwnerAmongRules(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	dir := ownedCgroup(t)
 	c, err := target.FindCgroup(dir)
 	if err != nil {
@@ -189,7 +191,7 @@ func TestOwnerAmongRules(t *testing.T) {
 
 // TestOwnedServer holds that a connection is the owner's too if its server is.
 func TestOwnedServer(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	dir := ownedCgroup(t)
 	c, err := target.FindCgroup(dir)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/target"
 
 	"github.com/google/nftables"
@@ -78,7 +80,7 @@ func unlessDenied(err error, f Feature) Feature {
 
 func enqueueWith(netns *os.File, flags nftables.TableFlags, nftQueue bool) error {
 	a := &applier{nftQueue: nftQueue}
-	return tryTable(netns, flags, a.exprs(rule{isTCP{}, enqueue{firstQueue, 1}}))
+	return tryTable(netns, flags, a.exprs(rule{isTCP{}, enqueue{nfqueue.First, 1}}))
 }
 
 // cgroupMatch finds out whether rules can ask for the cgroup behind a packet.
@@ -166,16 +168,16 @@ func Probe() []Feature {
 		Remedy: "load the module nft_queue, or xt_NFQUEUE and nft_compat (CONFIG_NFT_QUEUE, or CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT)",
 	}))
 	fs = append(fs, probeOpen("queue socket", "packets can be received and judged", func() error {
-		qs, err := openQueues(nil, 0, 1, copying{})
+		qs, err := nfqueue.Open(nil, 0, 1, nfqueue.Copying{})
 		if err == nil {
-			err = qs[0].close()
+			err = qs[0].Close()
 		}
 		return err
 	}, "load the module nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)"))
 	fs = append(fs, probeOpen("raw socket", "segments can be forged", func() error {
-		s, err := openSender(nil)
+		s, err := rawsock.Open(nil, OwnSign)
 		if err == nil {
-			err = s.close()
+			err = s.Close()
 		}
 		return err
 	}, rights))

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
@@ -108,7 +110,7 @@ func judged(i *Injector, c *connection) bool {
 // A share that grows takes in open connections, one that falls lets none go.
 func TestSetShare(t *testing.T) {
 	bothWays(t, func(t *testing.T, bySet bool) {
-		ns := inKernel(t)
+		ns := kerneltest.NetNS(t)
 		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
 			Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Pick: target.Pick{Share: target.ShareOf(0)},
 			Faults: fake(faults.Diversion{All: true}),
@@ -149,7 +151,7 @@ func TestRetarget(t *testing.T) {
 		t.Skip("this kernel has no IPv6")
 	}
 	bothWays(t, func(t *testing.T, bySet bool) {
-		ns := inKernel(t)
+		ns := kerneltest.NetNS(t)
 		to := func(addrs ...string) (m target.Matcher) {
 			for _, a := range addrs {
 				m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(a), LowPort: 5432, HighPort: 5432})
@@ -186,7 +188,7 @@ func TestRetarget(t *testing.T) {
 		if n := i.Stats().Overruns; n != 0 {
 			t.Errorf("%d overruns counted, want none", n)
 		}
-		if got := tableNames(t, ns); len(got) != 0 {
+		if got := kerneltest.Tables(t, ns); len(got) != 0 {
 			t.Errorf("tables left: %v", got)
 		}
 	})
@@ -196,7 +198,7 @@ func TestRetarget(t *testing.T) {
 // another, and go back.
 func TestManyEnds(t *testing.T) {
 	bothWays(t, func(t *testing.T, bySet bool) {
-		ns := inKernel(t)
+		ns := kerneltest.NetNS(t)
 		to := func(from, n int) (m target.Matcher) {
 			for k := range n {
 				m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(fmt.Sprintf("127.0.%d.%d/32", (from+k)>>8, (from+k)&255)), LowPort: 5432, HighPort: 5432})
@@ -244,7 +246,7 @@ func TestManyEnds(t *testing.T) {
 
 // Changes that come before, while and after the rules go in are harmless.
 func TestChangeAnyTime(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	i, err := New(Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 1, HighPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
 	if err != nil {
 		t.Fatal(err)

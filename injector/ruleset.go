@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -57,6 +58,18 @@ const (
 
 	sigAll = sigForget | sigAdmit | sigRelease | sigCapture | sigDrop | sigReply
 )
+
+// and is what s and what comes later have to say together. Of two signals that
+// contradict each other the later one stands.
+func (s signal) and(later signal) signal {
+	if later&sigRelease != 0 {
+		s &^= sigCapture
+	}
+	if later&sigCapture != 0 {
+		s &^= sigRelease
+	}
+	return s | later
+}
 
 const (
 	// judgePriority is where mangle sits: after conntrack, before NAT. A second
@@ -136,10 +149,10 @@ func newRuleset(cfg *Config, table string, queue, uncut uint16) *ruleset {
 // priorityOf is the priority of the chains of the instance that has the queue of
 // that number.
 func priorityOf(queue uint16) int {
-	if queue < firstQueue || queue > lastQueue {
+	if queue < nfqueue.First || queue > nfqueue.Last {
 		return judgePriority
 	}
-	return judgePriority + int(queue-firstQueue)
+	return judgePriority + int(queue-nfqueue.First)
 }
 
 // diversion is what the faults of one rule want together.
@@ -153,15 +166,15 @@ func diversion(fs []NamedModel) faults.Diversion {
 
 // copies is how packets must be handed over for the faults of all rules: their
 // queue is one. Who asked to see packets sees them whole, unless headers will do.
-func copies(cfg *Config) copying {
-	how := copying{super: true, whole: cfg.OnPacket != nil && !cfg.HeadersOnly}
+func copies(cfg *Config) nfqueue.Copying {
+	how := nfqueue.Copying{GSO: true, Whole: cfg.OnPacket != nil && !cfg.HeadersOnly}
 	for i := range cfg.Rules {
 		d := diversion(cfg.Rules[i].Faults)
-		how.whole = how.whole || d.Whole
-		how.super = how.super && d.Super
-		how.apart = how.apart || d.Holds
+		how.Whole = how.Whole || d.Whole
+		how.GSO = how.GSO && d.Super
+		how.SeparateGSO = how.SeparateGSO || d.Holds
 	}
-	how.apart = how.apart && how.whole && !how.super
+	how.SeparateGSO = how.SeparateGSO && how.Whole && !how.GSO
 	return how
 }
 

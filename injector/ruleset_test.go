@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 )
@@ -97,8 +98,8 @@ var rulesets = map[string]Config{
 
 // uncutOf is the number of the queue for what comes uncut, if there is to be one.
 func uncutOf(cfg *Config) uint16 {
-	if copies(cfg).apart {
-		return firstUncut
+	if copies(cfg).SeparateGSO {
+		return nfqueue.FirstGSO
 	}
 	return 0
 }

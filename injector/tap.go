@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"golang.org/x/sys/unix"
 )
 
@@ -87,21 +88,21 @@ func (t *tap) about(f *entry, who int, notes []faults.Note) {
 }
 
 // judged takes down a packet as it came, and what it goes on as.
-func (t *tap) judged(p *packetIn, f *entry, now time.Duration, v faults.Verdict, out *faults.Effects, delay time.Duration) {
+func (t *tap) judged(p *nfqueue.Packet, f *entry, now time.Duration, v faults.Verdict, out *faults.Effects, delay time.Duration) {
 	r, rewritten := out.Replaced()
-	rec := tapped{at: t.start.Add(now), hook: p.hook, delay: delay, behind: out.Hold == 0}
+	rec := tapped{at: t.start.Add(now), hook: p.Hook, delay: delay, behind: out.Hold == 0}
 	switch {
 	case v == faults.Drop:
 		rec.delay = 0
-		t.put(f, &rec, Dropped, p.bytes)
+		t.put(f, &rec, Dropped, p.Bytes)
 	case rewritten:
-		t.put(f, &rec, Rewritten, p.bytes)
+		t.put(f, &rec, Rewritten, p.Bytes)
 		t.put(f, &rec, Replacement, r.Bytes())
 	case delay > 0:
-		t.put(f, &rec, Delayed, p.bytes)
-		t.put(f, &rec, Late, p.bytes)
+		t.put(f, &rec, Delayed, p.Bytes)
+		t.put(f, &rec, Late, p.Bytes)
 	default:
-		t.put(f, &rec, Passed, p.bytes)
+		t.put(f, &rec, Passed, p.Bytes)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // seen is a packet as a test keeps it.
@@ -54,7 +55,7 @@ func TestTapFates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, look := tapBench(t, c.rule)
 			for i, p := range c.pkts {
-				b.handle(&packetIn{id: packetID(i), hook: forward, bytes: bytes.Clone(p)})
+				b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: bytes.Clone(p)})
 			}
 			all := look()
 			if len(all) != len(c.fates) {
@@ -90,7 +91,7 @@ func TestTapFates(t *testing.T) {
 func TestTapRemembersWhy(t *testing.T) {
 	b, look := tapBench(t, ruleOf(model(t, "delay", "by", "30ms", "dir", "client")))
 	for i := range 3 {
-		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
+		b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "by delay: delay to server, "; !strings.Contains(p.comment, want) {
@@ -99,7 +100,7 @@ func TestTapRemembersWhy(t *testing.T) {
 	}
 	b, look = tapBench(t, ruleOf(NamedModel{"deaf", onceModel{}}))
 	for i, dir := range []faults.Direction{faults.Original, faults.Reply, faults.Original} {
-		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+		b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: segment(dir, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "dropped by deaf: drop to " + [...]string{"server", "client", "server"}[i] + ", deaf"; !strings.Contains(p.comment, want) {
@@ -108,7 +109,7 @@ func TestTapRemembersWhy(t *testing.T) {
 	}
 	b, look = tapBench(t, ruleOf(model(t, "delay", "by", "30ms")))
 	for i, dir := range []faults.Direction{faults.Original, faults.Reply} {
-		b.handle(&packetIn{id: packetID(i), hook: forward, bytes: segment(dir, packet.ACK, 1, 1, "x")})
+		b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: segment(dir, packet.ACK, 1, 1, "x")})
 	}
 	for i, p := range look() {
 		if want := "by delay: delay to " + map[bool]string{true: "client", false: "server"}[p.FromServer] + ", "; !strings.Contains(p.comment, want) {
@@ -117,9 +118,9 @@ func TestTapRemembersWhy(t *testing.T) {
 	}
 	b, look = tapBench(t, ruleOf(NamedModel{"slow", delayModel{50 * time.Millisecond}}))
 	b.now = time.Second - time.Millisecond
-	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
+	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "x")})
 	b.now = time.Second + time.Millisecond // the fault has ended
-	b.handle(&packetIn{id: 2, hook: forward, bytes: segment(faults.Original, packet.ACK, 2, 1, "x")})
+	b.handle(&nfqueue.Packet{ID: 2, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 2, 1, "x")})
 	all := look()
 	if got, want := all[len(all)-1].comment, "went on 48ms after it came, delayed: an older packet of its direction is still held"; !strings.HasPrefix(got, want) {
 		t.Errorf("%q, want %q", got, want)
@@ -193,7 +194,7 @@ func TestTapAllocatesNothing(t *testing.T) {
 	b, _ := tapBench(t, ruleOf(model(t, "reset", "at", "now")))
 	quiet := &silentQueue{}
 	b.queue, b.sender = quiet, quiet
-	p := packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
+	p := nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
 	none := func(Packet) {}
 	b.handle(&p)
 	if n := testing.AllocsPerRun(1000, func() {
@@ -233,20 +234,20 @@ func TestDescribe(t *testing.T) {
 // them, and that a packet without its payload is still described with its length.
 func TestWhoSeesWholePackets(t *testing.T) {
 	cfg := Config{Rules: []Rule{ruleOf(model(t, "syn-drop"))}}
-	if copies(&cfg).whole {
+	if copies(&cfg).Whole {
 		t.Fatal("syn-drop wants whole packets: this shows nothing")
 	}
 	cfg.OnPacket = func(Packet) {}
-	if !copies(&cfg).whole {
+	if !copies(&cfg).Whole {
 		t.Error("who sees packets does not see them whole")
 	}
 	cfg.HeadersOnly = true
-	if copies(&cfg).whole {
+	if copies(&cfg).Whole {
 		t.Error("payloads are copied for one who does without")
 	}
 	whole := segment(faults.Original, packet.ACK, 1, 1, "hello")
 	b, look := tapBench(t, ruleOf(model(t, "reset", "at", "bytes=1000")))
-	b.handle(&packetIn{id: 1, hook: forward, bytes: whole[:len(whole)-5]})
+	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: whole[:len(whole)-5]})
 	all := look()
 	var d Describer
 	if len(all) != 1 || all[0].Length != len(whole) || !strings.HasSuffix(d.Describe(&all[0].Packet), "length 5") {

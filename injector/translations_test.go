@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/injector/target"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +18,7 @@ import (
 // TestTranslations has the kernel lead a port elsewhere, as a published port of
 // a container is, and asks conntrack for it.
 func TestTranslations(t *testing.T) {
-	ns := inKernel(t)
+	ns := kerneltest.NetNS(t)
 	nft, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,16 +25,16 @@ import (
 type parts struct {
 	open  bool
 	of    packet.Segment
-	size  int        // of the payload of each but the last
-	from  int        // where in the payload the one begins that is judged
-	apart bool       // they leave by themselves, not with the packet
-	in    packetIn   // the segment that is judged
-	bytes []byte     // of it
-	whole verdictOut // the answer to the packet, as it grows
+	size  int             // of the payload of each but the last
+	from  int             // where in the payload the one begins that is judged
+	apart bool            // they leave by themselves, not with the packet
+	in    nfqueue.Packet  // the segment that is judged
+	bytes []byte          // of it
+	whole nfqueue.Verdict // the answer to the packet, as it grows
 }
 
 // handleUncut judges a packet that came as its local sender made it.
-func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+func (w *worker) handleUncut(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	c := &f.cuts
 	if f.chain == nil {
 		w.judge(p, f, dir, seg, now)
@@ -41,7 +43,7 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 	away := c.back != 0 && w.emptied <= c.back // the queue was not empty since
 	c.doubt(seg, &f.Half[dir])
 	size, known, n := 0, true, 1
-	if p.gso {
+	if p.GSO {
 		if size, known = c.size(seg, &f.Half[dir], now); known {
 			n = (seg.PayloadLen() + size - 1) / size
 		} else {
@@ -50,7 +52,7 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 	}
 	c.count(seg, n)
 	if away || !known {
-		if p.gso && !away {
+		if p.GSO && !away {
 			c.full, c.sees = seg.Seq(), true
 		}
 		c.back = w.batch
@@ -59,9 +61,9 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 		return
 	}
 	if size == 0 {
-		if p.partial && seg.Complete() {
+		if p.Partial && seg.Complete() {
 			seg.UpdateChecksums()
-			p.partial = false
+			p.Partial = false
 		}
 		w.judge(p, f, dir, seg, now)
 		return
@@ -71,31 +73,31 @@ func (w *worker) handleUncut(p *packetIn, f *entry, dir faults.Direction, seg pa
 
 // comeAgain hands a packet back for the kernel to cut it up. Its segments will be
 // counted.
-func (w *worker) comeAgain(p *packetIn) {
+func (w *worker) comeAgain(p *nfqueue.Packet) {
 	w.back = w.batch
 	w.again++
 	w.totals.segments.Add(-1)
-	w.queue.verdict(verdictOut{id: p.id, again: true})
+	w.queue.Verdict(nfqueue.Verdict{ID: p.ID, Again: true})
 }
 
 // pieceOf reports whether a packet is a segment of one that was handed back.
-func (w *worker) pieceOf(p *packetIn) bool {
-	return w.apart && p.hook == unix.NF_INET_LOCAL_OUT && !p.id.uncut()
+func (w *worker) pieceOf(p *nfqueue.Packet) bool {
+	return w.apart && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
 }
 
 // judgeParts cuts a packet up and judges its segments one after the other. If all
 // of them simply go on, so does the packet, as it is. Else it is dropped; what of it
 // goes on at once leaves as copies do, and after the kernel knows what the verdicts
 // on the segments have to say.
-func (w *worker) judgeParts(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
+func (w *worker) judgeParts(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
 	t := &w.parts
-	t.open, t.apart, t.whole = true, false, verdictOut{id: p.id, priority: p.priority}
+	t.open, t.apart, t.whole = true, false, nfqueue.Verdict{ID: p.ID, Priority: p.Priority}
 	t.of, t.size, t.in = seg, size, *p
-	t.in.gso, t.in.partial = false, false
+	t.in.GSO, t.in.Partial = false, false
 	more := (seg.PayloadLen() - 1) / size // segments, besides the one that the packet counts as
 	for t.from = 0; t.from < seg.PayloadLen(); t.from += size {
 		t.bytes = seg.AppendPart(t.bytes[:0], t.from, size)
-		t.in.bytes = t.bytes
+		t.in.Bytes = t.bytes
 		s, err := packet.Parse(t.bytes)
 		if err != nil {
 			continue // unreachable: the whole was parsed
@@ -120,30 +122,23 @@ func (w *worker) takeApart(f *entry, dir faults.Direction) {
 	if !t.open || t.apart {
 		return
 	}
-	t.apart, t.whole.drop = true, true
+	t.apart, t.whole.Drop = true, true
 	for from := 0; from < t.from; from += t.size {
 		w.goesOn(t.of.AppendPart(w.copyOf(nil), from, t.size), f, dir)
 	}
 }
 
-// answerPart is answer for one segment of what is cut up here. Of two signals that
-// contradict each other the later one stands.
-func (w *worker) answerPart(v verdictOut, f *entry, dir faults.Direction) {
+// answerPart is answer for one segment of what is cut up here.
+func (w *worker) answerPart(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	t := &w.parts
-	if v.signal&sigRelease != 0 {
-		t.whole.signal &^= sigCapture
-	}
-	if v.signal&sigCapture != 0 {
-		t.whole.signal &^= sigRelease
-	}
-	t.whole.signal |= v.signal
-	if v.drop || v.bytes != nil {
+	t.whole.Signal = uint32(signal(t.whole.Signal).and(signal(v.Signal)))
+	if v.Drop || v.Bytes != nil {
 		w.takeApart(f, dir)
 	}
 	switch {
-	case v.drop || !t.apart:
-	case v.bytes != nil:
-		w.goesOn(w.copyOf(v.bytes), f, dir)
+	case v.Drop || !t.apart:
+	case v.Bytes != nil:
+		w.goesOn(w.copyOf(v.Bytes), f, dir)
 	default:
 		w.goesOn(w.copyOf(t.bytes), f, dir)
 	}
@@ -151,9 +146,9 @@ func (w *worker) answerPart(v verdictOut, f *entry, dir faults.Direction) {
 
 // goesOn has a copy of a segment leave soon.
 func (w *worker) goesOn(pkt []byte, f *entry, dir faults.Direction) {
-	if len(w.leaving) == batchSize {
+	if len(w.leaving) == rawsock.BatchSize {
 		w.flush()
 		w.leave()
 	}
-	w.leaving = append(w.leaving, packetOut{pkt, f.mark[dir], f.iface})
+	w.leaving = append(w.leaving, rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface})
 }

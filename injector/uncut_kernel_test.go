@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 )
@@ -61,40 +62,40 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 	for _, at := range addrsOf(l.Server) {
 		t.Run(at.String(), func(t *testing.T) {
 			cfg := Config{NetNS: l.Client.NS, Rules: []Rule{ruleOf(fake(faults.Diversion{All: true, Whole: true, Holds: true})[0])}}
-			qs, err := openQueues(l.Client.NS, 0, 1, copies(&cfg))
+			qs, err := nfqueue.Open(l.Client.NS, 0, 1, copies(&cfg))
 			if err != nil {
 				t.Fatal(err)
 			}
 			q := qs[0]
-			defer q.close()
-			if q.uncut == 0 {
+			defer q.Close()
+			if q.GSONumber() == 0 {
 				t.Fatal("no queue for what comes uncut")
 			}
 			a := newApplier(t, l.Client.NS)
-			if err := a.apply(newRuleset(&cfg, "faultctl_1", q.number, q.uncut)); err != nil {
+			if err := a.apply(newRuleset(&cfg, "faultctl_1", q.Number(), q.GSONumber())); err != nil {
 				t.Fatal(err)
 			}
 			done := make(chan error, 1)
 			go func() { done <- pourAcross(l, at) }()
 
 			var supers, pieces [][]byte
-			var pkts [batchSize]packetIn
+			var pkts [nfqueue.BatchSize]nfqueue.Packet
 			for over := false; !over; {
-				n, _, err := q.receive(pkts[:], 20*time.Millisecond)
+				n, _, err := q.Receive(pkts[:], 20*time.Millisecond)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, p := range pkts[:n] {
-					v := verdictOut{id: p.id, again: p.id.uncut()} // all, so that they come in their order
+					v := nfqueue.Verdict{ID: p.ID, Again: p.ID.InGSO()} // all, so that they come in their order
 					switch {
-					case p.gso:
-						supers = append(supers, bytes.Clone(p.bytes))
-					case p.hook == localOut && !v.again:
-						pieces = append(pieces, bytes.Clone(p.bytes))
+					case p.GSO:
+						supers = append(supers, bytes.Clone(p.Bytes))
+					case p.Hook == localOut && !v.Again:
+						pieces = append(pieces, bytes.Clone(p.Bytes))
 					}
-					q.verdict(v)
+					q.Verdict(v)
 				}
-				if err := q.flush(); err != nil {
+				if err := q.Flush(); err != nil {
 					t.Fatal(err)
 				}
 				select {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
 // uncut hands the worker a packet that its sender made of that many bytes.
@@ -19,7 +20,7 @@ func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segme
 	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: !b.unnumbered, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
 	pkt := f.Append(nil, bytes.Repeat([]byte("0123456789"), size/10+1)[:size])
 	b.ip += uint16(max(1, (size+999)/1000))
-	b.handle(&packetIn{id: b.id | inUncut, hook: localOut, bytes: pkt, mark: 7, gso: size > 1000, partial: true})
+	b.handle(&nfqueue.Packet{ID: b.id | nfqueue.GSOQueue, Hook: localOut, Bytes: pkt, Mark: 7, GSO: size > 1000, Partial: true})
 	b.received(1)
 	s, err := packet.Parse(pkt)
 	if err != nil {
@@ -33,7 +34,7 @@ func (b *bench) pieces(s packet.Segment) {
 	for at := 0; at < max(1, s.PayloadLen()); at += 1000 {
 		b.id++
 		b.totals.diverted.Add(1)
-		b.handle(&packetIn{id: b.id, hook: localOut, bytes: s.AppendPart(nil, at, 1000), mark: 7})
+		b.handle(&nfqueue.Packet{ID: b.id, Hook: localOut, Bytes: s.AppendPart(nil, at, 1000), Mark: 7})
 	}
 }
 
@@ -52,7 +53,7 @@ func (b *bench) next(more bool) {
 // other verdicts.
 func (b *bench) again() (again, other int) {
 	for _, v := range b.q.verdicts {
-		if v.again {
+		if v.Again {
 			again++
 		} else {
 			other++
@@ -84,7 +85,7 @@ func TestUncut(t *testing.T) {
 	b.s.pkts = nil
 	diverted := b.totals.diverted.Load()
 	s := b.uncut(3001, packet.ACK|packet.PSH, 2500)
-	if len(b.q.verdicts) != 1 || !b.q.verdicts[0].drop || b.q.verdicts[0].id != b.id|inUncut || len(b.s.pkts) != 0 {
+	if len(b.q.verdicts) != 1 || !b.q.verdicts[0].Drop || b.q.verdicts[0].ID != b.id|nfqueue.GSOQueue || len(b.s.pkts) != 0 {
 		t.Fatalf("verdicts %+v, and %d packets sent: want a drop, and nothing before its time", b.q.verdicts, len(b.s.pkts))
 	}
 	if n := b.totals.diverted.Load() - diverted; n != 3 || b.matched() != 2 {
@@ -104,10 +105,10 @@ func TestUncut(t *testing.T) {
 // batches is a queue in which more has yet to be received.
 type batches struct {
 	fakeQueue
-	of [][]packetIn
+	of [][]nfqueue.Packet
 }
 
-func (q *batches) receive(pkts []packetIn, _ time.Duration) (n int, more bool, err error) {
+func (q *batches) Receive(pkts []nfqueue.Packet, _ time.Duration) (n int, more bool, err error) {
 	if len(q.of) > 0 {
 		n = copy(pkts, q.of[0])
 		q.of = q.of[1:]
@@ -122,9 +123,11 @@ func TestUncutAtTheEnd(t *testing.T) {
 	b.apart = true
 	b.next(false)
 	b.uncut(1, packet.ACK, 3000)
-	uncut := func(id packetID) packetIn { return packetIn{id: id | inUncut, hook: localOut, gso: true} }
-	piece := func(id packetID) packetIn { return packetIn{id: id, hook: localOut} }
-	q := &batches{of: [][]packetIn{
+	uncut := func(id nfqueue.ID) nfqueue.Packet {
+		return nfqueue.Packet{ID: id | nfqueue.GSOQueue, Hook: localOut, GSO: true}
+	}
+	piece := func(id nfqueue.ID) nfqueue.Packet { return nfqueue.Packet{ID: id, Hook: localOut} }
+	q := &batches{of: [][]nfqueue.Packet{
 		{uncut(2), piece(11), piece(12), piece(13)}, // of the first
 		{piece(21), uncut(3)},
 		{piece(22), piece(31)},
@@ -136,10 +139,10 @@ func TestUncutAtTheEnd(t *testing.T) {
 	}
 	var again, gone []uint32
 	for _, v := range q.verdicts {
-		if v.again {
-			again = append(again, v.id.number())
+		if v.Again {
+			again = append(again, v.ID.Number())
 		} else {
-			gone = append(gone, v.id.number())
+			gone = append(gone, v.ID.Number())
 		}
 	}
 	if !slices.Equal(again, []uint32{2, 3}) || !slices.Equal(gone, []uint32{11, 12, 13, 21, 22, 31, 4}) {
@@ -193,7 +196,7 @@ func TestUncutVerdicts(t *testing.T) {
 		return faults.Pass
 	}
 	s := b.uncut(3001, packet.ACK, 4000)
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || b.q.verdicts[0].signal != sigForget|sigRelease|sigDrop {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Signal != uint32(sigForget|sigRelease|sigDrop) {
 		t.Errorf("verdicts %+v, want one: a drop that releases", b.q.verdicts)
 	}
 	var got []string
@@ -239,21 +242,21 @@ func TestUncutAsItIs(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		third func(*faults.Event, *faults.Effects) faults.Verdict
-		want  verdictOut
+		want  nfqueue.Verdict
 		sent  []string // flags, and the thousand that a segment begins with
 	}{
-		{"all go on", nil, verdictOut{}, nil},
-		{"the sets are told", capture, verdictOut{signal: sigCapture}, nil},
-		{"one is lost", drop, verdictOut{drop: true}, []string{". 0", ". 1", ". 3"}},
-		{"something is forged", forge, verdictOut{drop: true}, []string{". 0", ". 1", "R 2", ". 2", ". 3"}},
-		{"one is held, and so those behind it", delay, verdictOut{drop: true}, []string{". 0", ". 1", "1ms", ". 2", ". 3"}},
+		{"all go on", nil, nfqueue.Verdict{}, nil},
+		{"the sets are told", capture, nfqueue.Verdict{Signal: uint32(sigCapture)}, nil},
+		{"one is lost", drop, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", ". 3"}},
+		{"something is forged", forge, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", "R 2", ". 2", ". 3"}},
+		{"one is held, and so those behind it", delay, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", "1ms", ". 2", ". 3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := &eachModel{}
 			b := known(t, NamedModel{"each", m})
 			m.do[1] = c.third // 3001 begins the fourth thousand
 			s := b.uncut(3001, packet.ACK, 4000)
-			c.want.id = b.id | inUncut
+			c.want.ID = b.id | nfqueue.GSOQueue
 			if len(b.q.verdicts) != 1 || !reflect.DeepEqual(b.q.verdicts[0], c.want) {
 				t.Errorf("verdicts %+v, want %+v", b.q.verdicts, c.want)
 			}
@@ -288,7 +291,7 @@ func TestUncutUnchosen(t *testing.T) {
 	b := newBench(t, r)
 	b.next(false)
 	b.uncut(1, packet.ACK, 3000)
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop || b.q.verdicts[0].again || b.q.verdicts[0].signal&sigRelease == 0 {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Again || b.q.verdicts[0].Signal&uint32(sigRelease) == 0 {
 		t.Errorf("verdicts %+v, want one that lets it go and releases the flow", b.q.verdicts)
 	}
 }
@@ -303,7 +306,7 @@ func TestUncutNoAllocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := packetIn{id: inUncut, hook: localOut, bytes: pkt, gso: true}
+	p := nfqueue.Packet{ID: nfqueue.GSOQueue, Hook: localOut, Bytes: pkt, GSO: true}
 	judge := func() {
 		b.now += 10 * time.Microsecond
 		b.handle(&p)
@@ -333,14 +336,14 @@ func TestUncutWhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := i.copies().apart; got != c.want {
+			if got := i.copies().SeparateGSO; got != c.want {
 				t.Errorf("apart: %v, want %v", got, c.want)
 			}
 			if got := strings.Contains(i.Ruleset(), "iif 0 counter queue"); got != c.want {
 				t.Errorf("the rules part it: %v, want %v", got, c.want)
 			}
 			i.bySet = true // a verdict cannot tell the sets what several segments have to say
-			if i.copies().apart {
+			if i.copies().SeparateGSO {
 				t.Error("apart without verdicts that change the sets")
 			}
 		})

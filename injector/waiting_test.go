@@ -8,6 +8,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/vishvananda/netlink"
@@ -57,9 +59,9 @@ func BenchmarkRules(b *testing.B) {
 					{netip.AddrPortFrom(here, 40000), netip.AddrPortFrom(there, port)},
 					{netip.AddrPortFrom(here, port), netip.AddrPortFrom(there, 40000)},
 				}
-				inKernel(b)
+				kerneltest.NetNS(b)
 				bare := packetsAway(b, here, there)
-				ns := inKernel(b)
+				ns := kerneltest.NetNS(b)
 				ruled := packetsAway(b, here, there)
 				inj, stop := startInjector(b, ns, false, Config{Rules: []Rule{rule}})
 				for i, f := range flows {
@@ -171,4 +173,11 @@ func opens(b *testing.B, l *leaver, client, server netip.AddrPort) {
 		l.sendTo(b, f, 1)
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// mmsghdr is struct mmsghdr of sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+	_   [4]byte
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -20,7 +22,7 @@ func TestOwnPortOfClient(t *testing.T) {
 	} {
 		for to, ours := range map[string]bool{"127.0.0.1:80": false, "127.0.0.1:5432": true} {
 			t.Run(name+"/"+to, func(t *testing.T) {
-				ns := inKernel(t)
+				ns := kerneltest.NetNS(t)
 				inj, stop := startInjector(t, ns, false, Config{Rules: []Rule{{
 					Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: faults,
 				}}})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
@@ -37,7 +39,7 @@ type worker struct {
 	waits   bool // the kernel lets the flows of every rule pass until something happens
 	mixed   bool // it watches for idle flows, and hands over segments of busy ones too
 	holder  holder
-	pkts    [batchSize]packetIn
+	pkts    [nfqueue.BatchSize]nfqueue.Packet
 	ev      faults.Event
 	out     faults.Effects
 	buf     []byte   // the packet being built
@@ -50,10 +52,10 @@ type worker struct {
 	back    uint64 // the last in which a packet was handed back; 0: none
 	again   int    // how many were in the batch at hand
 
-	single     [1]packetOut
-	leaving    []packetOut // sent with the next system call: see depart
-	kept       bool        // verdicts on what was held go with the next one
-	keptOutput bool        // and one of them on a local sender's packet
+	single     [1]rawsock.Packet
+	leaving    []rawsock.Packet // sent with the next system call: see depart
+	kept       bool             // verdicts on what was held go with the next one
+	keptOutput bool             // and one of them on a local sender's packet
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
@@ -68,21 +70,21 @@ type worker struct {
 }
 
 // handle judges one packet.
-func (w *worker) handle(p *packetIn) {
-	seg, err := packet.Parse(p.bytes)
+func (w *worker) handle(p *nfqueue.Packet) {
+	seg, err := packet.Parse(p.Bytes)
 	if err != nil { // a fragment, or no TCP after all: not ours
-		if p.gso && p.id.uncut() { // nor can we cut it up
+		if p.GSO && p.ID.InGSO() { // nor can we cut it up
 			w.comeAgain(p)
 			return
 		}
 		w.totals.foreign.Add(1)
-		w.queue.verdict(verdictOut{id: p.id})
+		w.queue.Verdict(nfqueue.Verdict{ID: p.ID})
 		return
 	}
 	now := w.clock()
 	f, dir := w.flow(seg, now)
-	f.route(dir, p.mark, p.iface)
-	if p.id.uncut() {
+	f.route(dir, p.Mark, p.Iface)
+	if p.ID.InGSO() {
 		w.handleUncut(p, f, dir, seg, now)
 	} else {
 		if w.pieceOf(p) {
@@ -95,7 +97,7 @@ func (w *worker) handle(p *packetIn) {
 }
 
 // judge asks the faults about a segment, and carries out what they decide.
-func (w *worker) judge(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	fresh := f.Observe(now, dir, seg)
 	w.out.Reset()
 	if f.chain == nil {
@@ -214,36 +216,36 @@ func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
 }
 
 // pass lets go a packet of a flow that was not chosen, and the flow with it.
-func (w *worker) pass(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	sig := w.forget(f)
 	if f.release(now) {
 		sig |= sigRelease
 	}
 	f.Pass(dir, seg)
-	w.answer(verdictOut{id: p.id, priority: p.priority, signal: sig}, f, dir)
+	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
 }
 
 // commit carries out what the faults decided. It is the only place where a
 // segment has side effects: first what was forged leaves, then the verdict.
-func (w *worker) commit(p *packetIn, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
+func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
 	var delay time.Duration
 	if v != faults.Drop || w.out.Split() {
 		delay, _ = w.delay(f, dir, now)
 	}
 	w.sendForged(f, dir, delay, now, nil)
-	out := verdictOut{id: p.id, drop: v == faults.Drop, priority: p.priority, signal: w.signals(f, now)}
+	out := nfqueue.Verdict{ID: p.ID, Drop: v == faults.Drop, Priority: p.Priority, Signal: uint32(w.signals(f, now))}
 	passing := seg
-	if r, ok := w.out.Replaced(); ok && !out.drop && r.Complete() { // of a head alone nothing can be made
-		out.bytes, passing = r.Bytes(), r
+	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // of a head alone nothing can be made
+		out.Bytes, passing = r.Bytes(), r
 	}
-	if (!out.drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
+	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
 	}
-	if out.bytes != nil && p.gso { // the kernel would lose what is cut off a super-packet in place
-		w.send(out.bytes, p.mark, p.iface)
-		out.bytes, out.drop = nil, true
+	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
+		w.send(out.Bytes, p.Mark, p.Iface)
+		out.Bytes, out.Drop = nil, true
 	}
-	if !out.drop && w.hold(p, f, dir, &out, passing, now) {
+	if !out.Drop && w.hold(p, f, dir, &out, passing, now) {
 		return
 	}
 	w.answer(out, f, dir)
@@ -281,24 +283,26 @@ func (w *worker) forget(f *entry) signal {
 
 // answer gives a verdict. A drop that the sets must learn of is an accept with
 // sigDrop: the packet drops itself once the sets are changed.
-func (w *worker) answer(v verdictOut, f *entry, dir faults.Direction) {
+func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	if w.parts.open {
 		w.answerPart(v, f, dir)
 		return
 	}
-	if v.signal != 0 && w.bySet {
+	if v.Signal != 0 && w.bySet {
 		w.answerBySet(v, f)
 		return
 	}
-	if v.signal != 0 {
+	if v.Signal != 0 {
+		sig := signal(v.Signal)
 		if dir == faults.Reply {
-			v.signal |= sigReply
+			sig |= sigReply
 		}
-		if v.drop {
-			v.drop, v.signal = false, v.signal|sigDrop
+		if v.Drop {
+			v.Drop, sig = false, sig|sigDrop
 		}
+		v.Signal = uint32(sig)
 	}
-	w.queue.verdict(v)
+	w.queue.Verdict(v)
 }
 
 // tell records an event for whoever listens.

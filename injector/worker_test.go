@@ -9,25 +9,27 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
 
 // fakeQueue plays the kernel's queue: it records the verdicts.
-type fakeQueue struct{ verdicts []verdictOut }
+type fakeQueue struct{ verdicts []nfqueue.Verdict }
 
-func (q *fakeQueue) receive([]packetIn, time.Duration) (int, bool, error) { return 0, false, nil }
-func (q *fakeQueue) verdict(v verdictOut) {
+func (q *fakeQueue) Receive([]nfqueue.Packet, time.Duration) (int, bool, error) { return 0, false, nil }
+func (q *fakeQueue) Verdict(v nfqueue.Verdict) {
 	c := v
-	if v.bytes != nil {
-		c.bytes = append([]byte(nil), v.bytes...)
+	if v.Bytes != nil {
+		c.Bytes = append([]byte(nil), v.Bytes...)
 	}
 	q.verdicts = append(q.verdicts, c)
 }
-func (q *fakeQueue) flush() error { return nil }
-func (q *fakeQueue) wake()        {}
-func (q *fakeQueue) close() error { return nil }
+func (q *fakeQueue) Flush() error { return nil }
+func (q *fakeQueue) Wake()        {}
+func (q *fakeQueue) Close() error { return nil }
 
 // fakeSender records what is sent.
 type fakeSender struct {
@@ -36,16 +38,16 @@ type fakeSender struct {
 	fail  error // of all that is sent
 }
 
-func (s *fakeSender) send(pkts []packetOut) (int, error) {
+func (s *fakeSender) Send(pkts []rawsock.Packet) (int, error) {
 	if s.fail != nil {
 		return len(pkts), s.fail
 	}
 	for _, p := range pkts {
-		s.pkts, s.marks = append(s.pkts, append([]byte(nil), p.bytes...)), append(s.marks, p.mark)
+		s.pkts, s.marks = append(s.pkts, append([]byte(nil), p.Bytes...)), append(s.marks, p.Mark)
 	}
 	return 0, nil
 }
-func (s *fakeSender) close() error { return nil }
+func (s *fakeSender) Close() error { return nil }
 
 // fakeSets records the changes to the kernel's sets.
 type fakeSets struct {
@@ -67,7 +69,7 @@ type bench struct {
 	s    *fakeSender
 	sets *fakeSets
 	now  time.Duration
-	id   packetID
+	id   nfqueue.ID
 	ip   uint16 // identification of the next packet that comes uncut
 
 	unnumbered bool // such packets may be fragmented
@@ -111,11 +113,11 @@ func (b *bench) runDue(now time.Duration) {
 }
 
 // judge has the worker judge a packet and returns the verdict.
-func (b *bench) judge(t testing.TB, hook uint8, pkt []byte) verdictOut {
+func (b *bench) judge(t testing.TB, hook uint8, pkt []byte) nfqueue.Verdict {
 	t.Helper()
 	b.id++
 	before := len(b.q.verdicts)
-	b.handle(&packetIn{id: b.id, hook: hook, bytes: pkt, mark: 7, priority: 5})
+	b.handle(&nfqueue.Packet{ID: b.id, Hook: hook, Bytes: pkt, Mark: 7, Priority: 5})
 	if n := len(b.q.verdicts) - before; n != 1 {
 		t.Fatalf("%d verdicts for one packet", n)
 	}
@@ -151,7 +153,7 @@ func TestForeignPacketsPass(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset")))
 	udp := segment(faults.Original, packet.SYN, 0, 0, "")
 	udp[9] = 17
-	if v := b.judge(t, forward, udp); v.drop || v.signal != 0 {
+	if v := b.judge(t, forward, udp); v.Drop || v.Signal != 0 {
 		t.Errorf("verdict %+v on a packet that is no TCP", v)
 	}
 	if got := b.totals.foreign.Load(); got != 1 {
@@ -162,8 +164,8 @@ func TestForeignPacketsPass(t *testing.T) {
 func TestDropWithCaptureIsOneVerdict(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset", "at", "syn")))
 	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := sigForget | sigCapture | sigDrop; v.drop || v.signal != want {
-		t.Errorf("verdict drop=%v signal=%#x, want an accept with signal %#x", v.drop, v.signal, want)
+	if want := uint32(sigForget | sigCapture | sigDrop); v.Drop || v.Signal != want {
+		t.Errorf("verdict drop=%v signal=%#x, want an accept with signal %#x", v.Drop, v.Signal, want)
 	}
 	if len(b.s.pkts) != 1 || b.s.marks[0] != 7 {
 		t.Fatalf("sent %d packets with marks %v, want one with the mark of its flow", len(b.s.pkts), b.s.marks)
@@ -177,11 +179,11 @@ func TestDropWithCaptureIsOneVerdict(t *testing.T) {
 func TestReplySaysItsDirection(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
 	v := b.judge(t, forward, segment(faults.Reply, packet.ACK, 1, 1, "x"))
-	if want := sigAdmit | sigReply; v.signal != want {
-		t.Errorf("signal %#x, want %#x", v.signal, want)
+	if want := uint32(sigAdmit | sigReply); v.Signal != want {
+		t.Errorf("signal %#x, want %#x", v.Signal, want)
 	}
-	if v.priority != 5 {
-		t.Errorf("priority %d, want the packet's own, 5", v.priority)
+	if v.Priority != 5 {
+		t.Errorf("priority %d, want the packet's own, 5", v.Priority)
 	}
 }
 
@@ -190,11 +192,11 @@ func TestUnchosenFlowIsReleasedOnce(t *testing.T) {
 	r.Pick.Skip = 1
 	b := newBench(t, r)
 	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := sigForget | sigRelease; v.signal != want {
-		t.Errorf("signal %#x on the first segment, want %#x", v.signal, want)
+	if want := uint32(sigForget | sigRelease); v.Signal != want {
+		t.Errorf("signal %#x on the first segment, want %#x", v.Signal, want)
 	}
-	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "")); v.signal != 0 {
-		t.Errorf("signal %#x on the second segment, want none", v.signal)
+	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "")); v.Signal != 0 {
+		t.Errorf("signal %#x on the second segment, want none", v.Signal)
 	}
 }
 
@@ -203,10 +205,10 @@ func TestNewConnectionOnOldAddresses(t *testing.T) {
 	r.Pick.First = 1
 	b := newBench(t, r)
 	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, "")); !v.drop {
+	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, "")); !v.Drop {
 		t.Errorf("a retransmitted SYN of a dead connection got %+v, want a drop", v)
 	}
-	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.drop || v.signal&sigForget == 0 {
+	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.Drop || v.Signal&uint32(sigForget) == 0 {
 		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
 	}
 	if n := len(b.flows.flows) + b.asleep.n; n != 1 {
@@ -236,9 +238,9 @@ func TestHeld(t *testing.T) {
 			first := segment(faults.Original, packet.ACK, 1, 1, "first")
 			second := segment(faults.Original, packet.ACK, 6, 1, "second")
 			b.now = time.Second - 10*time.Millisecond
-			b.handle(&packetIn{id: 1, hook: hook, bytes: first})
+			b.handle(&nfqueue.Packet{ID: 1, Hook: hook, Bytes: first})
 			b.now = time.Second + 10*time.Millisecond
-			b.handle(&packetIn{id: 2, hook: hook, bytes: second})
+			b.handle(&nfqueue.Packet{ID: 2, Hook: hook, Bytes: second})
 			early := len(b.q.verdicts)
 			b.runDue(time.Second + 39*time.Millisecond)
 			if len(b.s.pkts) != 0 || len(b.q.verdicts) != early {
@@ -247,7 +249,7 @@ func TestHeld(t *testing.T) {
 			b.runDue(time.Second + 40*time.Millisecond)
 			if hook == localOut {
 				for _, v := range b.q.verdicts {
-					if !v.drop {
+					if !v.Drop {
 						t.Errorf("verdict %+v in output, want a drop", v)
 					}
 				}
@@ -256,7 +258,7 @@ func TestHeld(t *testing.T) {
 				}
 				return
 			}
-			if len(b.q.verdicts) != 2 || b.q.verdicts[0].id != 1 || b.q.verdicts[1].id != 2 || len(b.s.pkts) != 0 {
+			if len(b.q.verdicts) != 2 || b.q.verdicts[0].ID != 1 || b.q.verdicts[1].ID != 2 || len(b.s.pkts) != 0 {
 				t.Errorf("verdicts %+v, want 1 and 2 accepted in order", b.q.verdicts)
 			}
 		})
@@ -266,14 +268,14 @@ func TestHeld(t *testing.T) {
 // TestDrainLosesNothing holds that the end of a run lets go what is held.
 func TestDrainLosesNothing(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
-	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "held")})
-	b.handle(&packetIn{id: 2, hook: localOut, bytes: segment(faults.Reply, packet.ACK, 1, 5, "copied")})
+	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "held")})
+	b.handle(&nfqueue.Packet{ID: 2, Hook: localOut, Bytes: segment(faults.Reply, packet.ACK, 1, 5, "copied")})
 	if err := b.drain(); err != nil {
 		t.Fatal(err)
 	}
 	var accepted int
 	for _, v := range b.q.verdicts {
-		if !v.drop {
+		if !v.Drop {
 			accepted++
 		}
 	}
@@ -299,7 +301,7 @@ func TestDrainWaitsForSets(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
 	sets := &slowSets{ready: make(chan struct{})}
 	b.worker.bySet, b.worker.sets = true, sets
-	b.handle(&packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
+	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.SYN, 0, 0, "")})
 	if len(b.q.verdicts) != 0 {
 		t.Fatal("the verdict did not wait for the sets")
 	}
@@ -307,7 +309,7 @@ func TestDrainWaitsForSets(t *testing.T) {
 	if err := b.drain(); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].drop {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop {
 		t.Errorf("verdicts at the end: %v, want one that accepts", b.q.verdicts)
 	}
 }
@@ -324,11 +326,11 @@ func TestNoAllocs(t *testing.T) {
 			quiet := &silentQueue{}
 			b.queue, b.sender = quiet, quiet
 			there, back := segment(faults.Original, packet.ACK, 1, 1, "ping"), segment(faults.Reply, packet.ACK, 1, 5, "pong")
-			p := packetIn{id: 1, hook: forward}
+			p := nfqueue.Packet{ID: 1, Hook: forward}
 			judge := func() {
-				p.bytes = there
+				p.Bytes = there
 				b.handle(&p)
-				p.bytes = back
+				p.Bytes = back
 				b.handle(&p)
 			}
 			judge()
@@ -342,18 +344,18 @@ func TestNoAllocs(t *testing.T) {
 // silentQueue records nothing.
 type silentQueue struct{}
 
-func (*silentQueue) receive([]packetIn, time.Duration) (int, bool, error) { return 0, false, nil }
-func (*silentQueue) verdict(verdictOut)                                   {}
-func (*silentQueue) flush() error                                         { return nil }
-func (*silentQueue) wake()                                                {}
-func (*silentQueue) close() error                                         { return nil }
-func (*silentQueue) send([]packetOut) (int, error)                        { return 0, nil }
+func (*silentQueue) Receive([]nfqueue.Packet, time.Duration) (int, bool, error) { return 0, false, nil }
+func (*silentQueue) Verdict(nfqueue.Verdict)                                    {}
+func (*silentQueue) Flush() error                                               { return nil }
+func (*silentQueue) Wake()                                                      {}
+func (*silentQueue) Close() error                                               { return nil }
+func (*silentQueue) Send([]rawsock.Packet) (int, error)                         { return 0, nil }
 
 func BenchmarkJudge(b *testing.B) {
 	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))
 	quiet := &silentQueue{}
 	w.queue, w.sender = quiet, quiet
-	p := packetIn{id: 1, hook: forward, bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
+	p := nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
 	b.ReportAllocs()
 	for b.Loop() {
 		w.handle(&p)

@@ -1,8 +1,9 @@
-package injector
+package nfqueue
 
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -44,15 +45,15 @@ func read(t *testing.T, b []byte) string {
 // TestRuns holds that packets which simply go on are answered together, and
 // never one that waits among them.
 func TestRuns(t *testing.T) {
-	batch := func(ids ...uint32) (pkts []packetIn) {
+	batch := func(ids ...uint32) (pkts []Packet) {
 		for _, id := range ids {
-			pkts = append(pkts, packetIn{id: packetID(id)})
+			pkts = append(pkts, Packet{ID: ID(id)})
 		}
 		return pkts
 	}
 	accept := func(v *verdicts, ids ...uint32) {
 		for _, id := range ids {
-			v.add(&verdictOut{id: packetID(id)})
+			v.add(&Verdict{ID: ID(id)})
 		}
 	}
 	for name, c := range map[string]struct {
@@ -77,33 +78,33 @@ func TestRuns(t *testing.T) {
 		"a drop between": {func(v *verdicts) string {
 			v.expect(batch(1, 2, 3, 4, 5))
 			accept(v, 1, 2)
-			v.add(&verdictOut{id: 3, drop: true})
+			v.add(&Verdict{ID: 3, Drop: true})
 			accept(v, 4, 5)
 			return read(t, v.take())
 		}, "accept..2, drop 3, accept..5"},
 		"drops in a row": {func(v *verdicts) string {
 			v.expect(batch(1, 2, 3, 4, 5))
 			accept(v, 1)
-			for id := range packetID(3) {
-				v.add(&verdictOut{id: id + 2, drop: true})
+			for id := range ID(3) {
+				v.add(&Verdict{ID: id + 2, Drop: true})
 			}
 			accept(v, 5)
 			return read(t, v.take())
 		}, "accept 1, drop..4, accept 5"},
 		"two queues": {func(v *verdicts) string { // what is held in one is nothing to the other
 			v.of[1].queue = 9
-			v.expect([]packetIn{{id: 1}, {id: inUncut | 1}, {id: inUncut | 2}, {id: 2}, {id: inUncut | 3}})
-			v.add(&verdictOut{id: inUncut | 1, drop: true})
-			v.add(&verdictOut{id: inUncut | 2, drop: true})
+			v.expect([]Packet{{ID: 1}, {ID: GSOQueue | 1}, {ID: GSOQueue | 2}, {ID: 2}, {ID: GSOQueue | 3}})
+			v.add(&Verdict{ID: GSOQueue | 1, Drop: true})
+			v.add(&Verdict{ID: GSOQueue | 2, Drop: true})
 			accept(v, 2)
-			v.add(&verdictOut{id: inUncut | 3, drop: true})
+			v.add(&Verdict{ID: GSOQueue | 3, Drop: true})
 			return read(t, v.take())
 		}, "accept 2, [9] drop..3"},
 		"one comes again": {func(v *verdicts) string {
 			v.of[1].queue = 9
-			v.expect([]packetIn{{id: inUncut | 1}, {id: inUncut | 2}})
-			v.add(&verdictOut{id: inUncut | 1, again: true})
-			v.add(&verdictOut{id: inUncut | 2})
+			v.expect([]Packet{{ID: GSOQueue | 1}, {ID: GSOQueue | 2}})
+			v.add(&Verdict{ID: GSOQueue | 1, Again: true})
+			v.add(&Verdict{ID: GSOQueue | 2})
 			return read(t, v.take())
 		}, "[9] to queue 0 with bypass 1, [9] accept 2"},
 		"one is held": {func(v *verdicts) string {
@@ -120,8 +121,8 @@ func TestRuns(t *testing.T) {
 		}, "accept..2, accept 4, accept 5 | accept 6, accept 7 | accept 3, accept..9"},
 		"a signal and bytes": {func(v *verdicts) string {
 			v.expect(batch(1, 2, 3))
-			v.add(&verdictOut{id: 1, signal: sigAdmit})
-			v.add(&verdictOut{id: 2, bytes: []byte("x")})
+			v.add(&Verdict{ID: 1, Signal: 1 << 29})
+			v.add(&Verdict{ID: 2, Bytes: []byte("x")})
 			accept(v, 3)
 			return read(t, v.take())
 		}, "repeat 1, accept 2, accept 3"},
@@ -136,23 +137,23 @@ func TestRuns(t *testing.T) {
 
 // TestVerdictsAllocateNothing holds it for every kind of answer.
 func TestVerdictsAllocateNothing(t *testing.T) {
-	pkts := make([]packetIn, batchSize)
+	pkts := make([]Packet, BatchSize)
 	for i := range pkts {
-		pkts[i].id = packetID(i)
+		pkts[i].ID = ID(i)
 	}
-	bytes := segment(0, packet.ACK, 1, 1, "payload")
+	bytes := payload()
 	var v verdicts
 	play := func() {
 		v.expect(pkts)
 		for i := range pkts {
-			o := verdictOut{id: packetID(i)}
+			o := Verdict{ID: ID(i)}
 			switch i % 8 {
 			case 3:
-				o.drop = true
+				o.Drop = true
 			case 5:
-				o.signal = sigCapture
+				o.Signal = 1 << 27
 			case 7:
-				o.bytes = bytes
+				o.Bytes = bytes
 			}
 			v.add(&o)
 		}
@@ -160,26 +161,26 @@ func TestVerdictsAllocateNothing(t *testing.T) {
 	}
 	play()
 	if n := testing.AllocsPerRun(100, play); n != 0 {
-		t.Errorf("%v allocations for %d verdicts, want none", n, batchSize)
+		t.Errorf("%v allocations for %d verdicts, want none", n, BatchSize)
 	}
 }
 
 // TestDecodeAllocatesNothing holds it for reading, which happens in place.
 func TestDecodeAllocatesNothing(t *testing.T) {
-	msg := queued(7, segment(0, packet.ACK, 1, 1, "payload"))
-	var p packetIn
-	if !decodePacket(msg, 0, &p) || p.id != 7 || p.mark != 9 || !p.gso || p.partial {
+	msg := queued(7, payload())
+	var p Packet
+	if !decodePacket(msg, 0, &p) || p.ID != 7 || p.Mark != 9 || !p.GSO || p.Partial {
 		t.Fatalf("decoded %+v", p)
 	}
 	if n := testing.AllocsPerRun(100, func() { decodePacket(msg, 0, &p) }); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
-	if !decodePacket(msg, 9, &p) || p.id != 7 {
-		t.Errorf("a packet of queue 0 got %#x", p.id)
+	if !decodePacket(msg, 9, &p) || p.ID != 7 {
+		t.Errorf("a packet of queue 0 got %#x", p.ID)
 	}
 	binary.BigEndian.PutUint16(msg[nlHeader+2:], 9)
-	if !decodePacket(msg, 9, &p) || p.id != 7|inUncut {
-		t.Errorf("a packet of the queue for what comes uncut got %#x", p.id)
+	if !decodePacket(msg, 9, &p) || p.ID != 7|GSOQueue {
+		t.Errorf("a packet of the queue for what comes uncut got %#x", p.ID)
 	}
 	for n := range msg { // cut anywhere, it never reads beyond
 		decodePacket(slices.Clip(msg[:n]), 0, &p)
@@ -204,8 +205,8 @@ func queued(id uint32, pkt []byte) []byte {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	msg := queued(7, segment(0, packet.ACK, 1, 1, "payload"))
-	var p packetIn
+	msg := queued(7, payload())
+	var p Packet
 	b.ReportAllocs()
 	for b.Loop() {
 		decodePacket(msg, 0, &p)
@@ -213,19 +214,28 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkVerdict(b *testing.B) {
-	pkts := make([]packetIn, batchSize)
-	for name, o := range map[string]verdictOut{"accept": {}, "drop": {drop: true}, "signal": {signal: sigAdmit}} {
+	pkts := make([]Packet, BatchSize)
+	for name, o := range map[string]Verdict{"accept": {}, "drop": {Drop: true}, "signal": {Signal: 1 << 29}} {
 		b.Run(name, func(b *testing.B) {
 			var v verdicts
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if i%batchSize == 0 {
+				if i%BatchSize == 0 {
 					v.take()
 					v.expect(pkts)
 				}
-				o.id = 0
+				o.ID = 0
 				v.add(&o)
 			}
 		})
 	}
+}
+
+// payload is a segment with a few bytes.
+func payload() []byte {
+	f := packet.Fields{
+		Src: netip.MustParseAddrPort("10.0.0.1:40000"), Dst: netip.MustParseAddrPort("10.0.0.2:5432"),
+		TTL: 64, DF: true, Seq: 1, Ack: 1, Flags: packet.ACK, Window: 1000,
+	}
+	return f.Append(nil, []byte("payload"))
 }

@@ -1,4 +1,5 @@
-package injector
+// Package rawsock sends whole packets through raw sockets.
+package rawsock
 
 import (
 	"errors"
@@ -8,23 +9,24 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/faultctl/faultctl/injector/internal/kerror"
 	"github.com/faultctl/faultctl/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
-// rawSender sends through one raw socket a family. The kernel keeps every
+// Sender sends through one raw socket a family. The kernel keeps every
 // header field that it is given but the IPv4 header checksum, and an
 // identification of 0 without DF (raw(7), raw_send_hdrinc). A packet for a
 // socket of this host reaches it by way of loopback.
-type rawSender struct {
+type Sender struct {
 	fd4, fd6     int
 	mark4, mark6 uint32
 
 	// One of each for a packet of one system call.
-	msgs [batchSize]mmsghdr
-	iovs [batchSize]unix.Iovec
-	to4  [batchSize]unix.RawSockaddrInet4
-	to6  [batchSize]unix.RawSockaddrInet6
+	msgs [BatchSize]mmsghdr
+	iovs [BatchSize]unix.Iovec
+	to4  [BatchSize]unix.RawSockaddrInet4
+	to6  [BatchSize]unix.RawSockaddrInet6
 }
 
 // sendWait is how long packets wait for room in a socket's send buffer before
@@ -34,27 +36,45 @@ const sendWait = 10 * time.Millisecond
 
 const sendBuffer = 4 << 20
 
-// openSender opens the sockets in the namespace, nil being the caller's own.
-func openSender(ns *os.File) (*rawSender, error) {
-	s := &rawSender{fd4: -1, fd6: -1}
+// BatchSize is how many packets leave by one system call at most.
+const BatchSize = 64
+
+// mmsghdr is struct mmsghdr of sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+	_   [4]byte
+}
+
+// Packet is a packet for a Sender.
+type Packet struct {
+	Bytes []byte
+	Mark  uint32 // the routing mark of its flow
+	Iface uint32 // the scope of a link-local destination
+}
+
+// Open opens the sockets in the namespace, nil being the caller's own.
+// priority is what its packets carry as SO_PRIORITY.
+func Open(ns *os.File, priority uint32) (*Sender, error) {
+	s := &Sender{fd4: -1, fd6: -1}
 	err := netns.Do(ns, func() (err error) {
-		if s.fd4, err = rawSocket(unix.AF_INET); err != nil {
+		if s.fd4, err = rawSocket(unix.AF_INET, priority); err != nil {
 			return err
 		}
 		// A host without IPv6 has no IPv6 packets to forge.
-		if s.fd6, err = rawSocket(unix.AF_INET6); errors.Is(err, unix.EAFNOSUPPORT) {
+		if s.fd6, err = rawSocket(unix.AF_INET6, priority); errors.Is(err, unix.EAFNOSUPPORT) {
 			err = nil
 		}
 		return err
 	})
 	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("open raw socket: %w", explain(err))
+		s.Close()
+		return nil, fmt.Errorf("open raw socket: %w", kerror.Explain(err))
 	}
 	return s, nil
 }
 
-func rawSocket(family int) (int, error) {
+func rawSocket(family int, priority uint32) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
 	if err != nil {
 		return -1, err
@@ -65,14 +85,17 @@ func rawSocket(family int) (int, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(OwnSign)); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(priority)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func (s *rawSender) send(pkts []packetOut) (unsent int, err error) {
+// Send puts whole packets on their way, in their order, by as few system calls as
+// it can. It leaves out what cannot be sent, and returns how many packets that were,
+// and why the first of them could not be sent. One goroutine uses a Sender.
+func (s *Sender) Send(pkts []Packet) (unsent int, err error) {
 	for len(pkts) > 0 {
 		n := alike(pkts)
 		left, e := s.sendAlike(pkts[:n])
@@ -86,9 +109,9 @@ func (s *rawSender) send(pkts []packetOut) (unsent int, err error) {
 
 // alike returns how many packets at the beginning leave by one system call: those
 // of one family with one mark, which are the socket's.
-func alike(pkts []packetOut) int {
+func alike(pkts []Packet) int {
 	n := 1
-	for n < min(len(pkts), batchSize) && pkts[n].mark == pkts[0].mark && version(pkts[n].bytes) == version(pkts[0].bytes) {
+	for n < min(len(pkts), BatchSize) && pkts[n].Mark == pkts[0].Mark && version(pkts[n].Bytes) == version(pkts[0].Bytes) {
 		n++
 	}
 	return n
@@ -103,15 +126,15 @@ func version(pkt []byte) byte {
 }
 
 // sendAlike sends packets that alike has found.
-func (s *rawSender) sendAlike(pkts []packetOut) (unsent int, err error) {
+func (s *Sender) sendAlike(pkts []Packet) (unsent int, err error) {
 	fd, have := s.fd6, &s.mark6
-	switch v := version(pkts[0].bytes); {
+	switch v := version(pkts[0].Bytes); {
 	case v == 4:
 		fd, have = s.fd4, &s.mark4
-	case v != 6 || len(pkts[0].bytes) < 40:
-		return len(pkts), fmt.Errorf("send: %d bytes are no packet", len(pkts[0].bytes))
+	case v != 6 || len(pkts[0].Bytes) < 40:
+		return len(pkts), fmt.Errorf("send: %d bytes are no packet", len(pkts[0].Bytes))
 	}
-	if err := setMark(fd, have, pkts[0].mark); err != nil {
+	if err := setMark(fd, have, pkts[0].Mark); err != nil {
 		return len(pkts), err
 	}
 	for i := range pkts {
@@ -139,21 +162,21 @@ func (s *rawSender) sendAlike(pkts []packetOut) (unsent int, err error) {
 }
 
 // address makes p the packet of that place in the next system call.
-func (s *rawSender) address(i int, p *packetOut) {
-	s.iovs[i].Base = unsafe.SliceData(p.bytes)
-	s.iovs[i].SetLen(len(p.bytes))
+func (s *Sender) address(i int, p *Packet) {
+	s.iovs[i].Base = unsafe.SliceData(p.Bytes)
+	s.iovs[i].SetLen(len(p.Bytes))
 	hdr := &s.msgs[i].hdr
 	hdr.Iov = &s.iovs[i]
 	hdr.SetIovlen(1)
-	if version(p.bytes) == 4 {
-		s.to4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: [4]byte(p.bytes[16:20])}
+	if version(p.Bytes) == 4 {
+		s.to4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: [4]byte(p.Bytes[16:20])}
 		hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(&s.to4[i])), unix.SizeofSockaddrInet4
 		return
 	}
 	to := &s.to6[i]
-	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: [16]byte(p.bytes[24:40])}
+	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: [16]byte(p.Bytes[24:40])}
 	if netip.AddrFrom16(to.Addr).IsLinkLocalUnicast() {
-		to.Scope_id = p.iface
+		to.Scope_id = p.Iface
 	}
 	hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(to)), unix.SizeofSockaddrInet6
 }
@@ -178,7 +201,8 @@ func setMark(fd int, have *uint32, want uint32) error {
 	return nil
 }
 
-func (s *rawSender) close() error {
+// Close closes the sockets.
+func (s *Sender) Close() error {
 	for _, fd := range []int{s.fd4, s.fd6} {
 		if fd >= 0 {
 			unix.Close(fd)

@@ -1,4 +1,4 @@
-package injector
+package nfqueue
 
 import (
 	"encoding/binary"
@@ -9,44 +9,48 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/kerror"
 	nfq "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 )
 
+// Numbers of netfilter queues. A host's other programs use low ones.
 const (
-	firstQueue = 61440           // where the search for a free queue number starts
-	lastQueue  = firstQueue + 23 // each has a chain priority of its own above NAT's
+	First = 61440      // where Open starts to look for free numbers
+	Last  = First + 23 // and where it ends
 
-	firstUncut = lastQueue + 1 // the same for the queues of what comes uncut
-	lastUncut  = firstUncut + 23
+	FirstGSO = Last + 1 // the same for the queues of what local senders send as they made it
+	LastGSO  = FirstGSO + 23
 )
 
-// copying is how packets are handed over.
-type copying struct {
-	whole bool // with their payload
-	super bool // uncut where they stand for several segments (NFQA_CFG_F_GSO)
-	apart bool // those of local senders in a queue of their own, uncut
+// Copying is how packets are handed over.
+type Copying struct {
+	Whole       bool // with their payload
+	GSO         bool // as they are where they stand for several segments (NFQA_CFG_F_GSO)
+	SeparateGSO bool // those of local senders in a queue of their own, as they are
 }
 
-// openQueues binds n queues in a row in the namespace, from the given number on,
-// or where the first n free ones in a row are if that is 0.
-func openQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
+// Open binds n queues in a row in the namespace, nil being the caller's own: from the
+// given number on, or at the first n free numbers in a row from First on if that is
+// 0. No rule may queue to them yet. The error wraps one of kerror where it can, and is
+// kerror.ErrPermission too where all numbers are taken.
+func Open(netns *os.File, number, n uint16, how Copying) (qs []*Queue, err error) {
 	first, last := number, number
 	if number == 0 {
-		first, last = firstQueue, lastQueue+1-n
+		first, last = First, Last+1-n
 	}
 	err = firstFree(first, last, func(at uint16) (err error) {
 		qs, err = bindQueues(netns, at, n, how)
 		return err
 	})
-	if err == nil && how.apart {
-		err = firstFree(firstUncut, lastUncut+1-n, func(at uint16) error { return bindUncut(qs, at) })
+	if err == nil && how.SeparateGSO {
+		err = firstFree(FirstGSO, LastGSO+1-n, func(at uint16) error { return bindGSO(qs, at) })
 		if err != nil {
-			closeQueues(qs)
+			Close(qs)
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bind netfilter queue: %w", explain(err))
+		return nil, fmt.Errorf("bind netfilter queue: %w", kerror.Explain(err))
 	}
 	return qs, nil
 }
@@ -62,11 +66,11 @@ func firstFree(first, last uint16, bind func(at uint16) error) (err error) {
 	return err
 }
 
-func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, err error) {
+func bindQueues(netns *os.File, number, n uint16, how Copying) (qs []*Queue, err error) {
 	for i := range n {
 		q, err := bindQueue(netns, number+i, how)
 		if err != nil {
-			closeQueues(qs)
+			Close(qs)
 			return nil, err
 		}
 		q.spare = int(n) < runtime.GOMAXPROCS(0)
@@ -75,25 +79,26 @@ func bindQueues(netns *os.File, number, n uint16, how copying) (qs []*nfqueue, e
 	return qs, nil
 }
 
-func closeQueues(qs []*nfqueue) {
+// Close closes all of them.
+func Close(qs []*Queue) {
 	for _, q := range qs {
-		q.close()
+		q.Close()
 	}
 }
 
-func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
+func bindQueue(netns *os.File, number uint16, how Copying) (*Queue, error) {
 	cfg := nfq.Config{
 		NfQueue:      number,
 		AfFamily:     unix.AF_UNSPEC,
 		Copymode:     nfq.NfQnlCopyPacket,
 		MaxPacketLen: headersOnly,
-		MaxQueueLen:  queueLen,
+		MaxQueueLen:  Length,
 		Flags:        nfq.NfQaCfgFlagFailOpen,
 	}
-	if how.whole {
+	if how.Whole {
 		cfg.MaxPacketLen = wholePacket
 	}
-	if how.super {
+	if how.GSO {
 		cfg.Flags |= nfq.NfQaCfgFlagGSO
 	}
 	if netns != nil {
@@ -104,10 +109,10 @@ func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 		return nil, err
 	}
 	slot := int(cfg.MaxPacketLen+attrRoom) &^ 63
-	q := &nfqueue{
+	q := &Queue{
 		pause: time.Sleep,
 		nf:    nf, number: number, parked: make(chan struct{}), slot: slot,
-		msgs: make([]mmsghdr, batchSize), iovs: make([]unix.Iovec, batchSize), mem: make([]byte, batchSize*slot),
+		msgs: make([]mmsghdr, BatchSize), iovs: make([]unix.Iovec, BatchSize), mem: make([]byte, BatchSize*slot),
 		verdicts: verdicts{of: [2]answers{{queue: number}}},
 	}
 	if err := q.start(); err != nil {
@@ -118,19 +123,19 @@ func bindQueue(netns *os.File, number uint16, how copying) (*nfqueue, error) {
 	return q, nil
 }
 
-// bindUncut gives each queue a second number, from the given one on, for packets
-// that come uncut. All or none has one then.
-func bindUncut(qs []*nfqueue, number uint16) error {
+// bindGSO gives each queue a second number, from the given one on, for packets
+// of local senders as they made them. All or none has one then.
+func bindGSO(qs []*Queue, number uint16) error {
 	for i, q := range qs {
 		n := number + uint16(i)
 		if err := q.configure(n, true); err != nil {
 			for j, q := range qs[:i] {
 				q.configure(number+uint16(j), false)
-				q.uncut = 0
+				q.gso = 0
 			}
 			return err
 		}
-		q.uncut, q.verdicts.of[inUncut.queue()].queue = n, n
+		q.gso, q.verdicts.of[GSOQueue.index()].queue = n, n
 	}
 	return nil
 }
@@ -149,7 +154,7 @@ const (
 // configure binds a queue of that number to the socket, or gives it up. A socket
 // may have many, and go-nfqueue knows one. No rule may queue to the socket yet: it
 // would get a packet where an acknowledgment is waited for.
-func (q *nfqueue) configure(number uint16, bind bool) error {
+func (q *Queue) configure(number uint16, bind bool) error {
 	cmd := byte(cmdUnbind)
 	if bind {
 		cmd = cmdBind
@@ -160,7 +165,7 @@ func (q *nfqueue) configure(number uint16, bind bool) error {
 		const flags = nfq.NfQaCfgFlagFailOpen | nfq.NfQaCfgFlagGSO
 		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgParams, 5), wholePacket)
 		b = append(b, nfq.NfQnlCopyPacket, 0, 0, 0) // and padding
-		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMaxLen, 4), queueLen)
+		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMaxLen, 4), Length)
 		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMask, 4), flags)
 		b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgFlags, 4), flags)
 	}

@@ -1,4 +1,7 @@
-package injector
+// Package nfqueue receives packets from netfilter queues and answers them. It knows
+// that a verdict may change a packet's priority, and not what that means to the
+// rules.
+package nfqueue
 
 import (
 	"context"
@@ -18,8 +21,8 @@ import (
 )
 
 const (
-	batchSize  = 64      // packets taken by one system call
-	queueLen   = 1 << 16 // packets the kernel keeps for us before it lets them pass
+	BatchSize  = 64      // packets that Receive takes by one system call at most
+	Length     = 1 << 16 // packets that a queue holds; the kernel lets further ones pass
 	readBuffer = 32 << 20
 
 	// briefly is more than a jiffy of any kernel, the shortest that a socket waits.
@@ -42,19 +45,25 @@ const (
 	attrRoom = 1 << 10
 )
 
-// nfqueue is the kernel's queue. go-nfqueue opens, binds and configures it;
+// MaxCopied is what a message takes of a packet (NFQNL_MAX_COPY_RANGE): of one of
+// that length there may be more.
+const MaxCopied = wholePacket - nlaHeader
+
+// Queue is a netfilter queue. go-nfqueue opens, binds and configures it;
 // the loop on its socket is ours, because go-nfqueue's own makes two system
 // calls and 64 allocations for each packet.
 //
 // The socket asks not to be told of a full buffer (NETLINK_NO_ENOBUFS): told,
 // it would be marked as congested and get nothing until it is empty. What finds
 // no room passes, and the rules' counters say how much that was.
-type nfqueue struct {
+//
+// One goroutine uses a Queue, but for Wake, which any may call.
+type Queue struct {
 	nf     *nfq.Nfqueue
 	parked chan struct{} // closed to let go-nfqueue's receiver end
 	fd     int
 	number uint16
-	uncut  uint16 // number of the queue for what comes uncut, on the same socket; 0: there is none
+	gso    uint16 // number of the queue for what local senders send as they made it, on the same socket; 0: there is none
 	buffer int    // bytes of SO_RCVBUF that we got
 
 	msgs []mmsghdr
@@ -73,6 +82,17 @@ type nfqueue struct {
 	closed bool
 }
 
+// Number returns the queue's number.
+func (q *Queue) Number() uint16 { return q.number }
+
+// GSONumber returns the number of the queue for what local senders send as they made
+// it, or 0 if there is none.
+func (q *Queue) GSONumber() uint16 { return q.gso }
+
+// Buffer returns how many bytes of packets the kernel keeps for the queue
+// (SO_RCVBUF).
+func (q *Queue) Buffer() int { return q.buffer }
+
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
 	hdr unix.Msghdr
@@ -83,7 +103,7 @@ type mmsghdr struct {
 // start binds the queue and takes its socket over. go-nfqueue starts a receiver
 // of its own, which a deadline in the past sends into the error function, where
 // it stays until close: it unbinds the queue when it returns.
-func (q *nfqueue) start() error {
+func (q *Queue) start() error {
 	if err := q.nf.Con.SetReadBuffer(readBuffer); err != nil {
 		return fmt.Errorf("set read buffer: %w", err)
 	}
@@ -135,20 +155,25 @@ func (q *nfqueue) start() error {
 	return nil
 }
 
-// receive waits in the system call that receives, if it may wait for long and
+// Receive waits until packets are there, Wake is called or the time is over, fills
+// as much of pkts as it can, and returns how many, and whether more may be there. The
+// packets' bytes are valid until the next Receive, and may be written to. A negative
+// time means no end.
+//
+// It waits in the system call that receives, if it may wait for long and
 // packets come one after the other: that one is enough then. Go's scheduler is
 // not told, and keeps its hands off: told, it would find other threads to do
 // what there is not, and wake them, at a quarter of the cost of a packet. So
 // this takes up a processor of Go's (a P) for a jiffy at most; the signal by
 // which the runtime stops a goroutine ends it early (EINTR).
-func (q *nfqueue) receive(pkts []packetIn, wait time.Duration) (int, bool, error) {
+func (q *Queue) Receive(pkts []Packet, wait time.Duration) (int, bool, error) {
 	busy := q.busy && wait > briefly
 	for waited := false; ; waited = true {
 		flags := unix.MSG_DONTWAIT
 		if busy && !waited {
 			flags = unix.MSG_WAITFORONE
 		}
-		room := min(len(pkts), batchSize)
+		room := min(len(pkts), BatchSize)
 		n, errno := q.recvmmsg(room, flags)
 		switch errno {
 		case 0:
@@ -192,14 +217,14 @@ func unpoll(fd int) {
 	}
 }
 
-func (q *nfqueue) recvmmsg(n, flags int) (int, syscall.Errno) {
+func (q *Queue) recvmmsg(n, flags int) (int, syscall.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.msgs[0])), uintptr(n), uintptr(flags), 0, 0)
 	return int(r), errno
 }
 
 // poll waits for a packet, a wake or the end of the time, which it keeps more
 // exactly than to a jiffy.
-func (q *nfqueue) poll(wait time.Duration) {
+func (q *Queue) poll(wait time.Duration) {
 	fds := [1]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}}
 	var ts *unix.Timespec
 	if wait >= 0 {
@@ -209,38 +234,42 @@ func (q *nfqueue) poll(wait time.Duration) {
 	unix.Ppoll(fds[:], ts, nil)
 }
 
-// wake answers a packet that no queue ever holds: the kernel's complaint about
+// Wake makes a Receive that waits return. Any goroutine may call it, after Close too.
+//
+// It answers a packet that no queue ever holds: the kernel's complaint about
 // it makes the socket readable.
-func (q *nfqueue) wake() {
+func (q *Queue) Wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed { // the descriptor may be another file's by now
 		return
 	}
-	msg := appendVerdict(nil, q.number, 0, &verdictOut{id: 0})
+	msg := appendVerdict(nil, q.number, 0, &Verdict{ID: 0})
 	unix.Write(q.fd, msg)
 }
 
 // decode turns n received messages into packets, in place.
-func (q *nfqueue) decode(pkts []packetIn, n int) int {
+func (q *Queue) decode(pkts []Packet, n int) int {
 	k := 0
 	for i := range n {
 		msg := q.mem[i*q.slot:][:q.msgs[i].n]
-		if decodePacket(msg, q.uncut, &pkts[k]) {
+		if decodePacket(msg, q.gso, &pkts[k]) {
 			k++
 		}
 	}
 	return k
 }
 
-func (q *nfqueue) verdict(v verdictOut) {
-	if len(q.verdicts.out)+len(v.bytes) > verdictRoom {
-		q.failed = errors.Join(q.failed, q.flush())
+// Verdict answers a packet. The answer may be kept back until Flush.
+func (q *Queue) Verdict(v Verdict) {
+	if len(q.verdicts.out)+len(v.Bytes) > verdictRoom {
+		q.failed = errors.Join(q.failed, q.Flush())
 	}
 	q.verdicts.add(&v)
 }
 
-func (q *nfqueue) flush() error {
+// Flush sends the verdicts kept back.
+func (q *Queue) Flush() error {
 	err := q.failed
 	q.failed = nil
 	msgs := q.verdicts.take()
@@ -271,12 +300,13 @@ func noMemory(errno syscall.Errno) bool {
 	return errno == unix.ENOBUFS || errno == unix.ENOMEM || errno == unix.EAGAIN
 }
 
-func (q *nfqueue) send(msgs []byte) syscall.Errno {
+func (q *Queue) send(msgs []byte) syscall.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)))
 	return errno
 }
 
-func (q *nfqueue) close() error {
+// Close gives the queue up. The kernel drops the packets still in it.
+func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()

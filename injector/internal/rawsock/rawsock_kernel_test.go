@@ -1,16 +1,17 @@
-package injector
+package rawsock
 
 import (
 	"bytes"
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/lab"
+
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ import (
 // by the route of its own mark, and that one which cannot leave takes none of the
 // others with it.
 func TestSender(t *testing.T) {
-	inKernel(t)
+	kerneltest.NetNS(t)
 	const barred, table = 7, 77 // that mark has no way out
 	err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "here"}, PeerName: "there"})
 	if err != nil {
@@ -64,24 +65,24 @@ func TestSender(t *testing.T) {
 	if err := unix.Bind(wire, &unix.SockaddrLinklayer{Protocol: 0x0300, Ifindex: here.Attrs().Index}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openSender(nil)
+	s, err := Open(nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer s.Close()
 
-	var all []packetOut
+	var all []Packet
 	var want [][]byte
 	add := func(mark uint32, leaves bool, dst string) {
 		to := netip.AddrPortFrom(netip.MustParseAddr(dst), 5432)
 		from := netip.AddrPortFrom(to.Addr().Prev(), 40000)
 		f := packet.Fields{Src: from, Dst: to, TTL: 64, ID: uint16(len(all) + 1), Seq: packet.Seq(len(all)), Flags: packet.ACK}
-		all = append(all, packetOut{bytes: f.Append(nil, bytes.Repeat([]byte{byte(len(all))}, 1+7*len(all))), mark: mark})
+		all = append(all, Packet{Bytes: f.Append(nil, bytes.Repeat([]byte{byte(len(all))}, 1+7*len(all))), Mark: mark})
 		if leaves {
-			want = append(want, all[len(all)-1].bytes)
+			want = append(want, all[len(all)-1].Bytes)
 		}
 	}
-	for range batchSize + 10 {
+	for range BatchSize + 10 {
 		add(0, true, "10.9.9.9")
 	}
 	add(0, false, "10.8.8.8") // there is no route
@@ -91,11 +92,11 @@ func TestSender(t *testing.T) {
 	add(1, true, "10.9.9.9")
 	add(barred, false, "fd09::9")
 	add(0, true, "fd09::9")
-	all = append(all, packetOut{bytes: []byte("no packet")})
+	all = append(all, Packet{Bytes: []byte("no packet")})
 	add(0, true, "fd09::9")
 	add(1, true, "10.9.9.9")
 
-	if n, err := s.send(all); n != len(all)-len(want) || !errors.Is(err, unix.ENETUNREACH) {
+	if n, err := s.Send(all); n != len(all)-len(want) || !errors.Is(err, unix.ENETUNREACH) {
 		t.Errorf("send: %d unsent, %v; want %d and the first error: %v", n, err, len(all)-len(want), unix.ENETUNREACH)
 	}
 	var got [][]byte
@@ -114,24 +115,12 @@ func TestSender(t *testing.T) {
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("%d packets left, or others than the %d that should, or in another order", len(got), len(want))
 	}
-	if _, err := s.send([]packetOut{{bytes: all[0].bytes, mark: barred}}); !errors.Is(err, unix.EACCES) {
+	if _, err := s.Send([]Packet{{Bytes: all[0].Bytes, Mark: barred}}); !errors.Is(err, unix.EACCES) {
 		t.Errorf("with a barred mark: %v, want %v", err, unix.EACCES)
 	}
-	if n := testing.AllocsPerRun(10, func() { s.send(all[:batchSize]) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { s.Send(all[:BatchSize]) }); n != 0 {
 		t.Errorf("%v allocations for a batch, want none", n)
 	}
 }
 
-// TestUnsentIsCounted holds that what the kernel does not take is counted, and only
-// the first of it logged.
-func TestUnsentIsCounted(t *testing.T) {
-	b := newBench(t, ruleOf(model(t, "duplicate", "chance", "100%")))
-	var log strings.Builder
-	b.log, b.s.fail = slog.New(slog.NewTextHandler(&log, nil)), unix.ENETUNREACH
-	for i := range packet.Seq(3) {
-		b.judge(t, forward, segment(faults.Original, packet.ACK, 100+i, 1, "x"))
-	}
-	if got := snapshot(b.rules, b.totals).Unsent; got != 3 || strings.Count(log.String(), "\n") != 1 {
-		t.Errorf("%d packets counted as unsent, want 3; logged:\n%s", got, &log)
-	}
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }

@@ -1,10 +1,10 @@
-package injector
+package nfqueue
 
 // verdicts gathers the answers of one worker's queues into messages that leave
 // together.
 type verdicts struct {
 	out []byte     // messages complete
-	of  [2]answers // of the queue, and of the one for what is uncut
+	of  [2]answers // of the queue, and of the second one
 }
 
 // answers are those of one queue.
@@ -28,31 +28,31 @@ type answers struct {
 }
 
 // expect notes which packets have come in.
-func (v *verdicts) expect(pkts []packetIn) {
+func (v *verdicts) expect(pkts []Packet) {
 	for i := range v.of {
 		a := &v.of[i]
 		v.endRun(a)
 		a.asked, a.next, a.inOrder = a.asked[:0], 0, a.waiting == 0
 	}
 	for i := range pkts {
-		a := &v.of[pkts[i].id.queue()]
-		a.asked = append(a.asked, pkts[i].id.number())
+		a := &v.of[pkts[i].ID.index()]
+		a.asked = append(a.asked, pkts[i].ID.Number())
 		a.waiting++
 	}
 }
 
 // add answers a packet.
-func (v *verdicts) add(o *verdictOut) {
-	a, id := &v.of[o.id.queue()], o.id.number()
+func (v *verdicts) add(o *Verdict) {
+	a, id := &v.of[o.ID.index()], o.ID.Number()
 	a.waiting--
 	a.inOrder = a.inOrder && a.next < len(a.asked) && a.asked[a.next] == id
 	a.next++
-	if a.run > 0 && a.drops != o.drop {
+	if a.run > 0 && a.drops != o.Drop {
 		v.endRun(a)
 	}
-	if a.inOrder && !o.again && o.signal == 0 && o.bytes == nil {
+	if a.inOrder && !o.Again && o.Signal == 0 && o.Bytes == nil {
 		a.run++
-		a.lastID, a.drops = id, o.drop
+		a.lastID, a.drops = id, o.Drop
 		return
 	}
 	v.endRun(a)
@@ -63,7 +63,7 @@ func (v *verdicts) add(o *verdictOut) {
 func (v *verdicts) endRun(a *answers) {
 	switch {
 	case a.run == 1:
-		v.out = appendVerdict(v.out, a.queue, 0, &verdictOut{id: packetID(a.lastID), drop: a.drops})
+		v.out = appendVerdict(v.out, a.queue, 0, &Verdict{ID: ID(a.lastID), Drop: a.drops})
 	case a.run > 1:
 		v.out = appendUpTo(v.out, a.queue, a.lastID, a.drops)
 	}

@@ -1,4 +1,4 @@
-package injector
+package nfqueue
 
 import (
 	"encoding/binary"
@@ -36,14 +36,14 @@ const (
 	skbGSO          = 1 << 1
 )
 
-// decodePacket reads one NFQNL_MSG_PACKET. uncut is the number of the queue of
-// packets that come uncut, 0 if there is none. It reports false for anything else,
+// decodePacket reads one NFQNL_MSG_PACKET. gso is the number of the queue of
+// packets that come as their local sender made them, 0 if there is none. It reports false for anything else,
 // such as the kernel's complaint about a verdict that came too late.
-func decodePacket(msg []byte, uncut uint16, p *packetIn) bool {
+func decodePacket(msg []byte, gso uint16, p *Packet) bool {
 	if len(msg) < nlHeader+nfHeader || binary.NativeEndian.Uint16(msg[4:]) != msgPacket {
 		return false
 	}
-	*p = packetIn{}
+	*p = Packet{}
 	known := false
 	for b := msg[nlHeader+nfHeader:]; len(b) >= nlaHeader; {
 		size := int(binary.NativeEndian.Uint16(b))
@@ -53,49 +53,49 @@ func decodePacket(msg []byte, uncut uint16, p *packetIn) bool {
 		data := b[nlaHeader:size]
 		switch kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER); {
 		case kind == attrPacketHdr && len(data) >= 7:
-			p.id, p.hook, known = packetID(binary.BigEndian.Uint32(data)), data[6], true
+			p.ID, p.Hook, known = ID(binary.BigEndian.Uint32(data)), data[6], true
 		case kind == attrPayload:
-			p.bytes = data
+			p.Bytes = data
 		case len(data) != 4:
 		case kind == attrMark:
-			p.mark = binary.BigEndian.Uint32(data)
+			p.Mark = binary.BigEndian.Uint32(data)
 		case kind == attrPriority:
-			p.priority = binary.BigEndian.Uint32(data)
-		case kind == attrIndev, kind == attrOutdev && p.iface == 0:
-			p.iface = binary.BigEndian.Uint32(data)
+			p.Priority = binary.BigEndian.Uint32(data)
+		case kind == attrIndev, kind == attrOutdev && p.Iface == 0:
+			p.Iface = binary.BigEndian.Uint32(data)
 		case kind == attrSkbInfo:
 			info := binary.BigEndian.Uint32(data)
-			p.partial, p.gso = info&skbCsumNotReady != 0, info&skbGSO != 0
+			p.Partial, p.GSO = info&skbCsumNotReady != 0, info&skbGSO != 0
 		}
 		b = b[min((size+3)&^3, len(b)):]
 	}
-	if uncut != 0 && binary.BigEndian.Uint16(msg[nlHeader+2:]) == uncut {
-		p.id |= inUncut
+	if gso != 0 && binary.BigEndian.Uint16(msg[nlHeader+2:]) == gso {
+		p.ID |= GSOQueue
 	}
 	return known
 }
 
 // appendVerdict appends one NFQNL_MSG_VERDICT to the queue of that number. again
 // is the number of the queue that a packet goes to which is to come again.
-func appendVerdict(b []byte, number, again uint16, v *verdictOut) []byte {
+func appendVerdict(b []byte, number, again uint16, v *Verdict) []byte {
 	start := len(b)
 	what := nfAccept
 	switch {
-	case v.again:
+	case v.Again:
 		what = uint32(again)<<16 | queueBypass | nfQueue
-	case v.drop:
+	case v.Drop:
 		what = nfDrop
-	case v.signal != 0:
+	case v.Signal != 0:
 		what = nfRepeat
 	}
-	b = appendHead(b, msgVerdict, number, v.id.number(), what)
-	if v.signal != 0 {
+	b = appendHead(b, msgVerdict, number, v.ID.Number(), what)
+	if v.Signal != 0 {
 		b = appendAttr(b, attrPriority, 4)
-		b = binary.BigEndian.AppendUint32(b, v.priority|uint32(v.signal))
+		b = binary.BigEndian.AppendUint32(b, v.Priority|uint32(v.Signal))
 	}
-	if v.bytes != nil {
-		b = appendAttr(b, attrPayload, len(v.bytes))
-		b = append(b, v.bytes...)
+	if v.Bytes != nil {
+		b = appendAttr(b, attrPayload, len(v.Bytes))
+		b = append(b, v.Bytes...)
 		for len(b)&3 != 0 {
 			b = append(b, 0)
 		}
