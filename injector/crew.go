@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
@@ -41,7 +42,7 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 			clock: func() time.Duration { return time.Since(start) },
 			dog:   c.dog.Handle(), totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},
-			flows: newFlowTable(), asleep: newDormitory(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.verdictPriority,
+			flows: newFlowTable(), asleep: newDormitory(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.VerdictPriority,
 		}
 		w.flows.forgotten = w.forgotten
 		if i.cfg.OnEvent != nil {
@@ -114,6 +115,6 @@ func (c *crew) dismiss() {
 // set that does not forget by itself.
 func (w *worker) forgotten(e *entry) {
 	if e.captured && !e.superseded {
-		w.change(e, sigForget, func() {})
+		w.change(e, ruleset.Forget, func() {})
 	}
 }

@@ -2,32 +2,15 @@ package injector
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"golang.org/x/sys/unix"
 )
-
-// setWriter changes and reads the kernel's sets from user space, where no
-// packet is at hand to do it. Its calls may wait for other users of nftables.
-type setWriter interface {
-	// setFlow adds the flow to the named set of every rule, or deletes it.
-	setFlow(op, what string, f flowKey) error
-
-	// idle returns how long the kernel has seen nothing that counts of a flow
-	// that was admitted for the rule of that ordinal: at least so long if the flow
-	// has expired. Zero means that the rule does not watch for idle flows, or
-	// that it is not known.
-	idle(rule int, f flowKey) time.Duration
-
-	// owned reports whether the kernel has learnt that the flow is the owner's
-	// of the rule of that ordinal.
-	owned(rule int, f flowKey) bool
-}
 
 // hold keeps a packet back if a fault wants it delayed, or if an older one of
 // its direction is still held: nothing overtakes. It reports whether it did.
@@ -63,7 +46,7 @@ func (w *worker) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 		l.pkt = w.copyOf(v.Bytes)
 	}
 	if l.kind == releasePacket {
-		l.signal = signal(v.Signal)
+		l.signal = ruleset.Signal(v.Signal)
 	}
 	w.holder.put(l)
 	return true
@@ -172,7 +155,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 // to change the sets, so the setWriter does, and what was forged leaves after
 // that: its answer must meet the changed sets.
 func (w *worker) commitWake(f *entry, now time.Duration) {
-	sig := w.signals(f, now) &^ sigAdmit
+	sig := w.signals(f, now) &^ ruleset.Admit
 	if sig == 0 {
 		w.sendForged(f, faults.Original, 0, now, nil)
 		return
@@ -194,29 +177,31 @@ func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
 	if v.Bytes == nil {
 		out.Bytes = nil
 	}
-	w.change(f, signal(v.Signal), func() { w.queue.Verdict(out) })
+	w.change(f, ruleset.Signal(v.Signal), func() { w.queue.Verdict(out) })
 }
 
 // change has the setWriter carry out the signals in a goroutine of its own,
 // and then runs done here.
-func (w *worker) change(f *entry, sig signal, done func()) {
+func (w *worker) change(f *entry, sig ruleset.Signal, done func()) {
 	key := flowKey{f.Client, f.Server}
 	w.changing++
 	go func() {
 		for _, s := range []struct {
-			sig      signal
-			op, what string
+			sig ruleset.Signal
+			op  ruleset.SetOp
+			set ruleset.SetKind
 		}{
-			{sigForget, "delete", "captured"}, {sigForget, "delete", "released"}, {sigForget, "delete", "live"},
-			{sigAdmit, "add", "live"}, {sigRelease, "add", "released"}, {sigCapture, "add", "captured"}, {sigCapture, "delete", "released"},
+			{ruleset.Forget, ruleset.Delete, ruleset.Captured}, {ruleset.Forget, ruleset.Delete, ruleset.Released}, {ruleset.Forget, ruleset.Delete, ruleset.Live},
+			{ruleset.Admit, ruleset.Add, ruleset.Live}, {ruleset.Release, ruleset.Add, ruleset.Released},
+			{ruleset.Capture, ruleset.Add, ruleset.Captured}, {ruleset.Capture, ruleset.Delete, ruleset.Released},
 		} {
 			if sig&s.sig == 0 {
 				continue
 			}
-			err := w.sets.setFlow(s.op, s.what, key)
+			err := w.sets.setFlow(s.op, s.set, key)
 			switch {
 			case errors.Is(err, syscall.ENFILE):
-				w.totals.noRoom(s.what, 1)
+				w.totals.noRoom(s.set, 1)
 			case err != nil:
 				w.log.Warn("kernel set not changed", "error", err)
 			}
@@ -249,44 +234,3 @@ func (w *worker) runPosted() {
 		f()
 	}
 }
-
-// tableSets is the setWriter of a real run.
-type tableSets struct {
-	write, read *applier // the reader has a connection of its own: it must not wait
-	rules       []*ruleState
-}
-
-func (t *tableSets) setFlow(op, what string, f flowKey) error {
-	for i := range t.rules {
-		r := compiled{n: i}
-		if err := t.write.setFlow(op, r.name(what, isV6(f.server)), f.client, f.server); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *tableSets) idle(rule int, f flowKey) time.Duration {
-	after := t.rules[rule].idle
-	if after == 0 {
-		return 0
-	}
-	r := compiled{n: rule}
-	left, _, err := t.read.remaining(r.name("live", isV6(f.server)), f.client, f.server)
-	if err != nil {
-		return 0 // nobody knows, and a busy flow must not count as idle
-	}
-	return after - left
-}
-
-func (t *tableSets) owned(rule int, f flowKey) bool {
-	r := compiled{n: rule}
-	set := r.name("owned", isV6(f.server))
-	_, there, _ := t.read.remaining(set, f.client, f.server)
-	if !there {
-		_, there, _ = t.read.remaining(set, f.server, f.client)
-	}
-	return there
-}
-
-func isV6(a netip.AddrPort) bool { return a.Addr().Is6() }

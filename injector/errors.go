@@ -19,6 +19,3 @@ var (
 // its workers.
 var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many instances in this network namespace "+
 	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", nfqueue.First, nfqueue.LastGSO)
-
-// explain is kerror.Explain.
-func explain(err error) error { return kerror.Explain(err) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,9 +44,9 @@ func quietBench(t testing.TB, m NamedModel) *bench {
 // idleSets is a kernel that has seen nothing for long.
 type idleSets struct{}
 
-func (idleSets) setFlow(string, string, flowKey) error { return nil }
-func (idleSets) idle(int, flowKey) time.Duration       { return time.Hour }
-func (idleSets) owned(int, flowKey) bool               { return true }
+func (idleSets) setFlow(ruleset.SetOp, ruleset.SetKind, flowKey) error { return nil }
+func (idleSets) idle(int, flowKey) time.Duration                       { return time.Hour }
+func (idleSets) owned(int, flowKey) bool                               { return true }
 
 // settleAll puts away what is quiet.
 func (b *bench) settleAll() {

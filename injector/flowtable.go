@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 	// forgetAfter is how long it does when there are more. It outlasts the
 	// kernel's memory of released flows, so that a flow that comes back is known
 	// to have been let go.
-	forgetAfter = 2 * releasedFor
+	forgetAfter = 2 * ruleset.ReleasedFor
 )
 
 // room is how many flows are remembered, see fewFlows and maxFlows.

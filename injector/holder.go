@@ -5,6 +5,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
 // later is something that a worker does when its time has come.
@@ -19,7 +20,7 @@ type later struct {
 	id     nfqueue.ID // release
 	reply  bool
 	prio   uint32
-	signal signal
+	signal ruleset.Signal
 	pkt    []byte // send; release: what the packet goes on as, nil if unchanged
 	mark   uint32
 	iface  uint32

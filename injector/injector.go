@@ -3,15 +3,15 @@ package injector
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/nft"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
 // An Injector carries out one Config.
@@ -32,10 +32,6 @@ type Injector struct {
 	settle  func()        // waits until the verdicts given so far have left
 	changes atomic.Uint32 // see change
 }
-
-// tables counts the tables that this process made, so that two injectors in
-// one process have two names.
-var tables atomic.Uint32
 
 // New checks cfg and prepares a run. It touches nothing outside the process.
 // The error is an ErrConfig.
@@ -66,30 +62,21 @@ func (i *Injector) Ruleset() string {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	var uncut uint16
+	var gso uint16
 	if i.copies().SeparateGSO {
-		uncut = nfqueue.FirstGSO
+		gso = nfqueue.FirstGSO
 	}
-	return newRuleset(&i.cfg, tableName(os.Getpid(), 0), n, uncut).String()
+	return i.cfg.compile(nft.FirstName(), n, gso).String()
 }
 
-// copies is how the queue hands packets over. What comes uncut is answered with
-// all that its segments have to tell the sets, which takes a verdict that can.
+// copies is how the queue hands packets over. What comes as its local sender made it
+// is answered with all that its segments have to tell the sets, which takes a verdict
+// that can.
 func (i *Injector) copies() nfqueue.Copying {
-	how := copies(&i.cfg)
-	how.SeparateGSO = how.SeparateGSO && !i.bySet && verdictPriority()
+	how := i.cfg.copies()
+	how.SeparateGSO = how.SeparateGSO && !i.bySet && nft.VerdictPriority()
 	return how
 }
-
-func tableName(pid int, n uint32) string {
-	if n == 0 {
-		return fmt.Sprintf("%s%d", tablePrefix, pid)
-	}
-	return fmt.Sprintf("%s%d_%d", tablePrefix, pid, n)
-}
-
-// tablePrefix starts the name of every table of ours; the process follows.
-const tablePrefix = "faultctl_"
 
 // Run puts the rules in, judges packets until ctx is done, and takes
 // everything out again: first what is held leaves, within 0.4 s, then the rules
@@ -112,7 +99,7 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	defer c.dismiss()
 	rules := kernel.rules
 	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
-		if err := kernel.nft.tuneSets(rules); err != nil {
+		if err := kernel.nft.TuneSets(rules); err != nil {
 			i.cfg.Logger.Warn("sets are looked through every second", "error", err)
 		}
 	})
@@ -123,18 +110,18 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	}
 	i.changeable(nil, nil)
 	c.letGo()
-	if err := kernel.nft.disarm(); err != nil {
+	if err := kernel.nft.Disarm(kernel.rules); err != nil {
 		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
 	}
 	err = c.stop()
 	i.count(kernel)
-	return errors.Join(err, kernel.nft.remove())
+	return errors.Join(err, kernel.nft.Remove())
 }
 
 // count takes down what only the rules' counters know. A queue that fails open
 // counts nothing itself.
 func (i *Injector) count(k *kernelSide) {
-	queued, full, err := k.nft.counts(k.rules)
+	queued, full, err := k.nft.Counts(k.rules)
 	if err != nil {
 		i.cfg.Logger.Warn("counters not read", "error", err)
 		return
@@ -149,12 +136,12 @@ func (i *Injector) count(k *kernelSide) {
 
 // kernelSide is all that a run holds open in the kernel.
 type kernelSide struct {
-	can     capabilities
-	nft     *applier          // owns the table
-	ask     *applier          // reads sets beside it
+	can     nft.Capabilities
+	nft     *nft.Table        // owns the table
+	ask     *nft.Table        // reads sets beside it
 	queues  []*nfqueue.Queue  // one a worker
 	senders []*rawsock.Sender // one a worker
-	rules   *ruleset
+	rules   *ruleset.Ruleset
 }
 
 // open acquires everything and puts the rules in, in the order that leaves no
@@ -169,7 +156,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if err = i.cfg.probeOwners(); err != nil {
 		return k, err
 	}
-	if k.ask, err = openNftables(i.cfg.NetNS); err != nil {
+	if k.ask, err = nft.Open(i.cfg.NetNS); err != nil {
 		return k, err
 	}
 	for range i.cfg.queues() {
@@ -180,24 +167,24 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		k.senders = append(k.senders, s)
 	}
 	if k.queues, err = nfqueue.Open(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), i.copies()); errors.Is(err, ErrPermission) {
-		if _, probed := probeKernel(i.cfg.NetNS); probed != nil {
+		if _, probed := nft.Probe(i.cfg.NetNS); probed != nil {
 			return k, probed
 		}
 		return k, errQueuesTaken // the rights are there: others have the numbers
 	} else if err != nil {
 		return k, err
 	}
-	number, uncut := k.queues[0].Number(), k.queues[0].GSONumber()
+	number, gso := k.queues[0].Number(), k.queues[0].GSONumber()
 	i.queue.Store(uint32(number))
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer())
-	k.rules = newRuleset(&i.cfg, tableName(os.Getpid(), tables.Add(1)-1), number, uncut)
-	for n := range k.rules.sets {
-		k.rules.sets[n].size = i.room
+	k.rules = i.cfg.compile(nft.NextName(), number, gso)
+	for n := range k.rules.Sets {
+		k.rules.Sets[n].Size = i.room
 	}
-	if k.nft, k.can, err = install(i.cfg.NetNS, k.rules); err != nil {
+	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules); err != nil {
 		return k, err
 	}
-	k.ask.reads(k.nft)
+	k.ask.Reads(k.nft)
 	return k, nil
 }
 
@@ -206,7 +193,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 func (k *kernelSide) close() error {
 	var errs []error
 	if k.ask != nil {
-		errs = append(errs, k.ask.close())
+		errs = append(errs, k.ask.Close())
 	}
 	for _, s := range k.senders {
 		errs = append(errs, s.Close())
@@ -215,7 +202,7 @@ func (k *kernelSide) close() error {
 		errs = append(errs, q.Close())
 	}
 	if k.nft != nil {
-		errs = append(errs, k.nft.close())
+		errs = append(errs, k.nft.Close())
 	}
 	return errors.Join(errs...)
 }

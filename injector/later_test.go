@@ -13,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -39,7 +40,7 @@ func TestTakenInLater(t *testing.T) {
 			b.since(b.now) // as the worker does each time round
 			b.now += silent
 			v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "x"))
-			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.Signal&uint32(sigAdmit) == 0 {
+			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.Signal&uint32(ruleset.Admit) == 0 {
 				t.Errorf("%s: %v after it was taken in, a segment gets %+v, a reset sent: %v, want %v", name, silent, v, acted, idle)
 			}
 		}
@@ -88,12 +89,12 @@ func TestReleasedAgain(t *testing.T) {
 		seq := packet.Seq(100)
 		released := func() bool {
 			seq++
-			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).Signal&uint32(sigRelease) != 0
+			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).Signal&uint32(ruleset.Release) != 0
 		}
 		released()
 		b.now += 2 * time.Second
 		released()
-		for _, pause := range []time.Duration{releasedFor, 3 * releasedFor} {
+		for _, pause := range []time.Duration{ruleset.ReleasedFor, 3 * ruleset.ReleasedFor} {
 			b.settleAll()
 			b.now += pause
 			if !released() {

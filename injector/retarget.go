@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -57,15 +58,14 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 	if k == nil {
 		return nil
 	}
-	rs := newRuleset(&i.cfg, k.rules.table, k.rules.queue, k.rules.uncut)
-	if err := k.nft.update(k.rules, rs); err != nil {
+	rs := i.cfg.compile(k.rules.Table, k.queues[0].Number(), k.queues[0].GSONumber())
+	if err := k.nft.Update(k.rules, rs); err != nil {
 		return err
 	}
 	k.rules = rs
-	k.ask.reads(k.nft)
+	k.ask.Reads(k.nft)
 	i.settle() // a verdict on its way might still let a connection go for good
-	r := compiled{n: rule}
-	return k.nft.empty(r.name("released", false), r.name("released", true))
+	return k.nft.Empty(ruleset.SetOf(ruleset.Released, rule, ruleset.IPv4), ruleset.SetOf(ruleset.Released, rule, ruleset.IPv6))
 }
 
 // since is from when on the kernel hands over all segments of a flow that it has

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -55,16 +56,16 @@ type totals struct {
 	segments atomic.Int64
 }
 
-// noRoom counts flows, by packets, that found no room in a set of that name.
-func (t *totals) noRoom(set string, n uint64) {
+// noRoom counts flows, by packets, that found no room in a set of that kind.
+func (t *totals) noRoom(set ruleset.SetKind, n uint64) {
 	switch set {
-	case "live":
+	case ruleset.Live:
 		t.setFull.Add(n)
-	case "captured":
+	case ruleset.Captured:
 		t.captureFull.Add(n)
-	case "released":
+	case ruleset.Released:
 		t.releaseFull.Add(n)
-	case "owned":
+	case ruleset.Owned:
 		t.ownerFull.Add(n)
 	}
 }

@@ -234,15 +234,15 @@ func TestDescribe(t *testing.T) {
 // them, and that a packet without its payload is still described with its length.
 func TestWhoSeesWholePackets(t *testing.T) {
 	cfg := Config{Rules: []Rule{ruleOf(model(t, "syn-drop"))}}
-	if copies(&cfg).Whole {
+	if cfg.copies().Whole {
 		t.Fatal("syn-drop wants whole packets: this shows nothing")
 	}
 	cfg.OnPacket = func(Packet) {}
-	if !copies(&cfg).Whole {
+	if !cfg.copies().Whole {
 		t.Error("who sees packets does not see them whole")
 	}
 	cfg.HeadersOnly = true
-	if copies(&cfg).Whole {
+	if cfg.copies().Whole {
 		t.Error("payloads are copied for one who does without")
 	}
 	whole := segment(faults.Original, packet.ACK, 1, 1, "hello")

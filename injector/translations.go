@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/injector/internal/kerror"
 	"github.com/faultctl/faultctl/injector/target"
-
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -31,14 +31,14 @@ func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
 	}
 	h, err := netlink.NewHandleAt(at, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("ask conntrack: %w", explain(err))
+		return nil, fmt.Errorf("ask conntrack: %w", kerror.Explain(err))
 	}
 	defer h.Close()
 	var found []Translation
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		flows, err := h.ConntrackTableList(netlink.ConntrackTable, family)
 		if err != nil {
-			return nil, fmt.Errorf("ask conntrack: %w", explain(err))
+			return nil, fmt.Errorf("ask conntrack: %w", kerror.Explain(err))
 		}
 		for _, f := range flows {
 			if t, ok := translated(f, &m); ok && !slices.Contains(found, t) {

@@ -7,6 +7,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"golang.org/x/sys/unix"
 )
 
@@ -131,7 +132,7 @@ func (w *worker) takeApart(f *entry, dir faults.Direction) {
 // answerPart is answer for one segment of what is cut up here.
 func (w *worker) answerPart(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	t := &w.parts
-	t.whole.Signal = uint32(signal(t.whole.Signal).and(signal(v.Signal)))
+	t.whole.Signal = uint32(ruleset.Signal(t.whole.Signal).And(ruleset.Signal(v.Signal)))
 	if v.Drop || v.Bytes != nil {
 		w.takeApart(f, dir)
 	}

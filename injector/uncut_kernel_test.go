@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/nft"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/vishvananda/netlink"
 )
@@ -62,7 +63,7 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 	for _, at := range addrsOf(l.Server) {
 		t.Run(at.String(), func(t *testing.T) {
 			cfg := Config{NetNS: l.Client.NS, Rules: []Rule{ruleOf(fake(faults.Diversion{All: true, Whole: true, Holds: true})[0])}}
-			qs, err := nfqueue.Open(l.Client.NS, 0, 1, copies(&cfg))
+			qs, err := nfqueue.Open(l.Client.NS, 0, 1, cfg.copies())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,10 +72,11 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 			if q.GSONumber() == 0 {
 				t.Fatal("no queue for what comes uncut")
 			}
-			a := newApplier(t, l.Client.NS)
-			if err := a.apply(newRuleset(&cfg, "faultctl_1", q.Number(), q.GSONumber())); err != nil {
+			a, _, err := nft.Install(l.Client.NS, cfg.compile("faultctl_1", q.Number(), q.GSONumber()))
+			if err != nil {
 				t.Fatal(err)
 			}
+			defer a.Close()
 			done := make(chan error, 1)
 			go func() { done <- pourAcross(l, at) }()
 
@@ -107,7 +109,7 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 				default:
 				}
 			}
-			if err := a.remove(); err != nil {
+			if err := a.Remove(); err != nil {
 				t.Fatal(err)
 			}
 			compared := 0

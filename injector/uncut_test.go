@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
 // uncut hands the worker a packet that its sender made of that many bytes.
@@ -196,7 +197,7 @@ func TestUncutVerdicts(t *testing.T) {
 		return faults.Pass
 	}
 	s := b.uncut(3001, packet.ACK, 4000)
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Signal != uint32(sigForget|sigRelease|sigDrop) {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Signal != uint32(ruleset.Forget|ruleset.Release|ruleset.Drop) {
 		t.Errorf("verdicts %+v, want one: a drop that releases", b.q.verdicts)
 	}
 	var got []string
@@ -246,7 +247,7 @@ func TestUncutAsItIs(t *testing.T) {
 		sent  []string // flags, and the thousand that a segment begins with
 	}{
 		{"all go on", nil, nfqueue.Verdict{}, nil},
-		{"the sets are told", capture, nfqueue.Verdict{Signal: uint32(sigCapture)}, nil},
+		{"the sets are told", capture, nfqueue.Verdict{Signal: uint32(ruleset.Capture)}, nil},
 		{"one is lost", drop, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", ". 3"}},
 		{"something is forged", forge, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", "R 2", ". 2", ". 3"}},
 		{"one is held, and so those behind it", delay, nfqueue.Verdict{Drop: true}, []string{". 0", ". 1", "1ms", ". 2", ". 3"}},
@@ -291,7 +292,7 @@ func TestUncutUnchosen(t *testing.T) {
 	b := newBench(t, r)
 	b.next(false)
 	b.uncut(1, packet.ACK, 3000)
-	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Again || b.q.verdicts[0].Signal&uint32(sigRelease) == 0 {
+	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Again || b.q.verdicts[0].Signal&uint32(ruleset.Release) == 0 {
 		t.Errorf("verdicts %+v, want one that lets it go and releases the flow", b.q.verdicts)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
@@ -219,7 +220,7 @@ func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
 func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	sig := w.forget(f)
 	if f.release(now) {
-		sig |= sigRelease
+		sig |= ruleset.Release
 	}
 	f.Pass(dir, seg)
 	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
@@ -252,37 +253,37 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 }
 
 // signals says what the kernel's sets must learn about the flow.
-func (w *worker) signals(f *entry, now time.Duration) signal {
+func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
 	sig := w.forget(f)
 	switch {
 	case w.out.Captured() && !f.captured:
 		f.captured, f.released = true, false
-		sig |= sigCapture
+		sig |= ruleset.Capture
 	case w.out.Released() && f.release(now):
 		if f.captured {
-			sig |= sigForget
+			sig |= ruleset.Forget
 		}
 		f.captured = false
-		sig |= sigRelease
+		sig |= ruleset.Release
 	}
 	if w.out.Admitted() {
-		sig |= sigAdmit
+		sig |= ruleset.Admit
 	}
 	return sig
 }
 
 // forget is the signal of a flow's first SYN: whatever the sets hold for its
 // addresses and ports belongs to an older connection.
-func (w *worker) forget(f *entry) signal {
+func (w *worker) forget(f *entry) ruleset.Signal {
 	if !f.fresh {
 		return 0
 	}
 	f.fresh = false
-	return sigForget
+	return ruleset.Forget
 }
 
 // answer gives a verdict. A drop that the sets must learn of is an accept with
-// sigDrop: the packet drops itself once the sets are changed.
+// ruleset.Drop: the packet drops itself once the sets are changed.
 func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	if w.parts.open {
 		w.answerPart(v, f, dir)
@@ -293,12 +294,12 @@ func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 		return
 	}
 	if v.Signal != 0 {
-		sig := signal(v.Signal)
+		sig := ruleset.Signal(v.Signal)
 		if dir == faults.Reply {
-			sig |= sigReply
+			sig |= ruleset.Reply
 		}
 		if v.Drop {
-			v.Drop, sig = false, sig|sigDrop
+			v.Drop, sig = false, sig|ruleset.Drop
 		}
 		v.Signal = uint32(sig)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
@@ -55,8 +56,8 @@ type fakeSets struct {
 	idleOf map[int]time.Duration // by rule
 }
 
-func (s *fakeSets) setFlow(op, what string, _ flowKey) error {
-	s.ops = append(s.ops, op+" "+what)
+func (s *fakeSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, _ flowKey) error {
+	s.ops = append(s.ops, op.String()+" "+kind.String())
 	return nil
 }
 func (s *fakeSets) idle(rule int, _ flowKey) time.Duration { return s.idleOf[rule] }
@@ -139,6 +140,16 @@ func model(t testing.TB, name string, knobs ...string) NamedModel {
 	return NamedModel{name, m}
 }
 
+// fakeModel diverts what it is told to and never acts.
+type fakeModel struct{ d faults.Diversion }
+
+func (m fakeModel) Validate() error                                         { return nil }
+func (m fakeModel) Diverts() faults.Diversion                               { return m.d }
+func (m fakeModel) Start() faults.Instance                                  { return faults.PerFlow(func() faults.Fault { return m }) }
+func (m fakeModel) OnSegment(*faults.Event, *faults.Effects) faults.Verdict { return faults.Pass }
+
+func fake(d faults.Diversion) []NamedModel { return []NamedModel{{"fake", fakeModel{d}}} }
+
 func ruleOf(m NamedModel) Rule {
 	return Rule{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: []NamedModel{m}}
 }
@@ -164,7 +175,7 @@ func TestForeignPacketsPass(t *testing.T) {
 func TestDropWithCaptureIsOneVerdict(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset", "at", "syn")))
 	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := uint32(sigForget | sigCapture | sigDrop); v.Drop || v.Signal != want {
+	if want := uint32(ruleset.Forget | ruleset.Capture | ruleset.Drop); v.Drop || v.Signal != want {
 		t.Errorf("verdict drop=%v signal=%#x, want an accept with signal %#x", v.Drop, v.Signal, want)
 	}
 	if len(b.s.pkts) != 1 || b.s.marks[0] != 7 {
@@ -179,7 +190,7 @@ func TestDropWithCaptureIsOneVerdict(t *testing.T) {
 func TestReplySaysItsDirection(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
 	v := b.judge(t, forward, segment(faults.Reply, packet.ACK, 1, 1, "x"))
-	if want := uint32(sigAdmit | sigReply); v.Signal != want {
+	if want := uint32(ruleset.Admit | ruleset.Reply); v.Signal != want {
 		t.Errorf("signal %#x, want %#x", v.Signal, want)
 	}
 	if v.Priority != 5 {
@@ -192,7 +203,7 @@ func TestUnchosenFlowIsReleasedOnce(t *testing.T) {
 	r.Pick.Skip = 1
 	b := newBench(t, r)
 	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := uint32(sigForget | sigRelease); v.Signal != want {
+	if want := uint32(ruleset.Forget | ruleset.Release); v.Signal != want {
 		t.Errorf("signal %#x on the first segment, want %#x", v.Signal, want)
 	}
 	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "")); v.Signal != 0 {
@@ -208,7 +219,7 @@ func TestNewConnectionOnOldAddresses(t *testing.T) {
 	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, "")); !v.Drop {
 		t.Errorf("a retransmitted SYN of a dead connection got %+v, want a drop", v)
 	}
-	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.Drop || v.Signal&uint32(sigForget) == 0 {
+	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.Drop || v.Signal&uint32(ruleset.Forget) == 0 {
 		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
 	}
 	if n := len(b.flows.flows) + b.asleep.n; n != 1 {
@@ -290,7 +301,7 @@ type slowSets struct {
 	ready chan struct{}
 }
 
-func (s *slowSets) setFlow(op, what string, f flowKey) error {
+func (s *slowSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error {
 	<-s.ready
 	return nil
 }

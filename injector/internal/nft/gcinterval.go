@@ -1,4 +1,4 @@
-package injector
+package nft
 
 import (
 	"fmt"
@@ -10,19 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gcInterval is how often the kernel should look for expired elements of a set:
-// each time it walks over all of them, and a million each second, its default,
-// are a ninth of a core. What has expired is not found in the meantime, it only
-// takes up memory and room.
-func gcInterval(timeout time.Duration) time.Duration {
-	return min(max(time.Second, timeout/4), 10*time.Second)
-}
-
 // setGCIntervals changes it for sets that are there, by a message of our own on
 // the connection that owns the table: google/nftables has no word for it.
 // Kernels before 6.2 do not change a set any more, and say nothing; there the
 // default stays.
-func (a *applier) setGCIntervals(sets []*nftables.Set, interval func(timeout time.Duration) time.Duration) error {
+func (t *Table) setGCIntervals(sets []*nftables.Set, interval func(timeout time.Duration) time.Duration) error {
 	if len(sets) == 0 {
 		return nil
 	}
@@ -39,10 +31,10 @@ func (a *applier) setGCIntervals(sets []*nftables.Set, interval func(timeout tim
 		batch = append(batch, nftMessage(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSET, flags, byte(s.Table.Family), 0, attrs))
 	}
 	batch = append(batch, nftMessage(unix.NFNL_MSG_BATCH_END, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil))
-	if _, err := a.netlink.SendMessages(batch); err != nil {
+	if _, err := t.netlink.SendMessages(batch); err != nil {
 		return fmt.Errorf("change sets: %w", err)
 	}
-	if _, err := a.netlink.Receive(); err != nil {
+	if _, err := t.netlink.Receive(); err != nil {
 		return fmt.Errorf("change sets: %w", err)
 	}
 	return nil

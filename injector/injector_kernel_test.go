@@ -7,73 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
-
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
-
-func TestMain(m *testing.M) {
-	helper()
-	helperServer()
-	os.Exit(lab.Main(m.Run))
-}
-
-// newApplier applies rulesets in a namespace as this kernel can, until the test
-// is over.
-func newApplier(t testing.TB, ns *os.File) *applier {
-	t.Helper()
-	can, err := probeKernel(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := openNftables(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.close() })
-	a.nftQueue, a.owned = can.nftQueue, can.tableOwner
-	return a
-}
-
-// TestRulesetInKernel puts every golden ruleset into a kernel, whole.
-func TestRulesetInKernel(t *testing.T) {
-	for name, cfg := range rulesets {
-		t.Run(name, func(t *testing.T) {
-			ns := kerneltest.NetNS(t)
-			a := newApplier(t, ns)
-			rs := newRuleset(&cfg, "faultctl_1", 61440, uncutOf(&cfg))
-			if err := a.apply(rs); err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range rs.chains {
-				rules, err := a.conn.GetRules(a.table, a.chains[c.name])
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(rules) != len(c.rules) {
-					t.Errorf("chain %s has %d rules in the kernel, want %d", c.name, len(rules), len(c.rules))
-				}
-			}
-			if err := a.disarm(); err != nil {
-				t.Error(err)
-			}
-			if err := a.remove(); err != nil {
-				t.Error(err)
-			}
-			if got := kerneltest.Tables(t, ns); len(got) != 0 {
-				t.Errorf("tables left: %v", got)
-			}
-		})
-	}
-}
 
 // loopbacks are the addresses of this host in each family that it has.
 func loopbacks() []string {
@@ -252,100 +195,6 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	if got := kerneltest.Tables(t, ns); len(got) != 0 {
 		t.Errorf("tables left: %v", got)
-	}
-}
-
-// TestManyFiles holds that a program with very many open files is told so, where
-// the library below would panic.
-func TestManyFiles(t *testing.T) {
-	ns := kerneltest.NetNS(t)
-	open := func() error {
-		a, err := openNftables(ns)
-		if err == nil {
-			err = a.close()
-		}
-		return err
-	}
-	if err := open(); err != nil {
-		t.Error(err)
-	}
-	var had unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &had); err != nil {
-		t.Fatal(err)
-	}
-	if had.Max <= fdSetSize {
-		t.Skipf("this user may open %d files, and it is about what comes after %d", had.Max, fdSetSize)
-	}
-	more := unix.Rlimit{Cur: min(4*fdSetSize, had.Max), Max: had.Max}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &more); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &had)
-	for fd := 0; fd < fdSetSize; {
-		var err error
-		if fd, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-	}
-	if err := open(); err == nil || !strings.Contains(err.Error(), "more than 1024 files open") {
-		t.Errorf("more than 1024 files are open: %v", err)
-	}
-}
-
-// TestUnknownIdleTime holds that a flow does not count as idle because the kernel
-// could not be asked.
-func TestUnknownIdleTime(t *testing.T) {
-	ns := kerneltest.NetNS(t)
-	cfg := Config{Rules: []Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}}}
-	a := newApplier(t, ns)
-	if err := a.apply(newRuleset(&cfg, "faultctl_1", nfqueue.First, 0)); err != nil {
-		t.Fatal(err)
-	}
-	ask, err := openNftables(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask.reads(a)
-	sets := &tableSets{write: a, read: ask, rules: newRuleStates(cfg.Rules)}
-	flow := flowKey{netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:5432")}
-	if got := sets.idle(0, flow); got != time.Hour {
-		t.Errorf("a flow that is not in the set was idle for %v, want at least an hour", got)
-	}
-	if err := ask.netlink.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := sets.idle(0, flow); got != 0 {
-		t.Errorf("a flow that nobody can ask for was idle for %v, want 0: it is not known", got)
-	}
-}
-
-// TestRefusedChange holds that a change which the kernel refuses leaves the rules
-// as they were, and does not spoil the next one.
-func TestRefusedChange(t *testing.T) {
-	a := newApplier(t, kerneltest.NetNS(t))
-	compile := func(addrs ...string) *ruleset {
-		m := target.Matcher{}
-		for _, addr := range addrs {
-			m.To = append(m.To, target.Endpoint{Prefix: netip.MustParsePrefix(addr)})
-		}
-		return newRuleset(&Config{Rules: []Rule{{Match: m, Faults: fake(faults.Diversion{Idle: time.Hour})}}}, "faultctl_1", nfqueue.First, 0)
-	}
-	before, after, wrong := compile("10.0.0.1/32"), compile("10.0.0.1/32", "fd00::1/128"), compile("10.0.0.1/32", "fd00::1/128")
-	if err := a.apply(before); err != nil {
-		t.Fatal(err)
-	}
-	wrong.chains[len(wrong.chains)-1].add(verdict("goto nowhere"))
-	if err := a.update(before, wrong); err == nil {
-		t.Fatal("a jump to nowhere was taken")
-	}
-	if err := a.update(before, after); err != nil {
-		t.Errorf("the next change: %v", err)
-	}
-	for _, c := range after.chains {
-		if rules, err := a.conn.GetRules(a.table, a.chains[c.name]); err != nil || len(rules) != len(c.rules) {
-			t.Errorf("chain %s has %d rules in the kernel, want %d: %v", c.name, len(rules), len(c.rules), err)
-		}
 	}
 }
 

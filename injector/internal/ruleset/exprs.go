@@ -1,17 +1,45 @@
-package injector
+package ruleset
 
 import (
-	"fmt"
-
-	"github.com/google/nftables"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's side. Registers are the 32-bit ones: r0 is NFT_REG32_00.
+// Env is what expressions need to know of the kernel that they are for.
+type Env struct {
+	NFTQueue bool // it has nft's queue statement (CONFIG_NFT_QUEUE)
 
+	// Set returns the name of a set in the kernel, and its number in the batch that
+	// makes it.
+	Set func(SetName) (name string, id uint32)
+}
+
+// Exprs returns the rule as the kernel takes it.
+func (s Statements) Exprs(env *Env) []expr.Any {
+	var es []expr.Any
+	for _, st := range s {
+		es = append(es, st.exprs(env)...)
+	}
+	return es
+}
+
+// QueueExprs returns a rule that hands packets to the queue of that number, to try
+// whether the kernel has what env says.
+func QueueExprs(queue uint16, env *Env) []expr.Any {
+	return Statements{isTCP{}, enqueue{queue, 1}}.Exprs(env)
+}
+
+// CgroupExprs returns a rule that asks for the cgroup behind a packet, to try whether
+// the kernel can.
+func CgroupExprs() []expr.Any {
+	return Statements{isTCP{}, cgroupIs{ID: 1, Level: 1}}.Exprs(&Env{})
+}
+
+// r0 is NFT_REG32_00, the first of the 32-bit registers.
 const r0 = unix.NFT_REG32_00
 
 func compare(op expr.CmpOp, data []byte) expr.Any {
@@ -30,32 +58,32 @@ func masked(mask []byte) expr.Any {
 
 func meta(k expr.MetaKey) expr.Any { return &expr.Meta{Key: k, Register: r0} }
 
-func (isTCP) exprs(*applier) []expr.Any {
+func (isTCP) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyL4PROTO), compare(expr.CmpOpEq, []byte{unix.IPPROTO_TCP})}
 }
 
 // exprs of isFamily read the version that the packet itself says.
-func (s isFamily) exprs(*applier) []expr.Any {
+func (s isFamily) exprs(*Env) []expr.Any {
 	version := byte(0x40)
-	if s.v6 {
+	if Family(s) == IPv6 {
 		version = 0x60
 	}
 	return append(word(expr.PayloadBaseNetworkHeader, 0, [4]byte{0xf0}), compare(expr.CmpOpEq, []byte{version, 0, 0, 0}))
 }
 
 // exprs of tcpIn read IPv4's own field; IPv6's may name an extension header.
-func (s tcpIn) exprs(a *applier) []expr.Any {
-	if s.v6 {
-		return isTCP{}.exprs(a)
+func (s tcpIn) exprs(env *Env) []expr.Any {
+	if Family(s) == IPv6 {
+		return isTCP{}.exprs(env)
 	}
 	return []expr.Any{&expr.Payload{DestRegister: r0, Base: expr.PayloadBaseNetworkHeader, Offset: 9, Len: 1}, compare(expr.CmpOpEq, []byte{unix.IPPROTO_TCP})}
 }
 
-func (oifLoopback) exprs(*applier) []expr.Any { return oifType(expr.CmpOpEq) }
-func (oifForeign) exprs(*applier) []expr.Any  { return oifType(expr.CmpOpNeq) }
+func (oifLoopback) exprs(*Env) []expr.Any { return oifType(expr.CmpOpEq) }
+func (oifForeign) exprs(*Env) []expr.Any  { return oifType(expr.CmpOpNeq) }
 
 // exprs of fromHere: what this host sends has not come in by any device.
-func (fromHere) exprs(*applier) []expr.Any {
+func (fromHere) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyIIF), compare(expr.CmpOpEq, host32(0))}
 }
 
@@ -63,42 +91,36 @@ func oifType(op expr.CmpOp) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyOIFTYPE), compare(op, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }
 
-func (s priorityIs) exprs(*applier) []expr.Any {
+func (s priorityIs) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyPRIORITY), compare(expr.CmpOpEq, host32(uint32(s)))}
 }
 
-func (s priorityHas) exprs(*applier) []expr.Any {
+func (s priorityHas) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyPRIORITY), masked(host32(uint32(s))), compare(expr.CmpOpNeq, host32(0))}
 }
 
-func (prioritySet) exprs(*applier) []expr.Any {
+func (prioritySet) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyPRIORITY), compare(expr.CmpOpNeq, host32(0))}
 }
 
-func (clearSignals) exprs(*applier) []expr.Any {
+func (clearSignals) exprs(*Env) []expr.Any {
 	return []expr.Any{
-		meta(expr.MetaKeyPRIORITY), masked(host32(^uint32(sigAll))),
+		meta(expr.MetaKeyPRIORITY), masked(host32(^uint32(allSignals))),
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: r0},
 	}
 }
 
-func (s verdict) exprs(*applier) []expr.Any {
-	var word, target string
-	fmt.Sscan(string(s), &word, &target)
-	kind := map[string]expr.VerdictKind{
-		"accept": expr.VerdictAccept, "drop": expr.VerdictDrop, "return": expr.VerdictReturn,
-		"jump": expr.VerdictJump, "goto": expr.VerdictGoto,
-	}[word]
-	return []expr.Any{&expr.Verdict{Kind: kind, Chain: target}}
+func (s verdict) exprs(*Env) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: s.kind, Chain: string(s.to)}}
 }
 
-func (count) exprs(*applier) []expr.Any { return []expr.Any{&expr.Counter{}} }
+func (count) exprs(*Env) []expr.Any { return []expr.Any{&expr.Counter{}} }
 
 // exprs of enqueue picks nft's own queue statement or, where the kernel was
 // built without it (CONFIG_NFT_QUEUE), xt's NFQUEUE target, revision 3:
 // number, how many, flags, all host-endian uint16, padded to 8 bytes.
-func (s enqueue) exprs(a *applier) []expr.Any {
-	if a.nftQueue {
+func (s enqueue) exprs(env *Env) []expr.Any {
+	if env.NFTQueue {
 		return []expr.Any{&expr.Queue{Num: s.first, Total: s.total, Flag: expr.QueueFlagBypass}}
 	}
 	info := xt.Unknown{}
@@ -109,13 +131,13 @@ func (s enqueue) exprs(a *applier) []expr.Any {
 }
 
 // exprs of addrIs compare an address word by word, see word.
-func (s addrIs) exprs(*applier) []expr.Any {
+func (s addrIs) exprs(*Env) []expr.Any {
 	addr := s.prefix.Masked().Addr().AsSlice()
 	offset := uint32(12)
 	if len(addr) == 16 {
 		offset = 8
 	}
-	if s.dst {
+	if s.at == destination {
 		offset += uint32(len(addr))
 	}
 	var es []expr.Any
@@ -129,9 +151,9 @@ func (s addrIs) exprs(*applier) []expr.Any {
 	return es
 }
 
-func (s portIn) exprs(*applier) []expr.Any {
+func (s portIn) exprs(*Env) []expr.Any {
 	offset := uint32(0)
-	if s.dst {
+	if s.at == destination {
 		offset = 2
 	}
 	load := &expr.Payload{DestRegister: r0, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
@@ -141,7 +163,7 @@ func (s portIn) exprs(*applier) []expr.Any {
 	return []expr.Any{load, compare(expr.CmpOpGte, be16(s.low)), compare(expr.CmpOpLte, be16(s.high))}
 }
 
-func (s longerThan) exprs(*applier) []expr.Any {
+func (s longerThan) exprs(*Env) []expr.Any {
 	return []expr.Any{
 		meta(expr.MetaKeyLEN),
 		&expr.Byteorder{SourceRegister: r0, DestRegister: r0, Op: expr.ByteorderHton, Len: 4, Size: 4},
@@ -149,21 +171,17 @@ func (s longerThan) exprs(*applier) []expr.Any {
 	}
 }
 
-var flagBits = map[string]byte{
-	"0": 0, "fin": 1, "syn": 2, "rst": 4, "syn|ack": 0x12, "syn|fin": 3, "syn|rst": 6, "syn|fin|rst": 7,
+func (s flagsAre) exprs(*Env) []expr.Any {
+	return append(flags(s.mask), compare(expr.CmpOpEq, []byte{0, byte(s.want), 0, 0}))
 }
 
-func (s flagsAre) exprs(*applier) []expr.Any {
-	return append(flags(s.mask), compare(expr.CmpOpEq, []byte{0, flagBits[s.want], 0, 0}))
-}
-
-func (s flagsHave) exprs(*applier) []expr.Any {
-	return append(flags(s.mask), compare(expr.CmpOpNeq, make([]byte, 4)))
+func (s flagsHave) exprs(*Env) []expr.Any {
+	return append(flags(packet.Flags(s)), compare(expr.CmpOpNeq, make([]byte, 4)))
 }
 
 // flags loads the word with the flags under the mask.
-func flags(mask string) []expr.Any {
-	return word(expr.PayloadBaseTransportHeader, 12, [4]byte{1: flagBits[mask]})
+func flags(mask packet.Flags) []expr.Any {
+	return word(expr.PayloadBaseTransportHeader, 12, [4]byte{1: byte(mask)})
 }
 
 // word loads a word of a header under a mask. All of one size, aligned: so the
@@ -173,7 +191,7 @@ func word(base expr.PayloadBase, offset uint32, mask [4]byte) []expr.Any {
 	return []expr.Any{&expr.Payload{DestRegister: r0, Base: base, Offset: offset, Len: 4}, masked(mask[:])}
 }
 
-func (s payloadIs) exprs(*applier) []expr.Any {
+func (s payloadIs) exprs(*Env) []expr.Any {
 	low, high := s.bounds()
 	// The length is host-endian in its register; greater and less compare
 	// bytes, so it is turned round first.
@@ -189,14 +207,14 @@ func (s payloadIs) exprs(*applier) []expr.Any {
 }
 
 // load puts the flow's key into consecutive registers from r0 on.
-func (s lookup) load() []expr.Any {
+func (s flowIn) load() []expr.Any {
 	addr, size := uint32(12), uint32(4)
-	if s.v6 {
+	if s.family == IPv6 {
 		addr, size = 8, 16
 	}
 	port := uint32(0)
 	first, second := uint32(0), uint32(1)
-	if s.mirror {
+	if s.dir == faults.Reply {
 		first, second = 1, 0
 	}
 	reg := uint32(r0)
@@ -212,36 +230,48 @@ func (s lookup) load() []expr.Any {
 	return es
 }
 
-func (s lookup) exprs(a *applier) []expr.Any {
-	set := a.sets[s.set]
-	return append(s.load(), &expr.Lookup{SourceRegister: r0, SetName: set.Name, SetID: set.ID, Invert: s.not})
+func (s flowIn) exprs(env *Env) []expr.Any {
+	name, id := env.Set(s.set)
+	return append(s.load(), &expr.Lookup{SourceRegister: r0, SetName: name, SetID: id})
 }
 
-func (s change) exprs(a *applier) []expr.Any {
-	set := a.sets[s.set]
-	op := map[string]uint32{"add": unix.NFT_DYNSET_OP_ADD, "update": unix.NFT_DYNSET_OP_UPDATE, "delete": 2}[s.op]
-	return append(s.load(), &expr.Dynset{SrcRegKey: r0, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: s.timeout})
+func (s notIn) exprs(env *Env) []expr.Any {
+	name, id := env.Set(s.set)
+	return append(s.load(), &expr.Lookup{SourceRegister: r0, SetName: name, SetID: id, Invert: true})
 }
 
-func (s endIn) exprs(a *applier) []expr.Any {
-	set, flow := a.sets[s.set], lookup{v6: s.v6, mirror: s.dst}
+// dynsetOps are the kernel's numbers of the changes; NFT_DYNSET_OP_DELETE is not in
+// unix.
+var dynsetOps = [...]uint32{Add: unix.NFT_DYNSET_OP_ADD, Update: unix.NFT_DYNSET_OP_UPDATE, Delete: 2}
+
+func (s change) exprs(env *Env) []expr.Any {
+	name, id := env.Set(s.set)
+	return append(s.load(), &expr.Dynset{SrcRegKey: r0, SetName: name, SetID: id, Operation: dynsetOps[s.op], Timeout: s.timeout})
+}
+
+func (s endIn) exprs(env *Env) []expr.Any {
+	name, id := env.Set(s.set)
+	flow := flowIn{family: s.family} // whose key begins with the end that is looked up
+	if s.at == destination {
+		flow.dir = faults.Reply
+	}
 	es := flow.load()
-	return append(es[:len(es)/2:len(es)/2], &expr.Lookup{SourceRegister: r0, SetName: set.Name, SetID: set.ID})
+	return append(es[:len(es)/2:len(es)/2], &expr.Lookup{SourceRegister: r0, SetName: name, SetID: id})
 }
 
-// endType is the type of the key of a set of service ends.
-func endType(v6 bool) nftables.SetDatatype {
-	if v6 {
-		return nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService)
-	}
-	return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+func (iifForeign) exprs(*Env) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyIIFTYPE), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }
 
-// keyType is the type of a set's key.
-func keyType(v6 bool) nftables.SetDatatype {
-	addr := nftables.TypeIPAddr
-	if v6 {
-		addr = nftables.TypeIP6Addr
+func (s userIs) exprs(*Env) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeySKUID), compare(expr.CmpOpEq, host32(uint32(s)))}
+}
+
+// exprs of cgroupIs compare the ancestor of the socket's cgroup at that level
+// with its id, the inode number of its directory.
+func (s cgroupIs) exprs(*Env) []expr.Any {
+	return []expr.Any{
+		&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: s.Level, Register: r0},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint64(s.ID)),
 	}
-	return nftables.MustConcatSetType(addr, nftables.TypeInetService, addr, nftables.TypeInetService)
 }

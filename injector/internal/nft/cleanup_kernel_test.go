@@ -1,16 +1,16 @@
-package injector
+package nft
 
 import (
 	"fmt"
-	"net/netip"
+	"net"
 	"os/exec"
 	"slices"
 	"testing"
-
-	"github.com/faultctl/faultctl/injector/internal/kerneltest"
-	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/ruleset/rulesettest"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/nftables"
 )
@@ -24,18 +24,20 @@ func TestCleanup(t *testing.T) {
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
 	}
-	can, err := probeKernel(ns)
+	can, err := Probe(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leave := func(table string, owned bool) *applier {
-		a, err := openNftables(ns)
+	leave := func(table string, owned bool) *Table {
+		a, err := Open(ns)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.nftQueue, a.owned = can.nftQueue, owned
-		cfg := Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
-		if err := a.apply(newRuleset(&cfg, table, nfqueue.First, 0)); err != nil {
+		a.nftQueue, a.owned = can.NFTQueue, owned
+		in := rulesettest.Of(target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, faults.Diversion{All: true})
+		rs := rulesettest.Compile(in)
+		rs.Table = table
+		if err := a.apply(rs); err != nil {
 			t.Fatal(err)
 		}
 		return a
@@ -44,12 +46,12 @@ func TestCleanup(t *testing.T) {
 	alive := tableName(1, 0)
 	foreign, owned := fmt.Sprintf("my%s", dead), tableName(gone.Process.Pid, 2)
 	for _, table := range []string{dead, dead2, alive, foreign} {
-		leave(table, false).close()
+		leave(table, false).Close()
 	}
 	keeper := leave(owned, true)
-	defer keeper.close()
+	defer keeper.Close()
 
-	talk(t, netip.MustParseAddrPort("127.0.0.1:5432"), 3) // the rules are there, and nobody reads
+	connects(t, "127.0.0.1:5432") // the rules are there, and nobody reads
 
 	removed, err := Cleanup()
 	slices.Sort(removed)
@@ -59,7 +61,7 @@ func TestCleanup(t *testing.T) {
 	left := kerneltest.Tables(t, ns)
 	slices.Sort(left)
 	want := []string{alive, foreign}
-	if can.tableOwner {
+	if can.TableOwner {
 		want = append(want, owned)
 	}
 	slices.Sort(want)
@@ -79,4 +81,19 @@ func TestCleanup(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// connects opens a connection to itself.
+func connects(t *testing.T, at string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.DialTimeout("tcp", at, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }

@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/injector/internal/kerneltest"
-
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"github.com/faultctl/faultctl/injector/target"
 	"golang.org/x/sys/unix"
 )
@@ -41,12 +41,15 @@ func TestFindCgroup(t *testing.T) {
 	}
 }
 
+// cgroups counts those that tests made, for their names.
+var cgroups atomic.Uint32
+
 // ownedCgroup makes a cgroup v2 for the time of the test, or skips it where
 // that is denied.
 func ownedCgroup(t *testing.T) string {
 	t.Helper()
 	own, err := target.OwnCgroup()
-	dir := filepath.Join(own, fmt.Sprintf("faultctl-test-%d-%d", os.Getpid(), tables.Add(1)))
+	dir := filepath.Join(own, fmt.Sprintf("faultctl-test-%d-%d", os.Getpid(), cgroups.Add(1)))
 	if err == nil {
 		err = os.Mkdir(dir, 0o755)
 	}

@@ -1,8 +1,7 @@
-package injector
+package nft
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/injector/internal/kerneltest"
-	"github.com/faultctl/faultctl/injector/internal/nfqueue"
-
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/mdlayher/netlink"
@@ -22,12 +20,12 @@ import (
 
 // TestGCInterval holds that the kernel has taken what it was asked for.
 func TestGCInterval(t *testing.T) {
-	if major, minor := kernelVersion(); major < 6 || major == 6 && minor < 2 {
+	if major, minor := KernelVersion(); major < 6 || major == 6 && minor < 2 {
 		t.Skipf("Linux %d.%d does not change a set any more, 6.2 does", major, minor)
 	}
-	a := newApplier(t, kerneltest.NetNS(t))
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: 8 * time.Second})}}}, "faultctl_1", nfqueue.First, 0)
-	if err := errors.Join(a.apply(rs), a.tuneSets(rs)); err != nil {
+	rs := compile(faults.Diversion{SYN: true, Idle: 8 * time.Second})
+	a := install(t, kerneltest.NetNS(t), rs)
+	if err := a.TuneSets(rs); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]uint64{"live0_ip4": 2000, "live0_ip6": 2000, "released0_ip4": 10_000, "released0_ip6": 10_000}
@@ -66,7 +64,7 @@ func TestGCInterval(t *testing.T) {
 // an element, and how much of a core the kernel needs to look for expired ones,
 // as often as it would and as often as we ask for.
 func BenchmarkIdleSet(b *testing.B) {
-	for name, every := range map[string]time.Duration{"default": time.Second, "ours": gcInterval(time.Hour)} {
+	for name, every := range map[string]time.Duration{"default": time.Second, "ours": ruleset.GCInterval(time.Hour)} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				idleSet(b, every)
@@ -77,15 +75,7 @@ func BenchmarkIdleSet(b *testing.B) {
 
 func idleSet(b *testing.B, every time.Duration) {
 	const elements, step = 1_000_000, 1000
-	a, err := openNftables(kerneltest.NetNS(b))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer a.close()
-	rs := newRuleset(&Config{Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true, Idle: time.Hour})}}}, "faultctl_1", nfqueue.First, 0)
-	if err := a.apply(rs); err != nil {
-		b.Fatal(err)
-	}
+	a := install(b, kerneltest.NetNS(b), compile(faults.Diversion{SYN: true, Idle: time.Hour}))
 	live := a.sets["live0_ip4"]
 	if err := a.setGCIntervals([]*nftables.Set{live}, func(time.Duration) time.Duration { return every }); err != nil {
 		b.Fatal(err)

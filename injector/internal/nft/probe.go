@@ -1,0 +1,113 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/faultctl/faultctl/injector/internal/kerror"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Capabilities is what the kernel can do, found by trying it.
+type Capabilities struct {
+	NFTQueue        bool // nft's queue statement (CONFIG_NFT_QUEUE)
+	XTQueue         bool // xt's NFQUEUE target through nft_compat
+	TableOwner      bool // tables that die with their owner (Linux 5.12)
+	VerdictPriority bool // verdicts that set the packet's priority (Linux 5.18)
+}
+
+// Probe finds out what the kernel can do in the namespace, nil being the caller's own.
+// It reports an error if what it lacks, or denies, makes a run impossible.
+func Probe(ns *os.File) (Capabilities, error) {
+	c := Capabilities{VerdictPriority: VerdictPriority()}
+	// Each try that succeeds makes the kernel wait for all its processors, so
+	// what most kernels have is tried at once.
+	for _, nft := range []bool{true, false} {
+		if tryQueue(ns, nftables.TableFlagOwner, nft) == nil {
+			c.TableOwner, c.NFTQueue, c.XTQueue = true, nft, !nft
+			return c, nil
+		}
+	}
+	err := tryTable(ns, nftables.TableFlagOwner, nil)
+	c.TableOwner = err == nil
+	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL) {
+		err = tryTable(ns, 0, nil)
+	}
+	if err != nil {
+		return c, fmt.Errorf("create an nftables table: %w", kerror.Explain(err))
+	}
+	err1 := tryQueue(ns, 0, true)
+	c.NFTQueue = err1 == nil
+	if !c.NFTQueue {
+		err2 := tryQueue(ns, 0, false)
+		c.XTQueue = err2 == nil
+		if !c.XTQueue {
+			return c, fmt.Errorf("queue packets to user space: %w: neither nft's queue statement (%v) nor xt's NFQUEUE target (%v)",
+				kerror.ErrNotSupported, err1, err2)
+		}
+	}
+	return c, nil
+}
+
+// VerdictPriority reports whether verdicts can set a packet's priority. It goes by the
+// version: a kernel that does not know the attribute says nothing, and only a packet
+// could tell.
+func VerdictPriority() bool {
+	major, minor := KernelVersion()
+	return major > 5 || major == 5 && minor >= 18
+}
+
+// tryQueue tries a rule that queues, by nft's queue statement or by xt's target.
+func tryQueue(ns *os.File, flags nftables.TableFlags, nftQueue bool) error {
+	const queue = 1 // any: the chain is met by no packet
+	return tryTable(ns, flags, ruleset.QueueExprs(queue, &ruleset.Env{NFTQueue: nftQueue}))
+}
+
+// ProbeCgroup reports an error if rules cannot ask for the cgroup behind a packet.
+func ProbeCgroup(ns *os.File) error {
+	if err := tryTable(ns, 0, ruleset.CgroupExprs()); err != nil {
+		return fmt.Errorf("match by cgroup: %w", kerror.Explain(err))
+	}
+	return nil
+}
+
+// tryTable makes a table with one rule in a chain that no packet meets, and
+// takes it out again in the same batch. The chain has no hook: taking a hook
+// out makes the kernel drop what sits in the queues of the namespace.
+func tryTable(ns *os.File, flags nftables.TableFlags, exprs []expr.Any) error {
+	c, err := Open(ns)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t := c.conn.CreateTable(&nftables.Table{Name: tableName(os.Getpid(), probes.Add(1)) + "_probe", Family: nftables.TableFamilyINet, Flags: flags})
+	if exprs != nil {
+		chain := c.conn.AddChain(&nftables.Chain{Name: "probe", Table: t})
+		c.conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
+	}
+	c.conn.DelTable(t)
+	return c.conn.Flush()
+}
+
+// KernelVersion returns the version numbers of the running kernel, 0.0 if it does not
+// say.
+func KernelVersion() (major, minor int) {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return 0, 0
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	if len(parts) < 2 {
+		return 0, 0
+	}
+	major, _ = strconv.Atoi(parts[0])
+	minor, _ = strconv.Atoi(parts[1])
+	return major, minor
+}

@@ -1,0 +1,73 @@
+package injector
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/faultctl/faultctl/injector/internal/nft"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
+)
+
+// setWriter changes and reads the kernel's sets from user space, where no
+// packet is at hand to do it. Its calls may wait for other users of nftables.
+type setWriter interface {
+	// setFlow changes the flow in the set of that kind of every rule.
+	setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error
+
+	// idle returns how long the kernel has seen nothing that counts of a flow
+	// that was admitted for the rule of that ordinal: at least so long if the flow
+	// has expired. Zero means that the rule does not watch for idle flows, or
+	// that it is not known.
+	idle(rule int, f flowKey) time.Duration
+
+	// owned reports whether the kernel has learnt that the flow is the owner's
+	// of the rule of that ordinal.
+	owned(rule int, f flowKey) bool
+}
+
+// tableSets is the setWriter of a real run.
+type tableSets struct {
+	write *nft.Table
+	read  setReader // by a connection of its own: it must not wait
+	rules []*ruleState
+}
+
+// setReader is what tableSets asks of an nft.Table.
+type setReader interface {
+	Remaining(set ruleset.SetName, client, server netip.AddrPort) (left time.Duration, there bool, err error)
+}
+
+func (t *tableSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error {
+	for i := range t.rules {
+		if err := t.write.SetFlow(op, f.set(kind, i), f.client, f.server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tableSets) idle(rule int, f flowKey) time.Duration {
+	after := t.rules[rule].idle
+	if after == 0 {
+		return 0
+	}
+	left, _, err := t.read.Remaining(f.set(ruleset.Live, rule), f.client, f.server)
+	if err != nil {
+		return 0 // nobody knows, and a busy flow must not count as idle
+	}
+	return after - left
+}
+
+func (t *tableSets) owned(rule int, f flowKey) bool {
+	set := f.set(ruleset.Owned, rule)
+	_, there, _ := t.read.Remaining(set, f.client, f.server)
+	if !there {
+		_, there, _ = t.read.Remaining(set, f.server, f.client)
+	}
+	return there
+}
+
+// set is the set of that kind and rule in which the flow is, if it is in one.
+func (f flowKey) set(kind ruleset.SetKind, rule int) ruleset.SetName {
+	return ruleset.SetOf(kind, rule, ruleset.FamilyOf(f.server.Addr()))
+}
