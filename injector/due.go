@@ -33,7 +33,7 @@ func (w *worker) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 		f.due[dir] = due
 		f.turns[dir]++
 	}
-	l := later{at: due, turn: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, mark: p.Mark, iface: p.Iface}
+	l := timer{at: due, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, mark: p.Mark, iface: p.Iface}
 	again := p.Hook == unix.NF_INET_LOCAL_OUT || p.Hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.GSO {
 		l.kind, l.pkt = sendPacket, w.copyOf(seg.Bytes())
@@ -48,7 +48,7 @@ func (w *worker) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 	if l.kind == releasePacket {
 		l.signal = ruleset.Signal(v.Signal)
 	}
-	w.holder.put(l)
+	w.timers.add(l)
 	return true
 }
 
@@ -58,7 +58,7 @@ func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay
 	switch {
 	case w.out.Overtakes():
 		return w.out.Hold, w.out.Hold > 0
-	case w.ending.begun && f.turns[dir] == 0:
+	case w.draining.begun && f.turns[dir] == 0:
 		return 0, false
 	case w.out.Hold > 0 || f.due[dir] > now || f.turns[dir] > 0:
 		return max(w.out.Hold, f.due[dir]-now), true
@@ -66,27 +66,27 @@ func (w *worker) delay(f *entry, dir faults.Direction, now time.Duration) (delay
 	return 0, false
 }
 
-// maxSpare bounds the copies that are kept for the next ones: so many packets of
+// maxRecycled bounds the copies that are kept for the next ones: so many packets of
 // a wire.
 const (
-	maxSpare     = 1 << 14
-	maxSpareSize = 2048
+	maxRecycled     = 1 << 14
+	maxRecycledSize = 2048
 )
 
 // copyOf copies a packet that must wait into memory that an earlier one has left
 // behind, if there is any. See spend.
 func (w *worker) copyOf(pkt []byte) []byte {
 	var c []byte
-	if n := len(w.spare); n > 0 && len(pkt) <= maxSpareSize {
-		c, w.spare = w.spare[n-1], w.spare[:n-1]
+	if n := len(w.recycled); n > 0 && len(pkt) <= maxRecycledSize {
+		c, w.recycled = w.recycled[n-1], w.recycled[:n-1]
 	}
 	return append(c[:0], pkt...)
 }
 
-// spend takes back what copyOf returned.
-func (w *worker) spend(pkt []byte) {
-	if pkt != nil && cap(pkt) <= maxSpareSize && len(w.spare) < maxSpare {
-		w.spare = append(w.spare, pkt)
+// recycle takes back what copyOf returned.
+func (w *worker) recycle(pkt []byte) {
+	if pkt != nil && cap(pkt) <= maxRecycledSize && len(w.recycled) < maxRecycled {
+		w.recycled = append(w.recycled, pkt)
 	}
 }
 
@@ -98,39 +98,39 @@ func finish(pkt []byte) {
 	}
 }
 
-// dueAtOnce is how much of what is due is done before the queue is looked at
+// timersAtOnce is how much of what is due is done before the queue is looked at
 // again: a packet that waits there is not late yet, but what delays it counts from
 // when it is seen.
-const dueAtOnce = nfqueue.BatchSize
+const timersAtOnce = nfqueue.BatchSize
 
-// runDue does what is due, in its order.
-func (w *worker) runDue(now time.Duration) {
-	by := w.by(now)
-	for range dueAtOnce {
-		at, ok := w.holder.next()
+// runTimers does what is due, in its order.
+func (w *worker) runTimers(now time.Duration) {
+	by := w.drainTime(now)
+	for range timersAtOnce {
+		at, ok := w.timers.next()
 		if !ok || at > by {
 			break
 		}
-		l := w.holder.take()
+		l := w.timers.take()
 		switch {
 		case l.kind != wakeFlow:
-			w.depart(&l)
+			w.release(&l)
 		case at <= now:
-			w.leave()
+			w.flushCopies()
 			w.wakeFlow(l.flow, now)
 		default: // it would be due after the run's end
 			l.flow.timer = faults.Never
 		}
 	}
-	w.leave()
+	w.flushCopies()
 }
 
 // schedule sees to it that the flow's next alarm is in the heap.
 func (w *worker) schedule(f *entry) {
 	if next := f.chain.NextWake(); next < f.timer {
 		f.timer = next
-		w.holder.put(later{at: next, kind: wakeFlow, flow: f})
-		w.holder.sweep(len(w.flows.flows))
+		w.timers.add(timer{at: next, kind: wakeFlow, flow: f})
+		w.timers.sweep(len(w.flows.flows))
 	}
 }
 
@@ -148,7 +148,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 		w.note(f, who, false)
 		w.commitWake(f, now)
 	}
-	w.tired(f, now)
+	w.mayPark(f, now)
 }
 
 // commitWake carries out what a fault wants on its alarm. No packet is at hand
@@ -160,11 +160,11 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 		w.sendForged(f, faults.Original, 0, now, nil)
 		return
 	}
-	var pkts []later
+	var pkts []timer
 	w.sendForged(f, faults.Original, 0, now, &pkts)
 	w.change(f, sig, func() {
 		for _, l := range pkts {
-			w.send(l.pkt, l.mark, l.iface)
+			w.transmitNow(l.pkt, l.mark, l.iface)
 		}
 	})
 }

@@ -50,9 +50,9 @@ func (idleSets) owned(int, flowKey) bool                               { return 
 
 // settleAll puts away what is quiet.
 func (b *bench) settleAll() {
-	b.now += restAfter
-	for b.resting.len() > 0 {
-		b.rest(b.now)
+	b.now += parkAfter
+	for b.idle.len() > 0 {
+		b.parkIdle(b.now)
 	}
 }
 
@@ -66,18 +66,18 @@ func TestFlowsSleep(t *testing.T) {
 		b.now = time.Second
 		for i := range n {
 			b.handle(&nfqueue.Packet{ID: nfqueue.ID(i), Hook: forward, Bytes: opened(nil, i, v6), Mark: uint32(i)})
-			b.rest(b.now)
+			b.parkIdle(b.now)
 		}
-		if b.asleep.n != 0 {
-			t.Errorf("%d flows sleep before they were quiet", b.asleep.n)
+		if b.parked.n != 0 {
+			t.Errorf("%d flows sleep before they were quiet", b.parked.n)
 		}
 		b.settleAll()
-		if b.asleep.n != n || len(b.flows.flows) != 0 || len(b.holder.heap) != 0 {
-			t.Fatalf("%d flows sleep, %d do not, %d alarms in the heap; want %d asleep", b.asleep.n, len(b.flows.flows), len(b.holder.heap), n)
+		if b.parked.n != n || len(b.flows.flows) != 0 || len(b.timers.heap) != 0 {
+			t.Fatalf("%d flows sleep, %d do not, %d alarms in the heap; want %d asleep", b.parked.n, len(b.flows.flows), len(b.timers.heap), n)
 		}
 		for i := range n {
 			client, server := flowOf(i, v6)
-			r := b.asleep.at(b.asleep.find(client, server))
+			r := b.parked.at(b.parked.find(client, server))
 			if c, s := r.addrs(); c != client || s != server || r.nth != uint64(i) || r.mark[0] != uint32(i) || !r.half[0].SYN {
 				t.Fatalf("flow %d is kept as %v, %v, %+v", i, c, s, r)
 			}
@@ -86,15 +86,15 @@ func TestFlowsSleep(t *testing.T) {
 		b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: opened(nil, 7, v6)})
 		client, server := flowOf(7, v6)
 		e := b.flows.flows[flowKey{client, server}]
-		if e == nil || e.nth != 7 || e.Segments != 2 || e.chain == nil || b.asleep.n != n-1 {
-			t.Fatalf("flow 7 came back as %+v, %d sleep", e, b.asleep.n)
+		if e == nil || e.nth != 7 || e.Segments != 2 || e.chain == nil || b.parked.n != n-1 {
+			t.Fatalf("flow 7 came back as %+v, %d sleep", e, b.parked.n)
 		}
 		// Alarms wake all of them: each is asked once for its numbers.
 		b.now += time.Minute
 		for range n {
-			b.rest(b.now)
+			b.parkIdle(b.now)
 			b.runDue(b.now)
-			b.runAlarms(b.now)
+			b.unparkDue(b.now)
 		}
 		for deadline := time.Now().Add(time.Minute); len(b.s.pkts) < n && time.Now().Before(deadline); {
 			b.runPosted() // the probe leaves when the sets are changed
@@ -110,7 +110,7 @@ func TestFlowsSleep(t *testing.T) {
 // its place is used again.
 func TestFlowsAreForgotten(t *testing.T) {
 	b := quietBench(t, model(t, "syn-drop"))
-	b.asleep.room.few = 500
+	b.parked.capacity.few = 500
 	for round := range 5 {
 		for i := range 1000 {
 			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, round*1000+i, false)})
@@ -118,8 +118,8 @@ func TestFlowsAreForgotten(t *testing.T) {
 		b.settleAll()
 		b.now += forgetAfter + time.Second
 	}
-	if b.asleep.n > 1000 || b.asleep.used > 2000 {
-		t.Errorf("%d flows are remembered, in %d places", b.asleep.n, b.asleep.used)
+	if b.parked.n > 1000 || b.parked.used > 2000 {
+		t.Errorf("%d flows are remembered, in %d places", b.parked.n, b.parked.used)
 	}
 }
 
@@ -141,16 +141,16 @@ func TestShortConnections(t *testing.T) {
 			}
 			b.settleAll()
 		}
-		if n := b.asleep.n + len(b.flows.flows); n != ports {
+		if n := b.parked.n + len(b.flows.flows); n != ports {
 			t.Errorf("%s: %d connections are known, want %d", name, n, ports)
 		}
-		if n := b.asleep.alarms.n + len(b.holder.heap); n > 2*ports+alarmsAChunk+sweepBatch {
+		if n := b.parked.alarms.n + len(b.timers.heap); n > 2*ports+alarmsAChunk+sweepBatch {
 			t.Errorf("%s: %d alarms for %d connections", name, n, ports)
 		}
 		b.now += 2 * time.Hour
 		for range rounds {
 			b.runDue(b.now)
-			b.runAlarms(b.now)
+			b.unparkDue(b.now)
 		}
 		rang := 0
 		for _, e := range b.flows.flows {
@@ -173,7 +173,7 @@ func TestMemoryOfAFlow(t *testing.T) {
 		"one SYN":  model(t, "syn-drop"),
 	} {
 		if got := fill(quietBench(t, m), n, nil); got > 256 {
-			t.Errorf("%s: %.0f bytes a flow, want 256 at most; a place has %d", name, got, unsafe.Sizeof(bunk{}))
+			t.Errorf("%s: %.0f bytes a flow, want 256 at most; a place has %d", name, got, unsafe.Sizeof(parkedFlow{}))
 		}
 	}
 }
@@ -201,13 +201,13 @@ func fill(b *bench, n int, longest *time.Duration) float64 {
 		start := threadTime()
 		b.handle(&nfqueue.Packet{Hook: forward, Bytes: buf})
 		b.now += 10 * time.Microsecond
-		b.rest(b.now)
+		b.parkIdle(b.now)
 		if longest != nil {
 			*longest = max(*longest, threadTime()-start)
 		}
 	}
 	b.settleAll()
-	b.resting, b.flows = waiting{}, newFlowTable() // what was awake at once, not what sleeps
+	b.idle, b.flows = idleQueue{}, newFlowTable() // what was awake at once, not what sleeps
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(b)
@@ -242,6 +242,6 @@ func BenchmarkWaking(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		client, server := flowOf(i%10_000, false)
-		w.sleep(w.wake(w.asleep.find(client, server), w.now), w.now)
+		w.park(w.unpark(w.parked.find(client, server), w.now), w.now)
 	}
 }

@@ -26,12 +26,12 @@ const (
 	forgetAfter = 2 * ruleset.ReleasedFor
 )
 
-// room is how many flows are remembered, see fewFlows and maxFlows.
-type room struct{ few, most int }
+// capacity is how many flows are remembered, see fewFlows and maxFlows.
+type capacity struct{ few, most int }
 
 // forgets reports whether the one of n flows that was quiet for the longest is to
 // be forgotten.
-func (r room) forgets(n int, quiet time.Duration) bool {
+func (r capacity) forgets(n int, quiet time.Duration) bool {
 	return n > r.most || quiet > rememberFor || n > r.few && quiet > forgetAfter
 }
 
@@ -72,8 +72,8 @@ type entry struct {
 	newer   *entry           // the list of flows by last seen
 	older   *entry
 	deleted bool
-	resting bool // it may be put away soon
-	cuts    cutting
+	queued  bool // it waits in the worker's idleQueue
+	gso     gsoState
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.
@@ -137,17 +137,17 @@ func (e *entry) markTo(dst netip.AddrPort) uint32 {
 // flowTable finds flows by their addresses and forgets the quietest first. It
 // belongs to one worker.
 type flowTable struct {
-	flows  map[flowKey]*entry
-	newest *entry
-	oldest *entry
-	room   room
+	flows    map[flowKey]*entry
+	newest   *entry
+	oldest   *entry
+	capacity capacity
 
 	// forgotten is told of each entry that leaves, if it is not nil.
 	forgotten func(*entry)
 }
 
 func newFlowTable() *flowTable {
-	return &flowTable{flows: make(map[flowKey]*entry), room: room{fewFlows, maxFlows}}
+	return &flowTable{flows: make(map[flowKey]*entry), capacity: capacity{fewFlows, maxFlows}}
 }
 
 // find returns the flow that s belongs to and the direction of s, or nil.
@@ -167,7 +167,7 @@ func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
 func (t *flowTable) add(e *entry, now time.Duration) (crowded int) {
 	t.flows[flowKey{e.Client, e.Server}] = e
 	t.link(e, now)
-	for t.oldest != nil && t.room.forgets(len(t.flows), now-t.oldest.last) {
+	for t.oldest != nil && t.capacity.forgets(len(t.flows), now-t.oldest.last) {
 		if now-t.oldest.last <= forgetAfter {
 			crowded++
 		}
@@ -186,8 +186,8 @@ func (t *flowTable) touch(e *entry, now time.Duration) {
 	t.link(e, now)
 }
 
-// leave takes e out: it is known elsewhere.
-func (t *flowTable) leave(e *entry) {
+// detach takes e out: it is known elsewhere.
+func (t *flowTable) detach(e *entry) {
 	delete(t.flows, flowKey{e.Client, e.Server})
 	t.unlink(e)
 	e.deleted = true
@@ -195,7 +195,7 @@ func (t *flowTable) leave(e *entry) {
 
 // remove forgets e.
 func (t *flowTable) remove(e *entry) {
-	t.leave(e)
+	t.detach(e)
 	if t.forgotten != nil {
 		t.forgotten(e)
 	}

@@ -11,9 +11,9 @@ import (
 // never before what is held of its direction. dir and delay are those of the
 // segment that caused it: what leaves behind that, or in its place, waits for it.
 // If collect is not nil it gets what should leave at once instead.
-func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]later) {
+func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]timer) {
 	if len(w.out.Forged) > 0 {
-		w.takeApart(f, dir)
+		w.separate(f, dir)
 	}
 	for i := range w.out.Forged {
 		forged := &w.out.Forged[i]
@@ -34,17 +34,17 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && !turn && collect == nil {
 			w.flush() // what was let go before leaves before
-			w.leave()
-			w.send(w.buf, mark, f.iface)
+			w.flushCopies()
+			w.transmitNow(w.buf, mark, f.iface)
 			continue
 		}
-		l := later{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
+		l := timer{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
 		if turn {
-			l.turn, l.flow, l.reply = true, f, to == faults.Reply
+			l.inOrder, l.flow, l.reply = true, f, to == faults.Reply
 			f.turns[to]++
 		}
 		if after > 0 || turn {
-			w.holder.put(l)
+			w.timers.add(l)
 		} else {
 			*collect = append(*collect, l)
 		}
@@ -72,7 +72,7 @@ func (w *worker) forgedAfter(f *entry, forged *faults.Forged, to faults.Directio
 	return after, after == 0 && f.turns[to] > 0
 }
 
-func (w *worker) send(pkt []byte, mark, iface uint32) {
+func (w *worker) transmitNow(pkt []byte, mark, iface uint32) {
 	w.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
-	w.put(w.single[:])
+	w.transmit(w.single[:])
 }

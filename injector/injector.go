@@ -16,12 +16,12 @@ import (
 
 // An Injector carries out one Config.
 type Injector struct {
-	cfg    Config
-	rules  []*ruleState
-	totals totals
-	queue  atomic.Uint32 // the number of the queue, once it is bound
-	bySet  bool          // pretend that verdicts cannot change the kernel's sets
-	room   uint32        // of those, in flows; 0: as usual
+	cfg     Config
+	rules   []*ruleState
+	totals  totals
+	queue   atomic.Uint32 // the number of the queue, once it is bound
+	bySet   bool          // pretend that verdicts cannot change the kernel's sets
+	setRoom uint32        // of those, in flows; 0: as usual
 
 	stop func()        // of Start
 	done chan struct{} // likewise: closed when err is what Run returned
@@ -92,11 +92,11 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, kernel.close()) }()
 
-	c, err := i.hire(kernel)
+	c, err := i.startWorkers(kernel)
 	if err != nil {
 		return err
 	}
-	defer c.dismiss()
+	defer c.close()
 	rules := kernel.rules
 	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
 		if err := kernel.nft.TuneSets(rules); err != nil {
@@ -109,7 +109,7 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	i.changeable(nil, nil)
-	c.letGo()
+	c.drain()
 	if err := kernel.nft.Disarm(kernel.rules); err != nil {
 		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
 	}
@@ -179,7 +179,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer())
 	k.rules = i.cfg.compile(nft.NextName(), number, gso)
 	for n := range k.rules.Sets {
-		k.rules.Sets[n].Size = i.room
+		k.rules.Sets[n].Size = i.setRoom
 	}
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules); err != nil {
 		return k, err

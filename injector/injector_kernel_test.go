@@ -96,7 +96,7 @@ func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready ch
 	if err != nil {
 		t.Fatal(err)
 	}
-	inj.bySet, inj.room = bySet, room
+	inj.bySet, inj.setRoom = bySet, room
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- inj.Run(ctx) }()

@@ -128,8 +128,8 @@ func TestFlowsAreRemembered(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	for name, m := range map[string]NamedModel{"awake": model(t, "reset"), "asleep": model(t, "syn-drop")} {
 		b := newBench(t, ruleOf(m))
-		b.flows.room, b.asleep.room = room{few: 10, most: 20}, room{few: 10, most: 20}
-		known := func() int { return len(b.flows.flows) + b.asleep.n }
+		b.flows.capacity, b.parked.capacity = capacity{few: 10, most: 20}, capacity{few: 10, most: 20}
+		known := func() int { return len(b.flows.flows) + b.parked.n }
 		open := func(n int) {
 			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
 			b.settleAll()
@@ -156,21 +156,21 @@ func TestNoRoom(t *testing.T) {
 // flows wait to be put away: until then nobody knows of their alarms.
 func TestRestIsNotLate(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "10s", "then", "rst-both")))
-	for n := range 10 * restBatch {
+	for n := range 10 * parkBatch {
 		b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
 	}
-	if got := b.patience(); got != restAfter {
-		t.Errorf("it waits for %v, want %v", got, restAfter)
+	if got := b.patience(); got != parkAfter {
+		t.Errorf("it waits for %v, want %v", got, parkAfter)
 	}
-	b.now += restAfter
+	b.now += parkAfter
 	for range 10 {
 		if got := b.patience(); got != 0 {
-			t.Fatalf("it waits for %v while %d flows are due", got, b.resting.len())
+			t.Fatalf("it waits for %v while %d flows are due", got, b.idle.len())
 		}
-		b.rest(b.now)
+		b.parkIdle(b.now)
 	}
-	if got := b.patience(); b.asleep.n != 10*restBatch || got != idleWait {
-		t.Errorf("%d flows sleep, it waits for %v", b.asleep.n, got)
+	if got := b.patience(); b.parked.n != 10*parkBatch || got != idleWait {
+		t.Errorf("%d flows sleep, it waits for %v", b.parked.n, got)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestWatchdogEndsWithTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Stop()
-	c := &crew{dog: d}
+	c := &workers{dog: d}
 	if err := c.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestFiredOrdinal(t *testing.T) {
 	b.judge(t, forward, other.Append(nil, nil))
 	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
 	var got []string
-	drain([]ring[Event]{b.report}, func(ev Event) {
+	deliverAll([]ring[Event]{b.report}, func(ev Event) {
 		if ev.Kind == Fired {
 			got = append(got, fmt.Sprintf("rule %d, connection %d", ev.Rule, ev.Ordinal))
 		}
@@ -239,7 +239,7 @@ func TestDepartsTogether(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset")))
 	q := &leaving{}
 	b.queue, b.sender = q, q
-	for i, l := range []later{
+	for i, l := range []timer{
 		{kind: sendPacket, hook: localOut}, {kind: releasePacket, hook: localIn}, {kind: sendPacket, hook: localOut},
 		{kind: releasePacket, hook: localOut}, {kind: releasePacket, hook: localIn}, {kind: sendPacket, hook: localOut},
 		{kind: releasePacket, hook: localIn}, {kind: sendPacket}, {kind: sendPacket, hook: localOut},
@@ -249,7 +249,7 @@ func TestDepartsTogether(t *testing.T) {
 		if l.kind == releasePacket {
 			l.pkt = nil
 		}
-		b.holder.put(l)
+		b.timers.add(l)
 	}
 	b.runDue(0)
 	b.flush()
@@ -265,10 +265,10 @@ func TestDrainKeepsOrder(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset")))
 	q := &leaving{}
 	b.queue, b.sender = q, q
-	for id, kind := range []laterKind{releasePacket, sendPacket, releasePacket, releasePacket, sendPacket} {
-		b.holder.put(later{at: time.Duration(id), kind: kind, id: nfqueue.ID(id)})
+	for id, kind := range []timerKind{releasePacket, sendPacket, releasePacket, releasePacket, sendPacket} {
+		b.timers.add(timer{at: time.Duration(id), kind: kind, id: nfqueue.ID(id)})
 	}
-	if err := b.drain(); err != nil {
+	if err := b.emptyQueue(); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := strings.Join(q.left, ", "), "packet 0, copy, packet 2, packet 3, copy"; got != want {
@@ -323,7 +323,7 @@ func TestIdleOfItsRule(t *testing.T) {
 	b.judge(t, forward, syn.Append(nil, nil)) // a connection of the second rule only
 	b.settleAll()
 	b.now = time.Minute
-	b.runAlarms(b.now)
+	b.unparkDue(b.now)
 	if len(b.flows.flows) != 1 {
 		t.Fatalf("%d flows are awake, want 1", len(b.flows.flows))
 	}

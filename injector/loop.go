@@ -18,28 +18,28 @@ func (w *worker) run() error {
 		w.dog.Kick(now)
 		w.since(now)
 		w.runPosted()
-		w.runDue(now)
-		w.runAlarms(now)
-		w.rest(now)
+		w.runTimers(now)
+		w.unparkDue(now)
+		w.parkIdle(now)
 		w.flush()
-		w.calms()
+		w.tellDrained()
 		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
 		if err != nil {
 			return err
 		}
 		w.batch++
 		received := w.clock()
-		if !w.apart {
+		if !w.gsoQueue {
 			w.received(n)
 		}
 		for i := range n {
 			w.handle(&w.pkts[i])
 			if p := &w.pkts[i]; p.GSO && p.ID.InGSO() { // that was as many as a batch has
 				w.flush()
-				w.runDue(w.clock())
+				w.runTimers(w.clock())
 			}
 		}
-		if w.apart { // now it is known which of them come again
+		if w.gsoQueue { // now it is known which of them come again
 			w.received(n)
 		}
 		if !more {
@@ -48,18 +48,18 @@ func (w *worker) run() error {
 		w.flush()
 		w.totals.latency.observe(w.clock()-received, n)
 	}
-	return w.drain()
+	return w.emptyQueue()
 }
 
 // received counts the packets of a batch, but for those that come again.
 func (w *worker) received(n int) {
-	w.totals.diverted.Add(uint64(n - w.again))
-	w.again = 0
+	w.totals.diverted.Add(uint64(n - w.requeuedNow))
+	w.requeuedNow = 0
 }
 
 // flush sends the verdicts that the queue has kept back.
 func (w *worker) flush() {
-	w.kept, w.keptOutput = false, false
+	w.verdictsKept, w.outputKept = false, false
 	if err := w.queue.Flush(); err != nil {
 		w.log.Warn("verdict lost", "error", err)
 	}
@@ -69,13 +69,13 @@ func (w *worker) flush() {
 func (w *worker) patience() time.Duration {
 	wait := idleWait
 	now := w.clock()
-	if at, ok := w.holder.next(); ok {
-		wait = min(wait, (at-w.by(now))/max(1, w.ending.pace))
+	if at, ok := w.timers.next(); ok {
+		wait = min(wait, (at-w.drainTime(now))/max(1, w.draining.pace))
 	}
-	if at, ok := w.asleep.alarms.next(); ok {
+	if at, ok := w.parked.alarms.next(); ok {
 		wait = min(wait, at-now)
 	}
-	if at, ok := w.resting.next(); ok { // the alarms of those that rest are not in a heap yet
+	if at, ok := w.idle.next(); ok { // the alarms of those that rest are not in a heap yet
 		wait = min(wait, at-now)
 	}
 	return max(0, wait)
@@ -87,37 +87,37 @@ func (w *worker) stop() {
 	w.queue.Wake()
 }
 
-// drainWait is how long the queue must stay empty before it counts as empty:
+// emptyWait is how long the queue must stay empty before it counts as empty:
 // a packet that met the rules just before they went may still be on its way.
-const drainWait = 3 * time.Millisecond
+const emptyWait = 3 * time.Millisecond
 
-// drain lets go all that is held, all that waits for a change of the kernel's
+// emptyQueue lets go all that is held, all that waits for a change of the kernel's
 // sets, and all that is still in the queue. The rules that queue are gone by now.
-func (w *worker) drain() error {
-	for len(w.holder.heap) > 0 {
-		if l := w.holder.take(); l.kind != wakeFlow {
+func (w *worker) emptyQueue() error {
+	for len(w.timers.heap) > 0 {
+		if l := w.timers.take(); l.kind != wakeFlow {
 			l.signal = 0 // nobody listens any more
-			w.depart(&l)
+			w.release(&l)
 		}
 	}
-	w.leave()
+	w.flushCopies()
 	for {
 		w.runPosted()
 		if err := w.queue.Flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
-		n, more, err := w.queue.Receive(w.pkts[:], drainWait)
+		n, more, err := w.queue.Receive(w.pkts[:], emptyWait)
 		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}
 		w.batch++
 		for i := range n {
 			p := &w.pkts[i]
-			if p.ID.InGSO() && w.back != 0 && w.emptied <= w.back { // others were handed back that have yet to come
-				w.comeAgain(p)
+			if p.ID.InGSO() && w.requeued != 0 && w.emptied <= w.requeued { // others were handed back that have yet to come
+				w.requeue(p)
 				continue
 			}
-			if w.pieceOf(p) {
+			if w.isRequeued(p) {
 				w.totals.segments.Add(1)
 			}
 			w.queue.Verdict(nfqueue.Verdict{ID: p.ID})

@@ -78,7 +78,7 @@ func TestOverdueKeepsOrder(t *testing.T) {
 		for i, seq := range []packet.Seq{3001, 4001, 5001} {
 			b.handle(&nfqueue.Packet{ID: nfqueue.ID(i + 1), Hook: hook, Bytes: segment(faults.Original, packet.ACK, seq, 1, "x")})
 			b.flush()
-			b.now = 5 * time.Millisecond // and runDue did not get there
+			b.now = 5 * time.Millisecond // and runTimers did not get there
 		}
 		if len(w.left) != 0 {
 			t.Errorf("%s: %q left before what is held", name, w.left)

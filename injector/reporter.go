@@ -75,10 +75,10 @@ type ring[T any] interface {
 	take(tell func(T))
 }
 
-// breather is how long whoever tells of events rests after he has told all that
+// minDeliveryGap is how long whoever tells of events rests after he has told all that
 // there were: in a burst of them he is woken so often, not for each, which costs
 // the worker more than the event does. One that comes alone is told at once.
-const breather = 5 * time.Millisecond
+const minDeliveryGap = 5 * time.Millisecond
 
 // deliver hands what comes into the rings of all workers to tell, the oldest
 // first, until done is closed, and then what is left. The rings ring the bell.
@@ -87,9 +87,9 @@ func deliver[T any](rings []ring[T], bell, done <-chan struct{}, rest time.Durat
 	for {
 		select {
 		case <-bell:
-			drain(rings, tell)
+			deliverAll(rings, tell)
 		case <-done:
-			drain(rings, tell)
+			deliverAll(rings, tell)
 			return
 		}
 		if rest > 0 {
@@ -101,7 +101,7 @@ func deliver[T any](rings []ring[T], bell, done <-chan struct{}, rest time.Durat
 	}
 }
 
-func drain[T any](rings []ring[T], tell func(T)) {
+func deliverAll[T any](rings []ring[T], tell func(T)) {
 	for {
 		var first ring[T]
 		var at time.Time

@@ -90,9 +90,9 @@ func (i *Injector) changeable(k *kernelSide, settle func()) {
 	i.kernel, i.settle = k, settle
 }
 
-// settle waits until the verdicts that the worker has given so far have left,
+// settled waits until the verdicts that the worker has given so far have left,
 // or the worker is gone.
-func (w *worker) settle(gone <-chan struct{}) {
+func (w *worker) settled(gone <-chan struct{}) {
 	passed := make(chan struct{})
 	w.post(func() { close(passed) })
 	select {

@@ -16,7 +16,7 @@ import (
 // rings, one of records and one of bytes, and another goroutine reads. What
 // finds no room is lost, and counted.
 type tap struct {
-	recs  [tapPackets]tapped
+	recs  [tapPackets]tapRecord
 	bytes []byte // tapBytes of them
 
 	head  uint64        // bytes written so far, gaps at the ring's end included; the worker's own
@@ -40,8 +40,8 @@ const (
 	tapNotes   = 3 // notes kept with a packet: more than one fault leaves on a segment
 )
 
-// tapped is a packet before anybody formats it.
-type tapped struct {
+// tapRecord is a packet before anybody formats it.
+type tapRecord struct {
 	at             time.Time
 	from, length   int    // where its bytes lie
 	end            uint64 // head after it
@@ -90,7 +90,7 @@ func (t *tap) about(f *entry, who int, notes []faults.Note) {
 // judged takes down a packet as it came, and what it goes on as.
 func (t *tap) judged(p *nfqueue.Packet, f *entry, now time.Duration, v faults.Verdict, out *faults.Effects, delay time.Duration) {
 	r, rewritten := out.Replaced()
-	rec := tapped{at: t.start.Add(now), hook: p.Hook, delay: delay, behind: out.Hold == 0}
+	rec := tapRecord{at: t.start.Add(now), hook: p.Hook, delay: delay, behind: out.Hold == 0}
 	switch {
 	case v == faults.Drop:
 		rec.delay = 0
@@ -108,12 +108,12 @@ func (t *tap) judged(p *nfqueue.Packet, f *entry, now time.Duration, v faults.Ve
 
 // forged takes down a packet of our own making that leaves after a while.
 func (t *tap) forged(f *entry, now, after time.Duration, pkt []byte) {
-	rec := tapped{at: t.start.Add(now), hook: unix.NF_INET_LOCAL_OUT, delay: after}
+	rec := tapRecord{at: t.start.Add(now), hook: unix.NF_INET_LOCAL_OUT, delay: after}
 	t.put(f, &rec, Forged, pkt)
 }
 
 // put copies a packet and what is known of it. Only the worker may call it.
-func (t *tap) put(f *entry, about *tapped, fate Fate, pkt []byte) {
+func (t *tap) put(f *entry, about *tapRecord, fate Fate, pkt []byte) {
 	w, from, start := t.write.Load(), int(t.head%tapBytes), t.head
 	if from+len(pkt) > tapBytes { // no packet is torn: leave a gap
 		start += uint64(tapBytes - from)
@@ -160,7 +160,7 @@ func (t *tap) take(tell func(Packet)) {
 // recall gives a packet the reason that its fault gave for an earlier one of
 // the connection, if it has none of its own. What was said of that one's way is
 // said of its own.
-func (t *tap) recall(rec *tapped, p *Packet) {
+func (t *tap) recall(rec *tapRecord, p *Packet) {
 	key := why{flowKey{rec.client, rec.server}, rec.fate}
 	switch {
 	case rec.fate == Passed || rec.fate == Forged || rec.behind && (rec.fate == Delayed || rec.fate == Late):
@@ -195,7 +195,7 @@ func forges(a faults.Action) bool {
 	return a == faults.SentRST || a == faults.SentFIN || a == faults.SentICMP
 }
 
-func (rec *tapped) packet(ring []byte) Packet {
+func (rec *tapRecord) packet(ring []byte) Packet {
 	p := Packet{
 		Time: rec.at, Bytes: ring[rec.from : rec.from+rec.length], Length: rec.length, Fate: rec.fate, Delay: rec.delay,
 		Flow: Flow{Client: rec.client.String(), Server: rec.server.String()},

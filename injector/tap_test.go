@@ -24,7 +24,7 @@ func tapBench(t testing.TB, rules ...Rule) (b *bench, look func() []seen) {
 	b = newBench(t, rules...)
 	b.tap = newTap(time.Now(), make(chan struct{}, 1), &b.totals.unseen)
 	return b, func() (all []seen) {
-		drain([]ring[Packet]{b.tap}, func(p Packet) {
+		deliverAll([]ring[Packet]{b.tap}, func(p Packet) {
 			p.Bytes, p.Notes = bytes.Clone(p.Bytes), append([]faults.Note(nil), p.Notes...)
 			all = append(all, seen{p, p.Comment()})
 		})
@@ -161,7 +161,7 @@ func TestTapShowsChosenOnly(t *testing.T) {
 // each is whole and that what finds no room is counted.
 func TestTapNeverTears(t *testing.T) {
 	var lost atomic.Uint64
-	tp, f, rec := newTap(time.Now(), make(chan struct{}, 1), &lost), &entry{}, &tapped{}
+	tp, f, rec := newTap(time.Now(), make(chan struct{}, 1), &lost), &entry{}, &tapRecord{}
 	f.Client, f.Server = client, server
 	sent, got := uint64(0), uint64(0)
 	for round := range 40 {
@@ -169,7 +169,7 @@ func TestTapNeverTears(t *testing.T) {
 			tp.put(f, rec, Passed, bytes.Repeat([]byte{byte(sent)}, 1+(i*7919+round)%65535))
 			sent++
 		}
-		drain([]ring[Packet]{tp}, func(p Packet) {
+		deliverAll([]ring[Packet]{tp}, func(p Packet) {
 			got++
 			if n := bytes.Count(p.Bytes, p.Bytes[:1]); n != len(p.Bytes) {
 				t.Fatalf("packet of %d bytes has %d of its own", len(p.Bytes), n)
@@ -206,7 +206,7 @@ func TestTapAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a packet, want none", n)
 	}
-	drain([]ring[Packet]{b.tap}, none)
+	deliverAll([]ring[Packet]{b.tap}, none)
 }
 
 // TestDescribe holds the words for packets.

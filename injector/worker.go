@@ -34,36 +34,36 @@ type worker struct {
 	changedAt time.Duration  // when it had become that
 	log       *slog.Logger
 
-	flows   *flowTable
-	asleep  *dormitory // flows put away, see rest
-	resting waiting
-	waits   bool // the kernel lets the flows of every rule pass until something happens
-	mixed   bool // it watches for idle flows, and hands over segments of busy ones too
-	holder  holder
-	pkts    [nfqueue.BatchSize]nfqueue.Packet
-	ev      faults.Event
-	out     faults.Effects
-	buf     []byte   // the packet being built
-	spare   [][]byte // of packets that have left: see copyOf
+	flows    *flowTable
+	parked   *parkedFlows // see park.go
+	idle     idleQueue
+	waits    bool // the kernel lets the flows of every rule pass until something happens
+	mixed    bool // it watches for idle flows, and hands over segments of busy ones too
+	timers   timers
+	pkts     [nfqueue.BatchSize]nfqueue.Packet
+	ev       faults.Event
+	out      faults.Effects
+	buf      []byte   // the packet being built
+	recycled [][]byte // of packets that have left: see copyOf
 
-	apart   bool // what local senders send comes uncut
-	parts   parts
-	batch   uint64 // counts receives
-	emptied uint64 // the last of those that left nothing in the queue
-	back    uint64 // the last in which a packet was handed back; 0: none
-	again   int    // how many were in the batch at hand
+	gsoQueue    bool // what local senders send comes as they made it, in a queue of its own
+	segmenter   segmenter
+	batch       uint64 // counts receives
+	emptied     uint64 // the last of those that left nothing in the queue
+	requeued    uint64 // the last in which a packet was handed back; 0: none
+	requeuedNow int    // how many were in the batch at hand
 
-	single     [1]rawsock.Packet
-	leaving    []rawsock.Packet // sent with the next system call: see depart
-	kept       bool             // verdicts on what was held go with the next one
-	keptOutput bool             // and one of them on a local sender's packet
+	single       [1]rawsock.Packet
+	copies       []rawsock.Packet // sent with the next system call: see depart
+	verdictsKept bool             // verdicts on what was held go with the next one
+	outputKept   bool             // and one of them on a local sender's packet
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18):
 	// the setWriter does, and the verdict waits for it.
 	bySet    bool
 	changing int // changes of the sets under way
 
-	ending   ending
+	draining draining
 	stopping atomic.Bool
 	posted   atomic.Bool
 	mu       sync.Mutex
@@ -75,7 +75,7 @@ func (w *worker) handle(p *nfqueue.Packet) {
 	seg, err := packet.Parse(p.Bytes)
 	if err != nil { // a fragment, or no TCP after all: not ours
 		if p.GSO && p.ID.InGSO() { // nor can we cut it up
-			w.comeAgain(p)
+			w.requeue(p)
 			return
 		}
 		w.totals.foreign.Add(1)
@@ -86,15 +86,15 @@ func (w *worker) handle(p *nfqueue.Packet) {
 	f, dir := w.flow(seg, now)
 	f.route(dir, p.Mark, p.Iface)
 	if p.ID.InGSO() {
-		w.handleUncut(p, f, dir, seg, now)
+		w.handleGSO(p, f, dir, seg, now)
 	} else {
-		if w.pieceOf(p) {
+		if w.isRequeued(p) {
 			w.totals.segments.Add(1)
-			f.cuts.learn(seg, now)
+			f.gso.learn(seg, now)
 		}
 		w.judge(p, f, dir, seg, now)
 	}
-	w.tired(f, now)
+	w.mayPark(f, now)
 }
 
 // judge asks the faults about a segment, and carries out what they decide.
@@ -107,7 +107,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
-	if w.ending.begun {
+	if w.draining.begun {
 		w.out.Hold = 0
 	}
 	if w.out.WasCut() {
@@ -160,7 +160,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		e.openBefore = before.openBefore
 	}
 	w.match(e, before)
-	w.know(e, now)
+	w.addFlow(e, now)
 	return e, dir
 }
 
@@ -243,7 +243,7 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 		f.Pass(dir, passing)
 	}
 	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
-		w.send(out.Bytes, p.Mark, p.Iface)
+		w.transmitNow(out.Bytes, p.Mark, p.Iface)
 		out.Bytes, out.Drop = nil, true
 	}
 	if !out.Drop && w.hold(p, f, dir, &out, passing, now) {
@@ -285,8 +285,8 @@ func (w *worker) forget(f *entry) ruleset.Signal {
 // answer gives a verdict. A drop that the sets must learn of is an accept with
 // ruleset.Drop: the packet drops itself once the sets are changed.
 func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
-	if w.parts.open {
-		w.answerPart(v, f, dir)
+	if w.segmenter.open {
+		w.answerSegment(v, f, dir)
 		return
 	}
 	if v.Signal != 0 && w.bySet {
@@ -336,7 +336,7 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 		c.fired.Add(1)
 	}
 	nth, known := f.ordinalOf(c.rule)
-	if !known { // it was put away, which keeps the one of its only rule
+	if !known { // it was parked, which keeps the one of its only rule
 		nth = f.nth
 	}
 	for _, n := range w.out.Notes {

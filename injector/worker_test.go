@@ -86,7 +86,7 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	dog, _ := watchdog.New(-1, 1)
 	b.worker = &worker{
 		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dog: dog.Handle(), totals: &totals{}, changes: new(atomic.Uint32),
-		clock: func() time.Duration { return b.now }, flows: newFlowTable(), asleep: newDormitory(), waits: waits(rules), mixed: mixed(rules), log: slog.New(slog.DiscardHandler),
+		clock: func() time.Duration { return b.now }, flows: newFlowTable(), parked: newParkedFlows(), waits: waits(rules), mixed: mixed(rules), log: slog.New(slog.DiscardHandler),
 	}
 	b.worker.flows.forgotten = b.worker.forgotten
 	return b
@@ -106,10 +106,10 @@ func segment(dir faults.Direction, flags packet.Flags, seq, ack packet.Seq, payl
 	return f.Append(nil, []byte(payload))
 }
 
-// runDue does all that is due: the worker does a part of it at a time.
+// runTimers does all that is due: the worker does a part of it at a time.
 func (b *bench) runDue(now time.Duration) {
-	for at, ok := b.holder.next(); ok && at <= now; at, ok = b.holder.next() {
-		b.worker.runDue(now)
+	for at, ok := b.timers.next(); ok && at <= now; at, ok = b.timers.next() {
+		b.worker.runTimers(now)
 	}
 }
 
@@ -222,7 +222,7 @@ func TestNewConnectionOnOldAddresses(t *testing.T) {
 	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.Drop || v.Signal&uint32(ruleset.Forget) == 0 {
 		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
 	}
-	if n := len(b.flows.flows) + b.asleep.n; n != 1 {
+	if n := len(b.flows.flows) + b.parked.n; n != 1 {
 		t.Errorf("%d flows known, want 1", n)
 	}
 }
@@ -281,7 +281,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
 	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "held")})
 	b.handle(&nfqueue.Packet{ID: 2, Hook: localOut, Bytes: segment(faults.Reply, packet.ACK, 1, 5, "copied")})
-	if err := b.drain(); err != nil {
+	if err := b.emptyQueue(); err != nil {
 		t.Fatal(err)
 	}
 	var accepted int
@@ -317,7 +317,7 @@ func TestDrainWaitsForSets(t *testing.T) {
 		t.Fatal("the verdict did not wait for the sets")
 	}
 	time.AfterFunc(20*time.Millisecond, func() { close(sets.ready) })
-	if err := b.drain(); err != nil {
+	if err := b.emptyQueue(); err != nil {
 		t.Fatal(err)
 	}
 	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop {

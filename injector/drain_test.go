@@ -27,7 +27,7 @@ func TestLetGo(t *testing.T) {
 			left := func(want int) {
 				t.Helper()
 				w.left = nil
-				b.worker.runDue(b.now)
+				b.worker.runTimers(b.now)
 				b.flush()
 				if len(w.left) != want {
 					t.Errorf("after %v %d left, want %d", b.now, len(w.left), want)
@@ -37,21 +37,21 @@ func TestLetGo(t *testing.T) {
 			b.now = 500 * time.Millisecond
 			send(2)
 			b.flows.oldest.timer = 2 * time.Hour
-			b.holder.put(later{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.oldest})
+			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.oldest})
 			w.left = nil
 			calm := make(chan struct{})
-			b.letGo(calm)
+			b.drain(calm)
 			b.runPosted()
 			ended := b.now
 			left(0)
-			b.now = ended + letGoWithin/2
+			b.now = ended + drainWithin/2
 			left(0)
 			send(3) // behind the others, although it is not held itself
-			b.calms()
+			b.tellDrained()
 			if len(w.left) != 0 {
 				t.Errorf("%q left before what is held", w.left)
 			}
-			b.now = ended + letGoWithin
+			b.now = ended + drainWithin
 			left(3)
 			if b.flows.oldest.timer != faults.Never {
 				t.Error("an alarm of later is still awaited")
@@ -61,8 +61,8 @@ func TestLetGo(t *testing.T) {
 				t.Error("calm before it was looked")
 			default:
 			}
-			b.calms()
-			b.calms() // it says so once
+			b.tellDrained()
+			b.tellDrained() // it says so once
 			select {
 			case <-calm:
 			default:
@@ -81,10 +81,10 @@ func TestLetGo(t *testing.T) {
 // leaves the others theirs.
 func TestLetGoTogether(t *testing.T) {
 	one, other := newBench(t, ruleOf(model(t, "observe"))), newBench(t, ruleOf(model(t, "observe")))
-	c := &crew{workers: []*worker{one.worker, other.worker}, gone: make(chan struct{})}
+	c := &workers{all: []*worker{one.worker, other.worker}, gone: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
-		c.letGo()
+		c.drain()
 		close(done)
 	}()
 	if !lab.Eventually(func() bool { return one.posted.Load() && other.posted.Load() }) {
@@ -92,7 +92,7 @@ func TestLetGoTogether(t *testing.T) {
 	}
 	for _, b := range []*bench{other, one} {
 		b.runPosted()
-		b.calms()
+		b.tellDrained()
 	}
 	<-done
 }

@@ -10,17 +10,17 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// dormitory holds the flows that the kernel lets pass, each as a record of fixed
+// parkedFlows holds the flows that the kernel lets pass, each as a record of fixed
 // size without pointers: a million of them are 240 MB that the garbage collector
 // does not look at. It grows by a chunk of records at a time and its index by a
 // bucket at a time (linear hashing), so no flow waits for the others to be
 // moved. It belongs to one worker.
-type dormitory struct {
-	chunks [][]bunk
-	used   uint32 // records ever taken; 0 is never used
-	free   uint32 // the list of those given back, by next
-	n      int    // records in use
-	room   room
+type parkedFlows struct {
+	chunks   [][]parkedFlow
+	used     uint32 // records ever taken; 0 is never used
+	freed    uint32 // the list of those given back, by next
+	n        int    // records in use
+	capacity capacity
 
 	seed    maphash.Seed
 	heads   [][]uint32 // buckets, each the start of a list by next
@@ -33,12 +33,12 @@ type dormitory struct {
 }
 
 const (
-	bunksAChunk   = 512 // of 240 bytes: whole pages, so that none is wasted
+	parkedAChunk  = 512 // of 240 bytes: whole pages, so that none is wasted
 	bucketsAChunk = 1024
 )
 
-// bunk is a flow put away.
-type bunk struct {
+// parkedFlow is a parked flow.
+type parkedFlow struct {
 	half       [2]faults.Half
 	state      uint64 // of its fault, see faults.Parked
 	wakeAt     time.Duration
@@ -82,15 +82,15 @@ func (a *attributes) set(bit attributes, on bool) {
 
 func (a attributes) has(bit attributes) bool { return a&bit != 0 }
 
-func newDormitory() *dormitory {
-	return &dormitory{
-		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, room: room{fewFlows, maxFlows},
+func newParkedFlows() *parkedFlows {
+	return &parkedFlows{
+		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, capacity: capacity{fewFlows, maxFlows},
 	}
 }
 
-func (d *dormitory) at(i uint32) *bunk { return &d.chunks[i/bunksAChunk][i%bunksAChunk] }
+func (d *parkedFlows) at(i uint32) *parkedFlow { return &d.chunks[i/parkedAChunk][i%parkedAChunk] }
 
-func (d *dormitory) head(b uint32) *uint32 { return &d.heads[b/bucketsAChunk][b%bucketsAChunk] }
+func (d *parkedFlows) head(b uint32) *uint32 { return &d.heads[b/bucketsAChunk][b%bucketsAChunk] }
 
 func ends(client, server netip.AddrPort) (b [36]byte) {
 	c, s := client.Addr().As16(), server.Addr().As16()
@@ -101,7 +101,7 @@ func ends(client, server netip.AddrPort) (b [36]byte) {
 	return b
 }
 
-func (r *bunk) addrs() (client, server netip.AddrPort) {
+func (r *parkedFlow) addrs() (client, server netip.AddrPort) {
 	end := func(b []byte) netip.AddrPort {
 		a := netip.AddrFrom16([16]byte(b))
 		if r.attributes.has(isV4) {
@@ -113,7 +113,7 @@ func (r *bunk) addrs() (client, server netip.AddrPort) {
 }
 
 // bucket is where a flow of these ends is listed.
-func (d *dormitory) bucket(ends *[36]byte) uint32 {
+func (d *parkedFlows) bucket(ends *[36]byte) uint32 {
 	h := uint32(maphash.Bytes(d.seed, ends[:]))
 	b := h & (d.level - 1)
 	if b < d.buckets-d.level {
@@ -123,7 +123,7 @@ func (d *dormitory) bucket(ends *[36]byte) uint32 {
 }
 
 // find returns the record of a flow, or 0.
-func (d *dormitory) find(client, server netip.AddrPort) uint32 {
+func (d *parkedFlows) find(client, server netip.AddrPort) uint32 {
 	if d.n == 0 {
 		return 0
 	}
@@ -137,15 +137,15 @@ func (d *dormitory) find(client, server netip.AddrPort) uint32 {
 }
 
 // take returns a fresh record, listed under its ends and as the newest.
-func (d *dormitory) take(client, server netip.AddrPort) uint32 {
-	i := d.free
+func (d *parkedFlows) take(client, server netip.AddrPort) uint32 {
+	i := d.freed
 	if i != 0 {
-		d.free = d.at(i).next
+		d.freed = d.at(i).next
 	} else {
 		d.used++
 		i = d.used
-		if int(i/bunksAChunk) == len(d.chunks) {
-			d.chunks = append(d.chunks, make([]bunk, bunksAChunk))
+		if int(i/parkedAChunk) == len(d.chunks) {
+			d.chunks = append(d.chunks, make([]parkedFlow, parkedAChunk))
 		}
 	}
 	d.n++
@@ -153,7 +153,7 @@ func (d *dormitory) take(client, server netip.AddrPort) uint32 {
 		d.split()
 	}
 	r := d.at(i)
-	*r = bunk{ends: ends(client, server), older: d.newest}
+	*r = parkedFlow{ends: ends(client, server), older: d.newest}
 	head := d.head(d.bucket(&r.ends))
 	r.next, *head = *head, i
 	if d.newest != 0 {
@@ -166,7 +166,7 @@ func (d *dormitory) take(client, server netip.AddrPort) uint32 {
 }
 
 // split adds a bucket and moves into it what belongs there.
-func (d *dormitory) split() {
+func (d *parkedFlows) split() {
 	from := d.buckets - d.level
 	if int(d.buckets/bucketsAChunk) == len(d.heads) {
 		d.heads = append(d.heads, make([]uint32, bucketsAChunk))
@@ -185,8 +185,8 @@ func (d *dormitory) split() {
 	}
 }
 
-// give takes a record out.
-func (d *dormitory) give(i uint32) {
+// free takes a record out.
+func (d *parkedFlows) free(i uint32) {
 	r := d.at(i)
 	for p := d.head(d.bucket(&r.ends)); *p != 0; p = &d.at(*p).next {
 		if *p == i {
@@ -204,12 +204,12 @@ func (d *dormitory) give(i uint32) {
 	} else {
 		d.oldest = r.newer
 	}
-	r.wakeAt, r.next, d.free = faults.Never, d.free, i
+	r.wakeAt, r.next, d.freed = faults.Never, d.freed, i
 	d.n--
 }
 
-// sleep puts a flow away, whose chain, if it has one, is already.
-func (d *dormitory) sleep(e *entry, asleep faults.Parked) {
+// park puts a flow away, whose chain, if it has one, is already.
+func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	i := d.take(e.Client, e.Server)
 	r := d.at(i)
 	r.half, r.born, r.segments = e.Half, e.Born, e.Segments
@@ -243,20 +243,20 @@ const sweepBatch = 4
 // sweep looks at a few alarms if there are many more than records, and takes out
 // those that ring for nothing: where connections are short and alarms far away,
 // nearly all do.
-func (d *dormitory) sweep() {
+func (d *parkedFlows) sweep() {
 	for range sweepBatch {
 		if d.alarms.n <= 2*d.n+alarmsAChunk {
 			return
 		}
 		d.swept = (d.swept + 1) % d.alarms.n
-		if a := d.alarms.get(d.swept); a.at != milliseconds(d.at(a.bunk).wakeAt) {
+		if a := d.alarms.get(d.swept); a.at != milliseconds(d.at(a.flow).wakeAt) {
 			d.alarms.remove(d.swept)
 		}
 	}
 }
 
-// wake makes a flow of its record and gives that back.
-func (d *dormitory) wake(i uint32, rules []*ruleState, seed uint64) *entry {
+// unpark makes a flow of its record and gives that back.
+func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	r := d.at(i)
 	a := r.attributes
 	e := &entry{
@@ -280,7 +280,7 @@ func (d *dormitory) wake(i uint32, rules []*ruleState, seed uint64) *entry {
 	case a.has(isAsked):
 		e.asked = []ordinal{{int(r.rule), r.nth}}
 	}
-	d.give(i)
+	d.free(i)
 	return e
 }
 
@@ -303,20 +303,20 @@ type alarms struct {
 	n      int
 }
 
-type alarm struct{ at, bunk uint32 }
+type alarm struct{ at, flow uint32 }
 
 const alarmsAChunk = 4096
 
 func (h *alarms) get(i int) *alarm { return &h.chunks[i/alarmsAChunk][i%alarmsAChunk] }
 
 // put adds an alarm, not before at.
-func (h *alarms) put(at time.Duration, bunk uint32) {
+func (h *alarms) put(at time.Duration, flow uint32) {
 	if h.n == len(h.chunks)*alarmsAChunk {
 		h.chunks = append(h.chunks, make([]alarm, alarmsAChunk))
 	}
 	i := h.n
 	h.n++
-	*h.get(i) = alarm{milliseconds(at), bunk}
+	*h.get(i) = alarm{milliseconds(at), flow}
 	h.up(i)
 }
 
@@ -337,7 +337,7 @@ func (h *alarms) next() (time.Duration, bool) {
 
 // take removes the earliest and returns its record.
 func (h *alarms) take() uint32 {
-	first := h.get(0).bunk
+	first := h.get(0).flow
 	h.remove(0)
 	return first
 }

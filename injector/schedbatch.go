@@ -2,7 +2,7 @@ package injector
 
 import "golang.org/x/sys/unix"
 
-// giveWay makes the calling thread one that does not push another off its processor
+// useBatchScheduling makes the calling thread one that does not push another off its processor
 // when it wakes, but waits for a processor to be free or for its turn: SCHED_BATCH,
 // sched(7). It keeps its share, and with a processor to spare it wakes as early as
 // ever.
@@ -15,7 +15,7 @@ import "golang.org/x/sys/unix"
 //
 // Its nice value stays, and so does a policy that somebody chose for it. The
 // function that is returned makes the thread as it was.
-func giveWay() (undo func() error, err error) {
+func useBatchScheduling() (undo func() error, err error) {
 	was, err := unix.SchedGetAttr(0, 0)
 	if err != nil || was.Policy != unix.SCHED_NORMAL {
 		return func() error { return nil }, err

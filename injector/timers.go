@@ -8,13 +8,13 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// later is something that a worker does when its time has come.
-type later struct {
-	at    time.Duration
-	order uint64 // of being put in: what is due at the same time goes in this order
-	kind  laterKind
-	turn  bool  // what its flow sends that way waits for it
-	hook  uint8 // release, send of a copy: where the packet was met
+// timer is something that a worker does when its time has come.
+type timer struct {
+	at      time.Duration
+	order   uint64 // of being put in: what is due at the same time goes in this order
+	kind    timerKind
+	inOrder bool  // what its flow sends that way waits for it
+	hook    uint8 // release, send of a copy: where the packet was met
 
 	flow   *entry     // wake, release; of the others if they have a turn
 	id     nfqueue.ID // release
@@ -26,32 +26,32 @@ type later struct {
 	iface  uint32
 }
 
-type laterKind uint8
+type timerKind uint8
 
 const (
-	wakeFlow      laterKind = iota // a fault's alarm
+	wakeFlow      timerKind = iota // a fault's alarm
 	releasePacket                  // a held packet gets its verdict
 	sendPacket                     // a forged or re-injected packet leaves
 )
 
 // dir is the direction that a packet travels.
-func (l *later) dir() faults.Direction {
+func (l *timer) dir() faults.Direction {
 	if l.reply {
 		return faults.Reply
 	}
 	return faults.Original
 }
 
-// holder keeps what is due later: a heap by time. It belongs to one worker.
-type holder struct {
-	heap  []later
+// timers keeps what is due later: a heap by time. It belongs to one worker.
+type timers struct {
+	heap  []timer
 	order uint64
 	held  int // packets in it; the rest is alarms
 	swept int // where sweep looked last
 }
 
-// put adds l.
-func (h *holder) put(l later) {
+// add adds l.
+func (h *timers) add(l timer) {
 	h.order++
 	l.order = h.order
 	if l.kind != wakeFlow {
@@ -61,7 +61,7 @@ func (h *holder) put(l later) {
 	h.up(len(h.heap) - 1)
 }
 
-func (h *holder) up(i int) {
+func (h *timers) up(i int) {
 	for i > 0 {
 		up := (i - 1) / 2
 		if !h.before(i, up) {
@@ -73,7 +73,7 @@ func (h *holder) up(i int) {
 }
 
 // next returns when the earliest is due, and false if there is none.
-func (h *holder) next() (time.Duration, bool) {
+func (h *timers) next() (time.Duration, bool) {
 	if len(h.heap) == 0 {
 		return 0, false
 	}
@@ -81,20 +81,20 @@ func (h *holder) next() (time.Duration, bool) {
 }
 
 // take removes and returns the earliest.
-func (h *holder) take() later {
+func (h *timers) take() timer {
 	first := h.heap[0]
 	h.remove(0)
 	return first
 }
 
 // remove takes out the one at that place of the heap.
-func (h *holder) remove(i int) {
+func (h *timers) remove(i int) {
 	if h.heap[i].kind != wakeFlow {
 		h.held--
 	}
 	last := len(h.heap) - 1
 	h.heap[i] = h.heap[last]
-	h.heap[last] = later{}
+	h.heap[last] = timer{}
 	h.heap = h.heap[:last]
 	if i == last {
 		return
@@ -119,7 +119,7 @@ func (h *holder) remove(i int) {
 // sweep looks at a few of what is due later if that is much more than the flows
 // that are known, and takes out the alarms of flows that are not any more, which
 // would keep them in memory.
-func (h *holder) sweep(flows int) {
+func (h *timers) sweep(flows int) {
 	for range sweepBatch {
 		if len(h.heap) <= 2*flows+alarmsAChunk {
 			return
@@ -131,7 +131,7 @@ func (h *holder) sweep(flows int) {
 	}
 }
 
-func (h *holder) before(i, j int) bool {
+func (h *timers) before(i, j int) bool {
 	a, b := &h.heap[i], &h.heap[j]
 	return a.at < b.at || a.at == b.at && a.order < b.order
 }

@@ -99,7 +99,7 @@ func TestGivesWayAsItIs(t *testing.T) {
 			if want == unix.SCHED_NORMAL {
 				want = unix.SCHED_BATCH
 			}
-			undo, err := giveWay()
+			undo, err := useBatchScheduling()
 			if policy, nice := scheduled(t); err != nil || policy != want || nice != 7 {
 				t.Errorf("of policy %d: policy %d and nice %d, %v; want %d and 7", was.Policy, policy, nice, err, want)
 			}

@@ -68,7 +68,7 @@ func (b *bench) again() (again, other int) {
 func known(t testing.TB, m NamedModel) *bench {
 	t.Helper()
 	b := newBench(t, ruleOf(m))
-	b.apart = true
+	b.gsoQueue = true
 	b.next(false)
 	s := b.uncut(1, packet.ACK, 3000)
 	b.next(false)
@@ -121,7 +121,7 @@ func (q *batches) Receive(pkts []nfqueue.Packet, _ time.Duration) (n int, more b
 // although some of it was handed back just before, and counts it right.
 func TestUncutAtTheEnd(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
-	b.apart = true
+	b.gsoQueue = true
 	b.next(false)
 	b.uncut(1, packet.ACK, 3000)
 	uncut := func(id nfqueue.ID) nfqueue.Packet {
@@ -135,7 +135,7 @@ func TestUncutAtTheEnd(t *testing.T) {
 		{uncut(4)},
 	}}
 	b.queue = q
-	if err := b.drain(); err != nil {
+	if err := b.emptyQueue(); err != nil {
 		t.Fatal(err)
 	}
 	var again, gone []uint32

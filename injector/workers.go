@@ -10,10 +10,10 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
-// crew is the workers of a run, one a queue, and the goroutines that tell what
+// workers is the workers of a run, one a queue, and the goroutines that tell what
 // they report.
-type crew struct {
-	workers   []*worker
+type workers struct {
+	all       []*worker
 	working   sync.WaitGroup
 	listening sync.WaitGroup
 	silent    chan struct{} // closed when nothing more will be reported
@@ -24,10 +24,10 @@ type crew struct {
 	gone chan struct{} // closed when the first has ended
 }
 
-// hire puts a worker behind each queue and sets them to work, each on a thread
+// startWorkers puts a worker behind each queue and sets them to work, each on a thread
 // of its own.
-func (i *Injector) hire(k *kernelSide) (*crew, error) {
-	c := &crew{silent: make(chan struct{}), gone: make(chan struct{})}
+func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
+	c := &workers{silent: make(chan struct{}), gone: make(chan struct{})}
 	var err error
 	if c.dog, err = watchdog.New(i.cfg.Watchdog, len(k.queues)); err != nil {
 		return nil, err
@@ -38,11 +38,11 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
 	for n, q := range k.queues {
 		w := &worker{
-			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, apart: q.GSONumber() != 0,
+			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, gsoQueue: q.GSONumber() != 0,
 			clock: func() time.Duration { return time.Since(start) },
 			dog:   c.dog.Handle(), totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
 			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},
-			flows: newFlowTable(), asleep: newDormitory(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.VerdictPriority,
+			flows: newFlowTable(), parked: newParkedFlows(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.VerdictPriority,
 		}
 		w.flows.forgotten = w.forgotten
 		if i.cfg.OnEvent != nil {
@@ -53,20 +53,20 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 			w.tap = newTap(start, packetBell, &i.totals.unseen)
 			packets = append(packets, w.tap)
 		}
-		c.workers = append(c.workers, w)
+		c.all = append(c.all, w)
 	}
 	if events != nil {
-		c.listening.Go(func() { deliver(events, eventBell, c.silent, breather, i.cfg.OnEvent) })
+		c.listening.Go(func() { deliver(events, eventBell, c.silent, minDeliveryGap, i.cfg.OnEvent) })
 	}
 	if packets != nil {
 		c.listening.Go(func() { deliver(packets, packetBell, c.silent, 0, i.cfg.OnPacket) })
 	}
-	c.workers[0].tell(record{kind: Ready})
+	c.all[0].tell(record{kind: Ready})
 	var once sync.Once
-	for _, w := range c.workers {
+	for _, w := range c.all {
 		c.working.Go(func() {
 			runtime.LockOSThread()
-			undo, err := giveWay()
+			undo, err := useBatchScheduling()
 			if err != nil {
 				i.cfg.Logger.Debug("the judge may push others off their processor", "error", err)
 			}
@@ -88,16 +88,16 @@ func (i *Injector) hire(k *kernelSide) (*crew, error) {
 
 // settle waits until the verdicts that the workers have given so far have left,
 // or the workers are gone.
-func (c *crew) settle() {
-	for _, w := range c.workers {
-		w.settle(c.gone)
+func (c *workers) settle() {
+	for _, w := range c.all {
+		w.settled(c.gone)
 	}
 }
 
 // stop lets the workers empty their queues, waits for them, and returns what
 // they ended with.
-func (c *crew) stop() error {
-	for _, w := range c.workers {
+func (c *workers) stop() error {
+	for _, w := range c.all {
 		w.stop()
 	}
 	c.working.Wait()
@@ -105,8 +105,8 @@ func (c *crew) stop() error {
 	return c.err
 }
 
-// dismiss waits until everything reported is told. The workers have ended.
-func (c *crew) dismiss() {
+// close waits until everything reported is told. The workers have ended.
+func (c *workers) close() {
 	close(c.silent)
 	c.listening.Wait()
 }

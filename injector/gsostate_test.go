@@ -14,7 +14,7 @@ import (
 // that what follows on the way goes the same way: nothing changes places.
 func TestUncutUnknown(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
-	b.apart = true
+	b.gsoQueue = true
 	expect := func(what string, again, other int) {
 		t.Helper()
 		if a, o := b.again(); a != again || o != other {
@@ -69,7 +69,7 @@ func TestUncutNotSure(t *testing.T) {
 		"sent again":              {2001, packet.ACK, 2000, 0, 1},
 		"congestion was reported": {3001, packet.ACK | packet.CWR, 2000, 0, 1},
 		"urgent":                  {3001, packet.ACK | packet.URG, 2000, 0, 1},
-		"long ago":                {3001, packet.ACK, 2000, unitFor + 1, 1},
+		"long ago":                {3001, packet.ACK, 2000, sizeFor + 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := known(t, NamedModel{"delay", delayModel{0}})

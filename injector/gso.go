@@ -22,26 +22,26 @@ import (
 // up, and comes again as segments. Those of the flow that follow go the same way
 // until it has, so that nothing changes places.
 
-// parts is the packet that is being cut up.
-type parts struct {
-	open  bool
-	of    packet.Segment
-	size  int             // of the payload of each but the last
-	from  int             // where in the payload the one begins that is judged
-	apart bool            // they leave by themselves, not with the packet
-	in    nfqueue.Packet  // the segment that is judged
-	bytes []byte          // of it
-	whole nfqueue.Verdict // the answer to the packet, as it grows
+// segmenter is the packet that is being cut up.
+type segmenter struct {
+	open     bool
+	of       packet.Segment
+	size     int             // of the payload of each but the last
+	from     int             // where in the payload the one begins that is judged
+	separate bool            // they leave by themselves, not with the packet
+	in       nfqueue.Packet  // the segment that is judged
+	bytes    []byte          // of it
+	whole    nfqueue.Verdict // the answer to the packet, as it grows
 }
 
-// handleUncut judges a packet that came as its local sender made it.
-func (w *worker) handleUncut(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
-	c := &f.cuts
+// handleGSO judges a packet that came as its local sender made it.
+func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	c := &f.gso
 	if f.chain == nil {
 		w.judge(p, f, dir, seg, now)
 		return
 	}
-	away := c.back != 0 && w.emptied <= c.back // the queue was not empty since
+	away := c.requeued != 0 && w.emptied <= c.requeued // the queue was not empty since
 	c.doubt(seg, &f.Half[dir])
 	size, known, n := 0, true, 1
 	if p.GSO {
@@ -56,9 +56,9 @@ func (w *worker) handleUncut(p *nfqueue.Packet, f *entry, dir faults.Direction, 
 		if p.GSO && !away {
 			c.full, c.sees = seg.Seq(), true
 		}
-		c.back = w.batch
+		c.requeued = w.batch
 		f.last = f.before // it has yet to come
-		w.comeAgain(p)
+		w.requeue(p)
 		return
 	}
 	if size == 0 {
@@ -69,30 +69,30 @@ func (w *worker) handleUncut(p *nfqueue.Packet, f *entry, dir faults.Direction, 
 		w.judge(p, f, dir, seg, now)
 		return
 	}
-	w.judgeParts(p, f, dir, seg, size, now)
+	w.judgeSegments(p, f, dir, seg, size, now)
 }
 
-// comeAgain hands a packet back for the kernel to cut it up. Its segments will be
+// requeue hands a packet back for the kernel to cut it up. Its segments will be
 // counted.
-func (w *worker) comeAgain(p *nfqueue.Packet) {
-	w.back = w.batch
-	w.again++
+func (w *worker) requeue(p *nfqueue.Packet) {
+	w.requeued = w.batch
+	w.requeuedNow++
 	w.totals.segments.Add(-1)
 	w.queue.Verdict(nfqueue.Verdict{ID: p.ID, Again: true})
 }
 
-// pieceOf reports whether a packet is a segment of one that was handed back.
-func (w *worker) pieceOf(p *nfqueue.Packet) bool {
-	return w.apart && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
+// isRequeued reports whether a packet is a segment of one that was handed back.
+func (w *worker) isRequeued(p *nfqueue.Packet) bool {
+	return w.gsoQueue && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
 }
 
-// judgeParts cuts a packet up and judges its segments one after the other. If all
+// judgeSegments cuts a packet up and judges its segments one after the other. If all
 // of them simply go on, so does the packet, as it is. Else it is dropped; what of it
 // goes on at once leaves as copies do, and after the kernel knows what the verdicts
 // on the segments have to say.
-func (w *worker) judgeParts(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
-	t := &w.parts
-	t.open, t.apart, t.whole = true, false, nfqueue.Verdict{ID: p.ID, Priority: p.Priority}
+func (w *worker) judgeSegments(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
+	t := &w.segmenter
+	t.open, t.separate, t.whole = true, false, nfqueue.Verdict{ID: p.ID, Priority: p.Priority}
 	t.of, t.size, t.in = seg, size, *p
 	t.in.GSO, t.in.Partial = false, false
 	more := (seg.PayloadLen() - 1) / size // segments, besides the one that the packet counts as
@@ -109,47 +109,47 @@ func (w *worker) judgeParts(p *nfqueue.Packet, f *entry, dir faults.Direction, s
 	w.totals.diverted.Add(uint64(more))
 	w.totals.segments.Add(int64(more))
 	w.answer(t.whole, f, dir)
-	if len(w.leaving) > 0 {
+	if len(w.copies) > 0 {
 		w.flush()
-		w.leave()
+		w.flushCopies()
 	}
 }
 
-// takeApart has the segments of what is cut up here leave one by one: those that
+// separate has the segments of what is cut up here leave one by one: those that
 // were to go on with the packet go now, for something follows that must not overtake
 // them.
-func (w *worker) takeApart(f *entry, dir faults.Direction) {
-	t := &w.parts
-	if !t.open || t.apart {
+func (w *worker) separate(f *entry, dir faults.Direction) {
+	t := &w.segmenter
+	if !t.open || t.separate {
 		return
 	}
-	t.apart, t.whole.Drop = true, true
+	t.separate, t.whole.Drop = true, true
 	for from := 0; from < t.from; from += t.size {
-		w.goesOn(t.of.AppendPart(w.copyOf(nil), from, t.size), f, dir)
+		w.passCopy(t.of.AppendPart(w.copyOf(nil), from, t.size), f, dir)
 	}
 }
 
-// answerPart is answer for one segment of what is cut up here.
-func (w *worker) answerPart(v nfqueue.Verdict, f *entry, dir faults.Direction) {
-	t := &w.parts
+// answerSegment is answer for one segment of what is cut up here.
+func (w *worker) answerSegment(v nfqueue.Verdict, f *entry, dir faults.Direction) {
+	t := &w.segmenter
 	t.whole.Signal = uint32(ruleset.Signal(t.whole.Signal).And(ruleset.Signal(v.Signal)))
 	if v.Drop || v.Bytes != nil {
-		w.takeApart(f, dir)
+		w.separate(f, dir)
 	}
 	switch {
-	case v.Drop || !t.apart:
+	case v.Drop || !t.separate:
 	case v.Bytes != nil:
-		w.goesOn(w.copyOf(v.Bytes), f, dir)
+		w.passCopy(w.copyOf(v.Bytes), f, dir)
 	default:
-		w.goesOn(w.copyOf(t.bytes), f, dir)
+		w.passCopy(w.copyOf(t.bytes), f, dir)
 	}
 }
 
-// goesOn has a copy of a segment leave soon.
-func (w *worker) goesOn(pkt []byte, f *entry, dir faults.Direction) {
-	if len(w.leaving) == rawsock.BatchSize {
+// passCopy has a copy of a segment leave soon.
+func (w *worker) passCopy(pkt []byte, f *entry, dir faults.Direction) {
+	if len(w.copies) == rawsock.BatchSize {
 		w.flush()
-		w.leave()
+		w.flushCopies()
 	}
-	w.leaving = append(w.leaving, rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface})
+	w.copies = append(w.copies, rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface})
 }
