@@ -11,13 +11,7 @@ import (
 const OwnSign = ruleset.OwnSign
 
 // diversion is what the faults of one rule want together.
-func diversion(fs []NamedModel) faults.Diversion {
-	models := make([]faults.Model, len(fs))
-	for i, f := range fs {
-		models[i] = f.Model
-	}
-	return faults.Together(models...)
-}
+func diversion(fs []NamedModel) faults.Diversion { return faults.Together(modelsOf(fs)...) }
 
 // compile makes the kernel's rules. table is the name of their table, queue the number
 // of the first queue, and gso that of the first for what local senders send as they

@@ -16,21 +16,18 @@ import (
 
 // An Injector carries out one Config.
 type Injector struct {
+	*shared
 	cfg     Config
-	rules   []*ruleState
-	totals  totals
 	queue   atomic.Uint32 // the number of the queue, once it is bound
-	bySet   bool          // pretend that verdicts cannot change the kernel's sets
-	setRoom uint32        // of those, in flows; 0: as usual
+	setRoom uint32        // for tests: how many flows the kernel's sets hold; 0: as usual
 
 	stop func()        // of Start
 	done chan struct{} // likewise: closed when err is what Run returned
 	err  error
 
-	mu      sync.Mutex    // guards cfg.Rules' targets, and kernel and settle with them
-	kernel  *kernelSide   // while the rules are in
-	settle  func()        // waits until the verdicts given so far have left
-	changes atomic.Uint32 // see change
+	mu     sync.Mutex  // guards cfg.Rules' targets, and kernel and settle with them
+	kernel *kernelSide // while the rules are in
+	settle func()      // waits until the verdicts given so far have left
 }
 
 // New checks cfg and prepares a run. It touches nothing outside the process.
@@ -46,12 +43,12 @@ func New(cfg Config) (*Injector, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Rules = slices.Clone(cfg.Rules)
-	return &Injector{cfg: cfg, rules: newRuleStates(cfg.Rules)}, nil
+	return &Injector{cfg: cfg, shared: newShared(cfg.Rules, cfg.Seed, cfg.Logger)}, nil
 }
 
 // Stats returns the counters as they are now. Any goroutine may call it, during
 // Run and after.
-func (i *Injector) Stats() Snapshot { return snapshot(i.rules, &i.totals) }
+func (i *Injector) Stats() Snapshot { return i.shared.snapshot() }
 
 // Ruleset returns the rules that Run puts in, in nft syntax. Before Run the
 // number of the queue is the one that Run tries first.

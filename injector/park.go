@@ -65,7 +65,7 @@ func (q *idleQueue) take(now time.Duration) *entry {
 // mayPark notes that the kernel lets the flow pass from here on, and sees to its
 // next alarm: a flow that is parked will have it in its record.
 func (w *worker) mayPark(f *entry, now time.Duration) {
-	if !f.queued && !f.captured && (f.released || w.waits) {
+	if !f.queued && !f.captured && (f.released || w.wants.Load().waits) {
 		w.idle.put(f, now)
 	}
 	if f.chain != nil && (!f.queued || f.chain.NextWake() <= now+time.Second) {
@@ -102,7 +102,7 @@ func (w *worker) park(f *entry, now time.Duration) bool {
 			return false
 		}
 	default:
-		ok := len(w.rules[f.rule].Faults) == 1 && *f.pcg == *pcg(w.seed, f.rule, f.nth, 1)
+		ok := len(w.rules[f.rule].faults) == 1 && *f.pcg == *pcg(w.seed, f.rule, f.nth, 1)
 		if ok {
 			asleep, ok = f.chain.Park()
 		}
@@ -124,33 +124,12 @@ func (w *worker) park(f *entry, now time.Duration) bool {
 	}
 }
 
-// waits reports whether the kernel lets the flows of all rules pass until
-// something happens. Otherwise a flow that was parked would wake at once.
-func waits(rules []Rule) bool {
-	for i := range rules {
-		if d := diversion(rules[i].Faults); d.All || d.Small || d.Above != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// mixed reports whether segments of flows that the kernel watches for being idle
-// may be handed over for other reasons.
-func mixed(rules []Rule) bool {
-	var all faults.Diversion
-	for i := range rules {
-		all = all.Union(diversion(rules[i].Faults))
-	}
-	return all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0)
-}
-
 // busy reports whether the kernel has lately let segments of the flow pass that
 // keep it from being idle. It is asked only about a flow that the worker has seen
 // nothing of for that long.
 func (w *worker) busy(f *entry, now time.Duration) bool {
 	for _, c := range f.links {
-		after := w.rules[c.rule].idle
+		after := w.rules[c.rule].settings.Load().diverts.Idle
 		if after != 0 && now-f.before >= after && w.sets.idle(c.rule, flowKey{f.Client, f.Server}) < after {
 			return true
 		}

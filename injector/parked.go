@@ -273,7 +273,7 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 		e.rule, e.nth, e.links = int(r.rule), r.nth, rule.faults
 		e.pcg = pcg(seed, e.rule, e.nth, 1)
 		e.rng = rand.New(e.pcg)
-		e.chain = faults.UnparkChain(rule.instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
+		e.chain = faults.UnparkChain(rule.settings.Load().instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
 		if a.has(isFired) {
 			e.fired = 1
 		}

@@ -19,7 +19,7 @@ func TestUnsentIsCounted(t *testing.T) {
 	for i := range packet.Seq(3) {
 		b.judge(t, forward, segment(faults.Original, packet.ACK, 100+i, 1, "x"))
 	}
-	if got := snapshot(b.rules, b.totals).Unsent; got != 3 || strings.Count(log.String(), "\n") != 1 {
+	if got := b.snapshot().Unsent; got != 3 || strings.Count(log.String(), "\n") != 1 {
 		t.Errorf("%d packets counted as unsent, want 3; logged:\n%s", got, &log)
 	}
 }

@@ -47,7 +47,7 @@ func (t *tableSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) e
 }
 
 func (t *tableSets) idle(rule int, f flowKey) time.Duration {
-	after := t.rules[rule].idle
+	after := t.rules[rule].settings.Load().diverts.Idle
 	if after == 0 {
 		return 0
 	}

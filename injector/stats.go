@@ -1,13 +1,9 @@
 package injector
 
 import (
-	"math"
 	"sync/atomic"
-	"time"
 
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
-	"github.com/faultctl/faultctl/injector/target"
 )
 
 // counters of one fault of one rule. Workers add, anyone reads.
@@ -15,34 +11,6 @@ type counters struct {
 	name                                    string
 	rule                                    int
 	fired, acted, diverted, dropped, forged atomic.Uint64
-}
-
-// ruleState is what all workers share of one rule.
-type ruleState struct {
-	*Rule
-	index         int
-	idle          time.Duration                  // Diversion.Idle of its faults together
-	match         atomic.Pointer[target.Matcher] // as it is now, see Retarget
-	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
-	next          atomic.Uint64                  // the ordinal of the next connection
-	flows, chosen atomic.Uint64
-	faults        []*counters
-	instances     []faults.Instance // of its faults, made when the rule starts
-}
-
-func newRuleStates(rules []Rule) []*ruleState {
-	rs := make([]*ruleState, len(rules))
-	for i := range rules {
-		rs[i] = &ruleState{Rule: &rules[i], index: i, idle: diversion(rules[i].Faults).Idle}
-		match := rules[i].Match
-		rs[i].match.Store(&match)
-		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share.Chance()))
-		for _, f := range rules[i].Faults {
-			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
-			rs[i].instances = append(rs[i].instances, f.Model.Start())
-		}
-	}
-	return rs
 }
 
 // totals counts what belongs to no rule.
@@ -70,13 +38,14 @@ func (t *totals) noRoom(set ruleset.SetKind, n uint64) {
 	}
 }
 
-func snapshot(rules []*ruleState, t *totals) Snapshot {
+func (sh *shared) snapshot() Snapshot {
+	t := &sh.totals
 	s := Snapshot{
 		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(), Unsent: t.unsent.Load(),
 		SetFull: t.setFull.Load(), CaptureFull: t.captureFull.Load(), ReleaseFull: t.releaseFull.Load(), OwnerFull: t.ownerFull.Load(),
 		Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
 	}
-	for _, r := range rules {
+	for _, r := range sh.rules {
 		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}
 		for _, c := range r.faults {
 			rs.Faults = append(rs.Faults, FaultStats{

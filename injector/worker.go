@@ -1,7 +1,6 @@
 package injector
 
 import (
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -18,27 +17,20 @@ import (
 // worker owns one queue and all its flows, so flows need no locks. A packet
 // goes through it in a straight line: parse, match, observe, decide, commit.
 type worker struct {
+	*shared
 	queue  queue
 	sender sender
-	rules  []*ruleState
-	seed   uint64
-	clock  func() time.Duration // since the rules went in
 	dog    watchdog.Handle
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
-	totals *totals
 	sets   setWriter
 
-	changes   *atomic.Uint32 // counts begins and ends of changes of rules, see Injector.change
-	noticed   uint32         // that count, when the worker last looked
-	changedAt time.Duration  // when it had become that
-	log       *slog.Logger
+	noticed   uint32        // what changes was when the worker last looked
+	changedAt time.Duration // when it had become that
 
 	flows    *flowTable
 	parked   *parkedFlows // see park.go
 	idle     idleQueue
-	waits    bool // the kernel lets the flows of every rule pass until something happens
-	mixed    bool // it watches for idle flows, and hands over segments of busy ones too
 	timers   timers
 	pkts     [nfqueue.BatchSize]nfqueue.Packet
 	ev       faults.Event
@@ -58,16 +50,21 @@ type worker struct {
 	verdictsKept bool             // verdicts on what was held go with the next one
 	outputKept   bool             // and one of them on a local sender's packet
 
-	// bySet says that verdicts cannot change the sets (Linux before 5.18):
-	// the setWriter does, and the verdict waits for it.
-	bySet    bool
-	changing int // changes of the sets under way
+	changing int // changes of the sets by the setWriter under way
 
 	draining draining
 	stopping atomic.Bool
 	posted   atomic.Bool
 	mu       sync.Mutex
 	inbox    []func() // from other goroutines, to be run by the worker
+}
+
+// newWorker makes the worker of a queue. One goroutine uses it, but for what says that
+// any may.
+func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Handle) *worker {
+	w := &worker{shared: s, queue: q, sender: out, sets: sets, dog: dog, flows: newFlowTable(), parked: newParkedFlows()}
+	w.flows.forgotten = w.forgotten
+	return w
 }
 
 // handle judges one packet.
@@ -105,7 +102,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 		w.pass(p, f, dir, seg, now)
 		return
 	}
-	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed && w.busy(f, now), Rand: f.rng}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.wants.Load().mixed && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	if w.draining.begun {
 		w.out.Hold = 0
@@ -198,10 +195,8 @@ func (w *worker) match(e, before *entry) {
 			e.rule, e.nth, e.pcg = r.index, nth, pcg(w.seed, r.index, nth, 1)
 			e.rng = rand.New(e.pcg)
 		}
-		for i := range r.Faults {
-			instances = append(instances, r.instances[i])
-			e.links = append(e.links, r.faults[i])
-		}
+		instances = append(instances, r.settings.Load().instances...)
+		e.links = append(e.links, r.faults...)
 		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: e.openBefore})
 	}
 	if instances != nil {

@@ -3,7 +3,6 @@ package injector
 import (
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +83,9 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	}
 	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
 	dog, _ := watchdog.New(-1, 1)
-	b.worker = &worker{
-		queue: b.q, sender: b.s, sets: b.sets, rules: newRuleStates(rules), dog: dog.Handle(), totals: &totals{}, changes: new(atomic.Uint32),
-		clock: func() time.Duration { return b.now }, flows: newFlowTable(), parked: newParkedFlows(), waits: waits(rules), mixed: mixed(rules), log: slog.New(slog.DiscardHandler),
-	}
-	b.worker.flows.forgotten = b.worker.forgotten
+	sh := newShared(rules, 0, slog.New(slog.DiscardHandler))
+	sh.clock = func() time.Duration { return b.now }
+	b.worker = newWorker(sh, b.q, b.s, b.sets, dog.Handle())
 	return b
 }
 

@@ -33,18 +33,14 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 		return nil, err
 	}
 	start := time.Now()
+	i.clock = func() time.Duration { return time.Since(start) }
+	i.bySet = i.bySet || !k.can.VerdictPriority
 	var events []ring[Event]
 	var packets []ring[Packet]
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
 	for n, q := range k.queues {
-		w := &worker{
-			queue: q, sender: k.senders[n], rules: i.rules, seed: i.cfg.Seed, gsoQueue: q.GSONumber() != 0,
-			clock: func() time.Duration { return time.Since(start) },
-			dog:   c.dog.Handle(), totals: &i.totals, log: i.cfg.Logger, changes: &i.changes,
-			sets:  &tableSets{write: k.nft, read: k.ask, rules: i.rules},
-			flows: newFlowTable(), parked: newParkedFlows(), waits: waits(i.cfg.Rules), mixed: mixed(i.cfg.Rules), bySet: i.bySet || !k.can.VerdictPriority,
-		}
-		w.flows.forgotten = w.forgotten
+		w := newWorker(i.shared, q, k.senders[n], &tableSets{write: k.nft, read: k.ask, rules: i.rules}, c.dog.Handle())
+		w.gsoQueue = q.GSONumber() != 0
 		if i.cfg.OnEvent != nil {
 			w.report = newReporter(eventBell, &i.totals.lost)
 			events = append(events, w.report)

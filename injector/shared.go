@@ -1,0 +1,97 @@
+package injector
+
+import (
+	"log/slog"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/target"
+)
+
+// shared is what the workers of a run have in common.
+type shared struct {
+	rules  []*ruleState
+	seed   uint64
+	clock  func() time.Duration // since the rules went in
+	totals totals
+	log    *slog.Logger
+
+	changes  atomic.Uint32 // counts begins and ends of changes of what rules match, see Injector.change
+	adjusted atomic.Uint32 // counts changes of the settings of faults, see Injector.SetModels
+	wants    atomic.Pointer[wants]
+
+	// bySet says that verdicts cannot change the sets (Linux before 5.18): the
+	// setWriter does, and the verdict waits for it.
+	bySet bool
+}
+
+func newShared(rules []Rule, seed uint64, log *slog.Logger) *shared {
+	s := &shared{rules: newRuleStates(rules), seed: seed, log: log}
+	s.reckon()
+	return s
+}
+
+// wants is what the faults of all rules want of the kernel together.
+type wants struct {
+	waits bool // it lets the flows of every rule pass until something happens
+	mixed bool // it watches for idle flows, and hands over segments of busy ones too
+}
+
+// reckon works wants out, again after a change of settings.
+func (s *shared) reckon() {
+	w := &wants{waits: true}
+	var all faults.Diversion
+	for _, r := range s.rules {
+		d := r.settings.Load().diverts
+		if d.All || d.Small || d.Above != 0 { // a flow that was parked would be back at once
+			w.waits = false
+		}
+		all = all.Union(d)
+	}
+	w.mixed = all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0)
+	s.wants.Store(w)
+}
+
+// ruleState is what all workers share of one rule.
+type ruleState struct {
+	*Rule         // as the run began; what may change meanwhile is below
+	index         int
+	match         atomic.Pointer[target.Matcher] // as it is now, see Retarget
+	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
+	settings      atomic.Pointer[settings]       // of its faults, see SetModels
+	next          atomic.Uint64                  // the ordinal of the next connection
+	flows, chosen atomic.Uint64
+	faults        []*counters
+}
+
+// settings are the faults of a rule as they are at one time. They are replaced as a
+// whole, never changed.
+type settings struct {
+	instances []faults.Instance // in force, shared by the flows of the rule
+	diverts   faults.Diversion  // what the kernel is to hand over, which may be more than the models need
+}
+
+func newRuleStates(rules []Rule) []*ruleState {
+	rs := make([]*ruleState, len(rules))
+	for i := range rules {
+		rs[i] = &ruleState{Rule: &rules[i], index: i}
+		match := rules[i].Match
+		rs[i].match.Store(&match)
+		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share.Chance()))
+		rs[i].settings.Store(&settings{instances: faults.StartAll(modelsOf(rules[i].Faults)), diverts: diversion(rules[i].Faults)})
+		for _, f := range rules[i].Faults {
+			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
+		}
+	}
+	return rs
+}
+
+func modelsOf(fs []NamedModel) []faults.Model {
+	models := make([]faults.Model, len(fs))
+	for i, f := range fs {
+		models[i] = f.Model
+	}
+	return models
+}
