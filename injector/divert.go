@@ -15,14 +15,18 @@ func diversion(fs []NamedModel) faults.Diversion { return faults.Together(models
 
 // compile makes the kernel's rules. table is the name of their table, queue the number
 // of the first queue, and gso that of the first for what local senders send as they
-// made it, or 0 if there is none.
-func (c *Config) compile(table string, queue, gso uint16) *ruleset.Ruleset {
+// made it, or 0 if there is none. states are what rules want by now; nil: what c says.
+func (c *Config) compile(table string, queue, gso uint16, states []*ruleState) *ruleset.Ruleset {
 	in := ruleset.Input{Table: table, Priority: ruleset.Priority, Protect: c.Protect, Queue: queue, GSOQueue: gso, Queues: c.queues()}
 	if queue >= nfqueue.First && queue <= nfqueue.Last { // instances have a chain priority each, still above NAT's
 		in.Priority += int(queue - nfqueue.First)
 	}
 	for i := range c.Rules {
-		in.Rules = append(in.Rules, ruleset.Rule{Match: c.Rules[i].Match, Diverts: diversion(c.Rules[i].Faults)})
+		r := ruleset.Rule{Match: c.Rules[i].Match, Diverts: diversion(c.Rules[i].Faults)}
+		if states != nil {
+			r.Diverts = states[i].settings.Load().diverts
+		}
+		in.Rules = append(in.Rules, r)
 	}
 	return ruleset.Compile(&in)
 }

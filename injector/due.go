@@ -138,8 +138,11 @@ func (w *worker) schedule(f *entry) {
 // meanwhile is scheduled anew.
 func (w *worker) wakeFlow(f *entry, now time.Duration) {
 	f.timer = faults.Never
-	if f.deleted {
+	if f.deleted || f.chain == nil {
 		return
+	}
+	if n := w.adjusted.Load(); f.adjustedAt != n {
+		w.adjust(f, n)
 	}
 	for f.chain.NextWake() <= now {
 		w.out.Reset()
@@ -220,6 +223,17 @@ func (w *worker) post(f func()) {
 	w.mu.Unlock()
 	w.posted.Store(true)
 	w.queue.Wake()
+}
+
+// ask has f run by the worker, and waits until it has, or the worker is gone. Any other
+// goroutine may call it.
+func (w *worker) ask(gone <-chan struct{}, f func()) {
+	done := make(chan struct{})
+	w.post(func() { f(); close(done) })
+	select {
+	case <-done:
+	case <-gone:
+	}
 }
 
 func (w *worker) runPosted() {

@@ -49,10 +49,11 @@ type entry struct {
 	rule  int       // the first rule that chose it
 	nth   uint64    // its ordinal within that rule
 
-	// What the rules said when they were asked, for a flow that none chose: it
-	// is asked again once they have changed.
+	// What the rules said when they were asked. A flow that none chose is asked again
+	// once they have changed, and one that was chosen before the run was paused.
 	asked      []ordinal
 	askedAt    uint32 // the count of changes then
+	adjustedAt uint32 // the count of adjusted whose settings the chain has
 	openBefore bool   // its very first segment seen was no SYN
 
 	fresh    bool // its first SYN has yet to clear the kernel's sets
@@ -82,22 +83,34 @@ type entry struct {
 
 // ordinal is the number of a connection among those that a rule matches.
 type ordinal struct {
-	rule int
-	nth  uint64
+	rule   int
+	nth    uint64
+	chosen bool // by the rule, with that
 }
 
 // ordinalOf returns the number that the flow has within a rule that was asked
 // before. e may be nil.
-func (e *entry) ordinalOf(rule int) (nth uint64, known bool) {
+func (e *entry) ordinalOf(rule int) (o ordinal, known bool) {
 	if e == nil {
-		return 0, false
+		return ordinal{}, false
 	}
 	for _, o := range e.asked {
 		if o.rule == rule {
-			return o.nth, true
+			return o, true
 		}
 	}
-	return 0, false
+	return ordinal{}, false
+}
+
+// note takes down what a rule said.
+func (e *entry) note(o ordinal) {
+	for i := range e.asked {
+		if e.asked[i].rule == o.rule {
+			e.asked[i] = o
+			return
+		}
+	}
+	e.asked = append(e.asked, o)
 }
 
 // releaseAgain is how long after it was released a flow may still be handed over

@@ -25,9 +25,10 @@ type Injector struct {
 	done chan struct{} // likewise: closed when err is what Run returned
 	err  error
 
-	mu     sync.Mutex  // guards cfg.Rules' targets, and kernel and settle with them
+	mu     sync.Mutex  // guards cfg.Rules, and what follows
 	kernel *kernelSide // while the rules are in
-	settle func()      // waits until the verdicts given so far have left
+	team   *workers    // likewise
+	paused bool
 }
 
 // New checks cfg and prepares a run. It touches nothing outside the process.
@@ -63,7 +64,7 @@ func (i *Injector) Ruleset() string {
 	if i.copies().SeparateGSO {
 		gso = nfqueue.FirstGSO
 	}
-	return i.cfg.compile(nft.FirstName(), n, gso).String()
+	return i.cfg.compile(nft.FirstName(), n, gso, i.rules).String()
 }
 
 // copies is how the queue hands packets over. What comes as its local sender made it
@@ -100,14 +101,14 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 			i.cfg.Logger.Warn("sets are looked through every second", "error", err)
 		}
 	})
-	i.changeable(kernel, c.settle)
+	i.changeable(kernel, c)
 	select {
 	case <-c.gone: // a queue broke
 	case <-ctx.Done():
 	}
 	i.changeable(nil, nil)
 	c.drain()
-	if err := kernel.nft.Disarm(kernel.rules); err != nil {
+	if err := kernel.put(kernel.rules.Disarmed()); err != nil {
 		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
 	}
 	err = c.stop()
@@ -138,7 +139,18 @@ type kernelSide struct {
 	ask     *nft.Table        // reads sets beside it
 	queues  []*nfqueue.Queue  // one a worker
 	senders []*rawsock.Sender // one a worker
-	rules   *ruleset.Ruleset
+	rules   *ruleset.Ruleset  // what is in
+	how     nfqueue.Copying   // how the queues hand packets over
+}
+
+// put makes the rules that are in those of rs.
+func (k *kernelSide) put(rs *ruleset.Ruleset) error {
+	if err := k.nft.Update(k.rules, rs); err != nil {
+		return err
+	}
+	k.rules = rs
+	k.ask.Reads(k.nft)
+	return nil
 }
 
 // open acquires everything and puts the rules in, in the order that leaves no
@@ -163,7 +175,8 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		}
 		k.senders = append(k.senders, s)
 	}
-	if k.queues, err = nfqueue.Open(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), i.copies()); errors.Is(err, ErrPermission) {
+	k.how = i.copies()
+	if k.queues, err = nfqueue.Open(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), k.how); errors.Is(err, ErrPermission) {
 		if _, probed := nft.Probe(i.cfg.NetNS); probed != nil {
 			return k, probed
 		}
@@ -174,13 +187,17 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	number, gso := k.queues[0].Number(), k.queues[0].GSONumber()
 	i.queue.Store(uint32(number))
 	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer())
-	k.rules = i.cfg.compile(nft.NextName(), number, gso)
+	k.rules = i.cfg.compile(nft.NextName(), number, gso, i.rules)
+	if i.paused {
+		k.rules = k.rules.Disarmed()
+	}
 	for n := range k.rules.Sets {
 		k.rules.Sets[n].Size = i.setRoom
 	}
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules); err != nil {
 		return k, err
 	}
+	i.bySet = i.bySet || !k.can.VerdictPriority
 	k.ask.Reads(k.nft)
 	return k, nil
 }

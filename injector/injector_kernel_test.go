@@ -97,6 +97,12 @@ func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready ch
 		t.Fatal(err)
 	}
 	inj.bySet, inj.setRoom = bySet, room
+	return inj, runs(t, inj, ready)
+}
+
+// runs runs an injector, until the returned function is called.
+func runs(t testing.TB, inj *Injector, ready chan struct{}) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- inj.Run(ctx) }()
@@ -107,7 +113,7 @@ func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready ch
 		t.Fatalf("run: %v", err)
 	}
 	stopped := false
-	stop := func() {
+	stop = func() {
 		if stopped {
 			return
 		}
@@ -118,7 +124,7 @@ func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready ch
 		}
 	}
 	t.Cleanup(stop)
-	return inj, stop
+	return stop
 }
 
 // talk opens a connection to itself and sends a line to and fro n times. It

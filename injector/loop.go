@@ -94,13 +94,7 @@ const emptyWait = 3 * time.Millisecond
 // emptyQueue lets go all that is held, all that waits for a change of the kernel's
 // sets, and all that is still in the queue. The rules that queue are gone by now.
 func (w *worker) emptyQueue() error {
-	for len(w.timers.heap) > 0 {
-		if l := w.timers.take(); l.kind != wakeFlow {
-			l.signal = 0 // nobody listens any more
-			w.release(&l)
-		}
-	}
-	w.flushCopies()
+	w.releaseAll()
 	for {
 		w.runPosted()
 		if err := w.queue.Flush(); err != nil {
@@ -127,4 +121,16 @@ func (w *worker) emptyQueue() error {
 			w.emptied = w.batch
 		}
 	}
+}
+
+// releaseAll has all that is held leave, and forgets alarms. The rules that queue are
+// gone by now, and what verdicts have to say with them.
+func (w *worker) releaseAll() {
+	for len(w.timers.heap) > 0 {
+		if l := w.timers.take(); l.kind != wakeFlow {
+			l.signal = 0 // nobody listens any more
+			w.release(&l)
+		}
+	}
+	w.flushCopies()
 }

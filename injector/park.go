@@ -91,14 +91,15 @@ func (w *worker) parkIdle(now time.Duration) {
 
 // park puts a flow away, and reports whether it could: what is held of it, an
 // alarm in the heap, chance that was drawn, or a fault that has more to remember
-// than a word keep it awake.
+// than a word keep it awake. A record has one ordinal, so a flow stays that several rules
+// match.
 func (w *worker) park(f *entry, now time.Duration) bool {
 	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
-	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
+	case len(f.asked) > 1 || f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
 	case f.chain == nil:
-		if !f.released || len(f.asked) > 1 {
+		if !f.released {
 			return false
 		}
 	default:
@@ -155,7 +156,9 @@ func (w *worker) find(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 }
 
 func (w *worker) unpark(i uint32, now time.Duration) *entry {
+	n := w.adjusted.Load()
 	e := w.parked.unpark(i, w.rules, w.seed)
+	e.adjustedAt = n
 	w.addFlow(e, now)
 	return e
 }

@@ -72,6 +72,7 @@ const (
 	isMarked
 	isReplyMarked
 	chainReleased
+	wasChosen // with isAsked: by the rule, before the run was paused
 )
 
 func (a *attributes) set(bit attributes, on bool) {
@@ -255,7 +256,8 @@ func (d *parkedFlows) sweep() {
 	}
 }
 
-// unpark makes a flow of its record and gives that back.
+// unpark makes a flow of its record and gives that back. Its faults have the settings
+// that their rules have now.
 func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	r := d.at(i)
 	a := r.attributes
@@ -267,6 +269,9 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	e.Client, e.Server = r.addrs()
 	e.Half, e.Born, e.Segments, e.Midstream = r.half, r.born, r.segments, a.has(isMidstream)
 	e.RTT = time.Duration(r.rtt) * time.Microsecond
+	if a.has(isFired) {
+		e.fired = 1
+	}
 	switch {
 	case a.has(isChosen):
 		rule := rules[r.rule]
@@ -274,11 +279,8 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 		e.pcg = pcg(seed, e.rule, e.nth, 1)
 		e.rng = rand.New(e.pcg)
 		e.chain = faults.UnparkChain(rule.settings.Load().instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
-		if a.has(isFired) {
-			e.fired = 1
-		}
 	case a.has(isAsked):
-		e.asked = []ordinal{{int(r.rule), r.nth}}
+		e.asked = []ordinal{{int(r.rule), r.nth, a.has(wasChosen)}}
 	}
 	d.free(i)
 	return e

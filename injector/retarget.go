@@ -41,10 +41,10 @@ func (i *Injector) SetShare(rule int, share float64) error {
 	return i.change(rule, func(r *ruleState) { r.share.Store(math.Float64bits(share)) })
 }
 
-// change makes a change of a rule take effect. User space knows it first, then
-// the kernel: no packet is handed over that nobody asked for. Last, the
-// connections that the rule had let go are no longer let pass, and each is
-// asked about once more, with its next packet.
+// change makes a change of what a rule matches take effect. User space knows it first,
+// then the kernel: no packet is handed over that nobody asked for. Last, the
+// connections that the rule had released are no longer let pass, and each is asked
+// about once more, with its next packet.
 func (i *Injector) change(rule int, do func(*ruleState)) error {
 	if rule < 0 || rule >= len(i.rules) {
 		return fmt.Errorf("%w: there is no rule %d", ErrConfig, rule)
@@ -52,20 +52,33 @@ func (i *Injector) change(rule int, do func(*ruleState)) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	do(i.rules[rule])
+	return i.follow(rule)
+}
+
+// follow has the kernel's rules follow a change of the rule of that ordinal. i.mu is
+// held.
+func (i *Injector) follow(rule int) error {
 	i.changes.Add(1)
 	defer i.changes.Add(1)
 	k := i.kernel
 	if k == nil {
 		return nil
 	}
-	rs := i.cfg.compile(k.rules.Table, k.queues[0].Number(), k.queues[0].GSONumber())
-	if err := k.nft.Update(k.rules, rs); err != nil {
+	if err := k.put(i.compiled()); err != nil {
 		return err
 	}
-	k.rules = rs
-	k.ask.Reads(k.nft)
-	i.settle() // a verdict on its way might still let a connection go for good
+	i.team.settle() // a verdict on its way might still release a connection for good
 	return k.nft.Empty(ruleset.SetOf(ruleset.Released, rule, ruleset.IPv4), ruleset.SetOf(ruleset.Released, rule, ruleset.IPv6))
+}
+
+// compiled is the rules as they are to be now. i.mu is held, and i.kernel is not nil.
+func (i *Injector) compiled() *ruleset.Ruleset {
+	q := i.kernel.queues[0]
+	rs := i.cfg.compile(i.kernel.rules.Table, q.Number(), q.GSONumber(), i.rules)
+	if i.paused {
+		return rs.Disarmed()
+	}
+	return rs
 }
 
 // since is from when on the kernel hands over all segments of a flow that it has
@@ -84,21 +97,10 @@ func (w *worker) since(now time.Duration) time.Duration {
 
 // changeable says what a change of the rules has to change from now on: nil,
 // nothing.
-func (i *Injector) changeable(k *kernelSide, settle func()) {
+func (i *Injector) changeable(k *kernelSide, team *workers) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.kernel, i.settle = k, settle
-}
-
-// settled waits until the verdicts that the worker has given so far have left,
-// or the worker is gone.
-func (w *worker) settled(gone <-chan struct{}) {
-	passed := make(chan struct{})
-	w.post(func() { close(passed) })
-	select {
-	case <-passed:
-	case <-gone:
-	}
+	i.kernel, i.team = k, team
 }
 
 // wider is a target that takes in now and before: what the kernel matches while

@@ -102,6 +102,9 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 		w.pass(p, f, dir, seg, now)
 		return
 	}
+	if n := w.adjusted.Load(); f.adjustedAt != n {
+		w.adjust(f, n)
+	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.wants.Load().mixed && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	if w.draining.begun {
@@ -123,8 +126,8 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 
 // flow returns the flow that the segment belongs to, and makes one if it is
 // new: rules are asked once, on a flow's first segment, and once more after
-// they changed about a flow that none has chosen. What the flow did meanwhile
-// was not seen, so it starts anew then.
+// they changed about a flow that none has chosen, or whose faults a pause ended. What
+// the flow did meanwhile was not seen, so it starts anew then.
 func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
 	e, dir := w.find(seg, now)
 	if e != nil && startsAnew(e, dir, seg) {
@@ -143,7 +146,9 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		w.flows.touch(e, now)
 		return e, dir
 	}
-	dir = direct(w.rules, seg)
+	if before == nil {
+		dir = direct(w.rules, seg)
+	}
 	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN), askedAt: w.changes.Load()}
 	e.Client, e.Server = seg.SrcAddrPort(), seg.DstAddrPort()
 	if dir == faults.Reply {
@@ -172,32 +177,42 @@ func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
 }
 
 // match asks the rules whether they strike the connection. before is what was
-// known of it when they were asked last, or nil.
+// known of it when they were asked last, or nil. A rule that chose it then strikes it
+// still, wherever its target lies by now.
 func (w *worker) match(e, before *entry) {
 	var instances []faults.Instance
+	e.adjustedAt = w.adjusted.Load()
 	if before != nil {
-		e.asked = before.asked
+		e.asked, e.fired = before.asked, before.fired
 	}
 	for _, r := range w.rules {
-		if !r.match.Load().Matches(e.Client, e.Server) || !w.ownersFlow(r, e) {
+		o, counted := before.ordinalOf(r.index)
+		if !o.chosen && (!r.match.Load().Matches(e.Client, e.Server) || !w.ownersFlow(r, e)) {
 			continue
 		}
-		nth, counted := before.ordinalOf(r.index)
-		chosen := counted && r.strikes(w.seed, nth)
-		if !counted {
-			nth, chosen = r.choose(w.seed, e.openBefore)
-			e.asked = append(e.asked, ordinal{r.index, nth})
+		again := o.chosen
+		switch {
+		case again:
+		case counted:
+			o.chosen = r.strikes(w.seed, o.nth)
+		default:
+			o.rule = r.index
+			o.nth, o.chosen = r.choose(w.seed, e.openBefore)
 		}
-		if !chosen {
+		e.note(o)
+		if !o.chosen {
 			continue
 		}
 		if e.rng == nil {
-			e.rule, e.nth, e.pcg = r.index, nth, pcg(w.seed, r.index, nth, 1)
+			e.rule, e.nth, e.pcg = r.index, o.nth, pcg(w.seed, r.index, o.nth, 1)
 			e.rng = rand.New(e.pcg)
 		}
 		instances = append(instances, r.settings.Load().instances...)
 		e.links = append(e.links, r.faults...)
-		w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: nth, midstream: e.openBefore})
+		if !again {
+			e.fired = 0 // whose bits have other faults by now
+			w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: o.nth, midstream: e.openBefore})
+		}
 	}
 	if instances != nil {
 		e.chain = faults.NewChain(instances)
@@ -330,11 +345,11 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 		f.fired |= 1 << who
 		c.fired.Add(1)
 	}
-	nth, known := f.ordinalOf(c.rule)
+	o, known := f.ordinalOf(c.rule)
 	if !known { // it was parked, which keeps the one of its only rule
-		nth = f.nth
+		o.nth = f.nth
 	}
 	for _, n := range w.out.Notes {
-		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: nth, fault: c, note: n})
+		w.tell(record{kind: Fired, client: f.Client, server: f.Server, rule: c.rule, nth: o.nth, fault: c, note: n})
 	}
 }

@@ -34,7 +34,6 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	}
 	start := time.Now()
 	i.clock = func() time.Duration { return time.Since(start) }
-	i.bySet = i.bySet || !k.can.VerdictPriority
 	var events []ring[Event]
 	var packets []ring[Packet]
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
@@ -85,9 +84,7 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 // settle waits until the verdicts that the workers have given so far have left,
 // or the workers are gone.
 func (c *workers) settle() {
-	for _, w := range c.all {
-		w.settled(c.gone)
-	}
+	c.each(func(*worker) {})
 }
 
 // stop lets the workers empty their queues, waits for them, and returns what

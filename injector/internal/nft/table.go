@@ -302,26 +302,6 @@ func (t *Table) env() *ruleset.Env {
 	}}
 }
 
-// Disarm empties the chains that divert, so that no further packet is queued, but
-// for what verdicts that are under way have to say. rs is what is in. It leaves the
-// table itself: taking a base chain out makes the kernel drop what sits in the queues
-// of the namespace (nf_queue_nf_hook_drop), and those packets are to go on.
-func (t *Table) Disarm(rs *ruleset.Ruleset) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.table == nil {
-		return nil
-	}
-	for _, c := range rs.Disarmed() {
-		t.conn.FlushChain(t.chains[c.Name])
-		t.fill(&c)
-	}
-	if err := t.conn.Flush(); err != nil {
-		return fmt.Errorf("disarm table %s: %w", t.table.Name, kerror.Explain(err))
-	}
-	return nil
-}
-
 // Remove takes the table out.
 func (t *Table) Remove() error {
 	t.mu.Lock()

@@ -51,7 +51,7 @@ func TestRulesetInKernel(t *testing.T) {
 					t.Errorf("chain %s has %d rules in the kernel, want %d", c.Name, len(rules), len(c.Rules))
 				}
 			}
-			if err := a.Disarm(rs); err != nil {
+			if err := a.Update(rs, rs.Disarmed()); err != nil {
 				t.Error(err)
 			}
 			if err := a.Remove(); err != nil {

@@ -29,6 +29,7 @@ package ruleset
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -132,17 +133,27 @@ func Compile(in *Input) *Ruleset {
 	return rs
 }
 
-// Disarmed returns the base chains as they are when nothing is to be diverted any
-// more, but for what verdicts that are under way have to say.
-func (rs *Ruleset) Disarmed() []Chain {
-	var cs []Chain
-	for _, c := range rs.Chains {
-		if c.Hook != "" {
-			c.Rules = []Statements{{priorityHas(allSignals), goTo(later)}}
-			cs = append(cs, c)
+// Disarmed returns the rules as they are while nothing is to be diverted, but for what
+// verdicts that are under way have to say. Only the base chains are others. They stay:
+// taking a base chain out makes the kernel drop what sits in the queues of the namespace
+// (nf_queue_nf_hook_drop), and those packets are to go on.
+func (rs *Ruleset) Disarmed() *Ruleset {
+	d := *rs
+	d.Chains = slices.Clone(rs.Chains)
+	for i := range d.Chains {
+		if d.Chains[i].Hook != "" {
+			d.Chains[i].Rules = []Statements{{priorityHas(allSignals), goTo(later)}}
 		}
 	}
-	return cs
+	return &d
+}
+
+// SameSets reports whether flows of a rule that diverts a are in the same sets as those
+// of one that diverts b: the rules of one may then follow those of the other while flows
+// are in them.
+func SameSets(a, b faults.Diversion) bool {
+	ra, rb := compiled{Rule: &Rule{Diverts: a}}, compiled{Rule: &Rule{Diverts: b}}
+	return a.All == b.All && a.Idle == b.Idle && a.Refresh == b.Refresh && slices.Equal(ra.verdictSets(), rb.verdictSets())
 }
 
 // compiled is one rule of the Input on its way into chains.
