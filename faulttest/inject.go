@@ -120,8 +120,6 @@ type Injection struct {
 	spec      string
 	run       *injector.Injector
 	allowIdle bool
-	cancel    context.CancelFunc
-	ended     chan error
 	once      sync.Once
 }
 
@@ -143,7 +141,7 @@ func Inject(t testing.TB, spec string, options ...Option) *Injection {
 	if err != nil {
 		t.Fatalf("faulttest.Inject: %v", err)
 	}
-	i := &Injection{t: t, spec: spec, allowIdle: s.allowIdle, ended: make(chan error, 1)}
+	i := &Injection{t: t, spec: spec, allowIdle: s.allowIdle}
 	if err := i.start(&s); err != nil {
 		t.Fatalf("faulttest.Inject(%q): %v", spec, err)
 	}
@@ -197,28 +195,11 @@ func (i *Injection) start(s *settings) error {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}
 	i.t.Cleanup(func() { ns.Close() })
-	ready := make(chan struct{})
 	cfg := injector.Config{NetNS: ns, Rules: []injector.Rule{s.rule}, Seed: s.seed, Watchdog: watchdog}
 	if userns.Inside() {
 		cfg.Watchdog = -1 // nobody else is here; a debugger may stop a test
 	}
-	cfg.OnEvent = func(ev injector.Event) {
-		if ev.Kind == injector.Ready {
-			close(ready)
-		}
-	}
-	if i.run, err = injector.New(cfg); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	i.cancel = cancel
-	go func() { i.ended <- i.run.Run(ctx) }()
-	select {
-	case <-ready:
-		return nil
-	case err = <-i.ended:
-		cancel()
-	}
+	i.run, err = injector.Start(context.Background(), cfg)
 	if errors.Is(err, injector.ErrPermission) {
 		err = fmt.Errorf("%w; without root call faulttest.Main in TestMain", err)
 	}
@@ -229,8 +210,7 @@ func (i *Injection) start(s *settings) error {
 func (i *Injection) Remove() {
 	i.t.Helper()
 	i.once.Do(func() {
-		i.cancel()
-		if err := <-i.ended; err != nil {
+		if err := i.run.Stop(); err != nil {
 			i.t.Errorf("faulttest.Inject(%q): %v", i.spec, err)
 		}
 	})

@@ -120,13 +120,7 @@ func TestPauseLetsHeldLeave(t *testing.T) {
 // nothing until it is resumed.
 func TestPausedFromTheBeginning(t *testing.T) {
 	ns := kerneltest.NetNS(t)
-	ready := make(chan struct{})
-	var once sync.Once
-	cfg := Config{NetNS: ns, Watchdog: -1, OnEvent: func(ev Event) {
-		if ev.Kind == Ready {
-			once.Do(func() { close(ready) })
-		}
-	}, Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
+	cfg := Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
 	i, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +128,7 @@ func TestPausedFromTheBeginning(t *testing.T) {
 	if err := i.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	stop := runs(t, i, ready)
+	stop := begin(t, i)
 	c := connect(t, "127.0.0.1:5432")
 	if judged(i, c) {
 		t.Error("a packet is judged before the run is resumed")

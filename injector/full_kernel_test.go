@@ -51,13 +51,8 @@ func TestFullSets(t *testing.T) {
 			t.Run(name+map[bool]string{false: "/priority", true: "/netlink"}[bySet], func(t *testing.T) {
 				ns := kerneltest.NetNS(t)
 				for _, flows := range []int{1, 3} {
-					ready := make(chan struct{})
-					cfg := Config{NetNS: ns, OnEvent: func(ev Event) {
-						if ev.Kind == Ready {
-							close(ready)
-						}
-					}, Rules: []Rule{{Match: tc.match, Faults: []NamedModel{{"wish", wishModel{tc.diverts, tc.wish}}}}}}
-					inj, stop := runInjectorWith(t, bySet, 1, cfg, ready)
+					cfg := Config{Rules: []Rule{{Match: tc.match, Faults: []NamedModel{{"wish", wishModel{tc.diverts, tc.wish}}}}}}
+					inj, stop := startWithRoom(t, ns, bySet, 1, cfg)
 					for n := range flows {
 						talk(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(5432+n)), 3)
 					}

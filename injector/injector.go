@@ -32,7 +32,8 @@ type Injector struct {
 }
 
 // New checks cfg and prepares a run. It touches nothing outside the process.
-// The error is an ErrConfig.
+// The error is an ErrConfig. Start begins the run of a Config at once; New is for those
+// who change something before.
 func New(cfg Config) (*Injector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -76,12 +77,14 @@ func (i *Injector) copies() nfqueue.Copying {
 	return how
 }
 
-// Run puts the rules in, judges packets until ctx is done, and takes
-// everything out again: first what is held leaves, within 0.4 s, then the rules
-// that divert go, then every packet that still waits goes on its way, and the queue
-// is closed last, so no packet is lost by the end of a run. It returns only after
-// its goroutines have, and nil if it ended because of ctx. It may be called once.
-func (i *Injector) Run(ctx context.Context) (err error) {
+// Run is Start and Wait in one. It may be called once.
+//
+// Deprecated: use Start.
+func (i *Injector) Run(ctx context.Context) error { return i.run(ctx, make(chan struct{})) }
+
+// run carries out a run from its beginning to its end, see Start. It closes ready when
+// the rules are in.
+func (i *Injector) run(ctx context.Context, ready chan<- struct{}) (err error) {
 	i.mu.Lock() // a change of the rules waits until they are in
 	kernel, err := i.open()
 	i.mu.Unlock()
@@ -102,6 +105,7 @@ func (i *Injector) Run(ctx context.Context) (err error) {
 		}
 	})
 	i.changeable(kernel, c)
+	close(ready)
 	select {
 	case <-c.gone: // a queue broke
 	case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,64 +66,32 @@ func TestSetsByVerdict(t *testing.T) {
 // is called.
 func startInjector(t testing.TB, ns *os.File, bySet bool, cfg Config) (*Injector, func()) {
 	t.Helper()
-	ready := make(chan struct{})
-	cfg.OnEvent = func(ev Event) {
-		if ev.Kind == Ready {
-			close(ready)
-		}
-	}
-	cfg.NetNS = ns
-	return runInjector(t, bySet, cfg, ready)
+	return startWithRoom(t, ns, bySet, 0, cfg)
 }
 
-// startInjectorWith does the same for a test that listens itself, and closes
-// ready when it hears that.
-func startInjectorWith(t *testing.T, ns *os.File, cfg Config, tell func(Event), ready chan struct{}) (*Injector, func()) {
+// startWithRoom does it with sets that have room for that many flows; 0: as usual.
+func startWithRoom(t testing.TB, ns *os.File, bySet bool, room uint32, cfg Config) (*Injector, func()) {
 	t.Helper()
-	cfg.NetNS, cfg.OnEvent = ns, tell
-	return runInjector(t, false, cfg, ready)
-}
-
-func runInjector(t testing.TB, bySet bool, cfg Config, ready chan struct{}) (*Injector, func()) {
-	t.Helper()
-	return runInjectorWith(t, bySet, 0, cfg, ready)
-}
-
-// runInjectorWith does it with sets that have room for so many flows.
-func runInjectorWith(t testing.TB, bySet bool, room uint32, cfg Config, ready chan struct{}) (*Injector, func()) {
-	t.Helper()
-	cfg.Watchdog = -1 // a debugger may stop a test
+	cfg.NetNS, cfg.Watchdog = ns, -1 // a debugger may stop a test
 	inj, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	inj.bySet, inj.setRoom = bySet, room
-	return inj, runs(t, inj, ready)
+	return inj, begin(t, inj)
 }
 
-// runs runs an injector, until the returned function is called.
-func runs(t testing.TB, inj *Injector, ready chan struct{}) (stop func()) {
+// begin begins the run of an injector, and returns what ends it.
+func begin(t testing.TB, inj *Injector) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- inj.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
+	if err := inj.start(context.Background()); err != nil {
 		t.Fatalf("run: %v", err)
 	}
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
+	stop = sync.OnceFunc(func() {
+		if err := inj.Stop(); err != nil {
 			t.Errorf("run: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }
@@ -215,11 +184,8 @@ func TestQueuesTaken(t *testing.T) {
 		}
 		defer qs[0].Close()
 	}
-	inj, err := New(Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := inj.Run(context.Background()); !errors.Is(err, errQueuesTaken) || errors.Is(err, ErrPermission) {
+	_, err := Start(context.Background(), Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
+	if !errors.Is(err, errQueuesTaken) || errors.Is(err, ErrPermission) {
 		t.Errorf("run: %v, want %v", err, errQueuesTaken)
 	}
 	if left := kerneltest.Tables(t, ns); len(left) > 0 {

@@ -1,49 +1,43 @@
 package injector
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // Start puts the rules of cfg in and returns when they are there: the very next
-// matching packet is judged. The run goes on until ctx is done, Stop is called,
-// or a queue breaks, and ends cleanly: see Run. The error is of a run that did
-// not begin, and nothing is left of it; it wraps one of the package's errors
-// where it can.
+// matching packet is judged. The run goes on until ctx is done, Stop is called, or a
+// queue breaks. Then it takes everything out again: first what is held leaves, within
+// 0.4 s, then the rules that divert go, then every packet that still waits goes on its
+// way, and the queue is closed last, so no packet is lost by the end of a run. The error
+// is of a run that did not begin, and nothing is left of it; it wraps one of the
+// package's errors where it can.
 //
 // cfg.OnEvent is told of Ready as of any other event.
 func Start(ctx context.Context, cfg Config) (*Injector, error) {
-	ready := make(chan struct{})
-	var once sync.Once
-	tell := cfg.OnEvent
-	cfg.OnEvent = func(ev Event) {
-		if ev.Kind == Ready {
-			once.Do(func() { close(ready) })
-		}
-		if tell != nil {
-			tell(ev)
-		}
-	}
 	i, err := New(cfg)
 	if err != nil {
 		return nil, err
 	}
+	if err := i.start(ctx); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// start is Start of an injector that New made.
+func (i *Injector) start(ctx context.Context) error {
 	ctx, i.stop = context.WithCancel(ctx)
 	i.done = make(chan struct{})
+	ready := make(chan struct{})
 	go func() {
 		defer close(i.done)
-		i.err = i.Run(ctx)
+		i.err = i.run(ctx, ready)
 	}()
 	select {
 	case <-ready:
-		return i, nil
-	case <-i.done:
+		return nil
+	case <-i.done: // it did not begin, or was ended at once
+		i.stop()
+		return i.err
 	}
-	i.stop()
-	if i.err != nil {
-		return nil, i.err
-	}
-	return i, nil // it was ended at once
 }
 
 // Stop ends a run that Start began, cleanly, and returns what Wait does. Any
@@ -58,7 +52,7 @@ func (i *Injector) Stop() error {
 func (i *Injector) Done() <-chan struct{} { return i.done }
 
 // Wait waits until the run has ended, and returns why it ended by itself: nil if
-// ctx or Stop ended it.
+// ctx or Stop ended it. Any goroutine may call it, more than once.
 func (i *Injector) Wait() error {
 	<-i.done
 	return i.err

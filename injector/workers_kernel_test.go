@@ -22,20 +22,17 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	var mu sync.Mutex
 	ordinals := map[uint64]int{}
-	ready := make(chan struct{})
-	inj, stop := startInjectorWith(t, ns, Config{
+	inj, stop := startInjector(t, ns, false, Config{
 		Queues: 4,
 		Rules:  []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
-	}, func(ev Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch ev.Kind {
-		case Ready:
-			close(ready)
-		case Chosen:
-			ordinals[ev.Ordinal]++
-		}
-	}, ready)
+		OnEvent: func(ev Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if ev.Kind == Chosen {
+				ordinals[ev.Ordinal]++
+			}
+		},
+	})
 	const pairs, lines = 16, 10
 	for i := range pairs { // each pair of addresses has a hash of its own
 		talk(t, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + i)}), 5432), lines)
@@ -65,15 +62,10 @@ func TestQueuesKeepFlowsTogether(t *testing.T) {
 func TestGivesWay(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	before := batchThreads(t)
-	ready := make(chan struct{})
-	_, stop := startInjectorWith(t, ns, Config{
+	_, stop := startInjector(t, ns, false, Config{
 		Queues: 2,
 		Rules:  []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}},
-	}, func(ev Event) {
-		if ev.Kind == Ready {
-			close(ready)
-		}
-	}, ready)
+	})
 	if !lab.Eventually(func() bool { return batchThreads(t) == before+2 }) {
 		t.Errorf("%d threads of two workers give way", batchThreads(t)-before)
 	}

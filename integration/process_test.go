@@ -48,17 +48,13 @@ func runRole() {
 		os.Exit(0)
 	case "stuck":
 		follow()
-		inj, err := injector.New(injector.Config{
+		inj, err := injector.Start(context.Background(), injector.Config{
 			Rules:  []injector.Rule{{Match: target.Matcher{}, Faults: []injector.NamedModel{{Name: "stuck", Model: stuck{}}}}},
 			Queues: 2, // one worker is enough
-			OnEvent: func(ev injector.Event) {
-				if ev.Kind == injector.Ready {
-					fmt.Println(`{"event":"ready"}`)
-				}
-			},
 		})
 		if err == nil {
-			err = inj.Run(context.Background())
+			fmt.Println(`{"event":"ready"}`)
+			err = inj.Wait()
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

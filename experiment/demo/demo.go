@@ -39,23 +39,24 @@ type Call struct {
 // Packet is a segment as the router saw it.
 type Packet struct {
 	At   time.Duration
-	Text string // client > server [P.] seq 1:6 ack 1
-	Fate Fate
+	Text string        // client > server [P.] seq 1:6 ack 1
+	Fate injector.Fate // Passed, Dropped, Delayed, Replacement or Forged
 	Late time.Duration // how much later than it came one that was delayed left
 
 	seg lab.Captured
 }
 
-// Fate is what became of a segment at the router.
-type Fate uint8
+// Fate is what became of a segment at the router: it passed, was dropped, delayed, put
+// in place of one that had come (injector.Replacement), or forged.
+type Fate = injector.Fate
 
-// The fates.
+// The fates of a Packet, for those who do not know the injector.
 const (
-	Passed    Fate = iota
-	Injected       // nobody sent it
-	Dropped        // it was sent, and went no further
-	Rewritten      // it left as something else than had come
-	Delayed        // it left late
+	Passed    = injector.Passed
+	Injected  = injector.Forged
+	Dropped   = injector.Dropped
+	Rewritten = injector.Replacement
+	Delayed   = injector.Delayed
 )
 
 const port = 5432
@@ -77,35 +78,25 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 		return nil, err
 	}
 	defer p.stopCapture()
-	inj, err := injector.New(injector.Config{
+	inj, err := injector.Start(ctx, injector.Config{
 		NetNS: l.Router.NS, Seed: 1, Watchdog: -1, // nobody else is here
 		Rules: []injector.Rule{{
 			Match:  target.Matcher{To: []target.Endpoint{{LowPort: port, HighPort: port}}},
 			Faults: []injector.NamedModel{fault},
 		}},
-		OnEvent: p.event, OnPacket: p.touch,
+		OnPacket: p.touch,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.ready = make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- inj.Run(ctx) }()
-	select {
-	case <-p.ready:
-	case err := <-ended:
-		return nil, err
-	}
+	defer inj.Stop()
 	p.start = time.Now()
 	if err := p.act(ctx); err != nil {
 		return nil, err
 	}
 	time.Sleep(100 * time.Millisecond) // what is still under way
 	fired := inj.Stats().Rules[0].Faults[0].Fired > 0
-	cancel()
-	if err := <-ended; err != nil {
+	if err := inj.Stop(); err != nil {
 		return nil, err
 	}
 	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: fired}, nil
@@ -117,17 +108,10 @@ type play struct {
 	fault injector.NamedModel
 	demo  faults.Demo
 	start time.Time
-	ready chan struct{}
 
 	toClient, toServer *lab.Capture // at the router
 	apps               []*lab.App
 	touched            map[string]injector.Fate // what faultctl says it did, by the segment as it came
-}
-
-func (p *play) event(ev injector.Event) {
-	if ev.Kind == injector.Ready {
-		close(p.ready)
-	}
 }
 
 // touch takes down a segment that leaves late, or as something else: on the

@@ -77,11 +77,11 @@ func TestMainJob(t *testing.T) {
 			t.Errorf("call %d: %s, want %s", i, calls[i], want[i])
 		}
 	}
-	fates := map[demo.Fate]int{}
+	fates := map[injector.Fate]int{}
 	for _, p := range s.Packets {
 		fates[p.Fate]++
 	}
-	if !s.Fired || fates[demo.Dropped] == 0 || fates[demo.Injected] == 0 || fates[demo.Rewritten] != 0 || fates[demo.Passed] < 6 {
+	if !s.Fired || fates[injector.Dropped] == 0 || fates[injector.Forged] == 0 || fates[injector.Replacement] != 0 || fates[injector.Passed] < 6 {
 		t.Errorf("fired %t, packets %+v", s.Fired, s.Packets)
 	}
 }

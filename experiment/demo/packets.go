@@ -30,21 +30,21 @@ func (p *play) packets() []Packet {
 			})
 			switch {
 			case i < 0:
-				out = append(out, p.packet(s, Dropped))
+				out = append(out, p.packet(s, injector.Dropped))
 				continue
 			case told == injector.Rewritten:
-				out = append(out, p.packet(s, Passed), p.packet(rest[i], Rewritten))
+				out = append(out, p.packet(s, injector.Passed), p.packet(rest[i], injector.Replacement))
 			case told == injector.Delayed:
-				late := p.packet(s, Delayed)
+				late := p.packet(s, injector.Delayed)
 				late.Late = rest[i].At.Sub(s.At)
 				out = append(out, late)
 			default:
-				out = append(out, p.packet(s, Passed))
+				out = append(out, p.packet(s, injector.Passed))
 			}
 			rest = slices.Delete(slices.Clone(rest), i, i+1)
 		}
 		for _, s := range rest {
-			out = append(out, p.packet(s, Injected))
+			out = append(out, p.packet(s, injector.Forged))
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Packet) int { return cmp.Compare(a.At, b.At) })
@@ -54,7 +54,7 @@ func (p *play) packets() []Packet {
 	return out
 }
 
-func (p *play) packet(s lab.Captured, fate Fate) Packet {
+func (p *play) packet(s lab.Captured, fate injector.Fate) Packet {
 	return Packet{At: s.At.Sub(p.start), Fate: fate, seg: s}
 }
 

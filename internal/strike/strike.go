@@ -40,36 +40,32 @@ func Fault(t testing.TB, spec string) injector.NamedModel {
 // fails the test if the run failed; further calls do nothing.
 func Begin(t testing.TB, cfg injector.Config) (inj *injector.Injector, stop func()) {
 	t.Helper()
-	ready := make(chan struct{})
 	cfg.Seed = 1
 	cfg.Watchdog = -1 // it would kill the test process; tests of whole processes check it
-	tell := cfg.OnEvent
-	cfg.OnEvent = func(ev injector.Event) {
-		switch {
-		case ev.Kind == injector.Ready:
-			close(ready)
-		case tell != nil:
-			tell(ev)
+	if tell := cfg.OnEvent; tell != nil {
+		cfg.OnEvent = func(ev injector.Event) {
+			if ev.Kind != injector.Ready {
+				tell(ev)
+			}
 		}
 	}
-	inj, err := injector.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- inj.Run(ctx) }()
+	begun := make(chan error, 1)
+	go func() {
+		var err error
+		inj, err = injector.Start(context.Background(), cfg)
+		begun <- err
+	}()
 	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
-		t.Fatalf("run: %v", err)
+	case err := <-begun:
+		if err != nil {
+			t.Fatalf("run: %v", err)
+		}
 	case <-time.After(Overdue):
-		cancel()
 		t.Fatalf("the run does not start:\n%s", Stacks())
 	}
 	return inj, sync.OnceFunc(func() {
-		cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- inj.Stop() }()
 		select {
 		case err := <-ended:
 			if err != nil {
