@@ -25,12 +25,14 @@ func TestImports(t *testing.T) {
 		"faults/internal/trace":                 {"faults", "faults/packet"},
 		"injector/internal/kerror":              {},
 		"injector/target":                       {"injector/internal/kerror"},
+		"injector/internal/heap":                {},
+		"injector/internal/lru":                 {},
 		"injector/internal/watchdog":            {},
 		"injector/internal/nfqueue":             {"injector/internal/kerror"},
 		"injector/internal/rawsock":             {"injector/internal/kerror", "internal/netns"},
 		"injector/internal/ruleset":             {"faults", "faults/packet", "injector/target"},
 		"injector/internal/nft":                 {"injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
-		"injector":                              {"faults", "faults/packet", "injector/target", "injector/internal/kerror", "injector/internal/nfqueue", "injector/internal/rawsock", "injector/internal/watchdog", "internal/netns", "injector/internal/nft", "injector/internal/ruleset"},
+		"injector":                              {"faults", "faults/packet", "injector/target", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru", "injector/internal/nfqueue", "injector/internal/rawsock", "injector/internal/watchdog", "internal/netns", "injector/internal/nft", "injector/internal/ruleset"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                         // for tests
 		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/target"}, // for tests
 		"injector/pcap":                         {"injector"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/heap"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
@@ -210,8 +211,8 @@ func (f *entry) suspend() {
 
 // suspend has each parked flow wait to be asked about, and not for an alarm.
 func (d *parkedFlows) suspend() {
-	d.alarms, d.swept = alarms{}, 0
-	for i := d.oldest; i != 0; i = d.at(i).newer {
+	d.alarms, d.swept = heap.Heap[alarm, *alarm]{}, 0
+	for i := d.seen.Oldest(); i != 0; i = d.seen.Newer(i) {
 		r := d.at(i)
 		r.state, r.wakeAt = 0, faults.Never
 		if r.attributes.has(isChosen) {

@@ -221,8 +221,8 @@ func TestSuspend(t *testing.T) {
 		}
 		fired := i.shared.snapshot()
 		b.suspend()
-		if b.timers.held != 0 || len(b.timers.heap) != 0 || b.parked.alarms.n != 0 {
-			t.Errorf("%d packets are held, %d alarms wait", b.timers.held, len(b.timers.heap)+b.parked.alarms.n)
+		if b.timers.held != 0 || b.timers.heap.Len() != 0 || b.parked.alarms.Len() != 0 {
+			t.Errorf("%d packets are held, %d alarms wait", b.timers.held, b.timers.heap.Len()+b.parked.alarms.Len())
 		}
 		if accepted := len(b.q.verdicts); !parks && accepted < n {
 			t.Errorf("%d verdicts, want one for each packet at least", accepted)

@@ -25,8 +25,8 @@ func (w *worker) drain(done chan struct{}) {
 	w.post(func() {
 		now := w.clock()
 		w.draining = draining{begun: true, at: now, pace: 1, drained: done}
-		for i := range w.timers.heap {
-			if l := &w.timers.heap[i]; l.kind != wakeFlow {
+		for i := range w.timers.heap.Len() {
+			if l := w.timers.heap.At(i); l.kind != wakeFlow {
 				w.draining.pace = max(w.draining.pace, (l.at-now+drainWithin-1)/drainWithin)
 			}
 		}

@@ -36,8 +36,8 @@ func TestLetGo(t *testing.T) {
 			send(1)
 			b.now = 500 * time.Millisecond
 			send(2)
-			b.flows.oldest.timer = 2 * time.Hour
-			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.oldest})
+			b.flows.seen.Oldest().timer = 2 * time.Hour
+			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.seen.Oldest()})
 			w.left = nil
 			calm := make(chan struct{})
 			b.drain(calm)
@@ -53,7 +53,7 @@ func TestLetGo(t *testing.T) {
 			}
 			b.now = ended + drainWithin
 			left(3)
-			if b.flows.oldest.timer != faults.Never {
+			if b.flows.seen.Oldest().timer != faults.Never {
 				t.Error("an alarm of later is still awaited")
 			}
 			select {

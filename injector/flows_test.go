@@ -72,8 +72,8 @@ func TestFlowsSleep(t *testing.T) {
 			t.Errorf("%d flows sleep before they were quiet", b.parked.n)
 		}
 		b.settleAll()
-		if b.parked.n != n || len(b.flows.flows) != 0 || len(b.timers.heap) != 0 {
-			t.Fatalf("%d flows sleep, %d do not, %d alarms in the heap; want %d asleep", b.parked.n, len(b.flows.flows), len(b.timers.heap), n)
+		if b.parked.n != n || len(b.flows.flows) != 0 || b.timers.heap.Len() != 0 {
+			t.Fatalf("%d flows sleep, %d do not, %d alarms in the heap; want %d asleep", b.parked.n, len(b.flows.flows), b.timers.heap.Len(), n)
 		}
 		for i := range n {
 			client, server := flowOf(i, v6)
@@ -144,7 +144,7 @@ func TestShortConnections(t *testing.T) {
 		if n := b.parked.n + len(b.flows.flows); n != ports {
 			t.Errorf("%s: %d connections are known, want %d", name, n, ports)
 		}
-		if n := b.parked.alarms.n + len(b.timers.heap); n > 2*ports+alarmsAChunk+sweepBatch {
+		if n := b.parked.alarms.Len() + b.timers.heap.Len(); n > 2*ports+fewAlarms+sweepBatch {
 			t.Errorf("%s: %d alarms for %d connections", name, n, ports)
 		}
 		b.now += 2 * time.Hour

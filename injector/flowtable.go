@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/lru"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
@@ -61,17 +62,16 @@ type entry struct {
 	released bool
 	toldAt   time.Duration // when the kernel was last told so
 
-	fired   uint64           // bit i: fault i of the chain has acted on it
-	due     [2]time.Duration // when the last held segment of each direction leaves
-	turns   [2]int           // how many of each direction are held that none overtakes
-	timer   time.Duration    // the earliest alarm in the worker's heap, or faults.Never
-	mark    [2]uint32        // of its last packet each way, for what we send
-	marked  [2]bool          // such a packet was seen
-	iface   uint32           // of its last packet
-	last    time.Duration    // when it was last seen
-	before  time.Duration    // when it was seen before that; of a SYN that begins it the same
-	newer   *entry           // the list of flows by last seen
-	older   *entry
+	fired   uint64            // bit i: fault i of the chain has acted on it
+	due     [2]time.Duration  // when the last held segment of each direction leaves
+	turns   [2]int            // how many of each direction are held that none overtakes
+	timer   time.Duration     // the earliest alarm in the worker's heap, or faults.Never
+	mark    [2]uint32         // of its last packet each way, for what we send
+	marked  [2]bool           // such a packet was seen
+	iface   uint32            // of its last packet
+	last    time.Duration     // when it was last seen
+	before  time.Duration     // when it was seen before that; of a SYN that begins it the same
+	seen    lru.Links[*entry] // its place among those
 	deleted bool
 	queued  bool // it waits in the worker's idleQueue
 	gso     gsoState
@@ -151,8 +151,7 @@ func (e *entry) markTo(dst netip.AddrPort) uint32 {
 // belongs to one worker.
 type flowTable struct {
 	flows    map[flowKey]*entry
-	newest   *entry
-	oldest   *entry
+	seen     lru.List[*entry] // by when they were last seen
 	capacity capacity
 
 	// forgotten is told of each entry that leaves, if it is not nil.
@@ -160,7 +159,10 @@ type flowTable struct {
 }
 
 func newFlowTable() *flowTable {
-	return &flowTable{flows: make(map[flowKey]*entry), capacity: capacity{fewFlows, maxFlows}}
+	return &flowTable{
+		flows: make(map[flowKey]*entry), capacity: capacity{fewFlows, maxFlows},
+		seen: lru.New(func(e *entry) *lru.Links[*entry] { return &e.seen }),
+	}
 }
 
 // find returns the flow that s belongs to and the direction of s, or nil.
@@ -179,30 +181,27 @@ func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
 // many it forgot before their time, for want of room.
 func (t *flowTable) add(e *entry, now time.Duration) (crowded int) {
 	t.flows[flowKey{e.Client, e.Server}] = e
-	t.link(e, now)
-	for t.oldest != nil && t.capacity.forgets(len(t.flows), now-t.oldest.last) {
-		if now-t.oldest.last <= forgetAfter {
+	e.last = now
+	t.seen.Add(e)
+	for oldest := t.seen.Oldest(); oldest != nil && t.capacity.forgets(len(t.flows), now-oldest.last); oldest = t.seen.Oldest() {
+		if now-oldest.last <= forgetAfter {
 			crowded++
 		}
-		t.remove(t.oldest)
+		t.remove(oldest)
 	}
 	return crowded
 }
 
 // touch notes that e was seen.
 func (t *flowTable) touch(e *entry, now time.Duration) {
-	if t.newest == e {
-		e.last = now
-		return
-	}
-	t.unlink(e)
-	t.link(e, now)
+	e.last = now
+	t.seen.Use(e)
 }
 
 // detach takes e out: it is known elsewhere.
 func (t *flowTable) detach(e *entry) {
 	delete(t.flows, flowKey{e.Client, e.Server})
-	t.unlink(e)
+	t.seen.Remove(e)
 	e.deleted = true
 }
 
@@ -212,28 +211,4 @@ func (t *flowTable) remove(e *entry) {
 	if t.forgotten != nil {
 		t.forgotten(e)
 	}
-}
-
-func (t *flowTable) link(e *entry, now time.Duration) {
-	e.last, e.older, e.newer = now, t.newest, nil
-	if t.newest != nil {
-		t.newest.newer = e
-	} else {
-		t.oldest = e
-	}
-	t.newest = e
-}
-
-func (t *flowTable) unlink(e *entry) {
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		t.newest = e.older
-	}
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		t.oldest = e.newer
-	}
-	e.newer, e.older = nil, nil
 }

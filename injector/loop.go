@@ -72,7 +72,7 @@ func (w *worker) patience() time.Duration {
 	if at, ok := w.timers.next(); ok {
 		wait = min(wait, (at-w.drainTime(now))/max(1, w.draining.pace))
 	}
-	if at, ok := w.parked.alarms.next(); ok {
+	if at, ok := w.parked.nextAlarm(); ok {
 		wait = min(wait, at-now)
 	}
 	if at, ok := w.idle.next(); ok { // the alarms of those that rest are not in a heap yet
@@ -126,7 +126,7 @@ func (w *worker) emptyQueue() error {
 // releaseAll has all that is held leave, and forgets alarms. The rules that queue are
 // gone by now, and what verdicts have to say with them.
 func (w *worker) releaseAll() {
-	for len(w.timers.heap) > 0 {
+	for w.timers.heap.Len() > 0 {
 		if l := w.timers.take(); l.kind != wakeFlow {
 			l.signal = 0 // nobody listens any more
 			w.release(&l)

@@ -114,14 +114,14 @@ func (w *worker) park(f *entry, now time.Duration) bool {
 	w.parked.park(f, asleep)
 	w.flows.detach(f)
 	for {
-		quiet := time.Duration(centiseconds(now)-w.parked.at(w.parked.oldest).last) * 10 * time.Millisecond
+		quiet := time.Duration(centiseconds(now)-w.parked.at(w.parked.seen.Oldest()).last) * 10 * time.Millisecond
 		if !w.parked.capacity.forgets(w.parked.n, quiet) {
 			return true
 		}
 		if quiet <= forgetAfter {
 			w.totals.forgotten.Add(1)
 		}
-		w.parked.free(w.parked.oldest)
+		w.parked.free(w.parked.seen.Oldest())
 	}
 }
 
@@ -173,11 +173,11 @@ func (w *worker) addFlow(e *entry, now time.Duration) {
 // unparkDue wakes the flows whose alarms are due.
 func (w *worker) unparkDue(now time.Duration) {
 	for range parkBatch {
-		at, ok := w.parked.alarms.next()
+		at, ok := w.parked.nextAlarm()
 		if !ok || at > now {
 			return
 		}
-		if i := w.parked.alarms.take(); w.parked.at(i).wakeAt <= now {
+		if i := w.parked.alarms.Pop().flow; w.parked.at(i).wakeAt <= now {
 			w.wakeFlow(w.unpark(i, now), now)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/heap"
+	"github.com/faultctl/faultctl/injector/internal/lru"
 )
 
 // parkedFlows holds the flows that the kernel lets pass, each as a record of fixed
@@ -27,9 +29,9 @@ type parkedFlows struct {
 	buckets uint32
 	level   uint32 // a power of two: bucket i < buckets-level is split already
 
-	newest, oldest uint32 // the list by when it was last seen
-	alarms         alarms
-	swept          int // where sweep looked last
+	seen   lru.List[uint32] // by when they were last seen
+	alarms heap.Heap[alarm, *alarm]
+	swept  int // where sweep looked last
 }
 
 const (
@@ -52,8 +54,7 @@ type parkedFlow struct {
 	mark       [2]uint32
 	iface      uint32
 	next       uint32 // the list of its bucket, or of free records
-	newer      uint32
-	older      uint32
+	links      lru.Links[uint32]
 	rule       uint16
 	attributes attributes
 }
@@ -84,9 +85,11 @@ func (a *attributes) set(bit attributes, on bool) {
 func (a attributes) has(bit attributes) bool { return a&bit != 0 }
 
 func newParkedFlows() *parkedFlows {
-	return &parkedFlows{
+	d := &parkedFlows{
 		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, capacity: capacity{fewFlows, maxFlows},
 	}
+	d.seen = lru.New(func(i uint32) *lru.Links[uint32] { return &d.at(i).links })
+	return d
 }
 
 func (d *parkedFlows) at(i uint32) *parkedFlow { return &d.chunks[i/parkedAChunk][i%parkedAChunk] }
@@ -154,15 +157,10 @@ func (d *parkedFlows) take(client, server netip.AddrPort) uint32 {
 		d.split()
 	}
 	r := d.at(i)
-	*r = parkedFlow{ends: ends(client, server), older: d.newest}
+	*r = parkedFlow{ends: ends(client, server)}
 	head := d.head(d.bucket(&r.ends))
 	r.next, *head = *head, i
-	if d.newest != 0 {
-		d.at(d.newest).newer = i
-	} else {
-		d.oldest = i
-	}
-	d.newest = i
+	d.seen.Add(i)
 	return i
 }
 
@@ -195,16 +193,7 @@ func (d *parkedFlows) free(i uint32) {
 			break
 		}
 	}
-	if r.newer != 0 {
-		d.at(r.newer).older = r.older
-	} else {
-		d.newest = r.older
-	}
-	if r.older != 0 {
-		d.at(r.older).newer = r.newer
-	} else {
-		d.oldest = r.newer
-	}
+	d.seen.Remove(i)
 	r.wakeAt, r.next, d.freed = faults.Never, d.freed, i
 	d.n--
 }
@@ -233,10 +222,13 @@ func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	a.set(isReplyMarked, e.marked[faults.Reply])
 	a.set(chainReleased, asleep.Released)
 	if e.chain != nil && asleep.WakeAt != faults.Never {
-		d.alarms.put(asleep.WakeAt, i)
+		d.alarms.Push(alarm{milliseconds(asleep.WakeAt), i})
 		d.sweep()
 	}
 }
+
+// fewAlarms is how many alarms are kept for nothing without asking.
+const fewAlarms = 4096
 
 // sweepBatch is how many alarms are looked at for each that is added.
 const sweepBatch = 4
@@ -246,12 +238,12 @@ const sweepBatch = 4
 // nearly all do.
 func (d *parkedFlows) sweep() {
 	for range sweepBatch {
-		if d.alarms.n <= 2*d.n+alarmsAChunk {
+		if d.alarms.Len() <= 2*d.n+fewAlarms {
 			return
 		}
-		d.swept = (d.swept + 1) % d.alarms.n
-		if a := d.alarms.get(d.swept); a.at != milliseconds(d.at(a.flow).wakeAt) {
-			d.alarms.remove(d.swept)
+		d.swept = (d.swept + 1) % d.alarms.Len()
+		if a := d.alarms.At(d.swept); a.at != milliseconds(d.at(a.flow).wakeAt) {
+			d.alarms.Remove(d.swept)
 		}
 	}
 }
@@ -286,6 +278,14 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	return e
 }
 
+// nextAlarm returns when the earliest alarm is due, and false if there is none.
+func (d *parkedFlows) nextAlarm() (time.Duration, bool) {
+	if d.alarms.Len() == 0 {
+		return 0, false
+	}
+	return time.Duration(d.alarms.At(0).at) * time.Millisecond, true
+}
+
 func centiseconds(d time.Duration) uint32 { return uint32(d / (10 * time.Millisecond)) }
 
 // milliseconds is d in whole ones, not less.
@@ -297,73 +297,9 @@ func milliseconds(d time.Duration) uint32 {
 	return uint32(min(n, math.MaxUint32))
 }
 
-// alarms are when records wake: a heap by time, in milliseconds, in chunks so
-// that it never moves as a whole. An alarm whose record has gone or was put off
-// rings for nothing.
-type alarms struct {
-	chunks [][]alarm
-	n      int
-}
-
+// alarm is when a record wakes, in whole milliseconds and not before that time. One
+// whose record has gone or was put off rings for nothing.
 type alarm struct{ at, flow uint32 }
 
-const alarmsAChunk = 4096
-
-func (h *alarms) get(i int) *alarm { return &h.chunks[i/alarmsAChunk][i%alarmsAChunk] }
-
-// put adds an alarm, not before at.
-func (h *alarms) put(at time.Duration, flow uint32) {
-	if h.n == len(h.chunks)*alarmsAChunk {
-		h.chunks = append(h.chunks, make([]alarm, alarmsAChunk))
-	}
-	i := h.n
-	h.n++
-	*h.get(i) = alarm{milliseconds(at), flow}
-	h.up(i)
-}
-
-func (h *alarms) up(i int) {
-	for i > 0 && h.get(i).at < h.get((i-1)/2).at {
-		*h.get(i), *h.get((i - 1) / 2) = *h.get((i - 1) / 2), *h.get(i)
-		i = (i - 1) / 2
-	}
-}
-
-// next returns when the earliest is due, and false if there is none.
-func (h *alarms) next() (time.Duration, bool) {
-	if h.n == 0 {
-		return 0, false
-	}
-	return time.Duration(h.get(0).at) * time.Millisecond, true
-}
-
-// take removes the earliest and returns its record.
-func (h *alarms) take() uint32 {
-	first := h.get(0).flow
-	h.remove(0)
-	return first
-}
-
-// remove takes out the one at that place of the heap.
-func (h *alarms) remove(i int) {
-	h.n--
-	if i == h.n {
-		return
-	}
-	*h.get(i) = *h.get(h.n)
-	h.up(i)
-	for {
-		child := 2*i + 1
-		if child >= h.n {
-			break
-		}
-		if child+1 < h.n && h.get(child+1).at < h.get(child).at {
-			child++
-		}
-		if h.get(child).at >= h.get(i).at {
-			break
-		}
-		*h.get(i), *h.get(child) = *h.get(child), *h.get(i)
-		i = child
-	}
-}
+// Before has the earliest first.
+func (a *alarm) Before(o *alarm) bool { return a.at < o.at }

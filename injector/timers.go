@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/heap"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
@@ -42,78 +43,44 @@ func (l *timer) dir() faults.Direction {
 	return faults.Original
 }
 
-// timers keeps what is due later: a heap by time. It belongs to one worker.
+// Before has what is due earlier first, and of what is due at the same time what was put
+// in earlier.
+func (t *timer) Before(o *timer) bool { return t.at < o.at || t.at == o.at && t.order < o.order }
+
+// timers is what is due later: packets that are held, forged ones that leave after a
+// while, and alarms of flows. It belongs to one worker.
 type timers struct {
-	heap  []timer
+	heap  heap.Heap[timer, *timer]
 	order uint64
 	held  int // packets in it; the rest is alarms
 	swept int // where sweep looked last
 }
 
-// add adds l.
-func (h *timers) add(l timer) {
+// add puts t in.
+func (h *timers) add(t timer) {
 	h.order++
-	l.order = h.order
-	if l.kind != wakeFlow {
+	t.order = h.order
+	if t.kind != wakeFlow {
 		h.held++
 	}
-	h.heap = append(h.heap, l)
-	h.up(len(h.heap) - 1)
-}
-
-func (h *timers) up(i int) {
-	for i > 0 {
-		up := (i - 1) / 2
-		if !h.before(i, up) {
-			break
-		}
-		h.heap[i], h.heap[up] = h.heap[up], h.heap[i]
-		i = up
-	}
+	h.heap.Push(t)
 }
 
 // next returns when the earliest is due, and false if there is none.
 func (h *timers) next() (time.Duration, bool) {
-	if len(h.heap) == 0 {
+	if h.heap.Len() == 0 {
 		return 0, false
 	}
-	return h.heap[0].at, true
+	return h.heap.At(0).at, true
 }
 
-// take removes and returns the earliest.
+// take removes the earliest and returns it. There must be one.
 func (h *timers) take() timer {
-	first := h.heap[0]
-	h.remove(0)
-	return first
-}
-
-// remove takes out the one at that place of the heap.
-func (h *timers) remove(i int) {
-	if h.heap[i].kind != wakeFlow {
+	t := h.heap.Pop()
+	if t.kind != wakeFlow {
 		h.held--
 	}
-	last := len(h.heap) - 1
-	h.heap[i] = h.heap[last]
-	h.heap[last] = timer{}
-	h.heap = h.heap[:last]
-	if i == last {
-		return
-	}
-	h.up(i)
-	for {
-		child := 2*i + 1
-		if child >= last {
-			break
-		}
-		if child+1 < last && h.before(child+1, child) {
-			child++
-		}
-		if !h.before(child, i) {
-			break
-		}
-		h.heap[i], h.heap[child] = h.heap[child], h.heap[i]
-		i = child
-	}
+	return t
 }
 
 // sweep looks at a few of what is due later if that is much more than the flows
@@ -121,17 +88,12 @@ func (h *timers) remove(i int) {
 // would keep them in memory.
 func (h *timers) sweep(flows int) {
 	for range sweepBatch {
-		if len(h.heap) <= 2*flows+alarmsAChunk {
+		if h.heap.Len() <= 2*flows+fewAlarms {
 			return
 		}
-		h.swept = (h.swept + 1) % len(h.heap)
-		if l := &h.heap[h.swept]; l.kind == wakeFlow && l.flow.deleted {
-			h.remove(h.swept)
+		h.swept = (h.swept + 1) % h.heap.Len()
+		if t := h.heap.At(h.swept); t.kind == wakeFlow && t.flow.deleted {
+			h.heap.Remove(h.swept)
 		}
 	}
-}
-
-func (h *timers) before(i, j int) bool {
-	a, b := &h.heap[i], &h.heap[j]
-	return a.at < b.at || a.at == b.at && a.order < b.order
 }
