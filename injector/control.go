@@ -221,15 +221,3 @@ func (d *parkedFlows) suspend() {
 		r.attributes &^= isChosen | isReleased | chainReleased
 	}
 }
-
-// adjust gives the faults of a flow the settings that their rules have now, which n
-// counts.
-func (w *worker) adjust(f *entry, n uint32) {
-	f.adjustedAt = n
-	for i := 0; i < len(f.links); {
-		for _, m := range w.rules[f.links[i].rule].settings.Load().instances {
-			f.chain.Adjust(i, m.New())
-			i++
-		}
-	}
-}

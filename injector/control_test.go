@@ -63,10 +63,7 @@ func newControlled(t *testing.T, rules ...Rule) (*Injector, *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t, rules...)
-	b.worker.shared = i.shared
-	i.clock = func() time.Duration { return b.now }
-	return i, b
+	return i, benchOf(i.shared)
 }
 
 // TestSetModels holds that open connections are judged by the new settings from their

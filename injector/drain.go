@@ -2,16 +2,15 @@ package injector
 
 import "time"
 
-// Before the end of a run nothing more is held back, and what is held leaves: in
-// its order and at its own pace, so that it neither is passed by what comes
-// meanwhile nor leaves in one burst that a slow device cannot take. Only then the
-// rules go.
+// Before a run ends or is paused nothing more is held back, and what is held leaves: in
+// its order and at its own pace, so that it is neither passed by what comes meanwhile
+// nor leaves in one burst that a slow device cannot take. Only then the rules go.
 
 // drainWithin is how long that takes at most: what would be held for longer leaves
-// so much faster.
+// faster by as much.
 const drainWithin = 200 * time.Millisecond
 
-// draining is the end of a run, as a worker sees it.
+// draining is how that is going. The zero value is that it has not begun.
 type draining struct {
 	begun   bool
 	at      time.Duration // when it began
@@ -19,44 +18,40 @@ type draining struct {
 	drained chan struct{} // closed when nothing is held any more
 }
 
-// drain makes the worker let go what it holds, and closes done when it has. Any
-// goroutine may call it, once.
-func (w *worker) drain(done chan struct{}) {
-	w.post(func() {
-		now := w.clock()
-		w.draining = draining{begun: true, at: now, pace: 1, drained: done}
-		for i := range w.timers.heap.Len() {
-			if l := w.timers.heap.At(i); l.kind != wakeFlow {
-				w.draining.pace = max(w.draining.pace, (l.at-now+drainWithin-1)/drainWithin)
-			}
+// drain begins it, and closes done when nothing is held any more.
+func (o *outbox) drain(now time.Duration, done chan struct{}) {
+	o.draining = draining{begun: true, at: now, pace: 1, drained: done}
+	for i := range o.timers.heap.Len() {
+		if l := o.timers.heap.At(i); l.kind != wakeFlow {
+			o.draining.pace = max(o.draining.pace, (l.at-now+drainWithin-1)/drainWithin)
 		}
-	})
+	}
 }
 
 // drainTime is the time by which what is held leaves.
-func (w *worker) drainTime(now time.Duration) time.Duration {
-	if !w.draining.begun {
+func (o *outbox) drainTime(now time.Duration) time.Duration {
+	if !o.draining.begun {
 		return now
 	}
-	return w.draining.at + (now-w.draining.at)*w.draining.pace
+	return o.draining.at + (now-o.draining.at)*o.draining.pace
 }
 
 // tellDrained tells whoever waits for it that nothing is held any more.
-func (w *worker) tellDrained() {
-	if w.draining.drained != nil && w.timers.held == 0 {
-		close(w.draining.drained)
-		w.draining.drained = nil
+func (o *outbox) tellDrained() {
+	if o.draining.drained != nil && o.timers.held == 0 {
+		close(o.draining.drained)
+		o.draining.drained = nil
 	}
 }
 
-// drain makes all workers let go what they hold, and waits until they have, or are
+// drain has all workers let what they hold leave, and waits until they have, or are
 // gone, or it has taken too long: what comes in may never let them.
 func (c *workers) drain() {
 	late := time.After(2 * drainWithin)
 	done := make([]chan struct{}, len(c.all))
 	for i, w := range c.all { // all at once, then wait
 		done[i] = make(chan struct{})
-		w.drain(done[i])
+		w.post(func() { w.drain(w.clock(), done[i]) })
 	}
 	for _, done := range done {
 		select {

@@ -40,7 +40,7 @@ func TestLetGo(t *testing.T) {
 			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.seen.Oldest()})
 			w.left = nil
 			calm := make(chan struct{})
-			b.drain(calm)
+			b.post(func() { b.drain(b.clock(), calm) })
 			b.runPosted()
 			ended := b.now
 			left(0)

@@ -94,7 +94,7 @@ func TestFlowsSleep(t *testing.T) {
 		for range n {
 			b.parkIdle(b.now)
 			b.runDue(b.now)
-			b.unparkDue(b.now)
+			b.wakeParked(b.now)
 		}
 		for deadline := time.Now().Add(time.Minute); len(b.s.pkts) < n && time.Now().Before(deadline); {
 			b.runPosted() // the probe leaves when the sets are changed
@@ -150,7 +150,7 @@ func TestShortConnections(t *testing.T) {
 		b.now += 2 * time.Hour
 		for range rounds {
 			b.runDue(b.now)
-			b.unparkDue(b.now)
+			b.wakeParked(b.now)
 		}
 		rang := 0
 		for _, e := range b.flows.flows {

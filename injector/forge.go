@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
 // sendForged sends what the faults forged, at once or when its time has come, and
@@ -70,9 +69,4 @@ func (w *worker) forgedAfter(f *entry, forged *faults.Forged, to faults.Directio
 	}
 	after = max(after, f.due[to]-now)
 	return after, after == 0 && f.turns[to] > 0
-}
-
-func (w *worker) transmitNow(pkt []byte, mark, iface uint32) {
-	w.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
-	w.transmit(w.single[:])
 }

@@ -20,10 +20,10 @@ import (
 // How long the segments are the queue does not say. The kernel shows it: a packet
 // of which it is not known is handed back, into the queue where packets come cut
 // up, and comes again as segments. Those of the flow that follow go the same way
-// until it has, so that nothing changes places.
+// until it has, so that they are not reordered.
 
-// segmenter is the packet that is being cut up.
-type segmenter struct {
+// superPacket is the packet that is being cut up.
+type superPacket struct {
 	open     bool
 	of       packet.Segment
 	size     int             // of the payload of each but the last
@@ -34,42 +34,74 @@ type segmenter struct {
 	whole    nfqueue.Verdict // the answer to the packet, as it grows
 }
 
-// handleGSO judges a packet that came as its local sender made it.
-func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
-	c := &f.gso
-	if f.chain == nil {
-		w.judge(p, f, dir, seg, now)
-		return
-	}
-	away := c.requeued != 0 && w.emptied <= c.requeued // the queue was not empty since
-	c.doubt(seg, &f.Half[dir])
-	size, known, n := 0, true, 1
+// segmenter knows how packets that stand for several segments are cut up, and which of
+// them were handed back to the kernel and have yet to come again. It belongs to one
+// worker.
+type segmenter struct {
+	gsoQueue bool        // what local senders send comes as they made it, in a queue of its own
+	super    superPacket // the one at hand
+
+	batch       uint64 // counts receives
+	emptied     uint64 // the last of those that left nothing in the queue
+	requeued    uint64 // the last in which a packet was handed back; 0: none
+	requeuedNow int    // how many were in the batch at hand
+}
+
+// gsoPlan is what becomes of a packet that came as its local sender made it.
+type gsoPlan uint8
+
+const (
+	judgeAsIs       gsoPlan = iota // it is a segment, or judged as one
+	judgeInSegments                // it is cut up here
+	cutByKernel                    // the kernel is to cut it up
+)
+
+// plan says what becomes of a packet of a flow whose state is c. before is what its side
+// had sent before. size is how long the payload of each segment is but the last.
+func (s *segmenter) plan(p *nfqueue.Packet, c *gsoState, seg packet.Segment, before *faults.Half, now time.Duration) (plan gsoPlan, size int) {
+	away := c.requeued != 0 && s.emptied <= c.requeued // the queue was not empty since
+	c.doubt(seg, before)
+	known, n := true, 1
 	if p.GSO {
-		if size, known = c.size(seg, &f.Half[dir], now); known {
+		if size, known = c.size(seg, before, now); known {
 			n = (seg.PayloadLen() + size - 1) / size
 		} else {
 			n = 0
 		}
 	}
 	c.count(seg, n)
-	if away || !known {
+	switch {
+	case away || !known:
 		if p.GSO && !away {
 			c.full, c.sees = seg.Seq(), true
 		}
-		c.requeued = w.batch
-		f.last = f.before // it has yet to come
-		w.requeue(p)
+		c.requeued = s.batch
+		return cutByKernel, 0
+	case size == 0:
+		return judgeAsIs, 0
+	}
+	return judgeInSegments, size
+}
+
+// handleGSO judges a packet that came as its local sender made it.
+func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	if f.chain == nil {
+		w.judge(p, f, dir, seg, now)
 		return
 	}
-	if size == 0 {
+	switch plan, size := w.plan(p, &f.gso, seg, &f.Half[dir], now); plan {
+	case cutByKernel:
+		f.last = f.before // it has yet to come
+		w.requeue(p)
+	case judgeInSegments:
+		w.judgeSegments(p, f, dir, seg, size, now)
+	case judgeAsIs:
 		if p.Partial && seg.Complete() {
 			seg.UpdateChecksums()
 			p.Partial = false
 		}
 		w.judge(p, f, dir, seg, now)
-		return
 	}
-	w.judgeSegments(p, f, dir, seg, size, now)
 }
 
 // requeue hands a packet back for the kernel to cut it up. Its segments will be
@@ -82,8 +114,8 @@ func (w *worker) requeue(p *nfqueue.Packet) {
 }
 
 // isRequeued reports whether a packet is a segment of one that was handed back.
-func (w *worker) isRequeued(p *nfqueue.Packet) bool {
-	return w.gsoQueue && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
+func (s *segmenter) isRequeued(p *nfqueue.Packet) bool {
+	return s.gsoQueue && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
 }
 
 // judgeSegments cuts a packet up and judges its segments one after the other. If all
@@ -91,7 +123,7 @@ func (w *worker) isRequeued(p *nfqueue.Packet) bool {
 // goes on at once leaves as copies do, and after the kernel knows what the verdicts
 // on the segments have to say.
 func (w *worker) judgeSegments(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
-	t := &w.segmenter
+	t := &w.super
 	t.open, t.separate, t.whole = true, false, nfqueue.Verdict{ID: p.ID, Priority: p.Priority}
 	t.of, t.size, t.in = seg, size, *p
 	t.in.GSO, t.in.Partial = false, false
@@ -119,7 +151,7 @@ func (w *worker) judgeSegments(p *nfqueue.Packet, f *entry, dir faults.Direction
 // were to go on with the packet go now, for something follows that must not overtake
 // them.
 func (w *worker) separate(f *entry, dir faults.Direction) {
-	t := &w.segmenter
+	t := &w.super
 	if !t.open || t.separate {
 		return
 	}
@@ -131,7 +163,7 @@ func (w *worker) separate(f *entry, dir faults.Direction) {
 
 // answerSegment is answer for one segment of what is cut up here.
 func (w *worker) answerSegment(v nfqueue.Verdict, f *entry, dir faults.Direction) {
-	t := &w.segmenter
+	t := &w.super
 	t.whole.Signal = uint32(ruleset.Signal(t.whole.Signal).And(ruleset.Signal(v.Signal)))
 	if v.Drop || v.Bytes != nil {
 		w.separate(f, dir)

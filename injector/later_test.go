@@ -323,7 +323,7 @@ func TestIdleOfItsRule(t *testing.T) {
 	b.judge(t, forward, syn.Append(nil, nil)) // a connection of the second rule only
 	b.settleAll()
 	b.now = time.Minute
-	b.unparkDue(b.now)
+	b.wakeParked(b.now)
 	if len(b.flows.flows) != 1 {
 		t.Fatalf("%d flows are awake, want 1", len(b.flows.flows))
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/target"
@@ -79,20 +78,6 @@ func (i *Injector) compiled() *ruleset.Ruleset {
 		return rs.Disarmed()
 	}
 	return rs
-}
-
-// since is from when on the kernel hands over all segments of a flow that it has
-// not been told to let pass: when the last change of the rules had taken effect,
-// or the run began. Before that it may have let the flow pass however busy it
-// was. While a change is under way it is now.
-func (w *worker) since(now time.Duration) time.Duration {
-	switch n := w.changes.Load(); {
-	case n&1 != 0:
-		return now
-	case n != w.noticed:
-		w.noticed, w.changedAt = n, now
-	}
-	return w.changedAt
 }
 
 // changeable says what a change of the rules has to change from now on: nil,

@@ -1,9 +1,12 @@
 package injector
 
 import (
+	"errors"
 	"net/netip"
+	"syscall"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/nft"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
@@ -70,4 +73,48 @@ func (t *tableSets) owned(rule int, f flowKey) bool {
 // set is the set of that kind and rule in which the flow is, if it is in one.
 func (f flowKey) set(kind ruleset.SetKind, rule int) ruleset.SetName {
 	return ruleset.SetOf(kind, rule, ruleset.FamilyOf(f.server.Addr()))
+}
+
+// answerBySet gives a verdict whose signal the kernel would not understand:
+// the sets are changed first, the packet waits for it.
+func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
+	out := v
+	out.Signal, out.Bytes = 0, append([]byte(nil), v.Bytes...)
+	if v.Bytes == nil {
+		out.Bytes = nil
+	}
+	w.change(f, ruleset.Signal(v.Signal), func() { w.queue.Verdict(out) })
+}
+
+// change has the setWriter carry out the signals in a goroutine of its own,
+// and then runs done here.
+func (w *worker) change(f *entry, sig ruleset.Signal, done func()) {
+	key := flowKey{f.Client, f.Server}
+	w.changing++
+	go func() {
+		for _, s := range []struct {
+			sig ruleset.Signal
+			op  ruleset.SetOp
+			set ruleset.SetKind
+		}{
+			{ruleset.Forget, ruleset.Delete, ruleset.Captured}, {ruleset.Forget, ruleset.Delete, ruleset.Released}, {ruleset.Forget, ruleset.Delete, ruleset.Live},
+			{ruleset.Admit, ruleset.Add, ruleset.Live}, {ruleset.Release, ruleset.Add, ruleset.Released},
+			{ruleset.Capture, ruleset.Add, ruleset.Captured}, {ruleset.Capture, ruleset.Delete, ruleset.Released},
+		} {
+			if sig&s.sig == 0 {
+				continue
+			}
+			err := w.sets.setFlow(s.op, s.set, key)
+			switch {
+			case errors.Is(err, syscall.ENFILE):
+				w.totals.noRoom(s.set, 1)
+			case err != nil:
+				w.log.Warn("kernel set not changed", "error", err)
+			}
+		}
+		w.post(func() {
+			w.changing--
+			done()
+		})
+	}()
 }

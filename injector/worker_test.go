@@ -81,9 +81,13 @@ func newBench(t testing.TB, rules ...Rule) *bench {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	return benchOf(newShared(rules, 0, slog.New(slog.DiscardHandler)))
+}
+
+// benchOf is a worker of a run between two fakes.
+func benchOf(sh *shared) *bench {
 	b := &bench{q: &fakeQueue{}, s: &fakeSender{}, sets: &fakeSets{}}
 	dog, _ := watchdog.New(-1, 1)
-	sh := newShared(rules, 0, slog.New(slog.DiscardHandler))
 	sh.clock = func() time.Duration { return b.now }
 	b.worker = newWorker(sh, b.q, b.s, b.sets, dog.Handle())
 	return b

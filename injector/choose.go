@@ -81,6 +81,66 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 	}
 }
 
+// match asks the rules whether they strike the connection. before is what was
+// known of it when they were asked last, or nil. A rule that chose it then strikes it
+// still, wherever its target lies by now.
+func (w *worker) match(e, before *entry) {
+	var instances []faults.Instance
+	e.adjustedAt = w.adjusted.Load()
+	if before != nil {
+		e.asked, e.fired = before.asked, before.fired
+	}
+	for _, r := range w.rules {
+		o, counted := before.ordinalOf(r.index)
+		if !o.chosen && (!r.match.Load().Matches(e.Client, e.Server) || !w.ownersFlow(r, e)) {
+			continue
+		}
+		again := o.chosen
+		switch {
+		case again:
+		case counted:
+			o.chosen = r.strikes(w.seed, o.nth)
+		default:
+			o.rule = r.index
+			o.nth, o.chosen = r.choose(w.seed, e.openBefore)
+		}
+		e.note(o)
+		if !o.chosen {
+			continue
+		}
+		if e.rng == nil {
+			e.rule, e.nth, e.pcg = r.index, o.nth, pcg(w.seed, r.index, o.nth, 1)
+			e.rng = rand.New(e.pcg)
+		}
+		instances = append(instances, r.settings.Load().instances...)
+		e.links = append(e.links, r.faults...)
+		if !again {
+			e.fired = 0 // whose bits have other faults by now
+			w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: o.nth, midstream: e.openBefore})
+		}
+	}
+	if instances != nil {
+		e.chain = faults.NewChain(instances)
+	}
+}
+
+// ownersFlow reports whether the flow is one of the rule's owner. With a single
+// rule the kernel has seen to that; with several it is asked for which of them
+// it handed the packet over, once a flow.
+func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
+	return r.match.Load().Owner.Any() || len(w.rules) == 1 || w.sets.owned(r.index, flowKey{e.Client, e.Server})
+}
+
+// startsAnew reports whether the segment is the SYN of another connection on
+// the same addresses and ports, not a retransmission of the one that is known.
+func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
+	if !seg.Flags().Has(packet.SYN) || seg.Flags().Has(packet.ACK) {
+		return false
+	}
+	h := &e.Half[dir]
+	return dir == faults.Reply || !h.SYN || h.ISN != seg.Seq()
+}
+
 // chance is the random source of one connection of a rule, for one purpose:
 // 0 to choose it, 1 for its faults.
 func chance(seed uint64, rule int, nth, purpose uint64) *rand.Rand {

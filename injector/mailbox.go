@@ -1,0 +1,48 @@
+package injector
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// mailbox is how other goroutines have something done by a worker, between two packets.
+type mailbox struct {
+	wake   func() // makes a worker that waits for packets look
+	posted atomic.Bool
+	mu     sync.Mutex
+	inbox  []func()
+}
+
+// post has f run by the worker. Any goroutine may call it.
+func (m *mailbox) post(f func()) {
+	m.mu.Lock()
+	m.inbox = append(m.inbox, f)
+	m.mu.Unlock()
+	m.posted.Store(true)
+	m.wake()
+}
+
+// ask has f run by the worker, and waits until it has, or the worker is gone. Any other
+// goroutine may call it.
+func (m *mailbox) ask(gone <-chan struct{}, f func()) {
+	done := make(chan struct{})
+	m.post(func() { f(); close(done) })
+	select {
+	case <-done:
+	case <-gone:
+	}
+}
+
+// runPosted runs what was posted. Only the worker calls it.
+func (m *mailbox) runPosted() {
+	if !m.posted.Swap(false) {
+		return
+	}
+	m.mu.Lock()
+	fs := m.inbox
+	m.inbox = nil
+	m.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+}

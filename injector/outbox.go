@@ -1,0 +1,204 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/rawsock"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"golang.org/x/sys/unix"
+)
+
+// outbox is what leaves a worker: verdicts on packets, at once or when a packet was held
+// for its time, and packets of our own making. Packets are never reordered within a
+// direction of a flow unless a fault asks for it: what is held has its turn, and what
+// follows waits for it. Verdicts and copies are gathered, for a system call for many of
+// them costs a fraction of one for each; flush and flushCopies send what was gathered.
+//
+// It belongs to one worker. Nothing here allocates once there is room.
+type outbox struct {
+	run    *shared
+	queue  queue
+	sender sender
+
+	// answer gives the verdict on a packet that was held, see worker.answer.
+	answer func(v nfqueue.Verdict, f *entry, dir faults.Direction)
+
+	timers   timers // what is held, and alarms of flows
+	draining draining
+	recycled [][]byte // memory of packets that have left: see copyOf
+
+	single       [1]rawsock.Packet
+	copies       []rawsock.Packet // sent with the next system call: see release
+	verdictsKept bool             // verdicts on what was held go with the next one
+	outputKept   bool             // and one of them on a local sender's packet
+}
+
+// hold keeps a packet back if a fault wants it delayed, or if an older one of
+// its direction is still held: nothing overtakes. It reports whether it did.
+//
+// A packet of a local sender is not held in the queue: its TCP would take it
+// for still being in the host, and neither retransmit it nor send on beyond
+// the small-queue limit. It is copied, dropped, and sent again later. So is a
+// SYN-ACK on its way in: the kernel has bound it to the socket that waits for it
+// (tcp_v4_early_demux), and if that is closed meanwhile it would be dropped
+// without the RST that it earns. Other segments on their way in share that fate if
+// their socket closes meanwhile, and stay in the queue all the same: sent again
+// they would come by loopback, and sockets bound to a device would not get them.
+func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqueue.Verdict, out *faults.Effects, seg packet.Segment, now time.Duration) bool {
+	delay, held := o.delay(f, dir, out, now)
+	if !held {
+		return false
+	}
+	due, turn := now+delay, !out.Overtakes()
+	if turn {
+		f.due[dir] = due
+		f.turns[dir]++
+	}
+	l := timer{at: due, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, mark: p.Mark, iface: p.Iface}
+	again := p.Hook == unix.NF_INET_LOCAL_OUT || p.Hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
+	if again && seg.Complete() && !p.GSO {
+		l.kind, l.pkt = sendPacket, o.copyOf(seg.Bytes())
+		if p.Partial && v.Bytes == nil {
+			finish(l.pkt)
+		}
+		v.Drop, v.Bytes = true, nil
+		o.answer(*v, f, dir)
+	} else if v.Bytes != nil {
+		l.pkt = o.copyOf(v.Bytes)
+	}
+	if l.kind == releasePacket {
+		l.signal = ruleset.Signal(v.Signal)
+	}
+	o.timers.add(l)
+	return true
+}
+
+// delay returns for how long a packet of the flow is kept back, and whether it
+// is at all: for no time at all if what is due before it has yet to leave.
+func (o *outbox) delay(f *entry, dir faults.Direction, out *faults.Effects, now time.Duration) (delay time.Duration, held bool) {
+	switch {
+	case out.Overtakes():
+		return out.Hold, out.Hold > 0
+	case o.draining.begun && f.turns[dir] == 0:
+		return 0, false
+	case out.Hold > 0 || f.due[dir] > now || f.turns[dir] > 0:
+		return max(out.Hold, f.due[dir]-now), true
+	}
+	return 0, false
+}
+
+// maxRecycled bounds the copies that are kept for the next ones: so many packets of
+// a wire.
+const (
+	maxRecycled     = 1 << 14
+	maxRecycledSize = 2048
+)
+
+// copyOf copies a packet that must wait into memory that an earlier one has left
+// behind, if there is any. See recycle.
+func (o *outbox) copyOf(pkt []byte) []byte {
+	var c []byte
+	if n := len(o.recycled); n > 0 && len(pkt) <= maxRecycledSize {
+		c, o.recycled = o.recycled[n-1], o.recycled[:n-1]
+	}
+	return append(c[:0], pkt...)
+}
+
+// recycle takes back what copyOf returned.
+func (o *outbox) recycle(pkt []byte) {
+	if pkt != nil && cap(pkt) <= maxRecycledSize && len(o.recycled) < maxRecycled {
+		o.recycled = append(o.recycled, pkt)
+	}
+}
+
+// finish writes the checksum that the sender's host left to its device: a copy
+// of the packet takes another way.
+func finish(pkt []byte) {
+	if s, err := packet.Parse(pkt); err == nil {
+		s.UpdateChecksums()
+	}
+}
+
+// release lets what was held go on, or sends what was copied or forged. Verdicts are
+// kept back until flush, copies of what local senders sent until flushCopies: a system
+// call for many costs a fraction of one for each. None of them is reordered with
+// another of its direction, and forged segments with none at all. A copy may leave
+// before the verdict on a packet that was met on its way in or through: that
+// travels the other way.
+func (o *outbox) release(l *timer) {
+	output := l.hook == unix.NF_INET_LOCAL_OUT
+	dir := l.dir()
+	if l.inOrder {
+		l.flow.turns[dir]--
+	}
+	if l.kind == releasePacket {
+		if output {
+			o.flushCopies()
+			o.outputKept = true
+		}
+		o.verdictsKept = true
+		o.answer(nfqueue.Verdict{ID: l.id, Priority: l.prio, Signal: uint32(l.signal), Bytes: l.pkt}, l.flow, dir)
+		o.recycle(l.pkt)
+		return
+	}
+	if o.outputKept || o.verdictsKept && !output {
+		o.flush()
+	}
+	if !output || len(o.copies) == rawsock.BatchSize {
+		o.flushCopies()
+	}
+	o.copies = append(o.copies, rawsock.Packet{Bytes: l.pkt, Mark: l.mark, Iface: l.iface})
+	if !output {
+		o.flushCopies()
+	}
+}
+
+// transmit hands packets to the sender. What it cannot send is counted, and the first time
+// logged: a route that is gone for a while would fill the log.
+func (o *outbox) transmit(pkts []rawsock.Packet) {
+	n, err := o.sender.Send(pkts)
+	if n > 0 && o.run.totals.unsent.Add(uint64(n)) == uint64(n) {
+		o.run.log.Warn("packet not sent; more of them are only counted", "error", err)
+	}
+}
+
+// transmitNow sends one packet of our own making.
+func (o *outbox) transmitNow(pkt []byte, mark, iface uint32) {
+	o.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
+	o.transmit(o.single[:])
+}
+
+// flush sends the verdicts that the queue has kept back.
+func (o *outbox) flush() {
+	o.verdictsKept, o.outputKept = false, false
+	if err := o.queue.Flush(); err != nil {
+		o.run.log.Warn("verdict lost", "error", err)
+	}
+}
+
+// flushCopies sends the copies that release has kept back.
+func (o *outbox) flushCopies() {
+	if len(o.copies) == 0 {
+		return
+	}
+	o.transmit(o.copies)
+	for i := range o.copies {
+		o.recycle(o.copies[i].Bytes)
+	}
+	o.copies = o.copies[:0]
+}
+
+// releaseAll has all that is held leave, and forgets alarms. The rules that queue are
+// gone by now, and what verdicts have to say with them.
+func (o *outbox) releaseAll() {
+	for o.timers.heap.Len() > 0 {
+		if l := o.timers.take(); l.kind != wakeFlow {
+			l.signal = 0 // nobody listens any more
+			o.release(&l)
+		}
+	}
+	o.flushCopies()
+}

@@ -1,0 +1,244 @@
+package injector
+
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/ruleset"
+)
+
+// The path of a packet: receive it, parse it, find its flow, observe what it does to it,
+// have the faults decide, and commit what they decided. Nothing here or in what it leans
+// on allocates, locks, logs or formats for a packet of a flow that is known.
+
+// run receives packets and judges them until stop, and does between two batches what is
+// due by then. At the end it lets what is left in the queue go on.
+func (w *worker) run() error {
+	for !w.stopping.Load() {
+		now := w.clock()
+		w.dog.Kick(now)
+		w.since(now)
+		w.runPosted()
+		w.runTimers(now)
+		w.wakeParked(now)
+		w.parkIdle(now)
+		w.flush()
+		w.tellDrained()
+		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
+		if err != nil {
+			return err
+		}
+		w.batch++
+		received := w.clock()
+		if !w.gsoQueue {
+			w.received(n)
+		}
+		for i := range n {
+			w.handle(&w.pkts[i])
+			if p := &w.pkts[i]; p.GSO && p.ID.InGSO() { // that was as many as a batch has
+				w.flush()
+				w.runTimers(w.clock())
+			}
+		}
+		if w.gsoQueue { // now it is known which of them come again
+			w.received(n)
+		}
+		if !more {
+			w.emptied = w.batch
+		}
+		w.flush()
+		w.totals.latency.observe(w.clock()-received, n)
+	}
+	return w.emptyQueue()
+}
+
+// handle judges one packet.
+func (w *worker) handle(p *nfqueue.Packet) {
+	seg, err := packet.Parse(p.Bytes)
+	if err != nil { // a fragment, or no TCP after all: not ours
+		if p.GSO && p.ID.InGSO() { // nor can we cut it up
+			w.requeue(p)
+			return
+		}
+		w.totals.foreign.Add(1)
+		w.queue.Verdict(nfqueue.Verdict{ID: p.ID})
+		return
+	}
+	now := w.clock()
+	f, dir := w.flow(seg, now)
+	f.route(dir, p.Mark, p.Iface)
+	if p.ID.InGSO() {
+		w.handleGSO(p, f, dir, seg, now)
+	} else {
+		if w.isRequeued(p) {
+			w.totals.segments.Add(1)
+			f.gso.learn(seg, now)
+		}
+		w.judge(p, f, dir, seg, now)
+	}
+	w.mayPark(f, now)
+}
+
+// flow returns the flow that the segment belongs to, and makes one if it is
+// new: rules are asked once, on a flow's first segment, and once more after
+// they changed about a flow that none has chosen, or whose faults a pause ended. What
+// the flow did meanwhile was not seen, so it starts anew then.
+func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
+	e, dir := w.find(seg, now)
+	if e != nil && startsAnew(e, dir, seg) {
+		e.superseded = true
+		w.flows.remove(e)
+		e = nil
+	}
+	var before *entry
+	if e != nil && e.chain == nil && e.askedAt != w.changes.Load() {
+		before = e
+		w.flows.remove(e)
+		e = nil
+	}
+	if e != nil {
+		e.before = e.last
+		w.flows.touch(e, now)
+		return e, dir
+	}
+	if before == nil {
+		dir = direct(w.rules, seg)
+	}
+	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN), askedAt: w.changes.Load()}
+	e.Client, e.Server = seg.SrcAddrPort(), seg.DstAddrPort()
+	if dir == faults.Reply {
+		e.Client, e.Server = e.Server, e.Client
+	}
+	e.openBefore, e.Since = !e.fresh, w.since(now)
+	if e.fresh {
+		e.before = now
+	}
+	if before != nil {
+		e.openBefore = before.openBefore
+	}
+	w.match(e, before)
+	w.add(e, now)
+	return e, dir
+}
+
+// judge asks the faults about a segment, and carries out what they decide.
+func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	fresh := f.Observe(now, dir, seg)
+	w.out.Reset()
+	if f.chain == nil {
+		w.pass(p, f, dir, seg, now)
+		return
+	}
+	if n := w.adjusted.Load(); f.adjustedAt != n {
+		w.adjust(f, n)
+	}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.wants.Load().mixed && w.busy(f, now), Rand: f.rng}
+	v, who := f.chain.OnSegment(&w.ev, &w.out)
+	if w.draining.begun {
+		w.out.Hold = 0
+	}
+	if w.out.WasCut() {
+		w.totals.cut.Add(1)
+	}
+	for _, c := range f.links {
+		c.diverted.Add(1)
+	}
+	w.note(f, who, v == faults.Drop)
+	if w.tap != nil {
+		delay, _ := w.delay(f, dir, &w.out, now)
+		w.tap.judged(p, f, now, v, &w.out, delay)
+	}
+	w.commit(p, f, dir, seg, v, now)
+}
+
+// pass lets go a packet of a flow that was not chosen, and the flow with it.
+func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	sig := w.forget(f)
+	if f.release(now) {
+		sig |= ruleset.Release
+	}
+	f.Pass(dir, seg)
+	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
+}
+
+// commit carries out what the faults decided. It is the only place where a
+// segment has side effects: first what was forged leaves, then the verdict.
+func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
+	var delay time.Duration
+	if v != faults.Drop || w.out.Split() {
+		delay, _ = w.delay(f, dir, &w.out, now)
+	}
+	w.sendForged(f, dir, delay, now, nil)
+	out := nfqueue.Verdict{ID: p.ID, Drop: v == faults.Drop, Priority: p.Priority, Signal: uint32(w.signals(f, now))}
+	passing := seg
+	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // of a head alone nothing can be made
+		out.Bytes, passing = r.Bytes(), r
+	}
+	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
+		f.Pass(dir, passing)
+	}
+	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
+		w.transmitNow(out.Bytes, p.Mark, p.Iface)
+		out.Bytes, out.Drop = nil, true
+	}
+	if !out.Drop && w.hold(p, f, dir, &out, &w.out, passing, now) {
+		return
+	}
+	w.answer(out, f, dir)
+}
+
+// signals says what the kernel's sets must learn about the flow.
+func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
+	sig := w.forget(f)
+	switch {
+	case w.out.Captured() && !f.captured:
+		f.captured, f.released = true, false
+		sig |= ruleset.Capture
+	case w.out.Released() && f.release(now):
+		if f.captured {
+			sig |= ruleset.Forget
+		}
+		f.captured = false
+		sig |= ruleset.Release
+	}
+	if w.out.Admitted() {
+		sig |= ruleset.Admit
+	}
+	return sig
+}
+
+// forget is the signal of a flow's first SYN: whatever the sets hold for its
+// addresses and ports belongs to an older connection.
+func (w *worker) forget(f *entry) ruleset.Signal {
+	if !f.fresh {
+		return 0
+	}
+	f.fresh = false
+	return ruleset.Forget
+}
+
+// answer gives a verdict. A drop that the sets must learn of is an accept with
+// ruleset.Drop: the packet drops itself once the sets are changed.
+func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
+	if w.super.open {
+		w.answerSegment(v, f, dir)
+		return
+	}
+	if v.Signal != 0 && w.bySet {
+		w.answerBySet(v, f)
+		return
+	}
+	if v.Signal != 0 {
+		sig := ruleset.Signal(v.Signal)
+		if dir == faults.Reply {
+			sig |= ruleset.Reply
+		}
+		if v.Drop {
+			v.Drop, sig = false, sig|ruleset.Drop
+		}
+		v.Signal = uint32(sig)
+	}
+	w.queue.Verdict(v)
+}
