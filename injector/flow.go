@@ -27,7 +27,6 @@ type entry struct {
 	// once they have changed, and one that was chosen before the run was paused.
 	asked      []ordinal
 	askedAt    uint32 // the count of changes then
-	adjustedAt uint32 // the count of adjusted whose settings the chain has
 	openBefore bool   // its very first segment seen was no SYN
 
 	fresh    bool // its first SYN has yet to clear the kernel's sets
@@ -35,19 +34,20 @@ type entry struct {
 	released bool
 	toldAt   time.Duration // when the kernel was last told so
 
-	fired   uint64            // bit i: fault i of the chain has acted on it
-	due     [2]time.Duration  // when the last held segment of each direction leaves
-	turns   [2]int            // how many of each direction are held that none overtakes
-	timer   time.Duration     // the earliest alarm in the worker's heap, or faults.Never
-	mark    [2]uint32         // of its last packet each way, for what we send
-	marked  [2]bool           // such a packet was seen
-	iface   uint32            // of its last packet
-	last    time.Duration     // when it was last seen
-	before  time.Duration     // when it was seen before that; of a SYN that begins it the same
-	seen    lru.Links[*entry] // its place among those
-	deleted bool
-	queued  bool // it waits in the worker's idleQueue
-	gso     gsoState
+	fired      uint64            // bit i: fault i of the chain has acted on it
+	due        [2]time.Duration  // when the last held segment of each direction leaves
+	turns      [2]int            // how many of each direction are held that none overtakes
+	timer      time.Duration     // the earliest alarm in the worker's heap, or faults.Never
+	mark       [2]uint32         // of its last packet each way, for what we send
+	marked     [2]bool           // such a packet was seen
+	iface      uint32            // of its last packet
+	last       time.Duration     // when it was last seen
+	before     time.Duration     // when it was seen before that; of a SYN that begins it the same
+	seen       lru.Links[*entry] // its place among those
+	deleted    bool
+	queued     bool   // it waits in the worker's idleQueue
+	adjustedAt uint32 // the count of adjusted whose settings the chain has
+	gso        gsoState
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.

@@ -52,7 +52,7 @@ func (s *flowStore) add(e *entry, now time.Duration) {
 // quiet notes that the kernel lets the flow pass from here on, if it does: the flow may
 // be parked soon.
 func (s *flowStore) quiet(f *entry, now time.Duration) {
-	if !f.queued && !f.captured && (f.released || s.run.wants.Load().waits) {
+	if !f.queued && !f.captured && (f.released || s.run.waits.Load()) {
 		s.idle.put(f, now)
 	}
 }

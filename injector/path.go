@@ -134,7 +134,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	if n := w.adjusted.Load(); f.adjustedAt != n {
 		w.adjust(f, n)
 	}
-	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.wants.Load().mixed && w.busy(f, now), Rand: f.rng}
+	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed.Load() && w.busy(f, now), Rand: f.rng}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	if w.draining.begun {
 		w.out.Hold = 0

@@ -20,7 +20,10 @@ type shared struct {
 
 	changes  atomic.Uint32 // counts begins and ends of changes of what rules match, see Injector.change
 	adjusted atomic.Uint32 // counts changes of the settings of faults, see Injector.SetModels
-	wants    atomic.Pointer[wants]
+
+	// What the faults of all rules want of the kernel together, see reckon.
+	waits atomic.Bool // it lets the flows of every rule pass until something happens
+	mixed atomic.Bool // it watches for idle flows, and hands over segments of busy ones too
 
 	// bySet says that verdicts cannot change the sets (Linux before 5.18): the
 	// setWriter does, and the verdict waits for it.
@@ -33,25 +36,19 @@ func newShared(rules []Rule, seed uint64, log *slog.Logger) *shared {
 	return s
 }
 
-// wants is what the faults of all rules want of the kernel together.
-type wants struct {
-	waits bool // it lets the flows of every rule pass until something happens
-	mixed bool // it watches for idle flows, and hands over segments of busy ones too
-}
-
-// reckon works wants out, again after a change of settings.
+// reckon works out what the faults want together, again after a change of settings.
 func (s *shared) reckon() {
-	w := &wants{waits: true}
+	waits := true
 	var all faults.Diversion
 	for _, r := range s.rules {
 		d := r.settings.Load().diverts
 		if d.All || d.Small || d.Above != 0 { // a flow that was parked would be back at once
-			w.waits = false
+			waits = false
 		}
 		all = all.Union(d)
 	}
-	w.mixed = all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0)
-	s.wants.Store(w)
+	s.waits.Store(waits)
+	s.mixed.Store(all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0))
 }
 
 // ruleState is what all workers share of one rule.
