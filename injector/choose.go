@@ -20,16 +20,16 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 		}
 		return faults.Original
 	}
-	there, back := false, false
+	toServer, toClient := false, false
 	for _, r := range rules {
 		m := r.match.Load()
-		there = there || m.Matches(src, dst)
-		back = back || m.Matches(dst, src)
+		toServer = toServer || m.Matches(src, dst)
+		toClient = toClient || m.Matches(dst, src)
 	}
 	switch {
-	case there && !back:
+	case toServer && !toClient:
 		return faults.Original
-	case back && !there:
+	case toClient && !toServer:
 		return faults.Reply
 	case src.Port() < dst.Port():
 		return faults.Reply

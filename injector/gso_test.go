@@ -350,3 +350,38 @@ func TestUncutWhere(t *testing.T) {
 		})
 	}
 }
+
+// TestSegmenterPlan holds what becomes of packets of a flow that come as their sender made
+// them: what is known of how the host cuts them up says it, and what was handed back
+// before.
+func TestSegmenterPlan(t *testing.T) {
+	s := segmenter{gsoQueue: true, batch: 5, emptied: 4}
+	var c gsoState
+	var before faults.Half
+	at := func(seq packet.Seq, n int) packet.Segment {
+		seg, err := packet.Parse(segment(faults.Original, packet.ACK|packet.PSH, seq, 1, strings.Repeat("x", n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seg
+	}
+	super, single := &nfqueue.Packet{ID: nfqueue.GSOQueue | 1, GSO: true}, &nfqueue.Packet{ID: nfqueue.GSOQueue | 2}
+	expect := func(what string, p *nfqueue.Packet, seg packet.Segment, want gsoPlan, wantSize int) {
+		t.Helper()
+		if plan, size := s.plan(p, &c, seg, &before, time.Second); plan != want || size != wantSize {
+			t.Errorf("%s: plan %d, size %d; want %d, %d", what, plan, size, want, wantSize)
+		}
+	}
+	expect("a segment", single, at(1, 10), judgeAsIs, 0)
+	expect("several, and nothing is known", super, at(1, 3000), cutByKernel, 0)
+	expect("a segment behind that", single, at(3001, 10), cutByKernel, 0)
+	s.batch, s.emptied = 6, 6 // what was handed back has come again
+	c.learn(at(1, 1000), time.Second)
+	c.told = false
+	expect("several of a known size", super, at(3011, 3000), judgeInSegments, 1000)
+	expect("a segment behind that", single, at(6011, 10), judgeAsIs, 0)
+	requeued := &nfqueue.Packet{Hook: localOut, ID: 3}
+	if !s.isRequeued(requeued) || s.isRequeued(super) || (&segmenter{}).isRequeued(requeued) {
+		t.Error("what comes again is not told from the rest")
+	}
+}

@@ -37,7 +37,7 @@ type tableSets struct {
 
 // setReader is what tableSets asks of an nft.Table.
 type setReader interface {
-	Remaining(set ruleset.SetName, client, server netip.AddrPort) (left time.Duration, there bool, err error)
+	Remaining(set ruleset.SetName, client, server netip.AddrPort) (left time.Duration, in bool, err error)
 }
 
 func (t *tableSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error {
@@ -63,11 +63,11 @@ func (t *tableSets) idle(rule int, f flowKey) time.Duration {
 
 func (t *tableSets) owned(rule int, f flowKey) bool {
 	set := f.set(ruleset.Owned, rule)
-	_, there, _ := t.read.Remaining(set, f.client, f.server)
-	if !there {
-		_, there, _ = t.read.Remaining(set, f.server, f.client)
+	_, in, _ := t.read.Remaining(set, f.client, f.server)
+	if !in {
+		_, in, _ = t.read.Remaining(set, f.server, f.client)
 	}
-	return there
+	return in
 }
 
 // set is the set of that kind and rule in which the flow is, if it is in one.

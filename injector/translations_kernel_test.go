@@ -6,9 +6,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/injector/internal/kerneltest"
-
 	"github.com/faultctl/faultctl/injector/target"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"

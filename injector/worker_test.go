@@ -1,8 +1,12 @@
 package injector
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,73 +165,6 @@ const (
 	forward  = unix.NF_INET_FORWARD
 )
 
-func TestForeignPacketsPass(t *testing.T) {
-	b := newBench(t, ruleOf(model(t, "reset")))
-	udp := segment(faults.Original, packet.SYN, 0, 0, "")
-	udp[9] = 17
-	if v := b.judge(t, forward, udp); v.Drop || v.Signal != 0 {
-		t.Errorf("verdict %+v on a packet that is no TCP", v)
-	}
-	if got := b.totals.foreign.Load(); got != 1 {
-		t.Errorf("foreign = %d, want 1", got)
-	}
-}
-
-func TestDropWithCaptureIsOneVerdict(t *testing.T) {
-	b := newBench(t, ruleOf(model(t, "reset", "at", "syn")))
-	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := uint32(ruleset.Forget | ruleset.Capture | ruleset.Drop); v.Drop || v.Signal != want {
-		t.Errorf("verdict drop=%v signal=%#x, want an accept with signal %#x", v.Drop, v.Signal, want)
-	}
-	if len(b.s.pkts) != 1 || b.s.marks[0] != 7 {
-		t.Fatalf("sent %d packets with marks %v, want one with the mark of its flow", len(b.s.pkts), b.s.marks)
-	}
-	rst, err := packet.Parse(b.s.pkts[0])
-	if err != nil || rst.Flags() != packet.RST|packet.ACK || rst.Ack() != 101 || rst.Seq() != 0 {
-		t.Errorf("forged %v seq %d ack %d, %v; want R. seq 0 ack 101", rst.Flags(), rst.Seq(), rst.Ack(), err)
-	}
-}
-
-func TestReplySaysItsDirection(t *testing.T) {
-	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
-	v := b.judge(t, forward, segment(faults.Reply, packet.ACK, 1, 1, "x"))
-	if want := uint32(ruleset.Admit | ruleset.Reply); v.Signal != want {
-		t.Errorf("signal %#x, want %#x", v.Signal, want)
-	}
-	if v.Priority != 5 {
-		t.Errorf("priority %d, want the packet's own, 5", v.Priority)
-	}
-}
-
-func TestUnchosenFlowIsReleasedOnce(t *testing.T) {
-	r := ruleOf(model(t, "reset"))
-	r.Pick.Skip = 1
-	b := newBench(t, r)
-	v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if want := uint32(ruleset.Forget | ruleset.Release); v.Signal != want {
-		t.Errorf("signal %#x on the first segment, want %#x", v.Signal, want)
-	}
-	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "")); v.Signal != 0 {
-		t.Errorf("signal %#x on the second segment, want none", v.Signal)
-	}
-}
-
-func TestNewConnectionOnOldAddresses(t *testing.T) {
-	r := ruleOf(model(t, "reset", "at", "syn"))
-	r.Pick.First = 1
-	b := newBench(t, r)
-	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
-	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, "")); !v.Drop {
-		t.Errorf("a retransmitted SYN of a dead connection got %+v, want a drop", v)
-	}
-	if v := b.judge(t, forward, segment(faults.Original, packet.SYN, 9000, 0, "")); v.Drop || v.Signal&uint32(ruleset.Forget) == 0 {
-		t.Errorf("the SYN of a new connection got %+v, want it to pass and to clear the sets", v)
-	}
-	if n := len(b.flows.flows) + b.parked.n; n != 1 {
-		t.Errorf("%d flows known, want 1", n)
-	}
-}
-
 // delayModel holds everything back.
 type delayModel struct{ by time.Duration }
 
@@ -239,42 +176,6 @@ func (m delayModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verd
 		out.Delay(m.by)
 	}
 	return faults.Pass
-}
-
-// TestHeld holds that a packet is held in the queue where that is harmless and
-// copied, dropped and sent again where it is not, and that nothing overtakes.
-func TestHeld(t *testing.T) {
-	for name, hook := range map[string]uint8{"input": localIn, "forward": forward, "output": localOut} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, ruleOf(NamedModel{"delay", delayModel{50 * time.Millisecond}}))
-			first := segment(faults.Original, packet.ACK, 1, 1, "first")
-			second := segment(faults.Original, packet.ACK, 6, 1, "second")
-			b.now = time.Second - 10*time.Millisecond
-			b.handle(&nfqueue.Packet{ID: 1, Hook: hook, Bytes: first})
-			b.now = time.Second + 10*time.Millisecond
-			b.handle(&nfqueue.Packet{ID: 2, Hook: hook, Bytes: second})
-			early := len(b.q.verdicts)
-			b.runDue(time.Second + 39*time.Millisecond)
-			if len(b.s.pkts) != 0 || len(b.q.verdicts) != early {
-				t.Error("something left before its time")
-			}
-			b.runDue(time.Second + 40*time.Millisecond)
-			if hook == localOut {
-				for _, v := range b.q.verdicts {
-					if !v.Drop {
-						t.Errorf("verdict %+v in output, want a drop", v)
-					}
-				}
-				if len(b.s.pkts) != 2 || string(b.s.pkts[0]) != string(first) || string(b.s.pkts[1]) != string(second) {
-					t.Errorf("sent %d packets, want both, byte for byte and in order", len(b.s.pkts))
-				}
-				return
-			}
-			if len(b.q.verdicts) != 2 || b.q.verdicts[0].ID != 1 || b.q.verdicts[1].ID != 2 || len(b.s.pkts) != 0 {
-				t.Errorf("verdicts %+v, want 1 and 2 accepted in order", b.q.verdicts)
-			}
-		})
-	}
 }
 
 // TestDrainLosesNothing holds that the end of a run lets go what is held.
@@ -326,33 +227,6 @@ func TestDrainWaitsForSets(t *testing.T) {
 	}
 }
 
-// TestNoAllocs holds that judging the packets of a known flow allocates
-// nothing, whatever fault watches.
-func TestNoAllocs(t *testing.T) {
-	for _, m := range []NamedModel{
-		model(t, "syn-drop"), model(t, "idle-expire", "after", "1h"), model(t, "reset", "at", "bytes=1000000"),
-		model(t, "half-open", "at", "now", "peer", "crashed"), model(t, "reset", "at", "now"),
-	} {
-		t.Run(m.Name, func(t *testing.T) {
-			b := newBench(t, ruleOf(m))
-			quiet := &silentQueue{}
-			b.queue, b.sender = quiet, quiet
-			there, back := segment(faults.Original, packet.ACK, 1, 1, "ping"), segment(faults.Reply, packet.ACK, 1, 5, "pong")
-			p := nfqueue.Packet{ID: 1, Hook: forward}
-			judge := func() {
-				p.Bytes = there
-				b.handle(&p)
-				p.Bytes = back
-				b.handle(&p)
-			}
-			judge()
-			if n := testing.AllocsPerRun(1000, judge); n != 0 {
-				t.Errorf("%v allocations for two packets, want none", n)
-			}
-		})
-	}
-}
-
 // silentQueue records nothing.
 type silentQueue struct{}
 
@@ -363,13 +237,135 @@ func (*silentQueue) Wake()                                                      
 func (*silentQueue) Close() error                                               { return nil }
 func (*silentQueue) Send([]rawsock.Packet) (int, error)                         { return 0, nil }
 
-func BenchmarkJudge(b *testing.B) {
-	w := newBench(b, ruleOf(model(b, "reset", "at", "bytes=1000000000000")))
-	quiet := &silentQueue{}
-	w.queue, w.sender = quiet, quiet
-	p := nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "ping")}
-	b.ReportAllocs()
-	for b.Loop() {
-		w.handle(&p)
+// TestTakenInLater holds that a connection which a rule takes in while the run
+// goes on does not count as silent since the run began: the kernel let it pass.
+func TestTakenInLater(t *testing.T) {
+	for name, m := range map[string]NamedModel{
+		"the fault":   model(t, "idle-expire", "after", "1m"),
+		"the trigger": model(t, "reset", "at", "idle=1m"),
+	} {
+		for silent, idle := range map[time.Duration]bool{time.Second: false, 2 * time.Minute: true} {
+			rule := ruleOf(m)
+			rule.Pick.Share = target.ShareOf(0)
+			b := newBench(t, rule)
+			b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
+			b.now = time.Hour
+			b.rules[0].share.Store(math.Float64bits(1))
+			b.changes.Add(1)
+			if got := b.since(b.now); got != b.now {
+				t.Errorf("%s: while a change is under way flows are watched since %v, want now", name, got)
+			}
+			b.changes.Add(1)
+			b.since(b.now) // as the worker does each time round
+			b.now += silent
+			v := b.judge(t, forward, segment(faults.Original, packet.ACK, 101, 1, "x"))
+			if acted := len(b.s.pkts) > 0; acted != idle || !idle && v.Signal&uint32(ruleset.Admit) == 0 {
+				t.Errorf("%s: %v after it was taken in, a segment gets %+v, a reset sent: %v, want %v", name, silent, v, acted, idle)
+			}
+		}
+	}
+}
+
+// TestBusyBeside holds that a flow which only the kernel has seen lately does not
+// count as idle when another fault has a segment of it handed over, and that the
+// kernel is not asked about one of which user space has seen enough.
+func TestBusyBeside(t *testing.T) {
+	for name, m := range map[string]NamedModel{
+		"the fault":   model(t, "idle-expire", "after", "1m"),
+		"the trigger": model(t, "reset", "at", "idle=1m"),
+	} {
+		for quiet, idle := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
+			r := ruleOf(m)
+			r.Faults = append(r.Faults, model(t, "observe"))
+			b := newBench(t, r)
+			b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
+			b.judge(t, forward, segment(faults.Reply, packet.SYN|packet.ACK, 99, 100, "")) // not admitted by it
+			b.now = time.Hour
+			b.sets.idleOf = map[int]time.Duration{0: quiet}
+			b.judge(t, forward, segment(faults.Original, packet.FIN|packet.ACK, 100, 100, ""))
+			if acted := len(b.s.pkts) > 0; acted != idle {
+				t.Errorf("%s: an hour later, after the kernel has seen nothing for %v, a reset is sent: %v, want %v", name, quiet, acted, idle)
+			}
+			b.sets.idleOf[0] = 0 // as if it did not know
+			b.now += time.Second
+			b.judge(t, forward, segment(faults.Original, packet.FIN|packet.ACK, 100, 100, ""))
+			if b.ev.Busy {
+				t.Errorf("%s: the kernel is asked about a flow that user space saw a second ago", name)
+			}
+		}
+	}
+}
+
+// TestReleasedAgain holds that the kernel is told once more to let a flow pass
+// when it has forgotten, and not for each packet that was under way.
+func TestReleasedAgain(t *testing.T) {
+	none := ruleOf(model(t, "reset"))
+	none.Pick.Skip = 1000
+	for name, b := range map[string]*bench{
+		"not chosen": newBench(t, none),
+		"over":       newBench(t, ruleOf(model(t, "partition", "at", "now", "for", "1s"))),
+	} {
+		seq := packet.Seq(100)
+		released := func() bool {
+			seq++
+			return b.judge(t, forward, segment(faults.Original, packet.ACK, seq, 1, "x")).Signal&uint32(ruleset.Release) != 0
+		}
+		released()
+		b.now += 2 * time.Second
+		released()
+		for _, pause := range []time.Duration{ruleset.ReleasedFor, 3 * ruleset.ReleasedFor} {
+			b.settleAll()
+			b.now += pause
+			if !released() {
+				t.Errorf("%s: handed over after %v, the flow is not released again", name, pause)
+			}
+			if released() {
+				t.Errorf("%s: what was under way is answered by another release", name)
+			}
+		}
+	}
+}
+
+// TestFiredOrdinal holds that an event has the connection's ordinal within the
+// rule whose fault it tells of.
+func TestFiredOrdinal(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "observe")), Rule{Faults: []NamedModel{model(t, "reset", "at", "syn")}})
+	var lost atomic.Uint64
+	b.report = newReporter(make(chan struct{}, 1), &lost)
+	other := packet.Fields{Src: client, Dst: netip.AddrPortFrom(server.Addr(), 80), TTL: 64, Flags: packet.SYN}
+	b.judge(t, forward, other.Append(nil, nil))
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 100, 0, ""))
+	var got []string
+	deliverAll([]ring[Event]{b.report}, func(ev Event) {
+		if ev.Kind == Fired {
+			got = append(got, fmt.Sprintf("rule %d, connection %d", ev.Rule, ev.Ordinal))
+		}
+	})
+	if want := "rule 1, connection 0; rule 1, connection 1"; strings.Join(got, "; ") != want {
+		t.Errorf("told of %v, want %s", got, want)
+	}
+}
+
+// TestCutIsCounted holds that a segment which the queue hands over in part goes on
+// as it is, and is counted, where a fault would have changed or copied it.
+func TestCutIsCounted(t *testing.T) {
+	for fault, c := range map[string]struct {
+		knobs []string
+		sent  int
+	}{
+		"corrupt": {knobs: []string{"chance", "100%"}}, "duplicate": {knobs: []string{"chance", "100%"}}, "slice": {knobs: []string{"size", "10"}},
+		"stall": {[]string{"at", "now"}, 1}, // before it goes that there is no window
+	} {
+		b := newBench(t, ruleOf(model(t, fault, c.knobs...)))
+		pkt := segment(faults.Original, packet.ACK, 100, 1, strings.Repeat("x", 1000))
+		if v := b.judge(t, forward, pkt[:100]); v.Drop || v.Bytes != nil || len(b.s.pkts) != c.sent {
+			t.Errorf("%s: a segment in part gets %+v, %d packets sent, want %d", fault, v, len(b.s.pkts), c.sent)
+		}
+		if got := b.totals.cut.Load(); got != 1 {
+			t.Errorf("%s: %d packets counted as cut, want 1", fault, got)
+		}
+		if b.judge(t, forward, segment(faults.Original, packet.ACK, 1100, 1, "whole and long enough")); b.totals.cut.Load() != 1 {
+			t.Errorf("%s: a whole one is counted", fault)
+		}
 	}
 }

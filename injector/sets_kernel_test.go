@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/faultctl/faultctl/injector/internal/kerneltest"
-
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"github.com/faultctl/faultctl/injector/target"
 )
 

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
@@ -243,5 +244,120 @@ func BenchmarkWaking(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		client, server := flowOf(i%10_000, false)
 		w.park(w.unpark(w.parked.find(client, server), w.now), w.now)
+	}
+}
+
+// TestFlowsAreRemembered holds that a connection whose peer has died is still
+// known when the first keepalive probe comes, two hours and a bit later.
+func TestFlowsAreRemembered(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "half-open", "at", "request", "peer", "crashed")))
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
+	b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "x"))
+	b.now += 2*time.Hour + 2*time.Minute
+	b.handle(&nfqueue.Packet{ID: 9, Hook: forward, Bytes: opened(nil, 7, false)}) // another one begins
+	if v := b.judge(t, forward, segment(faults.Original, packet.ACK, 100, 1, "")); !v.Drop || v.Signal != 0 {
+		t.Errorf("the keepalive probe to a dead peer gets %+v, want a drop", v)
+	}
+	if len(b.flows.flows) != 2 {
+		t.Errorf("%d connections are known, want 2", len(b.flows.flows))
+	}
+}
+
+// TestNoRoom holds what happens when there are more connections than are
+// remembered: the quietest go, and it is counted, awake or asleep.
+func TestNoRoom(t *testing.T) {
+	for name, m := range map[string]NamedModel{"awake": model(t, "reset"), "asleep": model(t, "syn-drop")} {
+		b := newBench(t, ruleOf(m))
+		b.flows.capacity, b.parked.capacity = capacity{few: 10, most: 20}, capacity{few: 10, most: 20}
+		known := func() int { return len(b.flows.flows) + b.parked.n }
+		open := func(n int) {
+			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
+			b.settleAll()
+		}
+		for n := range 30 {
+			open(n)
+		}
+		if got := b.totals.forgotten.Load(); known() != 20 || got != 10 {
+			t.Errorf("%s: %d of 30 connections are known, %d counted as forgotten; want 20, 10", name, known(), got)
+		}
+		b.now += forgetAfter + time.Second
+		open(30)
+		if got := b.totals.forgotten.Load(); known() != 10 || got != 10 {
+			t.Errorf("%s: two hours later %d are known, %d counted as forgotten; want 10, 10", name, known(), got)
+		}
+		b.now += rememberFor + time.Second
+		if open(31); known() != 1 {
+			t.Errorf("%s: five days later %d are known, want 1", name, known())
+		}
+	}
+}
+
+// TestRestIsNotLate holds that a worker without packets does not sleep while
+// flows wait to be put away: until then nobody knows of their alarms.
+func TestRestIsNotLate(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "10s", "then", "rst-both")))
+	for n := range 10 * parkBatch {
+		b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
+	}
+	if got := b.patience(); got != parkAfter {
+		t.Errorf("it waits for %v, want %v", got, parkAfter)
+	}
+	b.now += parkAfter
+	for range 10 {
+		if got := b.patience(); got != 0 {
+			t.Fatalf("it waits for %v while %d flows are due", got, b.idle.len())
+		}
+		b.parkIdle(b.now)
+	}
+	if got := b.patience(); b.parked.n != 10*parkBatch || got != idleWait {
+		t.Errorf("%d flows sleep, it waits for %v", b.parked.n, got)
+	}
+}
+
+// TestFlowStore holds what becomes of a flow in a store of its own: it is found in either
+// direction, parked when it has been quiet, found again as it was, and back when its alarm
+// is due.
+func TestFlowStore(t *testing.T) {
+	sh := newShared([]Rule{ruleOf(model(t, "syn-drop"))}, 1, nil)
+	s := newFlowStore(sh)
+	f := &entry{timer: faults.Never, released: true, asked: []ordinal{{0, 7, false}}}
+	f.Client, f.Server = client, server
+	s.add(f, 0)
+	there, err1 := packet.Parse(segment(faults.Original, packet.ACK, 1, 1, ""))
+	back, err2 := packet.Parse(segment(faults.Reply, packet.ACK, 1, 1, ""))
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	for seg, want := range map[*packet.Segment]faults.Direction{&there: faults.Original, &back: faults.Reply} {
+		if e, dir := s.find(*seg, 0); e != f || dir != want {
+			t.Errorf("found %p in direction %v, want %p, %v", e, dir, f, want)
+		}
+	}
+	s.quiet(f, 0)
+	s.quiet(f, 0) // once is enough
+	if _, more := s.parkNext(parkAfter - 1); more {
+		t.Error("it is parked too soon")
+	}
+	if stays, more := s.parkNext(parkAfter); stays != nil || !more {
+		t.Fatalf("it is not parked: %v, %v", stays, more)
+	}
+	if _, more := s.parkNext(time.Hour); more || !f.deleted || s.parked.n != 1 {
+		t.Errorf("parked: %v, %d records, more to park: %v", f.deleted, s.parked.n, more)
+	}
+	e, dir := s.find(back, time.Hour)
+	if e == nil || dir != faults.Reply || e.Client != client || len(e.asked) != 1 || e.asked[0].nth != 7 || s.parked.n != 0 {
+		t.Errorf("found again as %+v in direction %v", e, dir)
+	}
+	if s.due(time.Hour) != nil {
+		t.Error("an alarm is due that nobody set")
+	}
+	i := s.parked.take(client, server)
+	s.parked.at(i).wakeAt = time.Minute
+	s.parked.alarms.Push(alarm{milliseconds(time.Minute), i})
+	if s.due(time.Minute-1) != nil {
+		t.Error("an alarm is due before its time")
+	}
+	if e := s.due(time.Minute); e == nil || s.parked.n != 0 {
+		t.Error("an alarm is not due at its time")
 	}
 }

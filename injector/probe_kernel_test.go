@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,5 +43,20 @@ func TestProbeDenied(t *testing.T) {
 	}
 	if denied == 0 {
 		t.Error("without a right nothing is denied")
+	}
+}
+
+// Preflight finds nothing amiss where a run can begin, and leaves nothing.
+func TestPreflight(t *testing.T) {
+	ns := kerneltest.NetNS(t)
+	i, err := New(Config{NetNS: ns, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Preflight(); err != nil {
+		t.Error(err)
+	}
+	if got := kerneltest.Tables(t, ns); len(got) != 0 {
+		t.Errorf("tables left: %v", got)
 	}
 }
