@@ -1,5 +1,7 @@
 package faults
 
+import "sync/atomic"
+
 // An Adjuster is a Fault whose settings can change while its flow goes on.
 type Adjuster interface {
 	// Adjust takes over the settings of fresh, a new fault of the same kind that has
@@ -16,5 +18,15 @@ type Adjuster interface {
 func (c *Chain) Adjust(i int, fresh Fault) {
 	if a, ok := c.links[i].fault.(Adjuster); ok {
 		a.Adjust(fresh)
+	}
+}
+
+// raise makes a word v if it is less, whoever else does so at the same time.
+func raise(word *atomic.Int64, v int64) {
+	for {
+		is := word.Load()
+		if is >= v || word.CompareAndSwap(is, v) {
+			return
+		}
 	}
 }

@@ -33,12 +33,12 @@ func (m *Corrupt) Diverts() Diversion { return Diversion{SYN: true, All: true, W
 // Start implements Model.
 func (m *Corrupt) Start() Instance {
 	m = completed(m)
-	return PerFlow(func() Fault { return corrupt{m} })
+	return PerFlow(func() Fault { return &corrupt{m} })
 }
 
 type corrupt struct{ m *Corrupt }
 
-func (c corrupt) OnSegment(ev *Event, out *Effects) Verdict {
+func (c *corrupt) OnSegment(ev *Event, out *Effects) Verdict {
 	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || !c.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
@@ -62,3 +62,6 @@ func (c corrupt) OnSegment(ev *Event, out *Effects) Verdict {
 	out.Note(Rewritten, ev.Dir.To(), "damaged on the way")
 	return Pass
 }
+
+// Adjust implements Adjuster.
+func (c *corrupt) Adjust(fresh Fault) { c.m = fresh.(*corrupt).m }

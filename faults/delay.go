@@ -70,6 +70,9 @@ func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
 	return Pass
 }
 
+// Adjust implements Adjuster.
+func (d *delay) Adjust(fresh Fault) { d.m = fresh.(*delay).m }
+
 // draw draws the delay of one segment.
 func (d *delay) draw(ev *Event) time.Duration {
 	by, jitter := float64(d.m.By), float64(d.m.Jitter)

@@ -30,12 +30,12 @@ func (m *Duplicate) Diverts() Diversion { return Diversion{SYN: true, All: true,
 // Start implements Model.
 func (m *Duplicate) Start() Instance {
 	m = completed(m)
-	return PerFlow(func() Fault { return duplicate{m} })
+	return PerFlow(func() Fault { return &duplicate{m} })
 }
 
 type duplicate struct{ m *Duplicate }
 
-func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
+func (d *duplicate) OnSegment(ev *Event, out *Effects) Verdict {
 	if !d.m.Dir.Includes(ev.Dir.From()) || !d.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
@@ -47,3 +47,6 @@ func (d duplicate) OnSegment(ev *Event, out *Effects) Verdict {
 	out.Note(Duplicated, ev.Dir.To(), "arrives twice")
 	return Pass
 }
+
+// Adjust implements Adjuster.
+func (d *duplicate) Adjust(fresh Fault) { d.m = fresh.(*duplicate).m }

@@ -61,6 +61,9 @@ func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
 	return Drop
 }
 
+// Adjust implements Adjuster.
+func (l *loss) Adjust(fresh Fault) { l.m = fresh.(*loss).m }
+
 // lost draws the fate of one segment. In bursts the model is in a bad state,
 // in which all is lost, for BurstLength segments on average, and enters it as often
 // as it takes to lose the share that Chance names.

@@ -40,15 +40,18 @@ func (m *MTUHole) Diverts() Diversion {
 // Start implements Model.
 func (m *MTUHole) Start() Instance {
 	m = completed(m)
-	return PerFlow(func() Fault { return mtuHole{m} })
+	return PerFlow(func() Fault { return &mtuHole{m} })
 }
 
 type mtuHole struct{ m *MTUHole }
 
-func (h mtuHole) OnSegment(ev *Event, out *Effects) Verdict {
+func (h *mtuHole) OnSegment(ev *Event, out *Effects) Verdict {
 	if !h.m.Dir.Includes(ev.Dir.From()) || ev.Seg.HeaderLen()+ev.Seg.PayloadLen() <= h.m.Above {
 		return Pass
 	}
 	out.Note(Dropped, ev.Dir.To(), "too large for the path, and nobody says so")
 	return Drop
 }
+
+// Adjust implements Adjuster.
+func (h *mtuHole) Adjust(fresh Fault) { h.m = fresh.(*mtuHole).m }

@@ -58,6 +58,9 @@ func (p *partition) OnSegment(ev *Event, out *Effects) Verdict {
 	return Drop
 }
 
+// Adjust implements Adjuster.
+func (p *partition) Adjust(fresh Fault) { p.m = fresh.(*partition).m }
+
 // OnWake implements Waker: the connection has reached its age.
 func (p *partition) OnWake(ev *Event, out *Effects) {
 	if p.trigger.onWake(&p.m.At) {

@@ -26,20 +26,23 @@ func (m *Refuse) Diverts() Diversion { return Diversion{SYN: true, NoCapture: tr
 // Start implements Model.
 func (m *Refuse) Start() Instance {
 	m = completed(m)
-	return PerFlow(func() Fault { return refuse{m} })
+	return PerFlow(func() Fault { return &refuse{m} })
 }
 
 type refuse struct{ m *Refuse }
 
-func (r refuse) OnSegment(ev *Event, out *Effects) Verdict {
+func (r *refuse) OnSegment(ev *Event, out *Effects) Verdict {
 	if f := ev.Seg.Flags(); !f.Has(packet.SYN) || f.Has(packet.ACK) {
 		return Pass
 	}
 	return ghost{dead: Server, rtt: r.m.RTT}.onSegment(ev, out, "nobody listens")
 }
 
+// Adjust implements Adjuster.
+func (r *refuse) Adjust(fresh Fault) { r.m = fresh.(*refuse).m }
+
 // Park implements Parker.
-func (refuse) Park() (uint64, bool) { return 0, true }
+func (*refuse) Park() (uint64, bool) { return 0, true }
 
 // Unpark implements Parker.
-func (refuse) Unpark(uint64) {}
+func (*refuse) Unpark(uint64) {}

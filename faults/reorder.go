@@ -38,12 +38,12 @@ func (m *Reorder) Diverts() Diversion { return Diversion{SYN: true, All: true, W
 // Start implements Model.
 func (m *Reorder) Start() Instance {
 	m = completed(m)
-	return PerFlow(func() Fault { return reorder{m} })
+	return PerFlow(func() Fault { return &reorder{m} })
 }
 
 type reorder struct{ m *Reorder }
 
-func (r reorder) OnSegment(ev *Event, out *Effects) Verdict {
+func (r *reorder) OnSegment(ev *Event, out *Effects) Verdict {
 	if !r.m.Dir.Includes(ev.Dir.From()) || !r.m.Chance.draw(ev.Rand) {
 		return Pass
 	}
@@ -52,3 +52,6 @@ func (r reorder) OnSegment(ev *Event, out *Effects) Verdict {
 	out.Note(Held, ev.Dir.To(), "overtaken")
 	return Pass
 }
+
+// Adjust implements Adjuster.
+func (r *reorder) Adjust(fresh Fault) { r.m = fresh.(*reorder).m }

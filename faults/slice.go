@@ -88,3 +88,6 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 	}
 	return Pass
 }
+
+// Adjust implements Adjuster.
+func (s *slice) Adjust(fresh Fault) { s.m = fresh.(*slice).m }

@@ -86,6 +86,16 @@ func (s *synDrop) room(ev *Event) bool {
 	return s.admitted
 }
 
+// Adjust implements Adjuster. Places that are taken stay so, if both backlogs drain or
+// neither does.
+func (s *synDrop) Adjust(fresh Fault) {
+	f := fresh.(*synDrop)
+	if (s.backlog.each > 0) == (f.backlog.each > 0) {
+		raise(&f.backlog.taken, s.backlog.taken.Load())
+	}
+	s.m, s.backlog = f.m, f.backlog
+}
+
 // backlog is a queue of fixed size that drains at a steady rate. The flows of a
 // rule share it, as a listener has one backlog for all. Only its next-free time is kept, in one atomic word.
 type backlog struct {

@@ -78,6 +78,15 @@ func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
 	return Pass
 }
 
+// Adjust implements Adjuster. What waits in the link's queue still does.
+func (t *throttle) Adjust(fresh Fault) {
+	f := fresh.(*throttle)
+	for dir := range t.link.free {
+		raise(&f.link.free[dir], t.link.free[dir].Load())
+	}
+	t.m, t.link = f.m, f.link
+}
+
 // narrowLink is a link as its two directions. Like a backlog it is shared by the
 // flows of a rule; each direction is one atomic word: when the link has sent
 // all that it took (the virtual scheduling form of the leaky bucket).

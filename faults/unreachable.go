@@ -49,3 +49,6 @@ func (u *unreachable) OnSegment(ev *Event, out *Effects) Verdict {
 	u.router.refuse(ev, out, u.m.Code)
 	return Drop
 }
+
+// Adjust implements Adjuster.
+func (u *unreachable) Adjust(fresh Fault) { u.m = fresh.(*unreachable).m }
