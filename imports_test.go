@@ -13,53 +13,54 @@ import (
 
 const module = "github.com/faultctl/faultctl/"
 
-// TestImports holds the walls of ARCHITECTURE.md: imports run one way, cli to
+// TestImports checks the walls of ARCHITECTURE.md: imports run one way, cli to
 // injector to faults to faults/packet; faults know the standard library only,
 // and neither a clock nor the system; the command line knows no packets.
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{ // package -> what it may import of this module
-		"lab":                                   {"lab/userns", "faults/packet", "internal/netns"}, // the genuine lanes know nothing of faultctl
-		"lab/userns":                            {},
-		"faults/packet":                         nil,
-		"faults":                                {"faults/packet", "internal/words"},
-		"faults/internal/trace":                 {"faults", "faults/packet"},
-		"injector/internal/kerror":              {},
-		"injector/target":                       {"injector/internal/kerror"},
-		"injector/internal/heap":                {},
-		"injector/internal/lru":                 {},
-		"injector/internal/watchdog":            {},
-		"injector/internal/nfqueue":             {"injector/internal/kerror"},
-		"injector/internal/rawsock":             {"injector/internal/kerror", "internal/netns"},
-		"injector/internal/ruleset":             {"faults", "faults/packet", "injector/target"},
-		"injector/internal/nft":                 {"injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
-		"injector":                              {"faults", "faults/packet", "injector/target", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru", "injector/internal/nfqueue", "injector/internal/rawsock", "injector/internal/watchdog", "internal/netns", "injector/internal/nft", "injector/internal/ruleset"},
+		"lab":                        {"lab/userns", "faults/packet", "internal/netns"}, // the genuine lanes know nothing of faultctl
+		"lab/userns":                 {},
+		"faults/packet":              nil,
+		"faults":                     {"faults/packet", "internal/words"},
+		"faults/internal/trace":      {"faults", "faults/packet"},
+		"injector/internal/kerror":   {},
+		"injector/target":            {"injector/internal/kerror"},
+		"injector/internal/heap":     {},
+		"injector/internal/lru":      {},
+		"injector/internal/watchdog": {},
+		"injector/internal/nfqueue":  {"injector/internal/kerror"},
+		"injector/internal/rawsock":  {"injector/internal/kerror", "internal/netns"},
+		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/target"},
+		"injector/internal/nft":      {"injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
+		"injector": {"faults", "faults/packet", "injector/target", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
+			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/watchdog"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                         // for tests
 		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/target"}, // for tests
+		"internal/netns":                        {},
 		"injector/pcap":                         {"injector"},
+		"experiment/event":                      {},
+		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words"},
+		"experiment":                            {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
+		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
+		"experiment/evidence":                   {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
+		"experiment/survival":                   {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "injector/target", "internal/version", "internal/words"},
+		"internal/version":                      {},
+		"internal/words":                        {},
 		"experiment/report":                     {},
+		"experiment/document":                   {"experiment/event", "internal/words"},
 		"experiment/scenario":                   {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
 		"experiment/demo":                       {"faults", "faults/packet", "injector", "injector/target", "lab"},
+		"internal/proctest":                     {},                     // for tests
 		"internal/goldentest":                   {},                     // for tests
 		"internal/strike":                       {"faults", "injector"}, // for tests
 		"internal/metrics":                      {"injector"},
-		"internal/netns":                        {},
 		"internal/containers":                   {},
-		"internal/cage":                         {"injector", "injector/target", "lab/userns", "internal/netns"},
-		"faulttest":                             {"faults", "injector", "injector/target", "lab/userns", "internal/netns"},
-		"experiment/event":                      {},
-		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words", "faults"},
-		"experiment":                            {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
-		"experiment/evidence":                   {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
-		"internal/version":                      {},
-		"internal/words":                        {},
-		"experiment/survival":                   {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "injector/target", "internal/version", "internal/words"},
-		"experiment/document":                   {"experiment/event", "internal/words", "faults"},
-		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
-		"internal/proctest":                     {}, // for tests
-		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab", "injector/pcap", "internal/metrics", "internal/containers"},
+		"internal/cage":                         {"injector", "injector/target", "internal/netns", "lab/userns"},
+		"faulttest":                             {"faults", "injector", "injector/target", "internal/netns", "lab/userns"},
+		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab"},
 		".":                                     {"cli"},
 	}
-	pure := []string{"faults", "faults/packet"}
+	pure := []string{"faults", "faults/packet", "internal/words"}
 	// Modules by which only one package speaks to the kernel; the lab has tables of its
 	// own. Expressions of nftables are data, and the rules are made of them.
 	behind := map[string][]string{
