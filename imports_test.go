@@ -39,7 +39,7 @@ func TestImports(t *testing.T) {
 		"internal/netns":                        {},
 		"injector/pcap":                         {"injector"},
 		"experiment/event":                      {},
-		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/words"},
+		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/netns", "internal/words"},
 		"experiment":                            {"experiment/event", "experiment/place", "faults", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/words"},
 		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
 		"experiment/evidence":                   {"experiment", "experiment/event", "experiment/place", "experiment/report", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},

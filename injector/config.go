@@ -10,7 +10,7 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// Config says which faults strike which connections. New copies it.
+// Config says which faults strike which connections. newInjector copies it.
 type Config struct {
 	// Rules are asked in order; a connection that several match gets the
 	// faults of all of them. At least one is needed.
@@ -21,7 +21,7 @@ type Config struct {
 	Seed uint64
 
 	// NetNS is the network namespace to work in. Nil means the caller's own.
-	// It must stay open until Run returns.
+	// It must stay open until the run has ended.
 	NetNS *os.File
 
 	// Protect lists connections that are never touched, whatever matches:

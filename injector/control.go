@@ -22,7 +22,7 @@ import (
 // The error is an ErrConfig, and nothing has changed, if models are others than the
 // rule's, a setting is wrong, a fault whose settings are to change cannot do that while
 // it is at work (see faults.Adjuster), or the new settings need packets handed over in
-// another way than the run's queues do. Any goroutine may call it, before Run, during
+// another way than the run's queues do. Any goroutine may call it, during the run
 // and after.
 func (i *Injector) SetModels(rule int, models []NamedModel) error {
 	if rule < 0 || rule >= len(i.rules) {
@@ -106,7 +106,7 @@ func namesOf(fs []NamedModel) string {
 // any more and none is held. What is held leaves first, in its order, within
 // 0.4 s. Connections keep their ordinals and whether they were chosen; what their faults
 // knew of them is forgotten. Stats go on. Pausing a paused run does nothing. Any goroutine may call it,
-// before Run, during and after.
+// during the run and after.
 func (i *Injector) Pause() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -135,7 +135,7 @@ func (i *Injector) Pause() error {
 // Resume has a paused run judge again, from the next matching packet on. Each open
 // connection is asked about anew with its next packet: one that was chosen is struck
 // again, with the same ordinal and as if it had been open before. Resuming a run that is
-// not paused does nothing. Any goroutine may call it, before Run, during and after.
+// not paused does nothing. Any goroutine may call it, during the run and after.
 func (i *Injector) Resume() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

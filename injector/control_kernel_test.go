@@ -121,7 +121,7 @@ func TestPauseLetsHeldLeave(t *testing.T) {
 func TestPausedFromTheBeginning(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	cfg := Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
-	i, err := New(cfg)
+	i, err := newInjector(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func holding(by ...time.Duration) []NamedModel {
 // newControlled is an injector that has not begun, and a worker of it between fakes.
 func newControlled(t *testing.T, rules ...Rule) (*Injector, *bench) {
 	t.Helper()
-	i, err := New(Config{Rules: rules})
+	i, err := newInjector(Config{Rules: rules})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@
 // observe, decide and commit; commit is the only place with side effects. The
 // table dies with the process, whatever kills it.
 //
-//	inj, err := injector.New(injector.Config{Rules: rules})
+//	inj, err := injector.Start(ctx, injector.Config{Rules: rules})
 //	...
-//	err = inj.Run(ctx) // returns when ctx is done and everything is undone
+//	err = inj.Stop() // returns when everything is as it was before
 package injector

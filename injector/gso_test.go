@@ -333,7 +333,7 @@ func TestUncutWhere(t *testing.T) {
 		"connect-stall": {[]NamedModel{model(t, "connect-stall")}, false}, // one segment a connection
 	} {
 		t.Run(name, func(t *testing.T) {
-			i, err := New(Config{Rules: []Rule{{Faults: c.faults}}})
+			i, err := newInjector(Config{Rules: []Rule{{Faults: c.faults}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,9 +21,9 @@ type Injector struct {
 	queue   atomic.Uint32 // the number of the queue, once it is bound
 	setRoom uint32        // for tests: how many flows the kernel's sets hold; 0: as usual
 
-	stop func()        // of Start
-	done chan struct{} // likewise: closed when err is what Run returned
-	err  error
+	stop func()        // ends the run
+	done chan struct{} // closed when it has ended
+	err  error         // what it ended with, valid from then on
 
 	mu     sync.Mutex  // guards cfg.Rules, and what follows
 	kernel *kernelSide // while the rules are in
@@ -31,10 +31,9 @@ type Injector struct {
 	paused bool
 }
 
-// New checks cfg and prepares a run. It touches nothing outside the process.
-// The error is an ErrConfig. Start begins the run of a Config at once; New is for those
-// who change something before.
-func New(cfg Config) (*Injector, error) {
+// newInjector checks cfg and prepares a run. It touches nothing outside the process.
+// The error is an ErrConfig.
+func newInjector(cfg Config) (*Injector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -49,11 +48,11 @@ func New(cfg Config) (*Injector, error) {
 }
 
 // Stats returns the counters as they are now. Any goroutine may call it, during
-// Run and after.
+// the run and after.
 func (i *Injector) Stats() Snapshot { return i.shared.snapshot() }
 
-// Ruleset returns the rules that Run puts in, in nft syntax. Before Run the
-// number of the queue is the one that Run tries first.
+// Ruleset returns the rules as they are, in nft syntax; while the run is paused those
+// that Resume puts in. Any goroutine may call it.
 func (i *Injector) Ruleset() string {
 	n := uint16(i.queue.Load())
 	if n == 0 {
@@ -76,11 +75,6 @@ func (i *Injector) copies() nfqueue.Copying {
 	how.SeparateGSO = how.SeparateGSO && !i.bySet && nft.VerdictPriority()
 	return how
 }
-
-// Run is Start and Wait in one. It may be called once.
-//
-// Deprecated: use Start.
-func (i *Injector) Run(ctx context.Context) error { return i.run(ctx, make(chan struct{})) }
 
 // run carries out a run from its beginning to its end, see Start. It closes ready when
 // the rules are in.

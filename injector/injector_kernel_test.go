@@ -73,7 +73,7 @@ func startInjector(t testing.TB, ns *os.File, bySet bool, cfg Config) (*Injector
 func startWithRoom(t testing.TB, ns *os.File, bySet bool, room uint32, cfg Config) (*Injector, func()) {
 	t.Helper()
 	cfg.NetNS, cfg.Watchdog = ns, -1 // a debugger may stop a test
-	inj, err := New(cfg)
+	inj, err := newInjector(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

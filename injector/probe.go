@@ -127,10 +127,10 @@ func remedyFor(err error, otherwise string) string {
 	return otherwise
 }
 
-// Preflight reports what would keep Run from beginning, as far as that can be
+// preflight reports what would keep a run from beginning, as far as that can be
 // found out now: permission, and what the kernel lacks. It makes tables and
 // takes them out again at once, and diverts nothing.
-func (i *Injector) Preflight() error {
+func (i *Injector) preflight() error {
 	if _, err := nft.Probe(i.cfg.NetNS); err != nil {
 		return err
 	}

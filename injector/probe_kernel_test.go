@@ -46,14 +46,14 @@ func TestProbeDenied(t *testing.T) {
 	}
 }
 
-// Preflight finds nothing amiss where a run can begin, and leaves nothing.
+// preflight finds nothing amiss where a run can begin, and leaves nothing.
 func TestPreflight(t *testing.T) {
 	ns := kerneltest.NetNS(t)
-	i, err := New(Config{NetNS: ns, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
+	i, err := newInjector(Config{NetNS: ns, Rules: []Rule{{Faults: fake(faults.Diversion{SYN: true})}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Preflight(); err != nil {
+	if err := i.preflight(); err != nil {
 		t.Error(err)
 	}
 	if got := kerneltest.Tables(t, ns); len(got) != 0 {

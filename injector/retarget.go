@@ -19,7 +19,7 @@ const mostEnds = 1024
 // Others, open or new, are matched by m from now on; those that m has in common
 // with the target before keep their ordinals, so nothing is drawn twice. The
 // rule's Owner stays: m's is not looked at. It returns once the kernel matches by m, or with an error and the rule as it was
-// in the kernel. Any goroutine may call it, before Run, during and after.
+// in the kernel. Any goroutine may call it, during the run and after.
 func (i *Injector) Retarget(rule int, m target.Matcher) error {
 	return i.change(rule, func(r *ruleState) {
 		m.Owner = r.match.Load().Owner
@@ -32,7 +32,7 @@ func (i *Injector) Retarget(rule int, m target.Matcher) error {
 // all that the rest of Pick allows. A connection draws its lot once, so a
 // larger share takes in what a smaller one had, and more: open connections too,
 // with their next packet. A connection that was chosen stays so when the share
-// falls. Any goroutine may call it, before Run, during and after.
+// falls. Any goroutine may call it, during the run and after.
 func (i *Injector) SetShare(rule int, share float64) error {
 	if !(share >= 0 && share <= 1) {
 		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, share)

@@ -246,7 +246,7 @@ func TestManyEnds(t *testing.T) {
 // Changes that come before, while and after the rules go in are harmless.
 func TestChangeAnyTime(t *testing.T) {
 	ns := kerneltest.NetNS(t)
-	i, err := New(Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 1, HighPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
+	i, err := newInjector(Config{Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 1, HighPort: 1}}}, Faults: fake(faults.Diversion{All: true})}}, NetNS: ns})
 	if err != nil {
 		t.Fatal(err)
 	}

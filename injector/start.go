@@ -12,7 +12,7 @@ import "context"
 //
 // cfg.OnEvent is told of Ready as of any other event.
 func Start(ctx context.Context, cfg Config) (*Injector, error) {
-	i, err := New(cfg)
+	i, err := newInjector(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +22,7 @@ func Start(ctx context.Context, cfg Config) (*Injector, error) {
 	return i, nil
 }
 
-// start is Start of an injector that New made.
+// start is Start of an injector that newInjector made.
 func (i *Injector) start(ctx context.Context) error {
 	ctx, i.stop = context.WithCancel(ctx)
 	i.done = make(chan struct{})
@@ -61,7 +61,7 @@ func (i *Injector) Wait() error {
 // Ruleset is what Start would put in for cfg, in nft syntax, with the queue that
 // it would try first. It touches nothing. The error is an ErrConfig.
 func Ruleset(cfg Config) (string, error) {
-	i, err := New(cfg)
+	i, err := newInjector(cfg)
 	if err != nil {
 		return "", err
 	}
@@ -72,9 +72,9 @@ func Ruleset(cfg Config) (string, error) {
 // configuration, a missing permission or feature of the kernel. It leaves
 // nothing behind.
 func Preflight(cfg Config) error {
-	i, err := New(cfg)
+	i, err := newInjector(cfg)
 	if err != nil {
 		return err
 	}
-	return i.Preflight()
+	return i.preflight()
 }

@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/faultctl/faultctl/internal/words"
-
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/internal/containers"
+	"github.com/faultctl/faultctl/internal/netns"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // OpenContainer opens the network namespace that a running container uses. It
@@ -30,7 +30,7 @@ func (h *Host) OpenContainer(ctx context.Context, name string, wide bool) (f *os
 			return nil, nil, notRunning(name)
 		}
 		proc := filepath.Join(h.Proc, strconv.Itoa(c.Pid))
-		f, err = openNetns(filepath.Join(proc, "ns", "net"))
+		f, err = netns.Open(filepath.Join(proc, "ns", "net"))
 		if err == nil && !h.isOf(proc, f, c) {
 			f.Close()
 			err = fs.ErrNotExist
@@ -72,7 +72,7 @@ func (h *Host) isOf(proc string, ns *os.File, c *containers.Container) bool {
 		return false
 	}
 	// An engine with a mount namespace of its own leaves an empty file here.
-	if sandbox, err := openNetns(c.Sandbox); err == nil {
+	if sandbox, err := netns.Open(c.Sandbox); err == nil {
 		defer sandbox.Close()
 		is, err := sandbox.Stat()
 		return err == nil && os.SameFile(mine, is)

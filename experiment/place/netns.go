@@ -11,15 +11,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/faultctl/faultctl/internal/words"
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/containers"
-	"golang.org/x/sys/unix"
+	"github.com/faultctl/faultctl/internal/netns"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Host is what this package asks of the machine. Tests have another one.
@@ -40,18 +38,15 @@ type Host struct {
 	WatchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
 }
 
-// nsfsMagic is the type of the file system that namespaces live on.
-const nsfsMagic = 0x6e736673
-
 // OpenNetNS opens the network namespace that a name or a path names. The error
 // is an *event.Error about the word netns.
 func (h *Host) OpenNetNS(name string) (*os.File, error) {
 	if strings.Contains(name, "/") {
-		f, err := openNetns(name)
+		f, err := netns.Open(name)
 		return f, netnsError("netns", name, err)
 	}
 	for _, dir := range h.NetNSDirs {
-		f, err := openNetns(filepath.Join(dir, name))
+		f, err := netns.Open(filepath.Join(dir, name))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, netnsError("netns", name, err)
 		}
@@ -68,34 +63,12 @@ func (h *Host) OpenNetNS(name string) (*os.File, error) {
 // *event.Error about the word pid.
 func (h *Host) OpenNetNSOf(pid int) (*os.File, error) {
 	number := strconv.Itoa(pid)
-	f, err := openNetns(filepath.Join(h.Proc, number, "ns", "net"))
+	f, err := netns.Open(filepath.Join(h.Proc, number, "ns", "net"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, event.Usagef("pid", "there is no such process").WithValue(number)
 	}
 	return f, netnsError("pid", number, err)
 }
-
-// openNetns opens a network namespace, and reports if the file is none.
-func openNetns(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	var st syscall.Statfs_t
-	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != nsfsMagic || !ofNetwork(f) {
-		f.Close()
-		return nil, errNotNetns
-	}
-	return f, nil
-}
-
-// ofNetwork reports whether a namespace is one of the network (ioctl_ns(2)).
-func ofNetwork(f *os.File) bool {
-	kind, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), unix.NS_GET_NSTYPE, 0)
-	return errno == 0 && kind == unix.CLONE_NEWNET
-}
-
-var errNotNetns = errors.New("that file is not a network namespace")
 
 // netnsError says what is wrong with a namespace that a word of the Spec names.
 func netnsError(word event.Field, value string, err error) error {
@@ -106,7 +79,7 @@ func netnsError(word event.Field, value string, err error) error {
 		return event.Preflightf(word, "open the network namespace: %w", injector.ErrPermission).WithValue(value)
 	case errors.Is(err, fs.ErrNotExist):
 		return event.Usagef(word, "%w", injector.ErrNoNamespace).WithValue(value)
-	case errors.Is(err, errNotNetns):
+	case errors.Is(err, netns.ErrNotNetNS):
 		return event.Usagef(word, "%w", err).WithValue(value)
 	}
 	return event.Failuref(word, "open the network namespace: %w", err).WithValue(value)
