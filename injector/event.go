@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/outcome"
 )
 
 // Event is something that happened in a run, as Config.OnEvent is told.
@@ -12,7 +14,7 @@ type Event struct {
 	Kind EventKind
 
 	Rule    int    // ordinal of the rule; all but Ready
-	Fault   string // name of the fault; Fired only
+	Fault   string // name of the fault; Fired and Outcome
 	Flow    Flow   // all but Ready
 	Ordinal uint64 // the connection's ordinal within its rule, from 0
 
@@ -21,6 +23,8 @@ type Event struct {
 	Action faults.Action // Fired only, and so the following two
 	To     faults.Side
 	Reason string
+
+	Outcome outcome.Outcome // Outcome only
 }
 
 // EventKind says which event it is.
@@ -31,6 +35,7 @@ const (
 	Ready  EventKind = iota // the rules are in: the very next matching packet is judged
 	Chosen                  // a connection was chosen
 	Fired                   // a fault acted
+	Outcome                 // what the strikes of a fault on a connection came to is known, or the run ends
 )
 
 // Flow names a connection by its ends.
@@ -83,6 +88,7 @@ func (s Snapshot) Plus(o Snapshot) Snapshot {
 			both.Faults = append(both.Faults, FaultStats{
 				Name: f.Name, Fired: f.Fired + g.Fired, Acted: f.Acted + g.Acted,
 				Diverted: f.Diverted + g.Diverted, Dropped: f.Dropped + g.Dropped, Forged: f.Forged + g.Forged,
+				Settled: f.Settled.Plus(g.Settled),
 			})
 		}
 		sum.Rules = append(sum.Rules, both)
@@ -112,4 +118,52 @@ type FaultStats struct {
 	Diverted uint64 // packets it was asked about
 	Dropped  uint64
 	Forged   uint64
+
+	// Settled sums up what became of its strikes, and why it did not strike. It is
+	// complete when the run has ended.
+	Settled Settled
+}
+
+// Settled sums up the outcomes of the connections of one fault: see
+// [outcome.Outcome] and docs/VERDICTS.md.
+type Settled struct {
+	Struck     uint64 // connections that were there when the fault acted on them
+	Unsent     uint64 // of those, what was done to them did not leave this host
+	Unaccepted uint64 // it left, and the TCP that it was meant for took no notice
+	Unfelt     uint64 // it was accepted, and the application had nothing at stake
+	Felt       uint64 // it was sent, accepted and felt
+	Unknown    uint64 // a step is not known
+
+	ClosedBefore uint64 // connections that were closed when the fault acted: not struck
+
+	AnswersLost uint64 // requests that reached the service whole, and whose answer was lost
+	SentAgain   uint64 // of those, requests whose bytes came again
+
+	// Furthest is the outcome of the connection that got furthest.
+	Furthest outcome.Outcome
+
+	// Prevented says what kept chosen connections from meeting the fault's moment,
+	// if none met it: that of the connection with the longest silence.
+	Prevented Prevented
+}
+
+// Prevented is what the ends did that kept a fault's moment from coming.
+type Prevented struct {
+	How     features.Prevention // the zero value: nothing did
+	Silence time.Duration       // the longest silence of the connection
+	Needed  time.Duration       // that the fault waits for
+}
+
+// Plus is the sum of what two runs of the same fault came to.
+func (s Settled) Plus(o Settled) Settled {
+	sum := Settled{
+		Struck: s.Struck + o.Struck, Unsent: s.Unsent + o.Unsent, Unaccepted: s.Unaccepted + o.Unaccepted,
+		Unfelt: s.Unfelt + o.Unfelt, Felt: s.Felt + o.Felt, Unknown: s.Unknown + o.Unknown,
+		ClosedBefore: s.ClosedBefore + o.ClosedBefore, AnswersLost: s.AnswersLost + o.AnswersLost, SentAgain: s.SentAgain + o.SentAgain,
+		Furthest: outcome.Further(s.Furthest, o.Furthest), Prevented: s.Prevented,
+	}
+	if o.Prevented.Silence > s.Prevented.Silence || s.Prevented.How == features.NotPrevented {
+		sum.Prevented = o.Prevented
+	}
+	return sum
 }
