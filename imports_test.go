@@ -58,7 +58,7 @@ func TestImports(t *testing.T) {
 		"experiment/report":                     {},
 		"experiment/document":                   {"experiment/event", "internal/words"},
 		"experiment/scenario":                   {"experiment", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "injector", "internal/version", "internal/words"},
-		"experiment/demo":                       {"faults", "faults/packet", "injector", "injector/target", "lab"},
+		"experiment/demo":                       {"experiment", "faults", "faults/packet", "injector", "lab"},
 		"internal/proctest":                     {},                     // for tests
 		"internal/goldentest":                   {},                     // for tests
 		"internal/strike":                       {"faults", "injector"}, // for tests

@@ -48,7 +48,7 @@ type host struct {
 	cleanupCages func() ([]string, error)
 
 	ask       func(context.Context, *scenario.Probe) error // tries a probe once; nil: as scenario.Prober does
-	play      func(context.Context, injector.NamedModel) (*demo.Story, error)
+	play      func(context.Context, faults.Spec) (*demo.Story, error)
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
 

@@ -6,7 +6,6 @@ import (
 	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/injector"
 	"github.com/urfave/cli/v2"
 )
 
@@ -39,7 +38,7 @@ func (h *host) demoCommand() *cli.Command {
 
 func (h *host) demo(c *cli.Context, name string) error {
 	spec := demoSpec(flaggedSpec(c, name))
-	model, err := spec.Model()
+	_, err := spec.Model()
 	if err != nil {
 		return usageError("demo: %w", err).WithAdvice("faultctl faults " + name + " explains every setting.")
 	}
@@ -58,7 +57,7 @@ func (h *host) demo(c *cli.Context, name string) error {
 		return usageError("demo: %w", err)
 	}
 	h.demoPrologue(kind, spec)
-	story, err := h.play(c.Context, injector.NamedModel{Name: name, Model: model})
+	story, err := h.play(c.Context, spec)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/demo"
-	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/faults"
 )
 
 // stage gives a host a story to tell.
-func stage(w *world, story *demo.Story) *injector.NamedModel {
-	var played injector.NamedModel
+func stage(w *world, story *demo.Story) *faults.Spec {
+	var played faults.Spec
 	w.mustEnter = func() bool { return false }
-	w.play = func(_ context.Context, m injector.NamedModel) (*demo.Story, error) {
+	w.play = func(_ context.Context, m faults.Spec) (*demo.Story, error) {
 		played = m
 		return story, nil
 	}

@@ -32,10 +32,10 @@ type EventKind uint8
 
 // The events.
 const (
-	Ready  EventKind = iota // the rules are in: the very next matching packet is judged
-	Chosen                  // a connection was chosen
-	Fired                   // a fault acted
-	Outcome                 // what the strikes of a fault on a connection came to is known, or the run ends
+	Ready   EventKind = iota // the rules are in: the very next matching packet is judged
+	Chosen                   // a connection was chosen
+	Fired                    // a fault acted
+	Outcome                  // what the strikes of a fault on a connection came to is known, or the run ends
 )
 
 // Flow names a connection by its ends.

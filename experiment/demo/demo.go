@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +63,7 @@ const port = 5432
 
 // Play runs the fault at the router of a lab while the two ends talk. It takes
 // a few seconds, as long as the fault needs to show.
-func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
+func Play(ctx context.Context, fault faults.Spec) (*Story, error) {
 	kind, err := faults.Find(fault.Name)
 	if err != nil {
 		return nil, err
@@ -78,35 +78,55 @@ func Play(ctx context.Context, fault injector.NamedModel) (*Story, error) {
 		return nil, err
 	}
 	defer p.stopCapture()
-	inj, err := injector.Start(ctx, injector.Config{
-		NetNS: l.Router.NS, Seed: 1, Watchdog: -1, // nobody else is here
-		Rules: []injector.Rule{{
-			Match:  target.Matcher{To: []target.Endpoint{{LowPort: port, HighPort: port}}},
-			Faults: []injector.NamedModel{fault},
-		}},
-		OnPacket: p.touch,
-	})
+	defer func() {
+		if p.plan != nil {
+			p.plan.Close()
+		}
+	}()
+	run, err := p.strike(ctx, fault)
 	if err != nil {
 		return nil, err
 	}
-	defer inj.Stop()
+	defer run.Stop()
 	p.start = time.Now()
 	if err := p.act(ctx); err != nil {
 		return nil, err
 	}
 	time.Sleep(100 * time.Millisecond) // what is still under way
-	fired := inj.Stats().Rules[0].Faults[0].Fired > 0
-	if err := inj.Stop(); err != nil {
+	if err := run.Stop(); err != nil {
 		return nil, err
 	}
-	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: fired}, nil
+	result, _ := run.Wait() // its error was Stop's
+	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: !result.Idle()}, nil
+}
+
+// strike runs the fault at the router. Nobody else is there, so the watchdog
+// stays away: a debugger may stop the demo.
+func (p *play) strike(ctx context.Context, fault faults.Spec) (*experiment.Run, error) {
+	sys := experiment.NewSystem()
+	start := sys.Start
+	sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
+		cfg.Watchdog = -1
+		return start(ctx, cfg)
+	}
+	plan, err := sys.Plan(ctx, experiment.Spec{
+		Faults: []faults.Spec{fault}, Seed: new(uint64(1)), Duration: new(time.Duration(0)),
+		Target: experiment.Target{To: []string{fmt.Sprintf(":%d", port)}, NetNS: fmt.Sprintf("/proc/self/fd/%d", p.lab.Router.NS.Fd())},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.plan = plan
+	plan.Observe(experiment.Observer{Packet: p.touch})
+	return experiment.Start(ctx, plan)
 }
 
 // play is a story under way.
 type play struct {
 	lab   *lab.Lab
-	fault injector.NamedModel
+	fault faults.Spec
 	demo  faults.Demo
+	plan  *experiment.Plan
 	start time.Time
 
 	toClient, toServer *lab.Capture // at the router
@@ -237,7 +257,11 @@ func (p *play) keepalive(client *lab.App) {
 // quiet is the pause between the requests: longer than the idle time of a fault
 // that waits for one.
 func (p *play) quiet() time.Duration {
-	return max(p.demo.Quiet, p.fault.Model.Diverts().Idle+200*time.Millisecond)
+	quiet := 200 * time.Millisecond
+	if m, err := p.fault.Model(); err == nil {
+		quiet += m.Diverts().Idle
+	}
+	return max(p.demo.Quiet, quiet)
 }
 
 // patience is how long the client waits for an answer.

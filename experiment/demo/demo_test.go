@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/faultctl/faultctl/cli"
 	"github.com/faultctl/faultctl/experiment/demo"
@@ -51,11 +50,7 @@ func TestEveryDemo(t *testing.T) {
 // pause succeeds, its segment goes no further, a RST that nobody sent comes back,
 // and the read after it fails.
 func TestMainJob(t *testing.T) {
-	m := &faults.IdleExpire{After: 500 * time.Millisecond}
-	if err := m.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	s, err := demo.Play(t.Context(), injector.NamedModel{Name: "idle-expire", Model: m})
+	s, err := demo.Play(t.Context(), faults.Spec{Name: "idle-expire", Knobs: [][2]string{{"after", "500ms"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
