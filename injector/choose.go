@@ -119,6 +119,7 @@ func (w *worker) match(e, before *entry) {
 			w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: o.nth, midstream: e.openBefore})
 		}
 	}
+	e.others = len(e.asked) > 1
 	if instances != nil {
 		e.chain = faults.NewChain(instances)
 	}

@@ -195,14 +195,14 @@ func (w *worker) suspend() {
 	w.flush()
 	w.idle = idleQueue{}
 	for _, f := range w.flows.flows {
-		f.suspend()
+		f.suspend(len(w.rules))
 	}
 	w.parked.suspend()
 }
 
-func (f *entry) suspend() {
+func (f *entry) suspend(rules int) {
 	if f.chain != nil && len(f.asked) == 0 { // it was parked, which keeps the ordinal of its only rule
-		f.asked = []ordinal{{f.rule, f.nth, true}}
+		f.asked = chosenBy(f.rule, f.nth, f.others, rules)
 	}
 	f.chain, f.links, f.rng, f.pcg = nil, nil, nil, nil
 	f.captured, f.released, f.queued = false, false, false

@@ -257,3 +257,32 @@ func flowEndAt(n int) netip.AddrPort {
 	c, _ := flowOf(n, false)
 	return c
 }
+
+// TestSuspendAmongRules holds that a parked flow which several rules have counted is not
+// counted again after a pause, and stays with the one that chose it.
+func TestSuspendAmongRules(t *testing.T) {
+	spares, strikes := ruleOf(NamedModel{"hold", &holdModel{Wants: faults.Diversion{SYN: true}}}), ruleOf(NamedModel{"parking", &parkingModel{holdModel{Wants: faults.Diversion{SYN: true}}}})
+	spares.Pick.Share = target.ShareOf(0)
+	i, b := newControlled(t, spares, strikes)
+	b.judge(t, forward, opened(nil, 0, false))
+	b.now += time.Second
+	b.settleAll()
+	if b.parked.n != 1 {
+		t.Fatalf("%d flows are parked, want 1", b.parked.n)
+	}
+	for pause := range 2 { // the second one meets it active
+		b.suspend()
+		i.changes.Add(2)
+		b.handle(&nfqueue.Packet{ID: nfqueue.ID(10 + pause), Hook: forward, Bytes: ackOf(0)})
+		c, s := flowOf(0, false)
+		e := b.flows.flows[flowKey{c, s}]
+		if e == nil || e.chain == nil || e.rule != 1 || e.nth != 0 {
+			t.Fatalf("pause %d: it is back as %+v", pause, e)
+		}
+		for n, want := range []uint64{0, 1} {
+			if r := i.Stats().Rules[n]; r.Flows != 1 || r.Chosen != want {
+				t.Errorf("pause %d: rule %d has %d flows and %d chosen, want 1 and %d", pause, n, r.Flows, r.Chosen, want)
+			}
+		}
+	}
+}

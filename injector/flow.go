@@ -46,6 +46,7 @@ type entry struct {
 	seen       lru.Links[*entry] // its place among those
 	deleted    bool
 	queued     bool   // it waits in the worker's idleQueue
+	others     bool   // rules were asked besides the one that chose it
 	adjustedAt uint32 // the count of adjusted whose settings the chain has
 	gso        gsoState
 
@@ -73,6 +74,19 @@ func (e *entry) ordinalOf(rule int) (o ordinal, known bool) {
 		}
 	}
 	return ordinal{}, false
+}
+
+// chosenBy is what is known of what the rules said about a flow that was parked, which
+// keeps the ordinal of the one that chose it. If others were asked they have counted the
+// flow, and do not again.
+func chosenBy(rule int, nth uint64, others bool, rules int) []ordinal {
+	said := []ordinal{{rule, nth, true}}
+	for i := 0; others && i < rules; i++ {
+		if i != rule {
+			said = append(said, ordinal{i, noOrdinal, false})
+		}
+	}
+	return said
 }
 
 // note takes down what a rule said.

@@ -90,15 +90,14 @@ func (s *flowStore) due(now time.Duration) *entry {
 
 // park puts a flow away, and reports whether it could: what is held of it, an
 // alarm in the heap, chance that was drawn, or a fault that has more to remember
-// than a word keep it awake. A record has one ordinal, so a flow stays that several rules
-// match.
+// than a word keep it awake.
 func (s *flowStore) park(f *entry, now time.Duration) bool {
 	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
-	case len(f.asked) > 1 || f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
+	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
 	case f.chain == nil:
-		if !f.released {
+		if !f.released || len(f.asked) > 1 {
 			return false
 		}
 	default:

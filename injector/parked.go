@@ -74,6 +74,7 @@ const (
 	isReplyMarked
 	chainReleased
 	wasChosen // with isAsked: by the rule, before the run was paused
+	others    // of a flow that was chosen, see entry.others
 )
 
 func (a *attributes) set(bit attributes, on bool) {
@@ -221,6 +222,7 @@ func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	a.set(isMarked, e.marked[faults.Original])
 	a.set(isReplyMarked, e.marked[faults.Reply])
 	a.set(chainReleased, asleep.Released)
+	a.set(others, e.others)
 	if e.chain != nil && asleep.WakeAt != faults.Never {
 		d.alarms.Push(alarm{milliseconds(asleep.WakeAt), i})
 		d.sweep()
@@ -255,7 +257,7 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	a := r.attributes
 	e := &entry{
 		timer: faults.Never, askedAt: r.askedAt, mark: r.mark, iface: r.iface,
-		openBefore: a.has(isOpenBefore), released: a.has(isReleased),
+		openBefore: a.has(isOpenBefore), others: a.has(others), released: a.has(isReleased),
 		marked: [2]bool{a.has(isMarked), a.has(isReplyMarked)},
 	}
 	e.Client, e.Server = r.addrs()
@@ -272,7 +274,9 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 		e.rng = rand.New(e.pcg)
 		e.chain = faults.UnparkChain(rule.settings.Load().instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
 	case a.has(isAsked):
-		e.asked = []ordinal{{int(r.rule), r.nth, a.has(wasChosen)}}
+		if e.asked = []ordinal{{int(r.rule), r.nth, false}}; a.has(wasChosen) {
+			e.asked = chosenBy(int(r.rule), r.nth, a.has(others), len(rules))
+		}
 	}
 	d.free(i)
 	return e
