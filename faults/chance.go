@@ -26,12 +26,18 @@ func (c Chance) P() float64 { return c.p }
 // TypeName implements Typed.
 func (Chance) TypeName() string { return "share" }
 
-// MarshalText writes a percentage, or nothing if no probability is given.
+// MarshalText writes a percentage, the probability itself if ten digits of a
+// percentage do not say it exactly, or nothing if no probability is given.
 func (c Chance) MarshalText() ([]byte, error) {
 	if !c.given {
 		return nil, nil
 	}
-	return []byte(strconv.FormatFloat(c.p*100, 'g', 10, 64) + "%"), nil
+	percent := []byte(strconv.FormatFloat(c.p*100, 'g', 10, 64) + "%")
+	var read Chance
+	if read.UnmarshalText(percent) != nil || read != c {
+		return strconv.AppendFloat(nil, c.p, 'g', -1, 64), nil
+	}
+	return percent, nil
 }
 
 // UnmarshalText reads 10% or 0.1. The result lies in 0 to 1.

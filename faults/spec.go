@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -127,4 +128,39 @@ func (s Spec) Model() (Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// SpecOf is the SPEC of a model of the catalogue: its fault's name, and each knob
+// that is set, in the order of its fields. A field that is zero means its default
+// and is left out, so that the SPEC of Kind.New() is the bare name. Model makes an
+// equal model of the SPEC, provided that the model is valid, which SpecOf does not
+// judge as a whole.
+//
+// The error says that the model is of no fault of the catalogue, or is a
+// [*SettingError] of a field that no SPEC can say, such as a negative duration.
+func SpecOf(m Model) (Spec, error) {
+	s := Spec{Name: nameOf(m)}
+	if s.Name == "" {
+		return Spec{}, fmt.Errorf("%T is the model of no fault of the catalogue", m)
+	}
+	v := reflect.ValueOf(m)
+	if v.IsNil() {
+		return Spec{}, fmt.Errorf("the %T is nil", m)
+	}
+	again := reflect.New(v.Type().Elem())
+	for _, k := range Knobs(m) {
+		field := v.Elem().Field(k.field)
+		if field.IsZero() {
+			continue
+		}
+		value := show(field)
+		if err := Set(again.Interface().(Model), k.Name, value); err != nil {
+			return Spec{}, err
+		}
+		if !reflect.DeepEqual(again.Elem().Field(k.field).Interface(), field.Interface()) {
+			return Spec{}, wrong(m, k.Name, "no SPEC can say this value: %q is another", value)
+		}
+		s.Knobs = append(s.Knobs, [2]string{k.Name, value})
+	}
+	return s, nil
 }
