@@ -14,7 +14,9 @@ import (
 type Resolver func(ctx context.Context, name string) ([]netip.Addr, error)
 
 // ParseEndpoints reads [HOST|CIDR]:PORTS, or a HOST or CIDR alone, which means any
-// port. A host name stands for every address that lookup returns. The error says
+// port. A host name stands for every address that lookup returns. The unspecified
+// address, 0.0.0.0 or ::, means every address of either family, as it does where a
+// service listens, and cannot stand alone: no packet carries it. The error says
 // what is wrong with the text, or wraps that of lookup.
 func ParseEndpoints(ctx context.Context, text string, lookup Resolver) ([]Endpoint, error) {
 	name, ports, err := splitHostPorts(text)
@@ -33,7 +35,13 @@ func ParseEndpoints(ctx context.Context, text string, lookup Resolver) ([]Endpoi
 		}
 	}
 	prefixes := []netip.Prefix{{}}
-	if name != "" {
+	switch a, err := netip.ParseAddr(name); {
+	case name == "":
+	case err == nil && a.Unmap().IsUnspecified():
+		if ports == anyPort {
+			return nil, fmt.Errorf("%s means every address, and no port is given", name)
+		}
+	default:
 		if prefixes, err = ParseHosts(ctx, name, lookup); err != nil {
 			return nil, err
 		}
