@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/internal/strike"
 	"github.com/faultctl/faultctl/lab/userns"
@@ -75,6 +76,11 @@ func watch(t *testing.T, test func(t testing.TB)) string {
 	return strings.Join(w.errors, "\n")
 }
 
+// stranger has the only method that a Fault must have.
+type stranger struct{}
+
+func (stranger) Validate() error { return nil }
+
 // TestInject checks that a fault is active when Inject returns and removed after
 // the test, and that a test fails if its fault never fired.
 func TestInject(t *testing.T) {
@@ -83,7 +89,7 @@ func TestInject(t *testing.T) {
 	_, port, _ := net.SplitHostPort(addr)
 
 	if failed := watch(t, func(t testing.TB) {
-		i := faulttest.Inject(t, "reset:at=request", faulttest.To(addr), faulttest.Skip(1), faulttest.Every(2))
+		i := faulttest.Inject(t, faulttest.Spec("reset:at=request"), faulttest.To(addr), faulttest.Skip(1), faulttest.Every(2))
 		for n := range 4 {
 			if err := ask(addr); (err != nil) != (n%2 == 1) {
 				t.Errorf("connection %d: %v", n, err)
@@ -92,33 +98,41 @@ func TestInject(t *testing.T) {
 		if i.Fired() != 2 {
 			t.Errorf("fired on %d connections, want 2", i.Fired())
 		}
-		i.Remove()
+		i.Stop()
 		if err := ask(addr); err != nil {
-			t.Errorf("after Remove: %v", err)
+			t.Errorf("after Stop: %v", err)
 		}
 	}); failed != "" {
 		t.Error(failed)
 	}
 	for what, tc := range map[string]struct {
-		spec    string
+		fault   faulttest.Fault
 		options []faulttest.Option
 		says    string
 	}{
-		"no match":   {"reset:at=request", []faulttest.Option{faulttest.To("127.0.0.1:1")}, "never fired: no connection matched"},
-		"no moment":  {"idle-expire:after=1h", []faulttest.Option{faulttest.To(":" + port)}, "never fired: the moment"},
-		"one of two": {"observe,idle-expire:after=1h", []faulttest.Option{faulttest.To("localhost:" + port)}, "idle-expire never fired"},
-		"allowed":    {"idle-expire:after=1h", []faulttest.Option{faulttest.To("[::]:" + port), faulttest.AllowIdle()}, ""},
-		"nobody":     {"observe", []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.2")}, "no connection matched"},
-		"everybody":  {"delay:by=1ms", []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.0/8")}, ""},
-		"excepted":   {"observe", []faulttest.Option{faulttest.From("127.0.0.1"), faulttest.Except(addr)}, "no connection matched"},
-		"typo":       {"idle-expier", []faulttest.Option{faulttest.To(addr)}, `did you mean "idle-expire"?`},
-		"no time":    {"idle-expire", []faulttest.Option{faulttest.To(addr)}, "how long may a flow be idle?"},
-		"no port":    {"observe", []faulttest.Option{faulttest.To("127.0.0.1")}, "not HOST:PORT"},
-		"bad client": {"observe", []faulttest.Option{faulttest.To(addr), faulttest.From("somebody")}, "neither an IP address nor a CIDR"},
-		"too many":   {"observe", []faulttest.Option{faulttest.To(addr), faulttest.Percent(101)}, "outside 0 to 100"},
+		"no match":   {faulttest.Spec("reset:at=request"), []faulttest.Option{faulttest.To("127.0.0.1:1")}, "never fired: no connection matched"},
+		"no moment":  {faulttest.Spec("idle-expire:after=1h"), []faulttest.Option{faulttest.To(":" + port)}, "never fired: the moment"},
+		"one of two": {faulttest.Spec("observe,idle-expire:after=1h"), []faulttest.Option{faulttest.To("localhost:" + port)}, "idle-expire never fired"},
+		"allowed":    {faulttest.Spec("idle-expire:after=1h"), []faulttest.Option{faulttest.To("[::]:" + port), faulttest.MayNotFire()}, ""},
+		"nobody":     {faulttest.Spec("observe"), []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.2")}, "no connection matched"},
+		"everybody":  {faulttest.Spec("delay:by=1ms"), []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.0/8")}, ""},
+		"excepted":   {faulttest.Spec("observe"), []faulttest.Option{faulttest.From("127.0.0.1"), faulttest.Except(addr)}, "no connection matched"},
+		"typo":       {faulttest.Spec("idle-expier"), []faulttest.Option{faulttest.To(addr)}, `did you mean "idle-expire"?`},
+		"no time":    {faulttest.Spec("idle-expire"), []faulttest.Option{faulttest.To(addr)}, "how long may a flow be idle?"},
+		"no port":    {faulttest.Spec("observe"), []faulttest.Option{faulttest.To(port)}, "a port stands behind a colon"},
+		"bad client": {faulttest.Spec("observe"), []faulttest.Option{faulttest.To(addr), faulttest.From("127.0.0.0/33")}, "is not a CIDR"},
+		"too many":   {faulttest.Spec("observe"), []faulttest.Option{faulttest.To(addr), faulttest.Percent(101)}, "outside 0 to 100"},
+		"typed":      {&faults.Delay{By: time.Millisecond}, []faulttest.Option{faulttest.To(addr), faulttest.And(&faults.Observe{})}, ""},
+		"typed, two": {&faults.Observe{}, []faulttest.Option{faulttest.To(addr), faulttest.And(faulttest.Spec("idle-expire:after=1h"))}, "idle-expire never fired"},
+		"untold":     {&faults.IdleExpire{}, []faulttest.Option{faulttest.To(addr)}, "how long may a flow be idle?"},
+		"unsaid":     {&faults.Delay{By: -1}, []faulttest.Option{faulttest.To(addr)}, "by"},
+		"opposites":  {&faults.SYNDrop{}, []faulttest.Option{faulttest.To(addr), faulttest.And(&faults.Observe{})}, "contradict"},
+		"no fault":   {nil, []faulttest.Option{faulttest.To(addr)}, "neither a model"},
+		"stranger":   {stranger{}, []faulttest.Option{faulttest.To(addr)}, "neither a model"},
+		"any host":   {&faults.Observe{}, []faulttest.Option{faulttest.To("127.0.0.1"), faulttest.From("localhost")}, ""},
 	} {
 		failed := watch(t, func(t testing.TB) {
-			faulttest.Inject(t, tc.spec, tc.options...)
+			faulttest.Inject(t, tc.fault, tc.options...)
 			if err := ask(addr); err != nil {
 				t.Errorf("a healthy connection: %v", err)
 			}
@@ -128,7 +142,7 @@ func TestInject(t *testing.T) {
 		}
 	}
 	if !userns.Inside() {
-		if failed := watch(t, func(t testing.TB) { faulttest.Inject(t, "observe") }); !strings.Contains(failed, "name the service with To") {
+		if failed := watch(t, func(t testing.TB) { faulttest.Inject(t, faulttest.Spec("observe")) }); !strings.Contains(failed, "name the service with To") {
 			t.Errorf("without a target: %q", failed)
 		}
 	}
@@ -141,7 +155,7 @@ func TestInjectChooses(t *testing.T) {
 	addr := echoes(t)
 	chosen := func(options ...faulttest.Option) (which string) {
 		if failed := watch(t, func(t testing.TB) {
-			faulttest.Inject(t, "reset:at=request", append(options, faulttest.To(addr), faulttest.AllowIdle())...)
+			faulttest.Inject(t, faulttest.Spec("reset:at=request"), append(options, faulttest.To(addr), faulttest.MayNotFire())...)
 			for range 8 {
 				which += map[bool]string{true: "x", false: "."}[ask(addr) != nil]
 			}
@@ -178,7 +192,7 @@ func TestInjectChooses(t *testing.T) {
 		}
 		defer open.Close()
 		if failed := watch(t, func(t testing.TB) {
-			faulttest.Inject(t, "reset:at=request", append(options, faulttest.To(addr))...)
+			faulttest.Inject(t, faulttest.Spec("reset:at=request"), append(options, faulttest.To(addr))...)
 			if err := echo(open); (err == nil) != (options != nil) {
 				t.Errorf("%s: on the connection that was open: %v", what, err)
 			}

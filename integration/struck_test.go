@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/lab/userns"
 )
@@ -33,7 +34,7 @@ func TestStruck(t *testing.T) {
 	t.Logf("%d of 4 failed", failed)
 	if userns.Caged() {
 		t.Run("own", func(t *testing.T) {
-			faulttest.Inject(t, "refuse", faulttest.To(ln.Addr().String()))
+			faulttest.Inject(t, &faults.Refuse{}, faulttest.To(ln.Addr().String()))
 			t.Error("Inject did not skip the test")
 		})
 	}

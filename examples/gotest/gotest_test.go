@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faulttest"
 )
 
@@ -42,7 +43,7 @@ func TestGetSurvivesAnIdleTimeout(t *testing.T) {
 	url, addr := service(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
-	lb := faulttest.Inject(t, "idle-expire:after=300ms", faulttest.To(addr))
+	lb := faulttest.Inject(t, &faults.IdleExpire{After: 300 * time.Millisecond}, faulttest.To(addr))
 	for range 2 {
 		if err := get(client, url); err != nil {
 			t.Fatal(err)
@@ -62,7 +63,7 @@ func TestPostNeedsAKey(t *testing.T) {
 			url, addr := service(t)
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
-			faulttest.Inject(t, "idle-expire:after=300ms", faulttest.To(addr))
+			faulttest.Inject(t, &faults.IdleExpire{After: 300 * time.Millisecond}, faulttest.To(addr))
 			if err := get(client, url); err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +89,7 @@ func TestPostNeedsAKey(t *testing.T) {
 // The first connection is refused; the second attempt finds a healthy one.
 func TestRetryAfterRefused(t *testing.T) {
 	url, addr := service(t)
-	faulttest.Inject(t, "refuse", faulttest.To(addr), faulttest.First(1))
+	faulttest.Inject(t, &faults.Refuse{}, faulttest.To(addr), faulttest.First(1))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	if err := get(client, url); err == nil {
 		t.Error("the first attempt was not refused")

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/faulttest"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/strike"
@@ -33,7 +32,7 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
 		f.Value.Set("10") // these tests spend most of their time waiting
 	}
-	code := faulttest.Main(m)
+	code := lab.Main(m.Run)
 	if base != "" {
 		os.RemoveAll(base)
 	}

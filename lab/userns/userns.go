@@ -1,5 +1,5 @@
 // Package userns runs a program in a new user and network namespace, where an
-// unprivileged user is root.
+// unprivileged user is root, or stays who they are and may inject faults.
 package userns
 
 import (
@@ -30,16 +30,28 @@ func Caged() bool { return os.Getenv(CagedEnv) != "" && os.Geteuid() != 0 }
 // inside already.
 func MustEnter() bool { return os.Geteuid() != 0 && !Inside() }
 
-// Inside reports whether this process runs in namespaces that [Enter] created.
+// Inside reports whether this process runs in namespaces that [Enter] or [EnterAsSelf]
+// created.
 func Inside() bool { return os.Getenv(insideEnv) != "" }
 
 // Main calls run where it has the privileges, and returns the exit code: in this
-// process, or in one that [Enter] starts.
-func Main(run func() int) int {
+// process, or in one that [Enter] starts, where loopback is up.
+func Main(run func() int) int { return runIn(Enter, run) }
+
+// MainAsSelf is [Main] with [EnterAsSelf] in place of Enter.
+func MainAsSelf(run func() int) int { return runIn(EnterAsSelf, run) }
+
+func runIn(enter func() (int, error), run func() int) int {
 	if !MustEnter() {
+		if Inside() {
+			if err := LoopbackUp(); err != nil {
+				fmt.Fprintln(os.Stderr, "userns:", err)
+				return 1
+			}
+		}
 		return run()
 	}
-	code, err := Enter()
+	code, err := enter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "userns:", err)
 	}
@@ -51,7 +63,22 @@ func Main(run func() int) int {
 // reach. It returns the exit code (128 plus the number of a signal that ended it),
 // or an error if user namespaces are not permitted. The new process does not
 // outlive this one.
-func Enter() (code int, err error) {
+func Enter() (code int, err error) { return enter(0, 0, nil) }
+
+// EnterAsSelf is [Enter], except that the user stays who they are: the user and
+// group ids are those outside, so that programs which refuse to run as root, such
+// as PostgreSQL, can be started. The new process and those that it starts have the
+// capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN of the new namespaces
+// (to inject faults, and to make network namespaces of their own) and
+// CAP_NET_BIND_SERVICE (to listen on ports below 1024), as ambient ones: see
+// capabilities(7).
+func EnterAsSelf() (code int, err error) {
+	return enter(os.Geteuid(), os.Getegid(), []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_ADMIN, unix.CAP_NET_BIND_SERVICE})
+}
+
+// enter runs this program again in a new user and network namespace, where the user
+// has that uid and gid, and the ambient capabilities.
+func enter(uid, gid int, caps []uintptr) (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -60,8 +87,9 @@ func Enter() (code int, err error) {
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: uid, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: gid, HostID: os.Getegid(), Size: 1}},
+		AmbientCaps: caps,
 		Pdeathsig:   syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
