@@ -181,7 +181,13 @@ func (p *process) end() int {
 // tables lists faultctl's nftables tables on the host.
 func tables(t *testing.T, n *lab.Node) []string {
 	t.Helper()
-	conn, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
+	return tablesIn(t, n.NS)
+}
+
+// tablesIn lists faultctl's nftables tables in a network namespace.
+func tablesIn(t *testing.T, ns *os.File) []string {
+	t.Helper()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
 	if err != nil {
 		t.Fatal(err)
 	}
