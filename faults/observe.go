@@ -25,7 +25,6 @@ func (m *Observe) Diverts() Diversion {
 
 // Start implements Model.
 func (m *Observe) Start() Instance {
-	m = completed(m)
 	return PerFlow(func() Fault { return &observe{} })
 }
 

@@ -2,7 +2,6 @@ package faults_test
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -187,7 +186,7 @@ func values(t *testing.T, f reflect.StructField, knob faults.Knob) (all []any) {
 		}
 	}
 	if len(all) == 0 {
-		t.Fatal(fmt.Sprintf("no value of a %v is known, such as for %s", f.Type, knob.Name))
+		t.Fatalf("no value of a %v is known, such as for %s", f.Type, knob.Name)
 	}
 	return all
 }

@@ -32,7 +32,6 @@ type stage struct {
 
 	mu     sync.Mutex
 	log    []string // what was done to engines, and when
-	said   []string // events, without their times
 	lines  strings.Builder
 	fires  uint64 // on how many connections each fault acts
 	lacks  error  // what Preflight returns

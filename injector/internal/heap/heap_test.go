@@ -8,7 +8,7 @@ import (
 
 type item struct {
 	at, order int
-	more      [10]uint64 // so that a few chunks are filled
+	_         [10]uint64 // so that a few chunks are filled
 }
 
 func (i *item) Before(o *item) bool { return i.at < o.at || i.at == o.at && i.order < o.order }
