@@ -2,7 +2,10 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
 
 	"github.com/faultctl/faultctl/experiment/event"
@@ -14,16 +17,28 @@ import (
 // changeable are the words that Update can change while a run goes on.
 var changeable = []string{"to", "from", "percent"}
 
+// ErrEnded is the error of a change to a run that is over.
+var ErrEnded = errors.New("the run is over")
+
 // Update has the run do what next says from now on. What may differ from
 // [Run.Spec] are the service ends and clients of the target, its share
-// (percent), and the settings of the same faults, where the fault allows it.
-// Each of these changes is atomic: a packet is judged by what was before or by
-// what is now, and none is lost. Connections that were chosen stay so. The error
-// is event.Problems about what cannot be changed, and then nothing was; or of a
-// change that the kernel refused.
+// (percent), and the settings of the same faults, where the fault allows it. A
+// seed that next does not say stays. Each of these changes is atomic: a packet is
+// judged by what was before or by what is now, and none is lost. Connections that
+// were chosen stay so. The error is event.Problems about what cannot be changed,
+// ErrEnded, or of a change that was refused; nothing has changed then. If it cannot
+// be taken back what was changed before the refusal, the error says so.
 func (r *Run) Update(ctx context.Context, next Spec) error {
 	r.change.Lock()
 	defer r.change.Unlock()
+	return r.update(ctx, next.Clone())
+}
+
+// update is Update; the caller holds change, and leaves next to the run.
+func (r *Run) update(ctx context.Context, next Spec) error {
+	if r.over() {
+		return ErrEnded
+	}
 	now := r.Spec()
 	if problems := next.Validate(); len(problems) > 0 {
 		return problems
@@ -35,11 +50,12 @@ func (r *Run) Update(ctx context.Context, next Spec) error {
 	if len(set) == 0 {
 		return nil
 	}
-	if err := r.apply(ctx, &now, &next, set); err != nil {
+	if err := r.apply(ctx, &next, set); err != nil {
 		return err
 	}
+	next.Seed = now.Seed
 	r.mu.Lock()
-	r.spec = next.Clone()
+	r.spec = next
 	r.mu.Unlock()
 	e := event.Changed{}
 	for _, c := range set {
@@ -47,6 +63,16 @@ func (r *Run) Update(ctx context.Context, next Spec) error {
 	}
 	r.emit(r.sys.Now(), e)
 	return nil
+}
+
+// over reports whether the run has ended.
+func (r *Run) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // changed is something that an update changes.
@@ -119,58 +145,77 @@ func knobsChanged(f, g faults.Spec) (ks [][2]string) {
 	return ks
 }
 
-// apply makes the changes, in an order in which a failure leaves the run as it
-// was: what the injector may refuse comes first.
-func (r *Run) apply(ctx context.Context, now, next *Spec, set []changed) error {
+// apply makes the changes: all of them, or none if one is refused.
+func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) {
 	has := func(words ...string) bool {
 		return slices.ContainsFunc(set, func(c changed) bool { return slices.Contains(words, c.word) })
 	}
+	r.mu.Lock()
+	was := r.match
+	r.mu.Unlock()
+	is := was
 	if slices.ContainsFunc(set, func(c changed) bool { return !slices.Contains(changeable, c.word) }) {
-		models, problems := next.models()
-		if len(problems) > 0 {
+		var problems event.Problems
+		if is.models, problems = next.models(); len(problems) > 0 {
 			return problems
-		}
-		if err := r.setModels(models); err != nil {
-			return err
 		}
 	}
 	if has("to", "from") {
-		if err := r.aim(ctx, next); err != nil {
+		if is.matcher, err = r.aim(ctx, next); err != nil {
 			return err
 		}
 	}
-	if has("percent") {
-		return r.setShare(next.Target.Pick().Share)
+	is.pick.Share = next.Target.Pick().Share
+	steps := []struct {
+		changes bool
+		do      func(matchState) error
+	}{ // what is refused most often comes first
+		{!reflect.DeepEqual(was.models, is.models), func(m matchState) error { return r.setModels(m.models) }},
+		{!reflect.DeepEqual(was.matcher, is.matcher), func(m matchState) error { return r.retarget(m.matcher) }},
+		{was.pick.Share != is.pick.Share, func(m matchState) error { return r.setShare(m.pick.Share) }},
+	}
+	for n, step := range steps {
+		if !step.changes {
+			continue
+		}
+		if err := step.do(is); err != nil {
+			for _, done := range slices.Backward(steps[:n]) {
+				if done.changes {
+					if back := done.do(was); back != nil {
+						err = errors.Join(err, fmt.Errorf("what was changed before that is not taken back: %w", back))
+					}
+				}
+			}
+			return err
+		}
 	}
 	return nil
 }
 
-// aim has the run match what next names.
-func (r *Run) aim(ctx context.Context, next *Spec) error {
-	lookup := r.sys.Lookup
-	if r.plan.names != nil {
-		lookup = r.plan.names.lookup
-	}
-	m, problems := readMatcher(ctx, &next.Target, lookup)
+// aim is the matcher of what next names.
+func (r *Run) aim(ctx context.Context, next *Spec) (target.Matcher, error) {
+	m, problems := readMatcher(ctx, &next.Target, r.plan.names.lookup)
 	if len(problems) > 0 {
-		return problems
+		return m, problems
 	}
 	m.Owner, m.Except = r.matcher().Owner, append(m.Except, r.plan.spared...)
 	for _, c := range r.plan.Protected {
 		if m.Names(c) {
-			return protectedError(c)
+			return m, protectedError(c)
 		}
 	}
-	return r.retarget(m)
+	return m, nil
 }
 
 // SetShare changes which share of the connections is struck, from 0 to 1: see
-// injector.SetShare.
+// injector.SetShare. The error is that of Update.
 func (r *Run) SetShare(share float64) error {
+	r.change.Lock()
+	defer r.change.Unlock()
 	next := r.Spec()
-	percent := share * 100
+	percent := math.Round(share*1e10) / 1e8 // 7, not 7.000000000000001
 	next.Target.Percent = &percent
-	return r.Update(context.Background(), next)
+	return r.update(context.Background(), next)
 }
 
 func (r *Run) setShare(share target.Share) error {
@@ -198,13 +243,17 @@ func (r *Run) setModels(models []injector.NamedModel) error {
 }
 
 // Pause has the run judge nothing until Resume: what is held leaves in its order
-// first. The run's duration goes on. Pausing a paused run does nothing.
+// first. The run's duration goes on, and it can be changed. Where a container is
+// followed, the run stays paused when that is restarted. Pausing a paused run does
+// nothing. The error is ErrEnded, or the engine's, and the run goes on then.
 func (r *Run) Pause() error {
 	return r.setPaused(true, Engine.Pause, event.Paused{})
 }
 
 // Resume has a paused run judge again, from the next matching packet on.
 // Connections that were chosen before are struck again, as if they were new.
+// Resuming a run that is not paused does nothing. The error is ErrEnded, or the
+// engine's, and the run is still paused then.
 func (r *Run) Resume() error {
 	return r.setPaused(false, Engine.Resume, event.Resumed{})
 }
@@ -212,6 +261,9 @@ func (r *Run) Resume() error {
 func (r *Run) setPaused(paused bool, do func(Engine) error, e event.Event) error {
 	r.change.Lock()
 	defer r.change.Unlock()
+	if r.over() {
+		return ErrEnded
+	}
 	r.mu.Lock()
 	was, engine := r.paused, r.engine
 	r.mu.Unlock()

@@ -22,15 +22,20 @@ type eventLog struct {
 
 func (l *eventLog) init() { l.more = sync.NewCond(&l.mu) }
 
-func (l *eventLog) add(e event.Event) {
+// add keeps an event, and reports whether it did: not after close.
+func (l *eventLog) add(e event.Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
 	if len(l.events) == 2*logged { // rarely, and not one by one
 		l.events = append(l.events[:0], l.events[logged:]...)
 		l.first += logged
 	}
 	l.events = append(l.events, e)
 	l.more.Broadcast()
+	return true
 }
 
 func (l *eventLog) close() {
@@ -46,7 +51,7 @@ func (l *eventLog) all() iter.Seq[event.Event] {
 		for next := uint64(0); ; {
 			batch, lost := l.from(next)
 			next += lost + uint64(len(batch))
-			if lost > 0 && !yield(event.Lost{Events: lost}) {
+			if lost > 0 && !yield(event.Stamp(batch[0].When(), event.Lost{Events: lost})) {
 				return
 			}
 			for _, e := range batch {
@@ -54,7 +59,7 @@ func (l *eventLog) all() iter.Seq[event.Event] {
 					return
 				}
 			}
-			if lost == 0 && len(batch) == 0 {
+			if len(batch) == 0 {
 				return
 			}
 		}
@@ -62,7 +67,8 @@ func (l *eventLog) all() iter.Seq[event.Event] {
 }
 
 // from returns the events from an ordinal on, and how many of them are kept no
-// more. It waits until there is one, and returns none if no more will come.
+// more; then there are others. It waits until there is one, and returns none if no
+// more will come.
 func (l *eventLog) from(next uint64) (batch []event.Event, lost uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -29,12 +29,12 @@ func (r *Run) matcher() target.Matcher {
 	return r.match.matcher
 }
 
-// config is what the next engine is started with.
+// config is what the next engine is started with; the caller holds mu.
 func (r *Run) config() injector.Config {
 	cfg := r.plan.cfg
 	cfg.Rules = slices.Clone(cfg.Rules)
 	cfg.Rules[0] = injector.Rule{Match: r.match.matcher, Pick: r.match.pick, Faults: r.match.models}
-	cfg.OnEvent = r.onEvent
+	cfg.OnEvent, cfg.Paused = r.onEvent, r.paused
 	cfg.HeadersOnly = true
 	var see []func(injector.Packet)
 	for _, o := range r.plan.observers {
@@ -100,6 +100,9 @@ func (r *Run) followNames(ctx context.Context, every time.Duration) {
 func (r *Run) lookAgain(ctx context.Context, n *names) {
 	r.change.Lock()
 	defer r.change.Unlock()
+	if !n.any() {
+		return
+	}
 	spec, was, before := r.Spec(), r.matcher(), n.each()
 	is, problems := readMatcher(ctx, &spec.Target, n.lookup)
 	is.Owner, is.Except = was.Owner, append(is.Except, r.plan.spared...)
@@ -217,16 +220,7 @@ func (r *Run) startIn(ctx context.Context, ns *os.File, n uint64) (Engine, error
 		return nil, err
 	}
 	r.work(e)
-	if r.isPaused() {
-		return e, e.Pause()
-	}
 	return e, nil
-}
-
-func (r *Run) isPaused() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.paused
 }
 
 // stay works in one namespace until ctx ends or the container leaves it.

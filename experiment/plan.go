@@ -40,7 +40,7 @@ type Plan struct {
 	sys       *System
 	cfg       injector.Config // its first rule is the one that there is
 	spared    []target.Endpoint
-	names     *names // nil if no host name is among the ends
+	names     *names
 	owner     string // whose connections, in words
 	isolated  bool
 	observers []Observer
@@ -83,9 +83,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	if names.any() {
-		p.names = names // what they stand for may change
-	}
+	p.names = names // what they stand for may change
 	var err error
 	if p.owner, err = sys.owner(&s.Target, &match); err != nil {
 		return nil, err

@@ -140,7 +140,7 @@ func (r *Run) supervise(ctx context.Context, life func(context.Context) error, e
 			}
 		})
 	}
-	if every := r.plan.resolveEvery(); r.plan.names != nil && every > 0 {
+	if every := r.plan.resolveEvery(); every > 0 {
 		beside.Go(func() { r.followNames(ctx, every) })
 	}
 	if err == nil {
@@ -247,6 +247,7 @@ func (r *Run) Ready() time.Time { return r.ready.when() }
 // Events returns the events of the run from its beginning, and goes on until the
 // run is over or the caller stops. A caller that is slow loses the oldest ones,
 // which is told by an event.Lost. It holds up neither packets nor other callers.
+// The run keeps its last 8192 events at least, also when it is over.
 func (r *Run) Events() iter.Seq[event.Event] { return r.log.all() }
 
 // emit tells everybody of an event.
@@ -262,7 +263,9 @@ func (r *Run) emitAfter(do func() error, at time.Time, e event.Event) error {
 			return err
 		}
 	}
-	r.log.add(event.Stamp(at, e))
+	if !r.log.add(event.Stamp(at, e)) {
+		return nil // the run is over
+	}
 	for _, o := range r.plan.observers {
 		if o.Event != nil {
 			o.Event(at, e)

@@ -33,6 +33,9 @@ type Config struct {
 	// Negative means never; only a debugger needs that. One second is the least.
 	Watchdog time.Duration
 
+	// Paused has the run begin paused: nothing is judged until Resume.
+	Paused bool
+
 	// Queue is the number of the netfilter queue, the first if there are
 	// several. Zero means the first free one from 61440 on.
 	Queue uint16

@@ -120,12 +120,9 @@ func TestPauseLetsHeldLeave(t *testing.T) {
 // nothing until it is resumed.
 func TestPausedFromTheBeginning(t *testing.T) {
 	ns := kerneltest.NetNS(t)
-	cfg := Config{NetNS: ns, Watchdog: -1, Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
+	cfg := Config{NetNS: ns, Watchdog: -1, Paused: true, Rules: []Rule{{Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Faults: fake(faults.Diversion{All: true})}}}
 	i, err := newInjector(cfg)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := i.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	stop := begin(t, i)

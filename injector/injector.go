@@ -44,7 +44,7 @@ func newInjector(cfg Config) (*Injector, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Rules = slices.Clone(cfg.Rules)
-	return &Injector{cfg: cfg, shared: newShared(cfg.Rules, cfg.Seed, cfg.Logger)}, nil
+	return &Injector{cfg: cfg, shared: newShared(cfg.Rules, cfg.Seed, cfg.Logger), paused: cfg.Paused}, nil
 }
 
 // Stats returns the counters as they are now. Any goroutine may call it, during
