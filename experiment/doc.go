@@ -11,7 +11,7 @@
 //	err = run.Stop()                            // everything is as it was before
 //
 // A [Spec] is plain data in the words of the command line's flags and of
-// scenario files. A [Plan] is a Spec that was understood on this host. A [Run]
+// scenario files; faults.SpecOf says a fault that is a Go value so. A [Plan] is a Spec that was understood on this host. A [Run]
 // can be watched, changed, paused and stopped while it goes on. Errors are
 // values of package event: each knows its code, the word of the Spec that it is
 // about, and what to do next.

@@ -245,7 +245,9 @@ func (r *Run) Plan() *Plan { return r.plan }
 func (r *Run) Ready() time.Time { return r.ready.when() }
 
 // Events returns the events of the run from its beginning, and goes on until the
-// run is over or the caller stops. A caller that is slow loses the oldest ones,
+// run is over or the caller stops. What happened to a connection is told some
+// milliseconds late: if the run is changed at once after it, the event of the change
+// may come before, and the times of the two say so. A caller that is slow loses the oldest ones,
 // which is told by an event.Lost. It holds up neither packets nor other callers.
 // The run keeps its last 8192 events at least, also when it is over.
 func (r *Run) Events() iter.Seq[event.Event] { return r.log.all() }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -171,22 +172,41 @@ func TestRun(t *testing.T) {
 	if err := ask(dial(t, addr)); err != nil {
 		t.Errorf("with a share of 0: %v", err)
 	}
+	if err := i.Run().SetShare(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Run().Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(dial(t, addr)); err != nil {
+		t.Errorf("while the run is paused: %v", err)
+	}
+	if err := i.Run().Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(dial(t, addr)); err == nil {
+		t.Error("after the run was resumed the connection is not struck")
+	}
+	if i.Fired() != 2 {
+		t.Errorf("fired on %d connections", i.Fired())
+	}
 	i.Stop()
 	i.Stop() // does nothing
-	fired, changed := 0, 0
-	for e := range i.Run().Events() {
+	if err := ask(dial(t, addr)); err != nil {
+		t.Errorf("after Stop: %v", err)
+	}
+	told := ""
+	byTime := func(a, b event.Event) int { return a.When().Compare(b.When()) }
+	for _, e := range slices.SortedStableFunc(i.Run().Events(), byTime) {
 		switch e := e.(type) {
-		case event.Fired:
-			fired++
 		case event.Changed:
-			changed++
-			if len(e.Set) != 1 || e.Set[0] != "percent=0" {
-				t.Errorf("changed: %v", e.Set)
-			}
+			told += strings.Join(e.Set, " ") + " "
+		case event.Flow, event.Paused, event.Resumed, event.Ended:
+			told += e.Name() + " "
 		}
 	}
-	if fired == 0 || changed != 1 {
-		t.Errorf("%d events of faults that fired, %d of changes", fired, changed)
+	if want := "flow percent=0 percent=100 paused resumed flow ended "; told != want {
+		t.Errorf("the run told %q, want %q", told, want)
 	}
 }
 

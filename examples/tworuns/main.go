@@ -15,6 +15,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment"
@@ -32,7 +33,7 @@ func main() {
 	fmt.Println("neither:", ask())
 	for _, run := range []*experiment.Run{slow, cut} {
 		check(run.Stop())
-		for e := range run.Events() {
+		for _, e := range slices.SortedStableFunc(run.Events(), byTime) {
 			switch e := e.(type) {
 			case event.Fired:
 				fmt.Println(e.Fault, "fired:", e.Action)
@@ -59,6 +60,8 @@ func start(model faults.Model) *experiment.Run {
 	check(err)
 	return run
 }
+
+func byTime(a, b event.Event) int { return a.When().Compare(b.When()) }
 
 // ask sends the service a line, and returns its answer or why there is none.
 func ask() string {
