@@ -8,14 +8,14 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // faultFirst rewrites the arguments of a command that takes a FAULT into the
 // one form that the flag parser knows: command, fault, flags. People may write
 // flags before and after the FAULT, a SPEC with knobs inside instead of it, a
 // list of SPECs, or a single --fault and nothing else.
-func faultFirst(app *cli.App, args []string) ([]string, error) {
+func faultFirst(app *urfave.App, args []string) ([]string, error) {
 	if len(args) < 2 {
 		return args, nil
 	}
@@ -62,7 +62,7 @@ func faultFirst(app *cli.App, args []string) ([]string, error) {
 
 // unexpected is the error of a word behind the FAULT. several says that the
 // command takes more faults than one.
-func unexpected(cmd *cli.Command, args []string, word string, several bool) error {
+func unexpected(cmd *urfave.Command, args []string, word string, several bool) error {
 	e := usageError("%s: unexpected argument %q", cmd.Name, word)
 	_, notFault := faults.Find(word)
 	switch {
@@ -76,7 +76,7 @@ func unexpected(cmd *cli.Command, args []string, word string, several bool) erro
 
 // dashesMissing is the error of a command to run that does not stand behind --,
 // as it would not with time, env or timeout. Its own flags are not faultctl's.
-func dashesMissing(cmd *cli.Command, args []string) error {
+func dashesMissing(cmd *urfave.Command, args []string) error {
 	if !takesCommand(args) || slices.Contains(args, "--") {
 		return nil
 	}
@@ -120,7 +120,7 @@ func dashesMissing(cmd *cli.Command, args []string) error {
 
 // flagsFirst puts the flags of replay, or of a command's subcommand, before its
 // other words.
-func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
+func flagsFirst(cmd *urfave.Command, args []string) ([]string, error) {
 	if cmd != nil && cmd.Name == "replay" {
 		flags, words, tail, err := sortArgs(cmd, args[2:])
 		return slices.Concat(args[:2], flags, words, tail), err
@@ -137,9 +137,9 @@ func flagsFirst(cmd *cli.Command, args []string) ([]string, error) {
 
 // takesFault reports whether a command is followed by a FAULT: its subcommands
 // are the faults of the catalogue.
-func takesFault(cmd *cli.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
+func takesFault(cmd *urfave.Command) bool { return cmd.Command(faults.Catalog[0].Name) != nil }
 
-func usageErrorf(cmd *cli.Command, err error) error {
+func usageErrorf(cmd *urfave.Command, err error) error {
 	return usageError("%s: %w", cmd.Name, err).WithAdvice(specAdvice(err))
 }
 
@@ -153,7 +153,7 @@ func specAdvice(err error) string {
 
 // sortArgs separates flags, each with its value, from other words. What stands
 // behind -- is the tail, -- included.
-func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err error) {
+func sortArgs(cmd *urfave.Command, args []string) (flags, words, tail []string, err error) {
 	owner := likelyOwner(cmd, args)
 	for i := 0; i < len(args); i++ {
 		a := args[i]
@@ -185,7 +185,7 @@ func sortArgs(cmd *cli.Command, args []string) (flags, words, tail []string, err
 }
 
 // likelyOwner is the fault among the arguments, or else the command.
-func likelyOwner(cmd *cli.Command, args []string) *cli.Command {
+func likelyOwner(cmd *urfave.Command, args []string) *urfave.Command {
 	for _, a := range args {
 		if sub := cmd.Command(strings.SplitN(a, ":", 2)[0]); sub != nil {
 			return sub
@@ -195,7 +195,7 @@ func likelyOwner(cmd *cli.Command, args []string) *cli.Command {
 }
 
 // anyFlag finds a flag of the command or of one of its faults.
-func anyFlag(cmd *cli.Command, name string) cli.Flag {
+func anyFlag(cmd *urfave.Command, name string) urfave.Flag {
 	if f := findFlag(cmd.Flags, name); f != nil {
 		return f
 	}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) cleanupCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) cleanupCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "cleanup", Usage: "remove what an instance on an old kernel may have left",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}

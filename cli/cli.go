@@ -24,7 +24,7 @@ import (
 	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/internal/words"
 	"github.com/faultctl/faultctl/lab"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
 
@@ -162,7 +162,7 @@ func (h *host) run(args []string) int {
 	h.command = command
 	tidy, err := faultFirst(app, rest)
 	if err == nil {
-		cli.HelpPrinter = h.printHelp
+		urfave.HelpPrinter = h.printHelp
 		err = app.RunContext(ctx, tidy)
 	}
 	var broken outletEnd
@@ -173,8 +173,8 @@ func (h *host) run(args []string) int {
 }
 
 // app is the command line as urfave/cli wants it.
-func (h *host) app() *cli.App {
-	app := &cli.App{
+func (h *host) app() *urfave.App {
+	app := &urfave.App{
 		Name:                      "faultctl",
 		Usage:                     "make TCP connections die as they do in production",
 		Writer:                    h.stdout,
@@ -182,10 +182,10 @@ func (h *host) app() *cli.App {
 		HideVersion:               true,
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true, // --to 10.0.0.5:80,443 is one target
-		ExitErrHandler:            func(*cli.Context, error) {},
+		ExitErrHandler:            func(*urfave.Context, error) {},
 		OnUsageError:              onUsageError,
-		Flags:                     []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
-		Commands: []*cli.Command{
+		Flags:                     []urfave.Flag{urfave.HelpFlag, &urfave.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
+		Commands: []*urfave.Command{
 			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.replayCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(), h.manCommand(),
 			h.helpCommand(),
@@ -208,23 +208,23 @@ func (h *host) app() *cli.App {
 }
 
 // uniform sets what is the same for each command and subcommand.
-func uniform(c *cli.Command) {
+func uniform(c *urfave.Command) {
 	c.HideHelpCommand = true
 	c.OnUsageError = onUsageError
 }
 
 // bare is faultctl without a command.
-func (h *host) bare(c *cli.Context) error {
+func (h *host) bare(c *urfave.Context) error {
 	if c.Bool("version") {
 		return h.version(c)
 	}
 	if !c.Args().Present() {
-		return cli.ShowAppHelp(c)
+		return urfave.ShowAppHelp(c)
 	}
 	return unknownCommand(c.App, c.Args().First())
 }
 
-func unknownCommand(app *cli.App, name string) error {
+func unknownCommand(app *urfave.App, name string) error {
 	var names []string
 	for _, cmd := range app.Commands {
 		if !cmd.Hidden {
@@ -239,10 +239,10 @@ func unknownCommand(app *cli.App, name string) error {
 }
 
 // helpCommand is faultctl help [COMMAND [FAULT]].
-func (h *host) helpCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) helpCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "help", Hidden: true, Usage: "say how to use a command", ArgsUsage: "[COMMAND [FAULT]]",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			args := c.Args().Slice()
 			if len(args) == 0 {
 				h.printHelp(h.stdout, "", c.App)
@@ -270,7 +270,7 @@ func (h *host) helpCommand() *cli.Command {
 }
 
 // noArguments refuses arguments behind a command that takes none.
-func noArguments(c *cli.Context) error {
+func noArguments(c *urfave.Context) error {
 	if c.Args().Present() {
 		return usageError("%s: unexpected argument %q", c.Command.Name, c.Args().First())
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // The scripts hand the words typed so far to faultctl __complete, which
@@ -28,13 +28,13 @@ var (
 
 var shells = []string{"bash", "zsh", "fish"}
 
-func (h *host) completionCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) completionCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "completion", Usage: "print a completion script for bash, zsh or fish", ArgsUsage: "bash|zsh|fish",
 		Description: "source <(faultctl completion bash)\n" +
 			"faultctl completion zsh > \"${fpath[1]}/_faultctl\"\n" +
 			"faultctl completion fish > ~/.config/fish/completions/faultctl.fish",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			script, ok := map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[c.Args().First()]
 			if !ok || c.Args().Len() != 1 {
 				e := usageError("completion: for which shell?")
@@ -54,10 +54,10 @@ func (h *host) completionCommand() *cli.Command {
 
 // completeCommand is what the scripts call. Its arguments are the words behind
 // faultctl; the last one is the word being typed, empty or not.
-func (h *host) completeCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) completeCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "__complete", Hidden: true, SkipFlagParsing: true, HideHelp: true,
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			args := c.Args().Slice()
 			if len(args) > 0 && args[0] == "--" {
 				args = args[1:]
@@ -73,7 +73,7 @@ func (h *host) completeCommand() *cli.Command {
 type candidate struct{ word, meaning string }
 
 // complete lists what the last of the words may become.
-func (h *host) complete(app *cli.App, args []string) []candidate {
+func (h *host) complete(app *urfave.App, args []string) []candidate {
 	if len(args) == 0 {
 		args = []string{""}
 	}
@@ -88,7 +88,7 @@ func (h *host) complete(app *cli.App, args []string) []candidate {
 	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
 }
 
-func commandCandidates(app *cli.App) []candidate {
+func commandCandidates(app *urfave.App) []candidate {
 	var all []candidate
 	for _, c := range app.Commands {
 		if !c.Hidden {
@@ -100,7 +100,7 @@ func commandCandidates(app *cli.App) []candidate {
 
 // argumentCandidates completes a word behind a command: the value of the flag
 // before it, a flag, or a fault if there is none yet.
-func (h *host) argumentCandidates(cmd *cli.Command, before []string, last string) []candidate {
+func (h *host) argumentCandidates(cmd *urfave.Command, before []string, last string) []candidate {
 	owner := cmd
 	for _, w := range before {
 		if sub := cmd.Command(strings.SplitN(w, ":", 2)[0]); sub != nil && owner == cmd {
@@ -163,7 +163,7 @@ func faultCandidates() []candidate {
 	return all
 }
 
-func flagCandidates(fs []cli.Flag) []candidate {
+func flagCandidates(fs []urfave.Flag) []candidate {
 	var all []candidate
 	for _, f := range fs {
 		_, usage := flagHelp(f)

@@ -6,16 +6,16 @@ import (
 	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // demoCommand shows a fault in a lab of its own: two hosts and a router between
 // them, a client and a server that talk.
-func (h *host) demoCommand() *cli.Command {
-	cmd := &cli.Command{
+func (h *host) demoCommand() *urfave.Command {
+	cmd := &urfave.Command{
 		Name: "demo", Usage: "show a fault on two hosts of its own, no root needed",
 		ArgsUsage: "[FAULT] [fault flags]", Description: "faultctl demo\nfaultctl demo half-open --peer crashed",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
@@ -23,9 +23,9 @@ func (h *host) demoCommand() *cli.Command {
 		},
 	}
 	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
+		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
 			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]", Flags: knobFlags(kind),
-			Action: func(c *cli.Context) error {
+			Action: func(c *urfave.Context) error {
 				if err := noArguments(c); err != nil {
 					return err
 				}
@@ -36,7 +36,7 @@ func (h *host) demoCommand() *cli.Command {
 	return cmd
 }
 
-func (h *host) demo(c *cli.Context, name string) error {
+func (h *host) demo(c *urfave.Context, name string) error {
 	spec := demoSpec(flaggedSpec(c, name))
 	_, err := spec.Model()
 	if err != nil {

@@ -6,13 +6,13 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) doctorCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) doctorCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "doctor", Usage: "what this kernel and user can do, and what to do about each miss",
-		ArgsUsage: "[flags]", Flags: []cli.Flag{outputFlag(otherHeading)},
+		ArgsUsage: "[flags]", Flags: []urfave.Flag{outputFlag(otherHeading)},
 		Action: h.doctor,
 	}
 }
@@ -28,7 +28,7 @@ type featureJSON struct {
 
 // doctor tries everything and leaves nothing behind. It ends with 5 if
 // something is missing without which nothing works.
-func (h *host) doctor(c *cli.Context) error {
+func (h *host) doctor(c *urfave.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // The exit codes of the contract. A run that a signal ended has 128 more than
@@ -149,7 +149,7 @@ func exitCode(err error) int {
 }
 
 // onUsageError turns what the flag parser says into an error of ours.
-func onUsageError(c *cli.Context, err error, _ bool) error {
+func onUsageError(c *urfave.Context, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		return unknownFlag(c.Command, strings.TrimLeft(name, "-"))
@@ -172,7 +172,7 @@ var notBool = regexp.MustCompile(`"([^"]*)" (?:as bool value from environment va
 
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.
-func unknownFlag(c *cli.Command, name string) *event.Error {
+func unknownFlag(c *urfave.Command, name string) *event.Error {
 	names := slices.DeleteFunc(flagNames(c.Flags), func(n string) bool { return len(n) < 2 }) // near to any short word
 	var owners []string
 	for _, k := range faults.Catalog {

@@ -9,15 +9,15 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) faultsCommand() *cli.Command {
-	cmd := &cli.Command{
+func (h *host) faultsCommand() *urfave.Command {
+	cmd := &urfave.Command{
 		Name: "faults", Usage: "list the faults; with a name: cause, symptom, settings, remedy",
 		ArgsUsage: "[FAULT] [flags]", Description: "faultctl faults idle-expire\nfaultctl faults -o json",
-		Flags: []cli.Flag{outputFlag(otherHeading)},
-		Action: func(c *cli.Context) error {
+		Flags: []urfave.Flag{outputFlag(otherHeading)},
+		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
@@ -29,10 +29,10 @@ func (h *host) faultsCommand() *cli.Command {
 		},
 	}
 	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
+		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
 			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]",
-			Flags: []cli.Flag{outputFlag(otherHeading)},
-			Action: func(c *cli.Context) error {
+			Flags: []urfave.Flag{outputFlag(otherHeading)},
+			Action: func(c *urfave.Context) error {
 				if err := noArguments(c); err != nil {
 					return err
 				}
@@ -51,7 +51,7 @@ func (h *host) faultsCommand() *cli.Command {
 	return cmd
 }
 
-func (h *host) listFaults(c *cli.Context, kinds []faults.Kind) error {
+func (h *host) listFaults(c *urfave.Context, kinds []faults.Kind) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // The headings under which help shows flags.
@@ -20,22 +20,22 @@ const (
 // text, list, toggle make flags. Every value is read as a string and parsed by
 // this package, so that errors are ours. The placeholder stands in the usage
 // in back quotes. Each flag has its environment variable.
-func text(heading, name, usage string, aliases ...string) cli.Flag {
+func text(heading, name, usage string, aliases ...string) urfave.Flag {
 	env := []string{envVar(name)}
 	for _, a := range aliases {
 		if len(a) > 1 { // an old spelling
 			env = append(env, envVar(a))
 		}
 	}
-	return &cli.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: env}
+	return &urfave.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: env}
 }
 
-func list(heading, name, usage string) cli.Flag {
-	return &cli.StringSliceFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
+func list(heading, name, usage string) urfave.Flag {
+	return &urfave.StringSliceFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
 }
 
-func toggle(heading, name, usage string) cli.Flag {
-	return &cli.BoolFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
+func toggle(heading, name, usage string) urfave.Flag {
+	return &urfave.BoolFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
 }
 
 func envVar(flag string) string {
@@ -43,7 +43,7 @@ func envVar(flag string) string {
 }
 
 // wordFlags are the flags of some of the words of a Spec, in their order.
-func wordFlags(heading string, is func(experiment.Word) bool) (fs []cli.Flag) {
+func wordFlags(heading string, is func(experiment.Word) bool) (fs []urfave.Flag) {
 	for _, w := range experiment.Words {
 		if is(w) {
 			fs = append(fs, wordFlag(heading, w))
@@ -53,7 +53,7 @@ func wordFlags(heading string, is func(experiment.Word) bool) (fs []cli.Flag) {
 }
 
 // wordFlag is a word of a Spec as a flag.
-func wordFlag(heading string, w experiment.Word) cli.Flag {
+func wordFlag(heading string, w experiment.Word) urfave.Flag {
 	usage := "`" + w.Placeholder + "` " + w.Help
 	switch w.Kind {
 	case experiment.Switch:
@@ -69,11 +69,11 @@ func inGroup(g experiment.WordGroup) func(experiment.Word) bool {
 }
 
 // targetFlags choose the connections.
-func targetFlags() []cli.Flag { return wordFlags(targetHeading, inGroup(experiment.OfTarget)) }
+func targetFlags() []urfave.Flag { return wordFlags(targetHeading, inGroup(experiment.OfTarget)) }
 
 // runFlags say how a run goes.
-func runFlags() []cli.Flag {
-	fs := []cli.Flag{list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
+func runFlags() []urfave.Flag {
+	fs := []urfave.Flag{list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
 	expects := func(w experiment.Word) bool { return w.Name == "expect-fired" || w.Name == "allow-idle" }
 	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
 	fs = append(fs, toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"))
@@ -82,18 +82,18 @@ func runFlags() []cli.Flag {
 }
 
 // leavingFlags say what a run leaves besides what it prints.
-func leavingFlags() []cli.Flag {
+func leavingFlags() []urfave.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
 		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
 }
 
-func outputFlag(heading string) cli.Flag {
+func outputFlag(heading string) urfave.Flag {
 	return text(heading, "output", "`text|json` how results are printed (default text)", "o")
 }
 
 // knobFlags are the settings of a fault as flags.
-func knobFlags(k faults.Kind) []cli.Flag {
-	var fs []cli.Flag
+func knobFlags(k faults.Kind) []urfave.Flag {
+	var fs []urfave.Flag
 	for _, knob := range faults.Knobs(k.New()) {
 		if knob.Type == "bool" {
 			fs = append(fs, toggle(faultHeading, knob.Name, knob.Help))
@@ -119,7 +119,7 @@ func shownDefault(k faults.Knob) string {
 }
 
 // triggerHelp explains TRIGGER if one of the flags takes it.
-func triggerHelp(fs []cli.Flag) string {
+func triggerHelp(fs []urfave.Flag) string {
 	for _, f := range fs {
 		if left, _ := flagHelp(f); strings.HasSuffix(left, " TRIGGER") {
 			return "TRIGGER is the moment: " + strings.Join(faults.TriggerForms, ", ") + ". It comes once a connection."
@@ -143,7 +143,7 @@ func placeholder(k faults.Knob) string {
 	return strings.ToUpper(k.Type)
 }
 
-func flagNames(fs []cli.Flag) []string {
+func flagNames(fs []urfave.Flag) []string {
 	var names []string
 	for _, f := range fs {
 		names = append(names, f.Names()...)
@@ -152,13 +152,13 @@ func flagNames(fs []cli.Flag) []string {
 }
 
 // takesValue reports whether a flag is followed by its value.
-func takesValue(f cli.Flag) bool {
-	d, ok := f.(cli.DocGenerationFlag)
+func takesValue(f urfave.Flag) bool {
+	d, ok := f.(urfave.DocGenerationFlag)
 	return ok && d.TakesValue()
 }
 
 // findFlag returns the flag of that name or alias, or nil.
-func findFlag(fs []cli.Flag, name string) cli.Flag {
+func findFlag(fs []urfave.Flag, name string) urfave.Flag {
 	for _, f := range fs {
 		for _, n := range f.Names() {
 			if n == name {
@@ -170,7 +170,7 @@ func findFlag(fs []cli.Flag, name string) cli.Flag {
 }
 
 // wantsJSON reads --output.
-func wantsJSON(c *cli.Context) (bool, error) {
+func wantsJSON(c *urfave.Context) (bool, error) {
 	switch o := c.String("output"); o {
 	case "", "text":
 		return false, nil

@@ -13,7 +13,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -121,7 +121,7 @@ func (h *host) watch(run *experiment.Run, tick func(gone, left time.Duration)) {
 }
 
 // evidence opens what a command leaves besides what it prints, as its flags say.
-func (h *host) evidence(c *cli.Context, s *experiment.Spec) (*evidence.Evidence, error) {
+func (h *host) evidence(c *urfave.Context, s *experiment.Spec) (*evidence.Evidence, error) {
 	cfg := evidence.Config{
 		Command: c.Command.HelpName, Pcap: s.Pcap, Reports: s.Reports, Metrics: s.Metrics,
 		Now: h.sys.Now, Proc: h.sys.Proc, Warn: h.stderr,

@@ -6,16 +6,16 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // printHelp writes the help of the program or of a command. It has the form
 // that urfave/cli wants of its HelpPrinter.
 func (h *host) printHelp(w io.Writer, _ string, what any) {
 	switch what := what.(type) {
-	case *cli.App:
+	case *urfave.App:
 		h.appHelp(w, what)
-	case *cli.Command:
+	case *urfave.Command:
 		if what.HelpName == "" || what.Name == "faultctl" {
 			return
 		}
@@ -24,7 +24,7 @@ func (h *host) printHelp(w io.Writer, _ string, what any) {
 }
 
 // appHelp fits one screen of 80 columns and 24 lines.
-func (h *host) appHelp(w io.Writer, app *cli.App) {
+func (h *host) appHelp(w io.Writer, app *urfave.App) {
 	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", app.Usage)
 	for _, c := range app.Commands {
 		if !c.Hidden {
@@ -39,7 +39,7 @@ func (h *host) appHelp(w io.Writer, app *cli.App) {
 		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")
 }
 
-func (h *host) commandHelp(w io.Writer, c *cli.Command) {
+func (h *host) commandHelp(w io.Writer, c *urfave.Command) {
 	width := h.columns()
 	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), wrap(sentence(c.Usage), "", width))
 	if takesFault(c) {
@@ -65,11 +65,11 @@ func (h *host) commandHelp(w io.Writer, c *cli.Command) {
 }
 
 // printFlags writes the flags of one heading, if there are any.
-func printFlags(w io.Writer, heading string, fs []cli.Flag, width int) {
+func printFlags(w io.Writer, heading string, fs []urfave.Flag, width int) {
 	const column = 30
 	titled := false
 	for _, f := range fs {
-		if c, ok := f.(cli.CategorizableFlag); !ok || c.GetCategory() != heading {
+		if c, ok := f.(urfave.CategorizableFlag); !ok || c.GetCategory() != heading {
 			continue
 		}
 		if !titled {
@@ -86,8 +86,8 @@ func printFlags(w io.Writer, heading string, fs []cli.Flag, width int) {
 }
 
 // flagHelp is a flag with its placeholder, and what it is for.
-func flagHelp(f cli.Flag) (left, usage string) {
-	usage = f.(cli.DocGenerationFlag).GetUsage()
+func flagHelp(f urfave.Flag) (left, usage string) {
+	usage = f.(urfave.DocGenerationFlag).GetUsage()
 	left = "  --" + f.Names()[0]
 	for _, alias := range f.Names()[1:] {
 		if len(alias) == 1 { // old spellings stand in the text

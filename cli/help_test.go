@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 func TestFaultsJSON(t *testing.T) {
@@ -143,7 +143,7 @@ func TestHelp(t *testing.T) {
 func TestHelpOfCommands(t *testing.T) {
 	app := newWorld(t).app()
 	for _, c := range app.Commands {
-		for _, cmd := range append([]*cli.Command{c}, c.Subcommands...) {
+		for _, cmd := range append([]*urfave.Command{c}, c.Subcommands...) {
 			if c.Hidden {
 				continue
 			}

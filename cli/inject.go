@@ -8,12 +8,12 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // injectCommand is faultctl inject FAULT [flags].
-func (h *host) injectCommand() *cli.Command {
-	return underFault(&cli.Command{
+func (h *host) injectCommand() *urfave.Command {
+	return underFault(&urfave.Command{
 		Name:      "inject",
 		Usage:     "strike connections with a fault, until Ctrl-C or --duration",
 		ArgsUsage: "FAULT [flags]",
@@ -21,7 +21,7 @@ func (h *host) injectCommand() *cli.Command {
 			"faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n" +
 			"faultctl inject syn-drop:attempts=1 --fault idle-expire:after=5s --to :6379 -o json",
 	}, "faultctl inject idle-expire --after 300s --to :5432",
-		func() []cli.Flag { return append(targetFlags(), runFlags()...) },
+		func() []urfave.Flag { return append(targetFlags(), runFlags()...) },
 		func(example string) string { return example }, h.inject)
 }
 
@@ -30,9 +30,9 @@ func (h *host) injectCommand() *cli.Command {
 // line, shown says how it does what the catalogue's example of a fault does,
 // flags makes those of the command, and do carries it out: first is the FAULT
 // whose knobs are flags of c, empty if --fault alone names any.
-func underFault(cmd *cli.Command, example string, flags func() []cli.Flag, shown func(string) string, do func(c *cli.Context, first string) error) *cli.Command {
+func underFault(cmd *urfave.Command, example string, flags func() []urfave.Flag, shown func(string) string, do func(c *urfave.Context, first string) error) *urfave.Command {
 	cmd.Flags = flags()
-	cmd.Action = func(c *cli.Context) error {
+	cmd.Action = func(c *urfave.Context) error {
 		if len(c.StringSlice("fault")) == 0 {
 			return usageError("%s: which FAULT? For example: %s", cmd.Name, example).
 				WithAdvice("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
@@ -40,11 +40,11 @@ func underFault(cmd *cli.Command, example string, flags func() []cli.Flag, shown
 		return do(c, "")
 	}
 	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &cli.Command{
+		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
 			Name: kind.Name, Usage: kind.Cause, ArgsUsage: strings.TrimPrefix(cmd.ArgsUsage, "FAULT "),
 			Description: shown(kind.Example),
 			Flags:       append(knobFlags(kind), flags()...),
-			Action:      func(c *cli.Context) error { return do(c, kind.Name) },
+			Action:      func(c *urfave.Context) error { return do(c, kind.Name) },
 		})
 	}
 	return cmd
@@ -52,7 +52,7 @@ func underFault(cmd *cli.Command, example string, flags func() []cli.Flag, shown
 
 // inject runs faults in the foreground. first is the FAULT whose settings are
 // flags of c; there may be none.
-func (h *host) inject(c *cli.Context, first string) error {
+func (h *host) inject(c *urfave.Context, first string) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (h *host) inject(c *cli.Context, first string) error {
 // reads what it tells, or a signal arrives, which all end it cleanly. A second
 // signal ends the process at once. rec is the recording whose decisions are made
 // again; nil: none is.
-func (h *host) strike(c *cli.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
+func (h *host) strike(c *urfave.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
 	ev, err := h.evidence(c, &p.Spec)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // knobsSet lists the settings of the faults of a run that are not at their
@@ -252,7 +252,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("the line that repeats the run is not there:\n%s", &w.out)
 	}
 	for _, f := range append(targetFlags(), runFlags()...) {
-		if vars := f.(cli.DocGenerationFlag).GetEnvVars(); !slices.Contains(vars, envVar(f.Names()[0])) {
+		if vars := f.(urfave.DocGenerationFlag).GetEnvVars(); !slices.Contains(vars, envVar(f.Names()[0])) {
 			t.Errorf("--%s has the environment variables %v", f.Names()[0], vars)
 		}
 	}

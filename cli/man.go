@@ -8,16 +8,16 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/version"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // manCommand writes the man pages into a directory: one of the program, one a
 // command, and the catalogue in section 7. They are made from what help is made
 // from.
-func (h *host) manCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) manCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "__man", Hidden: true, HideHelp: true, ArgsUsage: "DIR",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			if c.Args().Len() != 1 {
 				return usageError("__man: into which DIR?")
 			}
@@ -32,7 +32,7 @@ func (h *host) manCommand() *cli.Command {
 }
 
 // manPages are the pages by their files' names.
-func manPages(app *cli.App) map[string]string {
+func manPages(app *urfave.App) map[string]string {
 	pages := map[string]string{"faultctl.1": manProgram(app), "faultctl-faults.7": manCatalogue()}
 	for _, c := range visible(app) {
 		pages["faultctl-"+c.Name+".1"] = manCommandPage(c)
@@ -40,8 +40,8 @@ func manPages(app *cli.App) map[string]string {
 	return pages
 }
 
-func visible(app *cli.App) []*cli.Command {
-	var cs []*cli.Command
+func visible(app *urfave.App) []*urfave.Command {
+	var cs []*urfave.Command
 	for _, c := range app.Commands {
 		if !c.Hidden {
 			cs = append(cs, c)
@@ -84,7 +84,7 @@ func roffText(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func manProgram(app *cli.App) string {
+func manProgram(app *urfave.App) string {
 	var r roff
 	r.title("faultctl", "1", app.Usage)
 	r.head("SYNOPSIS")
@@ -117,7 +117,7 @@ var exitTexts = [][2]string{
 	{"130, 143", "Ended by SIGINT or SIGTERM, cleanly."},
 }
 
-func manCommandPage(c *cli.Command) string {
+func manCommandPage(c *urfave.Command) string {
 	var r roff
 	name := "faultctl-" + c.Name
 	r.title(name, "1", c.Usage)
@@ -143,7 +143,7 @@ func manCommandPage(c *cli.Command) string {
 	for _, heading := range []string{targetHeading, runHeading, otherHeading} {
 		titled := false
 		for _, f := range flags {
-			if cat, ok := f.(cli.CategorizableFlag); !ok || cat.GetCategory() != heading || seen[f.Names()[0]] {
+			if cat, ok := f.(urfave.CategorizableFlag); !ok || cat.GetCategory() != heading || seen[f.Names()[0]] {
 				continue
 			}
 			if !titled {

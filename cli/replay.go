@@ -10,12 +10,12 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // replayCommand is faultctl replay EVENTS.
-func (h *host) replayCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) replayCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "replay", Usage: "make the decisions of a recorded command again", ArgsUsage: "EVENTS [flags]",
 		Description: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
 			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
@@ -26,8 +26,8 @@ func (h *host) replayCommand() *cli.Command {
 }
 
 // replayFlags are those of a run that say how it goes, not what it does.
-func replayFlags() []cli.Flag {
-	fs := slices.DeleteFunc(runFlags(), func(f cli.Flag) bool {
+func replayFlags() []urfave.Flag {
+	fs := slices.DeleteFunc(runFlags(), func(f urfave.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
 	return append(fs, text(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
@@ -35,7 +35,7 @@ func replayFlags() []cli.Flag {
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
 // and says where the decisions differ.
-func (h *host) replay(c *cli.Context) error {
+func (h *host) replay(c *urfave.Context) error {
 	if c.Args().Len() != 1 {
 		return usageError("replay: which EVENTS? It is a file that inject, run, verify or scenario run wrote with -o json, or - for standard input.")
 	}
@@ -75,7 +75,7 @@ func (h *host) replay(c *cli.Context) error {
 }
 
 // again does what was recorded.
-func (h *host) again(c *cli.Context, rec *replay.Recording, asJSON bool) error {
+func (h *host) again(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
 	switch rec.Kind {
 	case replay.Verify:
 		return h.verifyAgain(c, rec, asJSON)

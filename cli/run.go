@@ -14,12 +14,12 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/replay"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // runCommand is faultctl run FAULT [flags] -- CMD [ARG…].
-func (h *host) runCommand() *cli.Command {
-	return underFault(&cli.Command{
+func (h *host) runCommand() *urfave.Command {
+	return underFault(&urfave.Command{
 		Name:      "run",
 		Usage:     "run a command under a fault that strikes its connections only",
 		ArgsUsage: "FAULT [flags] -- CMD [ARG…]",
@@ -33,12 +33,12 @@ func (h *host) runCommand() *cli.Command {
 
 // caged are the flags of a command that starts one in a cage: whose the
 // connections are is settled.
-func caged() []cli.Flag {
-	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f cli.Flag) bool {
+func caged() []urfave.Flag {
+	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f urfave.Flag) bool {
 		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "output"}, f.Names()[0])
 	})
 	for _, f := range fs {
-		if f, is := f.(*cli.StringFlag); is && f.Name == "container" { // the command stays where it was started
+		if f, is := f.(*urfave.StringFlag); is && f.Name == "container" { // the command stays where it was started
 			f.Usage = "`NAME|ID` run CMD in that container's network namespace (Docker, Podman)"
 		}
 	}
@@ -69,7 +69,7 @@ func cutCommand(args []string) (rest, command []string) {
 
 // enterFor leads into namespaces of its own if that is where a command must
 // run, and reports false if this is a place where it may.
-func (h *host) enterFor(c *cli.Context, s *experiment.Spec) (error, bool) {
+func (h *host) enterFor(c *urfave.Context, s *experiment.Spec) (error, bool) {
 	if h.sys.Caged || !h.mustIsolate() && !s.Isolate {
 		return nil, false
 	}
@@ -102,7 +102,7 @@ func (h *host) enterFor(c *cli.Context, s *experiment.Spec) (error, bool) {
 
 // listenForInside listens for a process in namespaces of its own, where nobody
 // could scrape it. It returns nil if no metrics are wanted.
-func (h *host) listenForInside(c *cli.Context, s *experiment.Spec) (*os.File, error) {
+func (h *host) listenForInside(c *urfave.Context, s *experiment.Spec) (*os.File, error) {
 	addr := s.Metrics
 	if addr == "" || c.Bool("dry-run") {
 		return nil, nil
@@ -117,7 +117,7 @@ func (h *host) listenForInside(c *cli.Context, s *experiment.Spec) (*os.File, er
 
 // runUnder runs a command under faults. first is the FAULT whose settings are
 // flags of c; there may be none.
-func (h *host) runUnder(c *cli.Context, first string) error {
+func (h *host) runUnder(c *urfave.Context, first string) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (h *host) runUnder(c *cli.Context, first string) error {
 
 // runPlan runs the command of a plan under its faults. rec is the recording
 // whose decisions are made again; nil: none is.
-func (h *host) runPlan(c *cli.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
+func (h *host) runPlan(c *urfave.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
 	ev, err := h.evidence(c, &p.Spec)
 	if err != nil {
 		return err

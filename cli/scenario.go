@@ -16,19 +16,19 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // largestFile is how much of a scenario file is read.
 const largestFile = 1 << 20
 
-func (h *host) scenarioCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) scenarioCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "scenario", Usage: "play faults on a timeline, with probes, from a file", ArgsUsage: "run|validate|schema",
 		Description: "faultctl scenario run gameday.yaml\n" +
 			"faultctl scenario validate gameday.yaml\n" +
 			"faultctl scenario schema > scenario.schema.json",
-		Action: func(c *cli.Context) error {
+		Action: func(c *urfave.Context) error {
 			var names []string
 			for _, sub := range c.Command.Subcommands {
 				names = append(names, sub.Name)
@@ -43,11 +43,11 @@ func (h *host) scenarioCommand() *cli.Command {
 			}
 			return e
 		},
-		Subcommands: []*cli.Command{
+		Subcommands: []*urfave.Command{
 			{
 				Name: "run", Usage: "play a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
 				Description: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
-				Flags: append([]cli.Flag{
+				Flags: append([]urfave.Flag{
 					text(runHeading, "seed", "`N` repeat a run: same seed, same choices; goes before the file's"),
 					toggle(runHeading, "dry-run", "show the timeline, the rules and what they would hit; touch nothing"),
 					toggle(runHeading, "allow-idle", "a fault that never fired is no failure"),
@@ -58,13 +58,13 @@ func (h *host) scenarioCommand() *cli.Command {
 			{
 				Name: "validate", Usage: "check scenario files, touch nothing and ask nobody", ArgsUsage: "FILE… [flags]",
 				Description: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
-				Flags:       []cli.Flag{outputFlag(otherHeading)},
+				Flags:       []urfave.Flag{outputFlag(otherHeading)},
 				Action:      h.scenarioValidate,
 			},
 			{
 				Name: "schema", Usage: "print the JSON Schema of scenario files", ArgsUsage: " ",
 				Description: "faultctl scenario schema > scenario.schema.json",
-				Action: func(c *cli.Context) error {
+				Action: func(c *urfave.Context) error {
 					if err := noArguments(c); err != nil {
 						return err
 					}
@@ -114,7 +114,7 @@ func readFile(file string) ([]byte, error) {
 }
 
 // scenarioFiles reads the arguments of a command that takes files.
-func scenarioFiles(c *cli.Context, most int) ([]string, error) {
+func scenarioFiles(c *urfave.Context, most int) ([]string, error) {
 	files := c.Args().Slice()
 	switch {
 	case len(files) == 0:
@@ -135,7 +135,7 @@ func checkOf(file string, ps document.Problems) event.FileCheck {
 }
 
 // scenarioValidate checks files.
-func (h *host) scenarioValidate(c *cli.Context) error {
+func (h *host) scenarioValidate(c *urfave.Context) error {
 	files, err := scenarioFiles(c, 1<<20)
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func problemsError(ps document.Problems) error {
 }
 
 // scenarioRun is faultctl scenario run.
-func (h *host) scenarioRun(c *cli.Context) error {
+func (h *host) scenarioRun(c *urfave.Context) error {
 	files, err := scenarioFiles(c, 1)
 	if err != nil {
 		return err
@@ -213,13 +213,13 @@ func (h *host) scenarioRun(c *cli.Context) error {
 }
 
 // scenarioAgain does what a scenario recorded.
-func (h *host) scenarioAgain(c *cli.Context, rec *replay.Recording, asJSON bool) error {
+func (h *host) scenarioAgain(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
 	return h.playFile(c, scenario.Options{AllowIdle: rec.AllowIdle || c.Bool("allow-idle"), File: rec.File, Seed: &rec.Seed}, asJSON, rec)
 }
 
 // playFile plays a scenario, or shows what it would do. rec is the recording
 // whose decisions are made again; nil: none is.
-func (h *host) playFile(c *cli.Context, o scenario.Options, asJSON bool, rec *replay.Recording) (err error) {
+func (h *host) playFile(c *urfave.Context, o scenario.Options, asJSON bool, rec *replay.Recording) (err error) {
 	s, problems, err := readScenario(o.File)
 	switch {
 	case err != nil:
@@ -281,12 +281,12 @@ func (h *host) playFile(c *cli.Context, o scenario.Options, asJSON bool, rec *re
 // leaving is what a command leaves, as its flags say.
 type leaving struct{ experiment.Spec }
 
-func (l *leaving) read(c *cli.Context) event.Problems {
+func (l *leaving) read(c *urfave.Context) event.Problems {
 	return readWords(c, &l.Spec, "seed", "allow-idle")
 }
 
 // rehearse shows what a scenario would do.
-func (h *host) rehearse(c *cli.Context, s *scenario.Scenario, o scenario.Options, asJSON bool) error {
+func (h *host) rehearse(c *urfave.Context, s *scenario.Scenario, o scenario.Options, asJSON bool) error {
 	p, err := scenario.NewPlan(c.Context, h.sys, s, o)
 	if err != nil {
 		return err

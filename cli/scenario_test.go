@@ -13,7 +13,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 const examples = "../examples/scenarios"
@@ -189,7 +189,7 @@ func TestScenarioWords(t *testing.T) {
 	for _, f := range targetFlags() {
 		name := f.Names()[0]
 		v, special := values[name]
-		if _, isList := f.(*cli.StringSliceFlag); !special && !isList {
+		if _, isList := f.(*urfave.StringSliceFlag); !special && !isList {
 			v = "3"
 		}
 		if v != "" {

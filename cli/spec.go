@@ -10,13 +10,13 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/words"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // spec reads what the flags of a command say into a Spec. first is the FAULT
 // whose settings are flags of c; empty if there is none. The error is
 // event.Problems, all that is wrong with any flag.
-func (h *host) spec(c *cli.Context, first string) (experiment.Spec, error) {
+func (h *host) spec(c *urfave.Context, first string) (experiment.Spec, error) {
 	var s experiment.Spec
 	var problems event.Problems
 	if first != "" {
@@ -45,7 +45,7 @@ func (h *host) spec(c *cli.Context, first string) (experiment.Spec, error) {
 }
 
 // readWords reads the words of a Spec among the flags of a command, but for some.
-func readWords(c *cli.Context, s *experiment.Spec, but ...string) (problems event.Problems) {
+func readWords(c *urfave.Context, s *experiment.Spec, but ...string) (problems event.Problems) {
 	for _, w := range experiment.Words {
 		if findFlag(c.Command.Flags, w.Name) == nil || !c.IsSet(w.Name) || slices.Contains(but, w.Name) {
 			continue
@@ -80,10 +80,10 @@ func emptyFlag(name string) *event.Error {
 }
 
 // emptyFlags refuses the flags of a command that were given without a value.
-func emptyFlags(c *cli.Context) (problems event.Problems) {
+func emptyFlags(c *urfave.Context) (problems event.Problems) {
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
-		if _, is := f.(*cli.StringFlag); is && c.IsSet(name) && c.String(name) == "" {
+		if _, is := f.(*urfave.StringFlag); is && c.IsSet(name) && c.String(name) == "" {
 			problems = append(problems, emptyFlag(name))
 		}
 	}
@@ -91,7 +91,7 @@ func emptyFlags(c *cli.Context) (problems event.Problems) {
 }
 
 // flaggedSpec reads the settings of a fault that were given as flags.
-func flaggedSpec(c *cli.Context, name string) faults.Spec {
+func flaggedSpec(c *urfave.Context, name string) faults.Spec {
 	s := faults.Spec{Name: name}
 	kind, err := faults.Find(name)
 	if err != nil {
@@ -111,7 +111,7 @@ func flaggedSpec(c *cli.Context, name string) faults.Spec {
 }
 
 // system is the world that a command plans its runs in.
-func (h *host) system(c *cli.Context) (*experiment.System, error) {
+func (h *host) system(c *urfave.Context) (*experiment.System, error) {
 	logger, err := h.logger(c)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (h *host) system(c *cli.Context) (*experiment.System, error) {
 }
 
 // logger writes what an operator may want to know to stderr.
-func (h *host) logger(c *cli.Context) (*slog.Logger, error) {
+func (h *host) logger(c *urfave.Context) (*slog.Logger, error) {
 	level := slog.LevelWarn
 	if s := c.String("log-level"); s != "" {
 		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}

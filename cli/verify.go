@@ -9,12 +9,12 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/survival"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
 // verifyCommand is faultctl verify [flags] -- CMD [ARG…].
-func (h *host) verifyCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) verifyCommand() *urfave.Command {
+	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "run a command under each reset cause, and say which it survives",
 		ArgsUsage: "[flags] -- CMD [ARG…]",
@@ -26,8 +26,8 @@ func (h *host) verifyCommand() *cli.Command {
 	}
 }
 
-func verifyFlags() []cli.Flag {
-	fs := slices.DeleteFunc(caged(), func(f cli.Flag) bool {
+func verifyFlags() []urfave.Flag {
+	fs := slices.DeleteFunc(caged(), func(f urfave.Flag) bool {
 		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "timeout", "output"}, f.Names()[0])
 	})
 	return append(fs,
@@ -43,7 +43,7 @@ func verifyFlags() []cli.Flag {
 }
 
 // verify runs a command without a fault and then under each of a plan.
-func (h *host) verify(c *cli.Context) error {
+func (h *host) verify(c *urfave.Context) error {
 	if word := c.Args().First(); c.Args().Present() {
 		e := usageError("verify: unexpected argument %q", word)
 		if _, err := faults.ParseSpecs(word); err == nil {
@@ -63,7 +63,7 @@ func (h *host) verify(c *cli.Context) error {
 }
 
 // survivalSpec reads what the flags of verify say.
-func (h *host) survivalSpec(c *cli.Context) (s survival.Spec, err error) {
+func (h *host) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
 	problems := emptyFlags(c)
 	keep := func(err error) {
 		if err != nil {
@@ -96,7 +96,7 @@ func (h *host) survivalSpec(c *cli.Context) (s survival.Spec, err error) {
 
 // survive carries a verify out, or shows what it would do. rec is the recording
 // whose decisions are made again; nil: none is.
-func (h *host) survive(c *cli.Context, spec survival.Spec, asJSON bool, rec *replay.Recording) (err error) {
+func (h *host) survive(c *urfave.Context, spec survival.Spec, asJSON bool, rec *replay.Recording) (err error) {
 	if err, done := h.enterFor(c, &spec.Base); done {
 		return err
 	}
@@ -134,7 +134,7 @@ func (h *host) survive(c *cli.Context, spec survival.Spec, asJSON bool, rec *rep
 }
 
 // verifyAgain does what a verify recorded.
-func (h *host) verifyAgain(c *cli.Context, rec *replay.Recording, asJSON bool) error {
+func (h *host) verifyAgain(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
 	s := survival.Spec{Base: rec.Spec, Repeat: rec.Runs, Timeout: rec.Spec.Timeout}
 	s.Base.Timeout = nil
 	for _, rule := range rec.Cases {
@@ -163,7 +163,7 @@ func (h *host) showPlan(p *survival.Plan, asJSON bool) {
 }
 
 // noCommand is the error of run and verify without a command.
-func noCommand(c *cli.Context) *event.Error {
+func noCommand(c *urfave.Context) *event.Error {
 	return usageError("%s: which command? Write it behind --, such as: %s -- go test ./...", c.Command.Name, c.Command.HelpName).
 		WithAdvice("All flags stand before the --.")
 }

@@ -5,18 +5,18 @@ import (
 	"fmt"
 
 	"github.com/faultctl/faultctl/internal/version"
-	"github.com/urfave/cli/v2"
+	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) versionCommand() *cli.Command {
-	return &cli.Command{
+func (h *host) versionCommand() *urfave.Command {
+	return &urfave.Command{
 		Name: "version", Usage: "print the version", ArgsUsage: "[flags]",
-		Flags:  []cli.Flag{outputFlag(otherHeading)},
+		Flags:  []urfave.Flag{outputFlag(otherHeading)},
 		Action: h.version,
 	}
 }
 
-func (h *host) version(c *cli.Context) error {
+func (h *host) version(c *urfave.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
