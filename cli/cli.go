@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -160,7 +159,7 @@ func (h *host) run(args []string) int {
 	app := h.app()
 	rest, command := cutCommand(args)
 	h.command = command
-	tidy, err := faultFirst(app, rest)
+	tidy, err := arrange(app, rest, h.sys.Getenv)
 	if err == nil {
 		urfave.HelpPrinter = h.printHelp
 		err = app.RunContext(ctx, tidy)
@@ -188,7 +187,6 @@ func (h *host) app() *urfave.App {
 		Commands: []*urfave.Command{
 			h.injectCommand(), h.runCommand(), h.verifyCommand(), h.scenarioCommand(), h.replayCommand(), h.demoCommand(), h.faultsCommand(), h.doctorCommand(),
 			h.cleanupCommand(), h.versionCommand(), h.completionCommand(), h.completeCommand(), h.manCommand(),
-			h.helpCommand(),
 		},
 		Action: h.bare,
 	}
@@ -236,37 +234,6 @@ func unknownCommand(app *urfave.App, name string) error {
 	}
 	return usageError("unknown command %q%s", name, words.DidYouMean(name, names)).
 		WithAdvice("Commands: " + strings.Join(names, ", ") + ".")
-}
-
-// helpCommand is faultctl help [COMMAND [FAULT]].
-func (h *host) helpCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "help", Hidden: true, Usage: "say how to use a command", ArgsUsage: "[COMMAND [FAULT]]",
-		Action: func(c *urfave.Context) error {
-			args := c.Args().Slice()
-			if len(args) == 0 {
-				h.printHelp(h.stdout, "", c.App)
-				return nil
-			}
-			cmd := c.App.Command(args[0])
-			if cmd == nil {
-				return unknownCommand(c.App, args[0])
-			}
-			if len(args) > 1 {
-				sub := cmd.Command(args[1])
-				if sub == nil {
-					_, err := faults.Find(args[1])
-					if err == nil {
-						err = fmt.Errorf("%s takes no fault", args[0])
-					}
-					return usageError("help %s: %w", args[0], err)
-				}
-				cmd = sub
-			}
-			h.printHelp(h.stdout, "", cmd)
-			return nil
-		},
-	}
 }
 
 // noArguments refuses arguments behind a command that takes none.

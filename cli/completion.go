@@ -109,7 +109,7 @@ func (h *host) argumentCandidates(cmd *urfave.Command, before []string, last str
 	}
 	if len(before) > 0 {
 		prev := before[len(before)-1]
-		if f := anyFlag(owner, strings.TrimLeft(prev, "-")); strings.HasPrefix(prev, "-") && f != nil && takesValue(f) {
+		if f := findFlag(allFlags(owner), strings.TrimLeft(prev, "-")); strings.HasPrefix(prev, "-") && f != nil && takesValue(f) {
 			name := f.Names()[0]
 			if slices.Contains([]string{"pcap", "report", "plan"}, name) {
 				return fileCandidates(last)

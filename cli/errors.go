@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -148,27 +147,10 @@ func exitCode(err error) int {
 	return int(experiment.CodeOf(err))
 }
 
-// onUsageError turns what the flag parser says into an error of ours.
+// onUsageError is what is left for urfave/cli to refuse behind arrange.
 func onUsageError(c *urfave.Context, err error, _ bool) error {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return unknownFlag(c.Command, strings.TrimLeft(name, "-"))
-	}
-	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
-		return usageError("%s: --%s needs a value", c.Command.Name, strings.TrimLeft(name, "-"))
-	}
-	if m := notBool.FindStringSubmatch(text); m != nil {
-		where := m[2] // the variable, or the flag
-		if where == "" {
-			where = "--" + m[3]
-		}
-		return usageError("%s: %s=%s: it is true or false", c.Command.Name, where, m[1])
-	}
-	return usageError("%s: %s", c.Command.Name, strings.ReplaceAll(text, "flag -", "flag --"))
+	return usageError("%s: %w", c.Command.Name, err)
 }
-
-// notBool is what the flag parser says of a toggle with a value that is none.
-var notBool = regexp.MustCompile(`"([^"]*)" (?:as bool value from environment variable "(\w+)" )?for (?:flag )?-?([\w-]+): (?:strconv\.ParseBool|parse error)`)
 
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.

@@ -67,7 +67,7 @@ func TestVerifyStatus(t *testing.T) {
 		{"--faults reset --repeat 0", true, always, 2, "--repeat 0"},
 		{"--faults reset --timeout 5", true, always, 2, "did you mean 5s?"},
 		{"--faults reset", true, nil, 2, "faultctl verify -- go test"},
-		{"true", true, always, 2, "behind --"},
+		{"true", true, always, 2, "put -- before the command"},
 		{"reset:at=fin", true, always, 2, "--faults reset:at=fin"},
 		{"--faults reset", true, []string{"no-such-command"}, 2, "not found"},
 		{"reset", true, always, 2, "unexpected argument"},
