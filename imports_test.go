@@ -66,7 +66,8 @@ func TestImports(t *testing.T) {
 		"internal/containers":                   {},
 		"internal/cage":                         {"injector", "injector/target", "internal/netns", "lab/userns"},
 		"faulttest":                             {"experiment", "faults", "injector", "injector/target", "internal/netns", "lab/userns"},
-		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab"},
+		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab", "cli/internal/text"},
+		"cli/internal/text":                     {},
 		".":                                     {"cli"},
 	}
 	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}

@@ -56,17 +56,6 @@ func arrange(app *urfave.App, args []string, getenv func(string) string) ([]stri
 	return slices.Concat(before, spelled, words, behind), err
 }
 
-// helpFlag turns help COMMAND FAULT into COMMAND FAULT --help.
-func helpFlag(app *urfave.App, args []string, getenv func(string) string) ([]string, error) {
-	words := args[2:]
-	if len(words) > 1 {
-		if cmd := app.Command(words[0]); cmd != nil && len(cmd.Subcommands) == 0 {
-			return nil, usageError("help %s: %s takes no fault", words[0], words[0])
-		}
-	}
-	return arrange(app, slices.Concat(args[:1], words, []string{"--help"}), getenv)
-}
-
 // cutDashes cuts arguments before --.
 func cutDashes(args []string) (before, behind []string) {
 	if i := slices.Index(args, "--"); i >= 0 {

@@ -7,26 +7,26 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) cleanupCommand() *urfave.Command {
+func (inv *invocation) cleanupCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "cleanup", Usage: "remove what an instance on an old kernel may have left",
 		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			removed, err := h.cleanup()
+			removed, err := inv.cleanup()
 			for _, t := range removed {
-				fmt.Fprintf(h.stdout, "removed table %s\n", t)
+				fmt.Fprintf(inv.stdout, "removed table %s\n", t)
 			}
-			cages, err2 := h.cleanupCages()
+			cages, err2 := inv.cleanupCages()
 			for _, path := range cages {
-				fmt.Fprintf(h.stdout, "removed cgroup %s\n", path)
+				fmt.Fprintf(inv.stdout, "removed cgroup %s\n", path)
 			}
 			if err = errors.Join(err, err2); err != nil {
 				return fmt.Errorf("cleanup: %w", err)
 			}
 			if len(removed)+len(cages) == 0 {
-				fmt.Fprintln(h.stdout, "nothing to clean up: no table or cgroup of an instance that is gone")
+				fmt.Fprintln(inv.stdout, "nothing to clean up: no table or cgroup of an instance that is gone")
 			}
 			return nil
 		},

@@ -28,7 +28,7 @@ var (
 
 var shells = []string{"bash", "zsh", "fish"}
 
-func (h *host) completionCommand() *urfave.Command {
+func (inv *invocation) completionCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "completion", Usage: "print a completion script for bash, zsh or fish", ArgsUsage: "bash|zsh|fish",
 		Description: "source <(faultctl completion bash)\n" +
@@ -46,7 +46,7 @@ func (h *host) completionCommand() *urfave.Command {
 				}
 				return e.WithAdvice("faultctl completion bash, zsh or fish; --help shows where the script goes.")
 			}
-			fmt.Fprint(h.stdout, script)
+			fmt.Fprint(inv.stdout, script)
 			return nil
 		},
 	}
@@ -54,7 +54,7 @@ func (h *host) completionCommand() *urfave.Command {
 
 // completeCommand is what the scripts call. Its arguments are the words behind
 // faultctl; the last one is the word being typed, empty or not.
-func (h *host) completeCommand() *urfave.Command {
+func (inv *invocation) completeCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "__complete", Hidden: true, SkipFlagParsing: true, HideHelp: true,
 		Action: func(c *urfave.Context) error {
@@ -62,8 +62,8 @@ func (h *host) completeCommand() *urfave.Command {
 			if len(args) > 0 && args[0] == "--" {
 				args = args[1:]
 			}
-			for _, cand := range h.complete(c.App, args) {
-				fmt.Fprintf(h.stdout, "%s\t%s\n", cand.word, cand.meaning)
+			for _, cand := range inv.complete(c.App, args) {
+				fmt.Fprintf(inv.stdout, "%s\t%s\n", cand.word, cand.meaning)
 			}
 			return nil
 		},
@@ -73,7 +73,7 @@ func (h *host) completeCommand() *urfave.Command {
 type candidate struct{ word, meaning string }
 
 // complete lists what the last of the words may become.
-func (h *host) complete(app *urfave.App, args []string) []candidate {
+func (inv *invocation) complete(app *urfave.App, args []string) []candidate {
 	if len(args) == 0 {
 		args = []string{""}
 	}
@@ -83,7 +83,7 @@ func (h *host) complete(app *urfave.App, args []string) []candidate {
 	case len(args) == 1:
 		all = commandCandidates(app)
 	case cmd != nil:
-		all = h.argumentCandidates(cmd, args[1:len(args)-1], last)
+		all = inv.argumentCandidates(cmd, args[1:len(args)-1], last)
 	}
 	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
 }
@@ -100,7 +100,7 @@ func commandCandidates(app *urfave.App) []candidate {
 
 // argumentCandidates completes a word behind a command: the value of the flag
 // before it, a flag, or a fault if there is none yet.
-func (h *host) argumentCandidates(cmd *urfave.Command, before []string, last string) []candidate {
+func (inv *invocation) argumentCandidates(cmd *urfave.Command, before []string, last string) []candidate {
 	owner := cmd
 	for _, w := range before {
 		if sub := cmd.Command(strings.SplitN(w, ":", 2)[0]); sub != nil && owner == cmd {
@@ -114,7 +114,7 @@ func (h *host) argumentCandidates(cmd *urfave.Command, before []string, last str
 			if slices.Contains([]string{"pcap", "report", "plan"}, name) {
 				return fileCandidates(last)
 			}
-			return h.valueCandidates(owner.Name, name)
+			return inv.valueCandidates(owner.Name, name)
 		}
 	}
 	switch {
@@ -173,7 +173,7 @@ func flagCandidates(fs []urfave.Flag) []candidate {
 }
 
 // valueCandidates lists the values of a flag, where they are known.
-func (h *host) valueCandidates(fault, flag string) []candidate {
+func (inv *invocation) valueCandidates(fault, flag string) []candidate {
 	list := func(words []string) []candidate {
 		var all []candidate
 		for _, w := range words {
@@ -189,9 +189,9 @@ func (h *host) valueCandidates(fault, flag string) []candidate {
 	case "log-level":
 		return list([]string{"debug", "info", "warn", "error"})
 	case "netns":
-		return list(h.sys.NetNSNames())
+		return list(inv.sys.NetNSNames())
 	case "container":
-		return list(h.sys.ContainerNames())
+		return list(inv.sys.ContainerNames())
 	case "fault", "faults":
 		return faultCandidates()
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
@@ -83,20 +84,20 @@ func quietExit(code int) error {
 
 // report tells the user of err, on stderr and as an event where events are
 // what was asked for, and returns the exit code.
-func (h *host) report(args []string, err error) int {
-	outcome := codeOf(err, h.asRun)
+func (inv *invocation) report(args []string, err error) int {
+	outcome := codeOf(err, inv.asRun)
 	if err == nil || hushed(err) {
 		return outcome
 	}
 	advice := experiment.AdviceOf(err)
-	if wantsEvents(args, h.sys.Getenv) {
-		h.events.Write(h.sys.Now(), event.ErrorEvent{
+	if wantsEvents(args, inv.sys.Getenv) {
+		inv.events.Write(inv.sys.Now(), event.ErrorEvent{
 			Code: experiment.CodeOf(err), Message: event.Render(err, asFlag), Advice: advice, Field: event.FieldOf(err),
 		})
 	}
 	var problems event.Problems
 	if !errors.As(err, &problems) {
-		h.complain(event.Render(err, asFlag), advice)
+		inv.complain(event.Render(err, asFlag), advice)
 		return outcome
 	}
 	said := map[string]bool{} // the same advice is given once
@@ -109,16 +110,16 @@ func (h *host) report(args []string, err error) int {
 			advice = ""
 		}
 		said[advice] = advice != ""
-		h.complain(p.Render(asFlag), advice)
+		inv.complain(p.Render(asFlag), advice)
 	}
 	return outcome
 }
 
 // complain writes what went wrong and what to do about it.
-func (h *host) complain(message, advice string) {
-	fmt.Fprintf(h.stderr, "faultctl: %v\n", message)
+func (inv *invocation) complain(message, advice string) {
+	fmt.Fprintf(inv.stderr, "faultctl: %v\n", message)
 	if advice != "" {
-		fmt.Fprintf(h.stderr, "%s\n", wrap(advice, "  ", h.columns()))
+		fmt.Fprintf(inv.stderr, "%s\n", text.Wrap(advice, "  ", inv.columns()))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/internal/words"
 	urfave "github.com/urfave/cli/v2"
 )
 
@@ -17,10 +16,10 @@ const (
 	otherHeading  = "Other"
 )
 
-// text, list, toggle make flags. Every value is read as a string and parsed by
+// valueFlag, listFlag and toggleFlag make flags. Every value is read as a string and parsed by
 // this package, so that errors are ours. The placeholder stands in the usage
 // in back quotes. Each flag has its environment variable.
-func text(heading, name, usage string, aliases ...string) urfave.Flag {
+func valueFlag(heading, name, usage string, aliases ...string) urfave.Flag {
 	env := []string{envVar(name)}
 	for _, a := range aliases {
 		if len(a) > 1 { // an old spelling
@@ -30,11 +29,11 @@ func text(heading, name, usage string, aliases ...string) urfave.Flag {
 	return &urfave.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: env}
 }
 
-func list(heading, name, usage string) urfave.Flag {
+func listFlag(heading, name, usage string) urfave.Flag {
 	return &urfave.StringSliceFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
 }
 
-func toggle(heading, name, usage string) urfave.Flag {
+func toggleFlag(heading, name, usage string) urfave.Flag {
 	return &urfave.BoolFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
 }
 
@@ -57,11 +56,11 @@ func wordFlag(heading string, w experiment.Word) urfave.Flag {
 	usage := "`" + w.Placeholder + "` " + w.Help
 	switch w.Kind {
 	case experiment.Switch:
-		return toggle(heading, w.Name, w.Help)
+		return toggleFlag(heading, w.Name, w.Help)
 	case experiment.Many:
-		return list(heading, w.Name, usage)
+		return listFlag(heading, w.Name, usage)
 	}
-	return text(heading, w.Name, usage)
+	return valueFlag(heading, w.Name, usage)
 }
 
 func inGroup(g experiment.WordGroup) func(experiment.Word) bool {
@@ -73,10 +72,10 @@ func targetFlags() []urfave.Flag { return wordFlags(targetHeading, inGroup(exper
 
 // runFlags say how a run goes.
 func runFlags() []urfave.Flag {
-	fs := []urfave.Flag{list(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
+	fs := []urfave.Flag{listFlag(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
 	expects := func(w experiment.Word) bool { return w.Name == "expect-fired" || w.Name == "allow-idle" }
 	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
-	fs = append(fs, toggle(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"))
+	fs = append(fs, toggleFlag(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"))
 	fs = append(fs, wordFlags(runHeading, expects)...)
 	return append(append(fs, outputFlag(runHeading)), leavingFlags()...)
 }
@@ -84,11 +83,11 @@ func runFlags() []urfave.Flag {
 // leavingFlags say what a run leaves besides what it prints.
 func leavingFlags() []urfave.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
-		text(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
+		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
 }
 
 func outputFlag(heading string) urfave.Flag {
-	return text(heading, "output", "`text|json` how results are printed (default text)", "o")
+	return valueFlag(heading, "output", "`text|json` how results are printed (default text)", "o")
 }
 
 // knobFlags are the settings of a fault as flags.
@@ -96,14 +95,14 @@ func knobFlags(k faults.Kind) []urfave.Flag {
 	var fs []urfave.Flag
 	for _, knob := range faults.Knobs(k.New()) {
 		if knob.Type == "bool" {
-			fs = append(fs, toggle(faultHeading, knob.Name, knob.Help))
+			fs = append(fs, toggleFlag(faultHeading, knob.Name, knob.Help))
 			continue
 		}
 		usage := "`" + placeholder(knob) + "` " + knob.Help
 		if d := shownDefault(knob); d != "" {
 			usage += " (default " + d + ")"
 		}
-		fs = append(fs, text(faultHeading, knob.Name, usage, knob.Aliases...))
+		fs = append(fs, valueFlag(faultHeading, knob.Name, usage, knob.Aliases...))
 	}
 	return fs
 }
@@ -167,16 +166,4 @@ func findFlag(fs []urfave.Flag, name string) urfave.Flag {
 		}
 	}
 	return nil
-}
-
-// wantsJSON reads --output.
-func wantsJSON(c *urfave.Context) (bool, error) {
-	switch o := c.String("output"); o {
-	case "", "text":
-		return false, nil
-	case "json":
-		return true, nil
-	default:
-		return false, usageError("%s: --output %q is neither text nor json%s", c.Command.Name, o, words.DidYouMean(o, []string{"text", "json"}))
-	}
 }

@@ -3,32 +3,34 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/faults"
 	urfave "github.com/urfave/cli/v2"
 )
 
 // printHelp writes the help of the program or of a command. It has the form
 // that urfave/cli wants of its HelpPrinter.
-func (h *host) printHelp(w io.Writer, _ string, what any) {
+func (inv *invocation) printHelp(w io.Writer, _ string, what any) {
 	switch what := what.(type) {
 	case *urfave.App:
-		h.appHelp(w, what)
+		inv.appHelp(w, what)
 	case *urfave.Command:
 		if what.HelpName == "" || what.Name == "faultctl" {
 			return
 		}
-		h.commandHelp(w, what)
+		inv.commandHelp(w, what)
 	}
 }
 
 // appHelp fits one screen of 80 columns and 24 lines.
-func (h *host) appHelp(w io.Writer, app *urfave.App) {
+func (inv *invocation) appHelp(w io.Writer, app *urfave.App) {
 	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", app.Usage)
 	for _, c := range app.Commands {
 		if !c.Hidden {
-			fmt.Fprintf(w, "  %s  %s\n", pad(c.Name, 10), c.Usage)
+			fmt.Fprintf(w, "  %s  %s\n", text.Pad(c.Name, 10), c.Usage)
 		}
 	}
 	fmt.Fprint(w, "\nexamples:\n"+
@@ -39,28 +41,28 @@ func (h *host) appHelp(w io.Writer, app *urfave.App) {
 		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")
 }
 
-func (h *host) commandHelp(w io.Writer, c *urfave.Command) {
-	width := h.columns()
-	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), wrap(sentence(c.Usage), "", width))
+func (inv *invocation) commandHelp(w io.Writer, c *urfave.Command) {
+	width := inv.columns()
+	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), text.Wrap(text.Sentence(c.Usage), "", width))
 	if takesFault(c) {
 		fmt.Fprintf(w, "\nFAULT, or a SPEC with its settings inside (NAME:knob=value,…), is one of\n%s\n%s\n",
-			wrap(strings.Join(faults.Names(), ", "), "  ", width),
-			wrap("faultctl faults says what they do, "+c.HelpName+" FAULT --help what the settings of one are.", "", width))
+			text.Wrap(strings.Join(faults.Names(), ", "), "  ", width),
+			text.Wrap("faultctl faults says what they do, "+c.HelpName+" FAULT --help what the settings of one are.", "", width))
 	}
 	if len(c.Subcommands) > 0 && !takesFault(c) {
 		fmt.Fprintln(w)
 		for _, sub := range c.Subcommands {
-			fmt.Fprintln(w, hanging("  "+pad(sub.Name, 10), sub.Usage, width))
+			fmt.Fprintln(w, text.Hanging("  "+text.Pad(sub.Name, 10), sub.Usage, width))
 		}
 	}
 	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
 		printFlags(w, heading, c.Flags, width)
-		if text := triggerHelp(c.Flags); heading == faultHeading && text != "" {
-			fmt.Fprintln(w, wrap(text, "  ", width))
+		if help := triggerHelp(c.Flags); heading == faultHeading && help != "" {
+			fmt.Fprintln(w, text.Wrap(help, "  ", width))
 		}
 	}
 	if c.Description != "" {
-		fmt.Fprintf(w, "\nexamples:\n%s\n", indent(c.Description, "  "))
+		fmt.Fprintf(w, "\nexamples:\n%s\n", text.Indent(c.Description, "  "))
 	}
 }
 
@@ -77,11 +79,11 @@ func printFlags(w io.Writer, heading string, fs []urfave.Flag, width int) {
 			titled = true
 		}
 		left, usage := flagHelp(f)
-		if runes(left) > column-2 {
-			fmt.Fprintf(w, "%s\n%s\n", left, wrap(usage, strings.Repeat(" ", column), width))
+		if text.Width(left) > column-2 {
+			fmt.Fprintf(w, "%s\n%s\n", left, text.Wrap(usage, strings.Repeat(" ", column), width))
 			continue
 		}
-		fmt.Fprintln(w, hanging(pad(left, column), usage, width))
+		fmt.Fprintln(w, text.Hanging(text.Pad(left, column), usage, width))
 	}
 }
 
@@ -101,22 +103,13 @@ func flagHelp(f urfave.Flag) (left, usage string) {
 	return left, usage
 }
 
-// hanging puts the first line of a text behind a label and the others below
-// it.
-func hanging(label, text string, width int) string {
-	wrapped := wrap(text, strings.Repeat(" ", runes(label)), width)
-	return label + strings.TrimLeft(wrapped, " ")
-}
-
-func indent(text, by string) string {
-	return by + strings.ReplaceAll(text, "\n", "\n"+by)
-}
-
-// sentence begins with a capital and ends with a full stop.
-func sentence(s string) string {
-	s = strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):]
-	if !strings.HasSuffix(s, ".") {
-		s += "."
+// helpFlag turns help COMMAND FAULT into COMMAND FAULT --help.
+func helpFlag(app *urfave.App, args []string, getenv func(string) string) ([]string, error) {
+	words := args[2:]
+	if len(words) > 1 {
+		if cmd := app.Command(words[0]); cmd != nil && len(cmd.Subcommands) == 0 {
+			return nil, usageError("help %s: %s takes no fault", words[0], words[0])
+		}
 	}
-	return s
+	return arrange(app, slices.Concat(args[:1], words, []string{"--help"}), getenv)
 }

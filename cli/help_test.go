@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/faults"
 	urfave "github.com/urfave/cli/v2"
 )
@@ -103,11 +104,11 @@ func TestFaultsTeach(t *testing.T) {
 	}
 }
 
-func narrow(t *testing.T, what, text string) {
+func narrow(t *testing.T, what, content string) {
 	t.Helper()
-	for _, line := range strings.Split(text, "\n") {
-		if runes(line) > 100 {
-			t.Errorf("%s: a line of %d letters: %s", what, runes(line), line)
+	for _, line := range strings.Split(content, "\n") {
+		if text.Width(line) > 100 {
+			t.Errorf("%s: a line of %d letters: %s", what, text.Width(line), line)
 		}
 	}
 }
@@ -127,7 +128,7 @@ func TestHelp(t *testing.T) {
 		t.Errorf("the help has %d lines: a screen has 24", len(lines))
 	}
 	for _, l := range lines {
-		if runes(l) > 80 {
+		if text.Width(l) > 80 {
 			t.Errorf("a screen has 80 columns: %s", l)
 		}
 	}
@@ -141,7 +142,7 @@ func TestHelp(t *testing.T) {
 // Help of every command names every flag and stays narrow, and its examples
 // are understood.
 func TestHelpOfCommands(t *testing.T) {
-	app := newWorld(t).app()
+	app := (&invocation{host: newWorld(t).host}).app()
 	for _, c := range app.Commands {
 		for _, cmd := range append([]*urfave.Command{c}, c.Subcommands...) {
 			if c.Hidden {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strings"
 	"sync"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // injectCommand is faultctl inject FAULT [flags].
-func (h *host) injectCommand() *urfave.Command {
+func (inv *invocation) injectCommand() *urfave.Command {
 	return underFault(&urfave.Command{
 		Name:      "inject",
 		Usage:     "strike connections with a fault, until Ctrl-C or --duration",
@@ -22,7 +23,7 @@ func (h *host) injectCommand() *urfave.Command {
 			"faultctl inject syn-drop:attempts=1 --fault idle-expire:after=5s --to :6379 -o json",
 	}, "faultctl inject idle-expire --after 300s --to :5432",
 		func() []urfave.Flag { return append(targetFlags(), runFlags()...) },
-		func(example string) string { return example }, h.inject)
+		func(example string) string { return example }, inv.inject)
 }
 
 // underFault completes a command that takes a FAULT: it has one for each fault of
@@ -52,49 +53,42 @@ func underFault(cmd *urfave.Command, example string, flags func() []urfave.Flag,
 
 // inject runs faults in the foreground. first is the FAULT whose settings are
 // flags of c; there may be none.
-func (h *host) inject(c *urfave.Context, first string) error {
+func (inv *invocation) inject(c *urfave.Context, first string) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	asJSON, err := wantsJSON(c)
+	spec, err := inv.spec(c, first)
 	if err != nil {
 		return err
 	}
-	spec, err := h.spec(c, first)
-	if err != nil {
-		return err
-	}
-	sys, err := h.system(c)
-	if err != nil {
-		return err
-	}
+	sys := inv.system()
 	p, err := sys.Plan(c.Context, spec)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if c.Bool("dry-run") {
-		return h.dryRun(p, asJSON)
+	if inv.dryRun {
+		return inv.showDryRun(p)
 	}
-	return h.strike(c, p, asJSON, nil)
+	return inv.strike(c.Context, p, nil)
 }
 
 // strike carries out a plan in the foreground: until its time is up, nobody
 // reads what it tells, or a signal arrives, which all end it cleanly. A second
 // signal ends the process at once. rec is the recording whose decisions are made
 // again; nil: none is.
-func (h *host) strike(c *urfave.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
-	ev, err := h.evidence(c, &p.Spec)
+func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *replay.Recording) (err error) {
+	ev, err := inv.evidence(&p.Spec)
 	if err != nil {
 		return err
 	}
-	defer func() { err = h.leave(ev, false, err) }()
+	defer func() { err = inv.leave(ev, false, err) }()
 	ev.Named(p.CommandLine(), p.Seed())
-	ctx, release := h.untilSignal(c.Context)
+	ctx, release := inv.untilSignal(ctx)
 	defer release()
 	rec.Attend(p)
 	record := ev.Attend(p)
-	out := h.printer(p, h.stdout, asJSON)
+	out := inv.printer(p, inv.stdout)
 	p.Observe(experiment.Observer{Event: out.event})
 	run, err := experiment.Start(ctx, p)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/version"
 	urfave "github.com/urfave/cli/v2"
@@ -14,7 +15,7 @@ import (
 // manCommand writes the man pages into a directory: one of the program, one a
 // command, and the catalogue in section 7. They are made from what help is made
 // from.
-func (h *host) manCommand() *urfave.Command {
+func (inv *invocation) manCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "__man", Hidden: true, HideHelp: true, ArgsUsage: "DIR",
 		Action: func(c *urfave.Context) error {
@@ -91,7 +92,7 @@ func manProgram(app *urfave.App) string {
 	fmt.Fprint(&r, ".B faultctl\n.I COMMAND\n[flags]\n")
 	r.head("COMMANDS")
 	for _, c := range visible(app) {
-		r.item(c.Name, sentence(c.Usage)+" See faultctl-"+c.Name+"(1).")
+		r.item(c.Name, text.Sentence(c.Usage)+" See faultctl-"+c.Name+"(1).")
 	}
 	r.head("EXIT STATUS")
 	for _, e := range exitTexts {
@@ -130,7 +131,7 @@ func manCommandPage(c *urfave.Command) string {
 	} else if len(c.Subcommands) > 0 {
 		r.head("SUBCOMMANDS")
 		for _, sub := range c.Subcommands {
-			r.item(sub.Name+" "+sub.ArgsUsage, sentence(sub.Usage))
+			r.item(sub.Name+" "+sub.ArgsUsage, text.Sentence(sub.Usage))
 		}
 	}
 	flags := c.Flags
@@ -152,7 +153,7 @@ func manCommandPage(c *urfave.Command) string {
 			}
 			seen[f.Names()[0]] = true
 			left, usage := flagHelp(f)
-			r.item(strings.TrimSpace(left), sentence(usage))
+			r.item(strings.TrimSpace(left), text.Sentence(usage))
 		}
 	}
 	if c.Description != "" {
@@ -179,7 +180,7 @@ func manCatalogue() string {
 		r.paragraph("What helps: " + k.Remedy)
 		fmt.Fprintf(&r, ".PP\n.nf\n%s\n.fi\n", roffText("sudo "+k.Example))
 		for _, knob := range faults.Knobs(k.New()) {
-			term, text := "--"+knob.Name, sentence(knob.Help)
+			term, text := "--"+knob.Name, text.Sentence(knob.Help)
 			if knob.Type != "bool" {
 				term += " " + placeholder(knob)
 			}

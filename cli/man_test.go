@@ -27,7 +27,7 @@ func TestManPages(t *testing.T) {
 		return strings.NewReplacer(`\-`, "-", `\(aq`, "'", `\e`, `\`).Replace(string(b))
 	}
 	whole := read("faultctl.1")
-	for _, c := range visible(w.app()) {
+	for _, c := range visible((&invocation{host: w.host}).app()) {
 		page := read("faultctl-" + c.Name + ".1")
 		for _, f := range c.Flags {
 			if left, _ := flagHelp(f); f.Names()[0] != "help" && !strings.Contains(page, strings.TrimSpace(left)) {

@@ -18,12 +18,12 @@ type printer interface {
 }
 
 // printer makes the one that was asked for.
-func (h *host) printer(p *experiment.Plan, w io.Writer, asJSON bool) printer {
-	if asJSON {
-		return jsonPrinter{h.events}
+func (inv *invocation) printer(p *experiment.Plan, w io.Writer) printer {
+	if inv.json {
+		return jsonPrinter{inv.events}
 	}
-	t := h.textPrinter(w)
-	t.plan, t.host = p, h
+	t := inv.textPrinter(w)
+	t.plan, t.inv = p, inv
 	t.live = t.live && len(p.Spec.Command) == 0 // a live line would mix with the command's output
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/injector"
@@ -14,11 +15,11 @@ import (
 )
 
 // sceneWatcher tells what happens in a scenario, in one of the output formats.
-func (h *host) sceneWatcher(p *scenario.Plan, asJSON bool) scenario.Watcher {
-	if asJSON {
-		return scenario.Events(p, h.events.Write)
+func (inv *invocation) sceneWatcher(p *scenario.Plan) scenario.Watcher {
+	if inv.json {
+		return scenario.Events(p, inv.events.Write)
 	}
-	return &textScene{textPrinter: h.textPrinter(h.stdout), scene: p, failing: map[*scenario.Probe]int{}}
+	return &textScene{textPrinter: inv.textPrinter(inv.stdout), scene: p, failing: map[*scenario.Probe]int{}}
 }
 
 // textScene tells a person.
@@ -34,14 +35,14 @@ type textScene struct {
 func (t *textScene) Started(time.Time) {
 	s := t.scene.Scenario
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %s: a timeline of %s; whatever happens, all has ended after %s\n", t.paint.bold(s.Name), s.Duration, s.Deadline)
+	fmt.Fprintf(&b, "scenario %s: a timeline of %s; whatever happens, all has ended after %s\n", t.paint.Bold(s.Name), s.Duration, s.Deadline)
 	if s.Description != "" {
-		fmt.Fprintln(&b, wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
+		fmt.Fprintln(&b, text.Wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
 	}
 	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.scene.Seed, t.scene.Repeat())
 	for i, p := range t.scene.Entries {
 		e := &s.Faults[i]
-		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.bold(e.Name), p.Scope(), e.When())
+		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.Bold(e.Name), p.Scope(), e.When())
 	}
 	for i := range s.Probes {
 		p := &s.Probes[i]
@@ -49,7 +50,7 @@ func (t *textScene) Started(time.Time) {
 		for k, ph := range p.When {
 			phases[k] = string(ph)
 		}
-		fmt.Fprintf(&b, "probe  %s: %s\n", t.paint.bold(p.Name), strings.Join(phases, ", "))
+		fmt.Fprintf(&b, "probe  %s: %s\n", t.paint.Bold(p.Name), strings.Join(phases, ", "))
 	}
 	for _, p := range t.scene.Protected() {
 		fmt.Fprintf(&b, "protected: %s and %s\n", p.A, p.B)
@@ -61,22 +62,22 @@ func (t *textScene) Started(time.Time) {
 // Phase implements scenario.Watcher.
 func (t *textScene) Phase(at time.Time, ph scenario.Phase) {
 	t.still()
-	t.print("%s  %s\n", at.Format(clockTime), t.paint.bold(string(ph)))
+	t.print("%s  %s\n", at.Format(clockTime), t.paint.Bold(string(ph)))
 }
 
 // Step implements scenario.Watcher.
 func (t *textScene) Step(_ time.Time, step scenario.Step, note string) {
 	name := t.scene.Scenario.Faults[step.Fault].Name
-	text := fmt.Sprintf("%-6s %s", step.Do, name)
+	line := fmt.Sprintf("%-6s %s", step.Do, name)
 	if step.Do == scenario.Share {
-		text = fmt.Sprintf("share  %s: %.4g%% of the connections", name, step.Percent)
+		line = fmt.Sprintf("share  %s: %.4g%% of the connections", name, step.Percent)
 	} else if step.Do == scenario.Start && step.Percent >= 0 {
-		text += fmt.Sprintf(", %.4g%% of the connections", step.Percent)
+		line += fmt.Sprintf(", %.4g%% of the connections", step.Percent)
 	}
 	if note != "" {
-		text += ": " + note
+		line += ": " + note
 	}
-	t.print("%s  %s\n", pad(words.ShortDuration(step.At), len(clockTime)), text)
+	t.print("%s  %s\n", text.Pad(words.ShortDuration(step.At), len(clockTime)), line)
 }
 
 // Event implements scenario.Watcher.
@@ -103,7 +104,7 @@ func (t *textScene) Probe(at time.Time, try scenario.Try) {
 	t.mu.Unlock()
 	switch {
 	case err != nil && (ph != scenario.After || row == 0 || try.Last):
-		t.print("%s  %s  %s: %v\n", now, t.paint.red("probe"), a.Name, err)
+		t.print("%s  %s  %s: %v\n", now, t.paint.Red("probe"), a.Name, err)
 	case err == nil && (row > 0 || ph != scenario.During):
 		text := "passed"
 		if row > 0 {
@@ -147,7 +148,7 @@ func (t *textScene) Ended(_ time.Time, result *scenario.Result) {
 		tab.Flush()
 	}
 	for _, w := range append(result.Flaws(), result.Why...) {
-		fmt.Fprintln(&b, t.paint.yellow(wrap(w, "", t.width)))
+		fmt.Fprintln(&b, t.paint.Yellow(text.Wrap(w, "", t.width)))
 	}
 	if result.Code == event.CodeOK {
 		fmt.Fprintln(&b, "it held: "+result.Holds())

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/injector"
@@ -21,17 +21,17 @@ type textPrinter struct {
 	mu     sync.Mutex
 	w      io.Writer
 	live   bool
-	paint  paint
+	paint  text.Paint
 	width  int        // of text
 	screen func() int // width of the terminal, which may change
 	now    func() time.Time
-	host   *host
+	inv    *invocation
 	plan   *experiment.Plan
 	status string // the live line on the screen, if any
 }
 
-func (h *host) textPrinter(w io.Writer) *textPrinter {
-	return &textPrinter{w: w, live: h.terminal, paint: h.paint(), width: h.columns(), screen: h.screen, now: h.sys.Now}
+func (inv *invocation) textPrinter(w io.Writer) *textPrinter {
+	return &textPrinter{w: w, live: inv.terminal, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
 }
 
 const clockTime = "15:04:05.000"
@@ -49,7 +49,7 @@ func (t *textPrinter) print(format string, args ...any) {
 
 func (t *textPrinter) clear() {
 	if t.status != "" {
-		fmt.Fprint(t.w, "\r\x1b[K")
+		fmt.Fprint(t.w, text.ClearLine)
 	}
 }
 
@@ -72,13 +72,13 @@ func (t *textPrinter) started() {
 		fmt.Fprintf(&b, "no target: %s, except the protected ones; %s\n", p.Scope(), end)
 	}
 	if p.Note != "" {
-		fmt.Fprintln(&b, wrap(p.Note, "", t.width))
+		fmt.Fprintln(&b, text.Wrap(p.Note, "", t.width))
 	}
 	verb := "inject"
 	if len(p.Spec.Command) > 0 {
 		verb = "run"
 	}
-	fmt.Fprintf(&b, "%s %s", verb, t.paint.bold(strings.Join(p.Spec.FaultNames(), " and ")))
+	fmt.Fprintf(&b, "%s %s", verb, t.paint.Bold(strings.Join(p.Spec.FaultNames(), " and ")))
 	switch {
 	case len(p.Spec.Command) > 0 && p.Duration() == 0:
 		fmt.Fprintf(&b, ": %s, while it runs", p.Scope())
@@ -122,7 +122,7 @@ func (t *textPrinter) happened(clock string, e event.Event) {
 		}
 		t.print("%s  flow   %s -> %s%s\n", clock, e.Flow.Client, e.Flow.Server, note)
 	case event.Fired:
-		t.print("%s  %s  %s -> %s  %s: %s%s\n", clock, t.paint.red("fired"), e.Flow.Client, e.Flow.Server, e.Fault, whatItDid(e), e.Reason)
+		t.print("%s  %s  %s -> %s  %s: %s%s\n", clock, t.paint.Red("fired"), e.Flow.Client, e.Flow.Server, e.Fault, whatItDid(e), e.Reason)
 	case event.Target:
 		t.print("%s  target %s: %s\n", clock, e.Target, e.Says)
 	case event.Changed:
@@ -160,8 +160,32 @@ func whatItDid(e event.Fired) string {
 	return ""
 }
 
+// watch calls tick with how far the run is, again and again until it is over:
+// each second on a terminal, else each minute.
+func (inv *invocation) watch(run *experiment.Run, tick func(gone, left time.Duration)) {
+	every := inv.progress
+	if inv.terminal {
+		every = time.Second
+	}
+	if every == 0 {
+		return
+	}
+	for {
+		select {
+		case <-inv.sys.After(every):
+		case <-run.Done():
+			return
+		}
+		gone, left := inv.sys.Now().Sub(run.Ready()), time.Duration(0)
+		if d := run.Plan().Duration(); d > 0 {
+			left = max(time.Second, d-gone)
+		}
+		tick(gone, left)
+	}
+}
+
 func (t *textPrinter) watch(run *experiment.Run) {
-	t.host.watch(run, func(gone, left time.Duration) { t.tick(run.Stats(), gone, left) })
+	t.inv.watch(run, func(gone, left time.Duration) { t.tick(run.Stats(), gone, left) })
 }
 
 func (t *textPrinter) tick(s injector.Snapshot, gone, left time.Duration) {
@@ -179,11 +203,11 @@ func (t *textPrinter) tick(s injector.Snapshot, gone, left time.Duration) {
 		t.print("%s  so far: %s\n", t.now().Format(clockTime), line)
 		return
 	}
-	line = fitting(t.screen(), line, tail+rest)
+	line = text.Fitting(t.screen(), line, tail+rest)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	t.status = t.paint.dim(line)
+	t.status = t.paint.Dim(line)
 	fmt.Fprint(t.w, t.status)
 }
 
@@ -196,18 +220,6 @@ func totals(s injector.Snapshot) (flows, chosen, fired uint64) {
 		}
 	}
 	return flows, chosen, fired
-}
-
-// fitting is the first of the lines that a terminal of that width has room for,
-// or what there is room for of the last: a line that wraps could not be cleared.
-func fitting(width int, lines ...string) string {
-	most := max(width-1, 0)
-	for _, l := range lines {
-		if utf8.RuneCountInString(l) <= most {
-			return l
-		}
-	}
-	return string([]rune(lines[len(lines)-1])[:most])
 }
 
 func (t *textPrinter) ended(r experiment.Result) {
@@ -227,7 +239,7 @@ func (t *textPrinter) ended(r experiment.Result) {
 	}
 	tab.Flush()
 	for _, w := range append(t.plan.WhyIdle(r), experiment.Flaws(r.Stats)...) {
-		fmt.Fprintln(&b, t.paint.yellow(wrap(w, "", t.width)))
+		fmt.Fprintln(&b, t.paint.Yellow(text.Wrap(w, "", t.width)))
 	}
 	t.print("%s", b.String())
 }

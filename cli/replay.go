@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,14 +15,14 @@ import (
 )
 
 // replayCommand is faultctl replay EVENTS.
-func (h *host) replayCommand() *urfave.Command {
+func (inv *invocation) replayCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "replay", Usage: "make the decisions of a recorded command again", ArgsUsage: "EVENTS [flags]",
 		Description: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
 			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
 			"faultctl replay verify.ndjson --case idle-expire",
 		Flags:  replayFlags(),
-		Action: h.replay,
+		Action: inv.replay,
 	}
 }
 
@@ -30,24 +31,20 @@ func replayFlags() []urfave.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f urfave.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
-	return append(fs, text(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
+	return append(fs, valueFlag(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
 }
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
 // and says where the decisions differ.
-func (h *host) replay(c *urfave.Context) error {
+func (inv *invocation) replay(c *urfave.Context) error {
 	if c.Args().Len() != 1 {
 		return usageError("replay: which EVENTS? It is a file that inject, run, verify or scenario run wrote with -o json, or - for standard input.")
 	}
 	if problems := emptyFlags(c); len(problems) > 0 {
 		return problems
 	}
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
 	path := c.Args().First()
-	rec, err := h.recording(path)
+	rec, err := inv.recording(path)
 	if err != nil {
 		return usageError("replay %s: %w", path, err)
 	}
@@ -62,12 +59,12 @@ func (h *host) replay(c *urfave.Context) error {
 	if problems := readWords(c, &rec.Spec); len(problems) > 0 {
 		return problems
 	}
-	err = h.again(c, rec, asJSON)
+	err = inv.again(c.Context, rec)
 	if !rec.Seen() {
 		return err // it did not come to a run, or another process of ours tells of it
 	}
 	diffs := rec.Compare()
-	h.tellReplayed(rec, diffs, asJSON)
+	inv.tellReplayed(rec, diffs)
 	if err == nil && len(diffs) > 0 {
 		return quietExit(exitProbe)
 	}
@@ -75,37 +72,34 @@ func (h *host) replay(c *urfave.Context) error {
 }
 
 // again does what was recorded.
-func (h *host) again(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
+func (inv *invocation) again(ctx context.Context, rec *replay.Recording) error {
 	switch rec.Kind {
 	case replay.Verify:
-		return h.verifyAgain(c, rec, asJSON)
+		return inv.verifyAgain(ctx, rec)
 	case replay.Scenario:
-		return h.scenarioAgain(c, rec, asJSON)
+		return inv.scenarioAgain(ctx, rec)
 	case replay.Command:
-		h.asRun = true
-		if err, done := h.enterFor(c, &rec.Spec); done {
+		inv.asRun = true
+		if err, done := inv.enterFor(&rec.Spec); done {
 			return err
 		}
 	}
-	sys, err := h.system(c)
-	if err != nil {
-		return err
-	}
-	p, err := sys.Plan(c.Context, rec.Spec)
+	sys := inv.system()
+	p, err := sys.Plan(ctx, rec.Spec)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	if rec.Kind == replay.Command {
-		return h.runPlan(c, p, asJSON, rec)
+		return inv.runPlan(ctx, p, rec)
 	}
-	return h.strike(c, p, asJSON, rec)
+	return inv.strike(ctx, p, rec)
 }
 
 // recording reads a file of events, or standard input.
-func (h *host) recording(path string) (*replay.Recording, error) {
+func (inv *invocation) recording(path string) (*replay.Recording, error) {
 	if path == "-" {
-		rec, err := replay.Read(h.stdin)
+		rec, err := replay.Read(inv.stdin)
 		if err == nil && (rec.Kind == replay.Command || rec.Kind == replay.Verify) {
 			return nil, fmt.Errorf("standard input belongs to the command that is run: name a file")
 		}
@@ -127,17 +121,17 @@ func (h *host) recording(path string) (*replay.Recording, error) {
 const saidDifferences = 20
 
 // tellReplayed says how the decisions compare with the recorded ones.
-func (h *host) tellReplayed(rec *replay.Recording, diffs event.List[event.Difference], asJSON bool) {
+func (inv *invocation) tellReplayed(rec *replay.Recording, diffs event.List[event.Difference]) {
 	n := rec.Chosen()
-	if asJSON {
-		h.events.Write(h.sys.Now(), event.Replayed{
+	if inv.json {
+		inv.events.Write(inv.sys.Now(), event.Replayed{
 			Connections: n, Same: n - len(diffs), Differences: diffs, Lost: rec.Lost, Restarts: rec.Restarts(),
 		})
 		return
 	}
-	var w io.Writer = h.stdout
+	var w io.Writer = inv.stdout
 	if rec.Kind == replay.Command {
-		w = h.stderr // standard output is the command's
+		w = inv.stderr // standard output is the command's
 	}
 	if len(diffs) == 0 {
 		fmt.Fprintf(w, "replayed %s: the same decisions as then\n", words.Plural(uint64(n), "connection"))

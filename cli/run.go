@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ import (
 )
 
 // runCommand is faultctl run FAULT [flags] -- CMD [ARG…].
-func (h *host) runCommand() *urfave.Command {
+func (inv *invocation) runCommand() *urfave.Command {
 	return underFault(&urfave.Command{
 		Name:      "run",
 		Usage:     "run a command under a fault that strikes its connections only",
@@ -28,7 +29,7 @@ func (h *host) runCommand() *urfave.Command {
 			"faultctl run syn-drop:attempts=1 --fault delay:by=50ms --every 2 -- ./integration-tests",
 	}, "faultctl run reset --at request -- CMD", caged, func(example string) string {
 		return "faultctl run " + strings.TrimPrefix(example, "faultctl inject ") + " -- CMD"
-	}, h.runUnder)
+	}, inv.runUnder)
 }
 
 // caged are the flags of a command that starts one in a cage: whose the
@@ -45,10 +46,10 @@ func caged() []urfave.Flag {
 	timeout, _ := experiment.FindWord("timeout")
 	isolate, _ := experiment.FindWord("isolate")
 	return append(fs,
-		toggle(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
-		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
+		toggleFlag(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
+		toggleFlag(runHeading, "allow-idle", "turn --expect-fired off"),
 		wordFlag(runHeading, timeout),
-		text(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
+		valueFlag(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
 		wordFlag(runHeading, isolate),
 	)
 }
@@ -69,8 +70,8 @@ func cutCommand(args []string) (rest, command []string) {
 
 // enterFor leads into namespaces of its own if that is where a command must
 // run, and reports false if this is a place where it may.
-func (h *host) enterFor(c *urfave.Context, s *experiment.Spec) (error, bool) {
-	if h.sys.Caged || !h.mustIsolate() && !s.Isolate {
+func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
+	if inv.sys.Caged || !inv.mustIsolate() && !s.Isolate {
 		return nil, false
 	}
 	for _, f := range []event.Field{"netns", "pid", "container"} {
@@ -83,16 +84,16 @@ func (h *host) enterFor(c *urfave.Context, s *experiment.Spec) (error, bool) {
 				WithAdvice("Run it with sudo, or leave " + asFlag(f) + " out."), true
 		}
 	}
-	hand, err := h.listenForInside(c, s)
+	hand, err := inv.listenForInside(s)
 	if err != nil {
 		return err, true
 	}
 	if hand != nil {
 		defer hand.Close()
 	}
-	signals, stop := h.relay()
+	signals, stop := inv.relay()
 	defer stop()
-	code, err := h.enterCage(signals, hand)
+	code, err := inv.enterCage(signals, hand)
 	if err != nil {
 		return event.Preflightf("", "%w", err).WithAdvice("Run it as root, or let users have namespaces: user.max_user_namespaces and " +
 			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."), true
@@ -102,9 +103,9 @@ func (h *host) enterFor(c *urfave.Context, s *experiment.Spec) (error, bool) {
 
 // listenForInside listens for a process in namespaces of its own, where nobody
 // could scrape it. It returns nil if no metrics are wanted.
-func (h *host) listenForInside(c *urfave.Context, s *experiment.Spec) (*os.File, error) {
+func (inv *invocation) listenForInside(s *experiment.Spec) (*os.File, error) {
 	addr := s.Metrics
-	if addr == "" || c.Bool("dry-run") {
+	if addr == "" || inv.dryRun {
 		return nil, nil
 	}
 	l, err := evidence.Listen(addr)
@@ -117,44 +118,37 @@ func (h *host) listenForInside(c *urfave.Context, s *experiment.Spec) (*os.File,
 
 // runUnder runs a command under faults. first is the FAULT whose settings are
 // flags of c; there may be none.
-func (h *host) runUnder(c *urfave.Context, first string) error {
+func (inv *invocation) runUnder(c *urfave.Context, first string) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	asJSON, err := wantsJSON(c)
+	spec, err := inv.spec(c, first)
 	if err != nil {
 		return err
 	}
-	spec, err := h.spec(c, first)
-	if err != nil {
+	if err, done := inv.enterFor(&spec); done {
 		return err
 	}
-	if err, done := h.enterFor(c, &spec); done {
-		return err
-	}
-	sys, err := h.system(c)
-	if err != nil {
-		return err
-	}
+	sys := inv.system()
 	p, err := sys.Plan(c.Context, spec)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if c.Bool("dry-run") {
-		return h.dryRun(p, asJSON)
+	if inv.dryRun {
+		return inv.showDryRun(p)
 	}
-	return h.runPlan(c, p, asJSON, nil)
+	return inv.runPlan(c.Context, p, nil)
 }
 
 // runPlan runs the command of a plan under its faults. rec is the recording
 // whose decisions are made again; nil: none is.
-func (h *host) runPlan(c *urfave.Context, p *experiment.Plan, asJSON bool, rec *replay.Recording) (err error) {
-	ev, err := h.evidence(c, &p.Spec)
+func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *replay.Recording) (err error) {
+	ev, err := inv.evidence(&p.Spec)
 	if err != nil {
 		return err
 	}
-	defer func() { err = h.leave(ev, true, err) }()
+	defer func() { err = inv.leave(ev, true, err) }()
 	ev.Named(p.CommandLine(), p.Seed())
 	path, err := place.FindCommand(p.Spec.Command[0])
 	if err != nil {
@@ -164,31 +158,31 @@ func (h *host) runPlan(c *urfave.Context, p *experiment.Plan, asJSON bool, rec *
 	if err != nil {
 		return err
 	}
-	signals, stop := h.relay()
+	signals, stop := inv.relay()
 	defer stop()
-	st := place.Stage{Cage: in, Path: path, Stdin: h.childIn, Stdout: h.childOut, Stderr: h.childErr, Signals: signals}
+	st := place.Stage{Cage: in, Path: path, Stdin: inv.childIn, Stdout: inv.childOut, Stderr: inv.childErr, Signals: signals}
 	if p.Spec.Timeout != nil {
 		st.Limit = *p.Spec.Timeout
 	}
-	var told io.Writer = h.stderr // stdout is the command's
-	if asJSON {
-		st.Stdout, told = h.childErr, h.stdout // or that of the events
+	var told io.Writer = inv.stderr // stdout is the command's
+	if inv.json {
+		st.Stdout, told = inv.childErr, inv.stdout // or that of the events
 	}
 	rec.Attend(p)
 	record := ev.Attend(p)
-	out := h.printer(p, told, asJSON)
+	out := inv.printer(p, told)
 	p.Observe(experiment.Observer{Event: out.event})
-	end, result, err := p.RunCommand(c.Context, st)
+	end, result, err := p.RunCommand(ctx, st)
 	ev.Ended(result.Stats)
 	if result.Stats.Rules != nil {
 		out.ended(result)
 	}
 	if end.TimedOut {
-		fmt.Fprintf(h.stderr, "faultctl: the command was %s (--timeout)\n", end.How)
+		fmt.Fprintf(inv.stderr, "faultctl: the command was %s (--timeout)\n", end.How)
 	}
 	err = errors.Join(err, in.Close())
 	ev.Add(evidence.Survival(p, end, result, err), record)
-	switch cut := cutShort(c.Context); {
+	switch cut := cutShort(ctx); {
 	case err != nil:
 		return err
 	case cut != nil:

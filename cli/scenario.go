@@ -1,14 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/document"
 	"github.com/faultctl/faultctl/experiment/event"
@@ -22,7 +23,7 @@ import (
 // largestFile is how much of a scenario file is read.
 const largestFile = 1 << 20
 
-func (h *host) scenarioCommand() *urfave.Command {
+func (inv *invocation) scenarioCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "scenario", Usage: "play faults on a timeline, with probes, from a file", ArgsUsage: "run|validate|schema",
 		Description: "faultctl scenario run gameday.yaml\n" +
@@ -48,18 +49,18 @@ func (h *host) scenarioCommand() *urfave.Command {
 				Name: "run", Usage: "play a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
 				Description: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
 				Flags: append([]urfave.Flag{
-					text(runHeading, "seed", "`N` repeat a run: same seed, same choices; goes before the file's"),
-					toggle(runHeading, "dry-run", "show the timeline, the rules and what they would hit; touch nothing"),
-					toggle(runHeading, "allow-idle", "a fault that never fired is no failure"),
+					valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; goes before the file's"),
+					toggleFlag(runHeading, "dry-run", "show the timeline, the rules and what they would hit; touch nothing"),
+					toggleFlag(runHeading, "allow-idle", "a fault that never fired is no failure"),
 					outputFlag(runHeading),
 				}, leavingFlags()...),
-				Action: h.scenarioRun,
+				Action: inv.scenarioRun,
 			},
 			{
 				Name: "validate", Usage: "check scenario files, touch nothing and ask nobody", ArgsUsage: "FILE… [flags]",
 				Description: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
 				Flags:       []urfave.Flag{outputFlag(otherHeading)},
-				Action:      h.scenarioValidate,
+				Action:      inv.scenarioValidate,
 			},
 			{
 				Name: "schema", Usage: "print the JSON Schema of scenario files", ArgsUsage: " ",
@@ -68,7 +69,7 @@ func (h *host) scenarioCommand() *urfave.Command {
 					if err := noArguments(c); err != nil {
 						return err
 					}
-					_, err := h.stdout.Write(scenario.Schema())
+					_, err := inv.stdout.Write(scenario.Schema())
 					return err
 				},
 			},
@@ -135,12 +136,8 @@ func checkOf(file string, ps document.Problems) event.FileCheck {
 }
 
 // scenarioValidate checks files.
-func (h *host) scenarioValidate(c *urfave.Context) error {
+func (inv *invocation) scenarioValidate(c *urfave.Context) error {
 	files, err := scenarioFiles(c, 1<<20)
-	if err != nil {
-		return err
-	}
-	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
 	}
@@ -154,12 +151,12 @@ func (h *host) scenarioValidate(c *urfave.Context) error {
 			bad++
 		}
 		switch {
-		case asJSON:
-			h.events.WriteCheck(checkOf(file, ps))
+		case inv.json:
+			inv.events.WriteCheck(checkOf(file, ps))
 		case ps == nil:
-			fmt.Fprintf(h.stdout, "%s: fine: %s, %s, %s\n", file, words.Plural(uint64(len(s.Faults)), "fault"), words.Plural(uint64(len(s.Probes)), "probe"), s.Duration)
+			fmt.Fprintf(inv.stdout, "%s: fine: %s, %s, %s\n", file, words.Plural(uint64(len(s.Faults)), "fault"), words.Plural(uint64(len(s.Probes)), "probe"), s.Duration)
 		default:
-			h.printProblems(ps)
+			inv.printProblems(ps)
 		}
 	}
 	if bad > 0 {
@@ -168,11 +165,11 @@ func (h *host) scenarioValidate(c *urfave.Context) error {
 	return nil
 }
 
-func (h *host) printProblems(ps document.Problems) {
+func (inv *invocation) printProblems(ps document.Problems) {
 	for _, p := range ps {
-		fmt.Fprintln(h.stderr, p)
+		fmt.Fprintln(inv.stderr, p)
 		if p.Advice != "" {
-			fmt.Fprintln(h.stderr, wrap(p.Advice, "  ", h.columns()))
+			fmt.Fprintln(inv.stderr, text.Wrap(p.Advice, "  ", inv.columns()))
 		}
 	}
 }
@@ -189,37 +186,27 @@ func problemsError(ps document.Problems) error {
 }
 
 // scenarioRun is faultctl scenario run.
-func (h *host) scenarioRun(c *urfave.Context) error {
+func (inv *invocation) scenarioRun(c *urfave.Context) error {
 	files, err := scenarioFiles(c, 1)
 	if err != nil {
 		return err
 	}
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
-	o := scenario.Options{AllowIdle: c.Bool("allow-idle"), File: files[0]}
-	if c.IsSet("seed") && c.String("seed") != "" {
-		n, err := strconv.ParseUint(c.String("seed"), 10, 64)
-		if err != nil {
-			return event.Usagef("seed", "not a whole number from 0 on").WithValue(c.String("seed"))
-		}
-		o.Seed = &n
-	}
-	if problems := emptyFlags(c); len(problems) > 0 {
+	spec := experiment.Spec{AllowIdle: c.Bool("allow-idle")}
+	if problems := append(emptyFlags(c), readWords(c, &spec)...); len(problems) > 0 {
 		return problems
 	}
-	return h.playFile(c, o, asJSON, nil)
+	return inv.playFile(c.Context, scenario.Options{AllowIdle: spec.AllowIdle, File: files[0], Seed: spec.Seed}, &spec, nil)
 }
 
 // scenarioAgain does what a scenario recorded.
-func (h *host) scenarioAgain(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
-	return h.playFile(c, scenario.Options{AllowIdle: rec.AllowIdle || c.Bool("allow-idle"), File: rec.File, Seed: &rec.Seed}, asJSON, rec)
+func (inv *invocation) scenarioAgain(ctx context.Context, rec *replay.Recording) error {
+	o := scenario.Options{AllowIdle: rec.AllowIdle || rec.Spec.AllowIdle, File: rec.File, Seed: &rec.Seed}
+	return inv.playFile(ctx, o, &rec.Spec, rec)
 }
 
-// playFile plays a scenario, or shows what it would do. rec is the recording
-// whose decisions are made again; nil: none is.
-func (h *host) playFile(c *urfave.Context, o scenario.Options, asJSON bool, rec *replay.Recording) (err error) {
+// playFile plays a scenario, or shows what it would do. output says which files it
+// writes. rec is the recording whose decisions are made again; nil: none is.
+func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output *experiment.Spec, rec *replay.Recording) (err error) {
 	s, problems, err := readScenario(o.File)
 	switch {
 	case err != nil:
@@ -227,28 +214,21 @@ func (h *host) playFile(c *urfave.Context, o scenario.Options, asJSON bool, rec 
 	case problems != nil:
 		return problemsError(problems)
 	case o.Seed == nil && s.Seed == nil:
-		o.Seed = new(h.sys.Seed())
+		o.Seed = new(inv.sys.Seed())
 	case o.Seed == nil:
 		o.Seed = s.Seed
 	}
-	sys, err := h.system(c)
+	sys := inv.system()
+	if inv.dryRun {
+		return inv.rehearse(ctx, s, o)
+	}
+	ev, err := inv.evidence(output)
 	if err != nil {
 		return err
 	}
-	if c.Bool("dry-run") {
-		return h.rehearse(c, s, o, asJSON)
-	}
-	var leaves leaving
-	if problems := leaves.read(c); len(problems) > 0 {
-		return problems
-	}
-	ev, err := h.evidence(c, &leaves.Spec)
-	if err != nil {
-		return err
-	}
-	defer func() { err = h.leave(ev, false, err) }() // what keeps it from beginning is in the report too
+	defer func() { err = inv.leave(ev, false, err) }() // what keeps it from beginning is in the report too
 	ev.Named(scenario.Repeat(o.File, *o.Seed, o.AllowIdle), *o.Seed)
-	p, err := scenario.NewPlan(c.Context, sys, s, o)
+	p, err := scenario.NewPlan(ctx, sys, s, o)
 	if err != nil {
 		return err
 	}
@@ -256,17 +236,17 @@ func (h *host) playFile(c *urfave.Context, o scenario.Options, asJSON bool, rec 
 	if err := p.Preflight(); err != nil {
 		return err
 	}
-	ctx, release := h.untilSignal(c.Context)
+	ctx, release := inv.untilSignal(ctx)
 	defer release()
-	hooks := scenario.Hooks{TickEvery: h.progress, Stuck: func(why string) {
-		fmt.Fprintf(h.stderr, "faultctl: %s\n", why)
-		h.quit(exitFailure, why)
-	}, Try: h.ask}
-	if h.terminal {
+	hooks := scenario.Hooks{TickEvery: inv.progress, Stuck: func(why string) {
+		fmt.Fprintf(inv.stderr, "faultctl: %s\n", why)
+		inv.quit(exitFailure, why)
+	}, Try: inv.ask}
+	if inv.terminal {
 		hooks.TickEvery = time.Second
 	}
 	hooks.Session = func(_ string, _ int, p *experiment.Plan) { rec.Attend(p) }
-	result := scenario.Play(ctx, p, ev, h.sceneWatcher(p, asJSON), hooks)
+	result := scenario.Play(ctx, p, ev, inv.sceneWatcher(p), hooks)
 	switch cut := cutShort(ctx); {
 	case result.Code == event.CodeOK:
 		return nil
@@ -278,27 +258,20 @@ func (h *host) playFile(c *urfave.Context, o scenario.Options, asJSON bool, rec 
 	return quietExit(int(result.Code))
 }
 
-// leaving is what a command leaves, as its flags say.
-type leaving struct{ experiment.Spec }
-
-func (l *leaving) read(c *urfave.Context) event.Problems {
-	return readWords(c, &l.Spec, "seed", "allow-idle")
-}
-
 // rehearse shows what a scenario would do.
-func (h *host) rehearse(c *urfave.Context, s *scenario.Scenario, o scenario.Options, asJSON bool) error {
-	p, err := scenario.NewPlan(c.Context, h.sys, s, o)
+func (inv *invocation) rehearse(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
+	p, err := scenario.NewPlan(ctx, inv.sys, s, o)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	w := h.sceneWatcher(p, asJSON)
-	w.Started(h.sys.Now())
+	w := inv.sceneWatcher(p)
+	w.Started(inv.sys.Now())
 	for _, step := range p.Timeline() {
-		w.Step(h.sys.Now(), step, "")
+		w.Step(inv.sys.Now(), step, "")
 	}
 	for _, entry := range p.Entries {
-		if err := h.dryRun(entry, asJSON); err != nil {
+		if err := inv.showDryRun(entry); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // spec reads what the flags of a command say into a Spec. first is the FAULT
 // whose settings are flags of c; empty if there is none. The error is
 // event.Problems, all that is wrong with any flag.
-func (h *host) spec(c *urfave.Context, first string) (experiment.Spec, error) {
+func (inv *invocation) spec(c *urfave.Context, first string) (experiment.Spec, error) {
 	var s experiment.Spec
 	var problems event.Problems
 	if first != "" {
@@ -33,9 +33,8 @@ func (h *host) spec(c *urfave.Context, first string) (experiment.Spec, error) {
 	problems = append(problems, emptyFlags(c)...)
 	problems = append(problems, readWords(c, &s)...)
 	if takesCommand(strings.Fields(c.Command.HelpName)) {
-		if s.Command = h.command; len(s.Command) == 0 {
-			problems = append(problems, event.Usagef("", "run: which command? Write it behind --, such as: %s -- go test ./...", c.Command.HelpName).
-				WithAdvice("All flags stand before the --."))
+		if s.Command = inv.command; len(s.Command) == 0 {
+			problems = append(problems, noCommand(c))
 		}
 	}
 	if len(problems) == 0 {
@@ -110,28 +109,21 @@ func flaggedSpec(c *urfave.Context, name string) faults.Spec {
 	return s
 }
 
-// system is the world that a command plans its runs in.
-func (h *host) system(c *urfave.Context) (*experiment.System, error) {
-	logger, err := h.logger(c)
-	if err != nil {
-		return nil, err
-	}
-	sys := *h.sys
-	sys.Logger = logger
-	return &sys, nil
+// system returns the system on which a command plans its runs.
+func (inv *invocation) system() *experiment.System {
+	sys := *inv.sys
+	sys.Logger = inv.logger
+	return &sys
 }
 
-// logger writes what an operator may want to know to stderr.
-func (h *host) logger(c *urfave.Context) (*slog.Logger, error) {
-	level := slog.LevelWarn
-	if s := c.String("log-level"); s != "" {
-		levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-		l, ok := levels[strings.ToLower(s)]
-		if !ok {
-			return nil, usageError("--log-level %s: it is debug, info, warn or error%s", s,
-				words.DidYouMean(s, []string{"debug", "info", "warn", "error"}))
-		}
-		level = l
+// newLogger returns the logger for a value of --log-level, which may be empty. It
+// writes to stderr.
+func (inv *invocation) newLogger(level string) (*slog.Logger, error) {
+	levels := map[string]slog.Level{"": slog.LevelWarn, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	least, ok := levels[strings.ToLower(level)]
+	if !ok {
+		return nil, usageError("--log-level %s: it is debug, info, warn or error%s", level,
+			words.DidYouMean(level, []string{"debug", "info", "warn", "error"}))
 	}
-	return slog.New(slog.NewTextHandler(h.stderr, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewTextHandler(inv.stderr, &slog.HandlerOptions{Level: least})), nil
 }

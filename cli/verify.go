@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // verifyCommand is faultctl verify [flags] -- CMD [ARG…].
-func (h *host) verifyCommand() *urfave.Command {
+func (inv *invocation) verifyCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "run a command under each reset cause, and say which it survives",
@@ -22,7 +23,7 @@ func (h *host) verifyCommand() *urfave.Command {
 			"faultctl verify --faults idle-expire:after=2s,refuse,reset -- ./integration-tests\n" +
 			"faultctl verify --plan faults.txt --report survival.xml --repeat 3 -- pytest tests",
 		Flags:  verifyFlags(),
-		Action: h.verify,
+		Action: inv.verify,
 	}
 }
 
@@ -31,19 +32,19 @@ func verifyFlags() []urfave.Flag {
 		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "timeout", "output"}, f.Names()[0])
 	})
 	return append(fs,
-		text(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
-		list(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
-		text(runHeading, "timeout", "`D` end a run of CMD after D; 0: never (default ten times the healthy run, 30s at least)"),
-		text(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
+		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
+		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
+		valueFlag(runHeading, "timeout", "`D` end a run of CMD after D; 0: never (default ten times the healthy run, 30s at least)"),
+		valueFlag(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
 		outputFlag(runHeading),
-		toggle(runHeading, "dry-run", "print the plan; run and touch nothing"),
-		toggle(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
-		toggle(runHeading, "allow-idle", "turn --expect-fired off"),
+		toggleFlag(runHeading, "dry-run", "print the plan; run and touch nothing"),
+		toggleFlag(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
+		toggleFlag(runHeading, "allow-idle", "turn --expect-fired off"),
 	)
 }
 
 // verify runs a command without a fault and then under each of a plan.
-func (h *host) verify(c *urfave.Context) error {
+func (inv *invocation) verify(c *urfave.Context) error {
 	if word := c.Args().First(); c.Args().Present() {
 		e := usageError("verify: unexpected argument %q", word)
 		if _, err := faults.ParseSpecs(word); err == nil {
@@ -51,19 +52,15 @@ func (h *host) verify(c *urfave.Context) error {
 		}
 		return e.WithAdvice("The command to run stands behind --, such as: faultctl verify -- " + word + ".")
 	}
-	asJSON, err := wantsJSON(c)
+	spec, err := inv.survivalSpec(c)
 	if err != nil {
 		return err
 	}
-	spec, err := h.survivalSpec(c)
-	if err != nil {
-		return err
-	}
-	return h.survive(c, spec, asJSON, nil)
+	return inv.survive(c.Context, spec, nil)
 }
 
 // survivalSpec reads what the flags of verify say.
-func (h *host) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
+func (inv *invocation) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
 	problems := emptyFlags(c)
 	keep := func(err error) {
 		if err != nil {
@@ -82,10 +79,10 @@ func (h *host) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
 	if c.IsSet("plan") && c.IsSet("faults") {
 		keep(usageError("--plan and --faults both name the faults: give one"))
 	} else if c.IsSet("plan") && c.String("plan") != "" {
-		keep(s.ReadPlan(c.String("plan"), h.childIn))
+		keep(s.ReadPlan(c.String("plan"), inv.childIn))
 	}
 	problems = append(problems, readWords(c, &s.Base, "timeout")...)
-	if s.Base.Command = h.command; len(h.command) == 0 {
+	if s.Base.Command = inv.command; len(inv.command) == 0 {
 		keep(noCommand(c))
 	}
 	if len(problems) == 0 {
@@ -96,31 +93,28 @@ func (h *host) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
 
 // survive carries a verify out, or shows what it would do. rec is the recording
 // whose decisions are made again; nil: none is.
-func (h *host) survive(c *urfave.Context, spec survival.Spec, asJSON bool, rec *replay.Recording) (err error) {
-	if err, done := h.enterFor(c, &spec.Base); done {
+func (inv *invocation) survive(ctx context.Context, spec survival.Spec, rec *replay.Recording) (err error) {
+	if err, done := inv.enterFor(&spec.Base); done {
 		return err
 	}
-	sys, err := h.system(c)
-	if err != nil {
-		return err
-	}
-	p, err := survival.NewPlan(c.Context, sys, spec)
+	sys := inv.system()
+	p, err := survival.NewPlan(ctx, sys, spec)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if c.Bool("dry-run") {
-		h.showPlan(p, asJSON)
+	if inv.dryRun {
+		inv.showPlan(p)
 		return nil
 	}
-	ev, err := h.evidence(c, &spec.Base)
+	ev, err := inv.evidence(&spec.Base)
 	if err != nil {
 		return err
 	}
-	defer func() { err = h.leave(ev, false, err) }()
-	ctx, release := h.untilSignal(c.Context)
+	defer func() { err = inv.leave(ev, false, err) }()
+	ctx, release := inv.untilSignal(ctx)
 	defer release()
-	cases, err := survival.Run(ctx, p, place.Stage{}, ev, h.matrix(p, ev, asJSON, rec))
+	cases, err := survival.Run(ctx, p, place.Stage{}, ev, inv.matrix(p, ev, rec))
 	if cut := cutShort(ctx); err == nil && cut != nil {
 		return cut
 	}
@@ -134,7 +128,7 @@ func (h *host) survive(c *urfave.Context, spec survival.Spec, asJSON bool, rec *
 }
 
 // verifyAgain does what a verify recorded.
-func (h *host) verifyAgain(c *urfave.Context, rec *replay.Recording, asJSON bool) error {
+func (inv *invocation) verifyAgain(ctx context.Context, rec *replay.Recording) error {
 	s := survival.Spec{Base: rec.Spec, Repeat: rec.Runs, Timeout: rec.Spec.Timeout}
 	s.Base.Timeout = nil
 	for _, rule := range rec.Cases {
@@ -148,16 +142,16 @@ func (h *host) verifyAgain(c *urfave.Context, rec *replay.Recording, asJSON bool
 		}
 		s.Cases = append(s.Cases, one)
 	}
-	return h.survive(c, s, asJSON, rec)
+	return inv.survive(ctx, s, rec)
 }
 
 // showPlan prints what would be tried: a case a line, or an event.
-func (h *host) showPlan(p *survival.Plan, asJSON bool) {
+func (inv *invocation) showPlan(p *survival.Plan) {
 	for _, e := range p.DryRun() {
-		if asJSON {
-			h.events.Write(h.sys.Now(), e)
+		if inv.json {
+			inv.events.Write(inv.sys.Now(), e)
 		} else {
-			fmt.Fprintln(h.stdout, e.Case)
+			fmt.Fprintln(inv.stdout, e.Case)
 		}
 	}
 }

@@ -8,30 +8,26 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-func (h *host) versionCommand() *urfave.Command {
+func (inv *invocation) versionCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "version", Usage: "print the version", ArgsUsage: "[flags]",
 		Flags:  []urfave.Flag{outputFlag(otherHeading)},
-		Action: h.version,
+		Action: inv.version,
 	}
 }
 
-func (h *host) version(c *urfave.Context) error {
+func (inv *invocation) version(c *urfave.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
 	b := version.Read()
-	if asJSON {
-		return json.NewEncoder(h.stdout).Encode(b)
+	if inv.json {
+		return json.NewEncoder(inv.stdout).Encode(b)
 	}
-	fmt.Fprintf(h.stdout, "faultctl %s", b.Version)
+	fmt.Fprintf(inv.stdout, "faultctl %s", b.Version)
 	if b.Revision != "" {
-		fmt.Fprintf(h.stdout, " (%.12s)", b.Revision)
+		fmt.Fprintf(inv.stdout, " (%.12s)", b.Revision)
 	}
-	fmt.Fprintf(h.stdout, " %s %s\n", b.Go, b.Platform)
+	fmt.Fprintf(inv.stdout, " %s %s\n", b.Go, b.Platform)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/replay"
@@ -19,13 +20,12 @@ import (
 // survives: a line a case, a live line on a terminal, or events. It is a
 // survival.Watcher.
 type matrix struct {
-	host  *host
+	inv   *invocation
 	plan  *survival.Plan
 	ev    *evidence.Evidence
 	rec   *replay.Recording
-	paint paint
+	paint text.Paint
 	width int // of the first column
-	json  bool
 
 	mu     sync.Mutex
 	status string // the live line on the screen, if any
@@ -34,11 +34,11 @@ type matrix struct {
 	still func() // ends the live line of the run that goes on
 }
 
-func (h *host) matrix(p *survival.Plan, ev *evidence.Evidence, asJSON bool, rec *replay.Recording) *matrix {
-	m := &matrix{host: h, plan: p, ev: ev, rec: rec, paint: h.paint(), json: asJSON, alone: map[string]string{}, still: func() {}}
-	m.width = runes(survival.NoFault)
+func (inv *invocation) matrix(p *survival.Plan, ev *evidence.Evidence, rec *replay.Recording) *matrix {
+	m := &matrix{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{}, still: func() {}}
+	m.width = text.Width(survival.NoFault)
 	for _, name := range p.Names() {
-		m.width = max(m.width, runes(name))
+		m.width = max(m.width, text.Width(name))
 	}
 	m.width = min(m.width, 40)
 	return m
@@ -46,15 +46,15 @@ func (h *host) matrix(p *survival.Plan, ev *evidence.Evidence, asJSON bool, rec 
 
 // Started implements survival.Watcher.
 func (m *matrix) Started(p *survival.Plan) {
-	if m.json {
-		m.host.events.Write(m.host.sys.Now(), p.Started())
+	if m.inv.json {
+		m.inv.events.Write(m.inv.sys.Now(), p.Started())
 		return
 	}
 	var b strings.Builder
 	if p.Base.Note != "" {
-		fmt.Fprintln(&b, wrap(p.Base.Note, "", m.host.columns()))
+		fmt.Fprintln(&b, text.Wrap(p.Base.Note, "", m.inv.columns()))
 	}
-	fmt.Fprintf(&b, "verify %s: %s", m.paint.bold(strings.Join(p.Base.Spec.Command, " ")), p.Base.Scope())
+	fmt.Fprintf(&b, "verify %s: %s", m.paint.Bold(strings.Join(p.Base.Spec.Command, " ")), p.Base.Scope())
 	if !p.Picked {
 		fmt.Fprintf(&b, ", every %dnd one is struck", survival.Every)
 	}
@@ -64,8 +64,8 @@ func (m *matrix) Started(p *survival.Plan) {
 
 // Event implements survival.Watcher.
 func (m *matrix) Event(at time.Time, e event.Event) {
-	if m.json {
-		m.host.events.Write(at, e)
+	if m.inv.json {
+		m.inv.events.Write(at, e)
 	}
 }
 
@@ -74,12 +74,12 @@ func (m *matrix) print(text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clear()
-	fmt.Fprint(m.host.stdout, text)
+	fmt.Fprint(m.inv.stdout, text)
 }
 
 func (m *matrix) clear() {
 	if m.status != "" {
-		fmt.Fprint(m.host.stdout, "\r\x1b[K")
+		fmt.Fprint(m.inv.stdout, text.ClearLine)
 		m.status = ""
 	}
 }
@@ -87,15 +87,15 @@ func (m *matrix) clear() {
 // running shows on a terminal what is under way, in one of several lengths, the
 // longest first.
 func (m *matrix) running(what ...string) {
-	if m.json || !m.host.terminal {
+	if m.inv.json || !m.inv.terminal {
 		return
 	}
-	line := fitting(m.host.screen(), what...)
+	line := text.Fitting(m.inv.screen(), what...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clear()
-	m.status = m.paint.dim(line)
-	fmt.Fprint(m.host.stdout, m.status)
+	m.status = m.paint.Dim(line)
+	fmt.Fprint(m.inv.stdout, m.status)
 }
 
 // Running implements survival.Watcher: it keeps the live line fresh while the
@@ -105,22 +105,22 @@ func (m *matrix) Running(a survival.Attempt) {
 	if a.Plan != nil {
 		m.rec.Attend(a.Plan)
 	}
-	if m.json || !m.host.terminal {
+	if m.inv.json || !m.inv.terminal {
 		return
 	}
 	if a.Nth == 0 {
 		m.running("  " + a.Name)
 		return
 	}
-	begun := m.host.sys.Now()
+	begun := m.inv.sys.Now()
 	m.attempt(a, injector.Snapshot{}, 0)
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
-			case <-m.host.sys.After(time.Second):
-				m.attempt(a, a.Stats(), m.host.sys.Now().Sub(begun).Round(time.Second))
+			case <-m.inv.sys.After(time.Second):
+				m.attempt(a, a.Stats(), m.inv.sys.Now().Sub(begun).Round(time.Second))
 			case <-over:
 				return
 			}
@@ -144,11 +144,11 @@ func (m *matrix) attempt(a survival.Attempt, s injector.Snapshot, since time.Dur
 func (m *matrix) Result(r survival.Result) {
 	m.still()
 	m.alone[r.Name] = r.Repeat
-	if m.json {
-		m.host.events.Write(m.host.sys.Now(), r.Event())
+	if m.inv.json {
+		m.inv.events.Write(m.inv.sys.Now(), r.Event())
 		return
 	}
-	m.print(fmt.Sprintf("  %s  %s  %s\n", pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))
+	m.print(fmt.Sprintf("  %s  %s  %s\n", text.Pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))
 }
 
 // verdict is a verdict as a word of one width, coloured.
@@ -156,13 +156,13 @@ func (m *matrix) verdict(c report.Case) string {
 	const width = len("never fired")
 	switch c.Verdict {
 	case report.Survived, report.Passed:
-		return m.paint.green(pad(string(c.Verdict), width))
+		return m.paint.Green(text.Pad(string(c.Verdict), width))
 	case report.Failed:
-		return m.paint.red(pad("FAILED", width))
+		return m.paint.Red(text.Pad("FAILED", width))
 	case report.NeverFired:
-		return m.paint.yellow(pad("never fired", width))
+		return m.paint.Yellow(text.Pad("never fired", width))
 	}
-	return pad(string(c.Verdict), width)
+	return text.Pad(string(c.Verdict), width)
 }
 
 // numbers are the facts behind a verdict.
@@ -190,8 +190,8 @@ func (m *matrix) numbers(c survival.Result) string {
 func (m *matrix) Ended(cases []report.Case) {
 	m.still()
 	v := survival.Verified(cases)
-	if m.json {
-		m.host.events.Write(m.host.sys.Now(), v)
+	if m.inv.json {
+		m.inv.events.Write(m.inv.sys.Now(), v)
 		return
 	}
 	var b strings.Builder
@@ -207,30 +207,30 @@ func (m *matrix) Ended(cases []report.Case) {
 	}
 	fmt.Fprintln(&b, "; everything is as before")
 	for _, f := range m.ev.Flaws() {
-		fmt.Fprintln(&b, m.paint.yellow(wrap(f, "", m.host.columns())))
+		fmt.Fprintln(&b, m.paint.Yellow(text.Wrap(f, "", m.inv.columns())))
 	}
 	m.print(b.String())
 }
 
 // explain says what there is to say of a case that is no pass.
 func (m *matrix) explain(b *strings.Builder, c report.Case) {
-	width := m.host.columns()
+	width := m.inv.columns()
 	switch c.Verdict {
 	case report.Failed:
-		fmt.Fprintf(b, "\n%s %s\n", m.paint.red("failed"), m.paint.bold(c.Name))
-		fmt.Fprintln(b, wrap(c.Reason, "  ", width))
+		fmt.Fprintf(b, "\n%s %s\n", m.paint.Red("failed"), m.paint.Bold(c.Name))
+		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
 		if c.Output != "" {
-			fmt.Fprintln(b, indent(c.Output, "  | "))
+			fmt.Fprintln(b, text.Indent(c.Output, "  | "))
 		}
 		if c.Remedy != "" {
-			fmt.Fprintln(b, hanging("  remedy  ", c.Remedy, width))
+			fmt.Fprintln(b, text.Hanging("  remedy  ", c.Remedy, width))
 		}
 		if alone := m.alone[c.Name]; alone != "" {
 			fmt.Fprintln(b, "  alone   "+alone)
 		}
 	case report.NeverFired:
-		fmt.Fprintf(b, "\n%s %s\n", m.paint.yellow("never fired"), m.paint.bold(c.Name))
-		fmt.Fprintln(b, wrap(c.Reason, "  ", width))
+		fmt.Fprintf(b, "\n%s %s\n", m.paint.Yellow("never fired"), m.paint.Bold(c.Name))
+		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
 	case report.Survived:
 		if c.Reason != "" {
 			fmt.Fprintf(b, "\n%s: %s\n", c.Name, c.Reason)

@@ -1,0 +1,98 @@
+// Package text lays text out for a terminal: colours, lines that fit, columns.
+package text
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Paint colours text if it is true. The zero value leaves text plain.
+type Paint bool
+
+func (p Paint) sgr(code, s string) string {
+	if !p || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// Bold makes s bold.
+func (p Paint) Bold(s string) string { return p.sgr("1", s) }
+
+// Dim makes s faint.
+func (p Paint) Dim(s string) string { return p.sgr("2", s) }
+
+// Red makes s red.
+func (p Paint) Red(s string) string { return p.sgr("31", s) }
+
+// Green makes s green.
+func (p Paint) Green(s string) string { return p.sgr("32", s) }
+
+// Yellow makes s yellow.
+func (p Paint) Yellow(s string) string { return p.sgr("33", s) }
+
+// ClearLine moves the cursor to the start of its line and erases the line.
+const ClearLine = "\r\x1b[K"
+
+// Width is the number of columns that s needs. Every character counts as one.
+func Width(s string) int { return utf8.RuneCountInString(s) }
+
+// Wrap breaks text into lines of at most width columns, each with the indent
+// before it, and keeps the line breaks that are there. A word that is wider gets
+// a line of its own.
+func Wrap(text, indent string, width int) string {
+	var lines []string
+	for paragraph := range strings.SplitSeq(text, "\n") {
+		line := indent
+		for _, word := range strings.Fields(paragraph) {
+			if line != indent && Width(line)+1+Width(word) > width {
+				lines = append(lines, line)
+				line = indent
+			}
+			if line != indent {
+				line += " "
+			}
+			line += word
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Hanging wraps text behind a label: the first line follows the label, the
+// others are indented by its width.
+func Hanging(label, text string, width int) string {
+	wrapped := Wrap(text, strings.Repeat(" ", Width(label)), width)
+	return label + strings.TrimLeft(wrapped, " ")
+}
+
+// Pad fills s with blanks up to width columns.
+func Pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-Width(s)))
+}
+
+// Indent puts by before each line of text.
+func Indent(text, by string) string {
+	return by + strings.ReplaceAll(text, "\n", "\n"+by)
+}
+
+// Sentence gives s a capital letter and a full stop.
+func Sentence(s string) string {
+	s = strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}
+
+// Fitting returns the first of the lines that fits on a terminal of that width,
+// or the beginning of the last one: a line that wraps could not be erased.
+func Fitting(width int, lines ...string) string {
+	most := max(width-1, 0)
+	for _, l := range lines {
+		if Width(l) <= most {
+			return l
+		}
+	}
+	return string([]rune(lines[len(lines)-1])[:most])
+}

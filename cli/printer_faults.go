@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/faultctl/faultctl/cli/internal/text"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
+)
+
+// catalogue writes the page docs/FAULTS.md: every fault, from the one list that
+// the command line is made from too.
+func catalogue(w io.Writer) {
+	fmt.Fprint(w, "# The faults\n\n",
+		"Made from the catalogue in `faults/` by `make docs`; `faultctl faults NAME` says the same in a terminal.\n")
+	group := ""
+	for _, k := range faults.Catalog {
+		if k.Group != group {
+			group = k.Group
+			fmt.Fprintf(w, "\n## %s\n", groupTitle(group))
+		}
+		fmt.Fprintf(w, "\n### `%s`\n\n%s\n\n", k.Name, k.Cause)
+		fmt.Fprintf(w, "*What the application sees.* %s\n\n*What helps.* %s\n\n", k.Symptom, k.Remedy)
+		fmt.Fprintf(w, "```\nsudo %s\n```\n", k.Example)
+		knobs := faults.Knobs(k.New())
+		if len(knobs) > 0 {
+			fmt.Fprint(w, "\n| setting | default | |\n|---|---|---|\n")
+		}
+		for _, knob := range knobs {
+			value := " " + placeholder(knob)
+			if knob.Type == "bool" {
+				value = ""
+			}
+			fmt.Fprintf(w, "| `--%s%s` | %s | %s |\n", knob.Name, cell(value), cell(shownDefault(knob)), cell(knob.Help))
+		}
+		if ps := presets(k); ps != nil {
+			fmt.Fprint(w, "\n| preset | idle time | then | source |\n|---|---|---|---|\n")
+			for _, p := range ps {
+				fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", p.Name, p.After, p.Then, cell(p.Source))
+			}
+		}
+	}
+	fmt.Fprintf(w, "\nA TRIGGER is the moment at which a fault strikes, once a connection: `%s`.\n", strings.Join(faults.TriggerForms, "`, `"))
+}
+
+// cell keeps a text inside its cell of a table.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+func (inv *invocation) listFaults(kinds []faults.Kind) error {
+	if inv.json {
+		return faultsJSON(inv.stdout, kinds)
+	}
+	group := ""
+	for _, k := range kinds {
+		if k.Group != group {
+			group = k.Group
+			fmt.Fprintf(inv.stdout, "%s\n\n", inv.paint().Bold(groupTitle(group)))
+		}
+		fmt.Fprintf(inv.stdout, "%s\n\n", strings.Replace(text.Hanging(text.Pad("  "+k.Name, 18), k.Cause, inv.columns()), k.Name, inv.paint().Bold(k.Name), 1))
+	}
+	fmt.Fprintln(inv.stdout, "faultctl faults NAME says what the application sees, every setting, and what helps.")
+	return nil
+}
+
+func groupTitle(group string) string {
+	switch group {
+	case "reset":
+		return "Why connections are reset, or hang"
+	case "control":
+		return "What changes nothing: the control of an experiment"
+	case "link":
+		return "What links do to packets"
+	}
+	return group
+}
+
+// faultJSON is a fault as programs read it.
+type faultJSON struct {
+	Name    string         `json:"name"`
+	Group   string         `json:"group"`
+	Cause   string         `json:"cause"`
+	Symptom string         `json:"symptom"`
+	Remedy  string         `json:"remedy"`
+	Example string         `json:"example"`
+	Knobs   []faults.Knob  `json:"knobs"`
+	Presets []presetValues `json:"presets,omitempty"`
+}
+
+type presetValues struct {
+	Name   string `json:"name"`
+	After  string `json:"after"`
+	Then   string `json:"then"`
+	Source string `json:"source"`
+}
+
+func faultsJSON(w io.Writer, kinds []faults.Kind) error {
+	list := make([]faultJSON, len(kinds))
+	for i, k := range kinds {
+		list[i] = faultJSON{k.Name, k.Group, k.Cause, k.Symptom, k.Remedy, k.Example, faults.Knobs(k.New()), presets(k)}
+		for j := range list[i].Knobs {
+			knob := &list[i].Knobs[j]
+			knob.Type = strings.TrimPrefix(knob.Type, "|")
+			if len(knob.OneOf) > 0 && knob.OneOf[0] == "" {
+				knob.OneOf = knob.OneOf[1:]
+			}
+		}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(list)
+}
+
+// presets lists the devices that a fault knows by name.
+func presets(k faults.Kind) []presetValues {
+	if _, has := faults.Get(k.New(), "preset"); !has {
+		return nil
+	}
+	var ps []presetValues
+	for _, p := range faults.Presets {
+		ps = append(ps, presetValues{p.Name, words.ShortDuration(p.After), p.Then, p.Source})
+	}
+	return ps
+}
+
+// teach writes all there is to know about a fault.
+func (inv *invocation) teach(w io.Writer, k faults.Kind) {
+	width, p := inv.columns(), inv.paint()
+	fmt.Fprintf(w, "%s\n\n%s\n", p.Bold(k.Name), text.Wrap(k.Cause, "  ", width))
+	section := func(title, body string) {
+		fmt.Fprintf(w, "\n%s\n%s\n", p.Bold(title), body)
+	}
+	section("What the application sees", text.Wrap(k.Symptom, "  ", width))
+	section("What helps", text.Wrap(k.Remedy, "  ", width))
+	var b strings.Builder
+	for _, knob := range faults.Knobs(k.New()) {
+		inv.teachKnob(&b, knob, width)
+	}
+	if help := triggerHelp(knobFlags(k)); help != "" {
+		b.WriteString(text.Wrap(help, "  ", width))
+	}
+	section("Settings", strings.TrimRight(b.String(), "\n"))
+	if ps := presets(k); ps != nil {
+		b.Reset()
+		for _, preset := range ps {
+			label := "  " + text.Pad(preset.Name, 15) + text.Pad(preset.After, 6) + text.Pad(preset.Then, 12)
+			fmt.Fprintln(&b, text.Hanging(label, preset.Source, width))
+		}
+		section("Presets: name, idle time, what becomes of the flow, source", strings.TrimRight(b.String(), "\n"))
+	}
+	section("Example", "  "+k.Example)
+}
+
+func (inv *invocation) teachKnob(w io.Writer, k faults.Knob, width int) {
+	value := " " + placeholder(k)
+	if k.Type == "bool" {
+		value = ""
+	}
+	def := shownDefault(k)
+	if def != "" {
+		def = "  (default " + def + ")"
+	}
+	head := "  --" + k.Name + value
+	fmt.Fprintf(w, "%s\n%s\n", head+def, text.Wrap(k.Help, "        ", width))
+}
