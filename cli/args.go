@@ -101,7 +101,7 @@ func faultFirst(cmd *urfave.Command, args, behind []string, getenv func(string) 
 		return nil, err
 	}
 	if len(behind) > 1 {
-		return nil, usageError("%s: unexpected argument %q", cmd.Name, behind[1]).WithAdvice("A command is run under a fault by faultctl run and faultctl verify.")
+		return nil, usageError("%s: unexpected argument %q", cmd.Name, behind[1]).WithAdvice("To run a command under a fault, use faultctl run or faultctl verify.")
 	}
 	return slices.Concat(out, spelled, behind), nil
 }
@@ -113,11 +113,11 @@ func unexpected(cmd *urfave.Command, args []string, word string, several bool) e
 	_, notFault := faults.Find(word)
 	switch {
 	case notFault == nil && several:
-		return e.WithAdvice("More faults on the same connections are given with --fault " + word + ".")
+		return e.WithAdvice("To add a fault on the same connections, use --fault " + word + ".")
 	case takesCommand(args):
-		return e.WithAdvice("The command to run stands behind --.")
+		return e.WithAdvice("Put -- before the command to run.")
 	}
-	return e.WithAdvice("One FAULT, and flags that begin with --, are all that " + cmd.HelpName + " takes.")
+	return e.WithAdvice(cmd.HelpName + " takes one FAULT, and flags that begin with --.")
 }
 
 // dashesMissing is the error of a command to run that is not preceded by --. With

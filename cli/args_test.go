@@ -20,7 +20,7 @@ func TestDashesMissing(t *testing.T) {
 		"run reset":                             "which command?",
 		"verify reset:at=fin":                   "--faults reset:at=fin",
 		"verify --nope true":                    "unknown flag --nope",
-		"inject reset true":                     "One FAULT",
+		"inject reset true":                     "takes one FAULT",
 	} {
 		w := newWorld(t)
 		code := w.faultctl(line)

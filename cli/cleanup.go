@@ -9,7 +9,7 @@ import (
 
 func (inv *invocation) cleanupCommand() *urfave.Command {
 	return &urfave.Command{
-		Name: "cleanup", Usage: "remove what an instance on an old kernel may have left",
+		Name: "cleanup", Usage: "remove what a killed faultctl may have left on an old kernel",
 		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
@@ -26,7 +26,7 @@ func (inv *invocation) cleanupCommand() *urfave.Command {
 				return fmt.Errorf("cleanup: %w", err)
 			}
 			if len(removed)+len(cages) == 0 {
-				fmt.Fprintln(inv.stdout, "nothing to clean up: no table or cgroup of an instance that is gone")
+				fmt.Fprintln(inv.stdout, "nothing to clean up: no table or cgroup of a process that is gone")
 			}
 			return nil
 		},

@@ -52,7 +52,7 @@ func (h *host) run(args []string) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var unsaid error // why standard output says less than it should
-	inv.stdout = &outlet{w: h.stdout, broken: func(err error) { unsaid = err; cancel(err) }}
+	inv.stdout = &stdoutWatch{w: h.stdout, broken: func(err error) { unsaid = err; cancel(err) }}
 	inv.events = event.NewWriter(inv.stdout)
 	inv.asRun = len(args) > 1 && args[1] == "run"
 	app := inv.app()
@@ -63,9 +63,9 @@ func (h *host) run(args []string) int {
 		urfave.HelpPrinter = inv.printHelp
 		err = app.RunContext(ctx, tidy)
 	}
-	var broken outletEnd
-	if errors.As(unsaid, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(outletEnd)) {
-		err = broken.untold()
+	var broken stdoutError
+	if errors.As(unsaid, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(stdoutError)) {
+		err = broken.exitError()
 	}
 	return inv.report(args, err)
 }

@@ -19,7 +19,7 @@ const boxID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 // box plays a container engine with one container, which is what it is from one
 // moment to the next. Its process is this one.
 type box struct {
-	th   *theatre
+	w    *fakeClockWorld
 	from map[time.Duration]containers.Container // by the time that it became so
 	err  error
 	gone time.Duration // when its engine goes away; 0: never
@@ -29,10 +29,10 @@ func (b *box) find(_ context.Context, name string) (*containers.Container, error
 	if b.err != nil {
 		return nil, b.err
 	}
-	if b.gone > 0 && time.Since(b.th.began) > b.gone {
+	if b.gone > 0 && time.Since(b.w.began) > b.gone {
 		return nil, &containers.Unreachable{}
 	}
-	now, latest, is := time.Since(b.th.began), time.Duration(-1), containers.Container{}
+	now, latest, is := time.Since(b.w.began), time.Duration(-1), containers.Container{}
 	for at, c := range b.from {
 		if at <= now && at > latest {
 			latest, is = at, c
@@ -52,13 +52,13 @@ func running(n int) containers.Container {
 // procOf makes a /proc with the process of a container in a network namespace,
 // and faultctl in another. namespaces cannot be made here: what counts is that
 // they are files of nsfs, and differ.
-func (th *theatre) procOf(t *testing.T, b *box) {
+func (w *fakeClockWorld) procOf(t *testing.T, b *box) {
 	t.Helper()
-	th.sys.Proc = t.TempDir()
-	b.th = th
-	th.sys.Container = b.find
+	w.sys.Proc = t.TempDir()
+	b.w = w
+	w.sys.Container = b.find
 	for pid, ns := range map[string]string{"7": "net", "self": "uts"} {
-		dir := filepath.Join(th.sys.Proc, pid, "ns")
+		dir := filepath.Join(w.sys.Proc, pid, "ns")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func (th *theatre) procOf(t *testing.T, b *box) {
 			t.Fatal(err)
 		}
 	}
-	write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/system.slice/docker-"+boxID+".scope\n")
+	write(t, filepath.Join(w.sys.Proc, "7", "cgroup"), "0::/system.slice/docker-"+boxID+".scope\n")
 }
 
 func write(t *testing.T, file, text string) {
@@ -98,10 +98,10 @@ func TestContainerFollowed(t *testing.T) {
 			[]string{"0s start reset max 2", "12s stop reset", "12s start reset max 1 seed 43", "22s stop reset", "22s start reset max 2 skip all seed 44", "1m0s stop reset"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTheatre(t, func(t *testing.T, th *theatre) {
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 				b := &box{from: tc.from}
-				th.procOf(t, b)
-				th.holds(t, "inject reset --container web --duration 1m "+tc.flags, tc.want, tc.says)
+				w.procOf(t, b)
+				w.holds(t, "inject reset --container web --duration 1m "+tc.flags, tc.want, tc.says)
 			})
 		})
 	}
@@ -109,10 +109,10 @@ func TestContainerFollowed(t *testing.T) {
 
 // An engine that goes away leaves the run alone.
 func TestContainerEngineGone(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.procOf(t, &box{from: map[time.Duration]containers.Container{0: running(1)}, gone: 10 * time.Second})
-		if code := th.faultctl("inject reset --container web --duration 1m"); code != exitOK || strings.Join(th.log, "; ") != "0s start reset; 1m0s stop reset" {
-			t.Errorf("exit %d, %v\n%s", code, th.log, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.procOf(t, &box{from: map[time.Duration]containers.Container{0: running(1)}, gone: 10 * time.Second})
+		if code := w.faultctl("inject reset --container web --duration 1m"); code != exitOK || strings.Join(w.log, "; ") != "0s start reset; 1m0s stop reset" {
+			t.Errorf("exit %d, %v\n%s", code, w.log, &w.err)
 		}
 	})
 }
@@ -127,7 +127,7 @@ func TestContainerRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		is    containers.Container
 		err   error
-		setup func(t *testing.T, th *theatre)
+		setup func(t *testing.T, w *fakeClockWorld)
 		flags string
 		code  int
 		says  string
@@ -140,34 +140,34 @@ func TestContainerRefusals(t *testing.T) {
 		"two engines":     {running(1), fmt.Errorf("%w: a and b", containers.ErrAmbiguous), nil, "--container web", 2, "several container engines have such a container"},
 		"broken engine":   {running(1), errors.New("it is on fire"), nil, "--container web", 1, "--container web: it is on fire"},
 		"no such process": {nobody, nil, nil, "--container web", 6, "process 8, which unix:///run/docker.sock says it is, is not a process of that container here"},
-		"somebody else's process": {running(1), nil, func(t *testing.T, th *theatre) {
-			write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/system.slice/sshd.service\n")
+		"somebody else's process": {running(1), nil, func(t *testing.T, w *fakeClockWorld) {
+			write(t, filepath.Join(w.sys.Proc, "7", "cgroup"), "0::/system.slice/sshd.service\n")
 		}, "--container web", 6, "is not a process of that container here"},
-		"the namespace that the engine keeps": {func() containers.Container { c := running(1); c.Sandbox = "/proc/self/ns/net"; return c }(), nil, func(t *testing.T, th *theatre) {
-			write(t, filepath.Join(th.sys.Proc, "7", "cgroup"), "0::/\n")
+		"the namespace that the engine keeps": {func() containers.Container { c := running(1); c.Sandbox = "/proc/self/ns/net"; return c }(), nil, func(t *testing.T, w *fakeClockWorld) {
+			write(t, filepath.Join(w.sys.Proc, "7", "cgroup"), "0::/\n")
 		}, "--container web", 0, ""},
 		"the host's network":             {host, nil, nil, "--container web", 6, "it has no network namespace of its own but uses the host's"},
 		"the host's network, but narrow": {host, nil, nil, "--container web --to :5432", 0, "connections to :5432 in the network namespace of container web, which is the host's"},
-		"our own namespace": {running(1), nil, func(t *testing.T, th *theatre) {
-			os.Remove(filepath.Join(th.sys.Proc, "self", "ns", "net"))
-			os.Symlink("/proc/self/ns/net", filepath.Join(th.sys.Proc, "self", "ns", "net"))
+		"our own namespace": {running(1), nil, func(t *testing.T, w *fakeClockWorld) {
+			os.Remove(filepath.Join(w.sys.Proc, "self", "ns", "net"))
+			os.Symlink("/proc/self/ns/net", filepath.Join(w.sys.Proc, "self", "ns", "net"))
 		}, "--container web", 6, "every connection of the host would be struck"},
 		"a shared network":     {shared, nil, nil, "--container web", 0, "in the network namespace of container web, which it shares"},
 		"and a namespace":      {running(1), nil, nil, "--container web --pid 7", 2, "both name a network namespace"},
-		"a target is required": {running(1), nil, func(t *testing.T, _ *theatre) { t.Setenv("FAULTCTL_REQUIRE_TARGET", "1") }, "--container web", 0, ""},
+		"a target is required": {running(1), nil, func(t *testing.T, _ *fakeClockWorld) { t.Setenv("FAULTCTL_REQUIRE_TARGET", "1") }, "--container web", 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTheatre(t, func(t *testing.T, th *theatre) {
-				th.procOf(t, &box{from: map[time.Duration]containers.Container{0: tc.is}, err: tc.err})
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+				w.procOf(t, &box{from: map[time.Duration]containers.Container{0: tc.is}, err: tc.err})
 				if tc.setup != nil {
-					tc.setup(t, th)
+					tc.setup(t, w)
 				}
-				code := th.faultctl("inject reset --duration 1m " + tc.flags)
-				if said := th.out.String() + th.err.String(); code != tc.code || !strings.Contains(said, tc.says) {
+				code := w.faultctl("inject reset --duration 1m " + tc.flags)
+				if said := w.out.String() + w.err.String(); code != tc.code || !strings.Contains(said, tc.says) {
 					t.Errorf("exit %d, want %d and something about %q:\n%s", code, tc.code, tc.says, said)
 				}
-				if (th.log == nil) != (code != 0) {
-					t.Errorf("exit %d, %v", code, th.log)
+				if (w.log == nil) != (code != 0) {
+					t.Errorf("exit %d, %v", code, w.log)
 				}
 			})
 		})
@@ -178,22 +178,22 @@ func TestContainerRefusals(t *testing.T) {
 // validated.
 func TestContainerInScenario(t *testing.T) {
 	const file = "faults: [{fault: reset, duration: 1m, pulse: {on: 10s, off: 20s}, target: {container: web}}]\n"
-	inTheatre(t, func(t *testing.T, th *theatre) {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 		b := &box{from: map[time.Duration]containers.Container{0: running(1), 15 * time.Second: running(2), 35 * time.Second: running(3)}}
-		th.procOf(t, b)
-		code := th.play(t, file, "-o", "json")
+		w.procOf(t, b)
+		code := w.play(t, file, "-o", "json")
 		want := []string{"0s start reset", "10s stop reset", "30s start reset seed 43", "36s stop reset", "36s start reset seed 44", "40s stop reset"}
-		if d := cmp.Diff(want, th.log); d != "" || code != exitOK {
-			t.Errorf("exit %d (-want +got):\n%s\n%s", code, d, &th.err)
+		if d := cmp.Diff(want, w.log); d != "" || code != exitOK {
+			t.Errorf("exit %d (-want +got):\n%s\n%s", code, d, &w.err)
 		}
-		if !strings.Contains(th.out.String(), `"event":"target","target":"container web","says":"runs again`) {
-			t.Errorf("no target event:\n%s", &th.out)
+		if !strings.Contains(w.out.String(), `"event":"target","target":"container web","says":"runs again`) {
+			t.Errorf("no target event:\n%s", &w.out)
 		}
 	})
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.sys.Container = nil
-		if code := th.world.run([]string{"faultctl", "scenario", "validate", th.file(t, file)}); code != exitOK {
-			t.Errorf("exit %d\n%s", code, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.sys.Container = nil
+		if code := w.world.run([]string{"faultctl", "scenario", "validate", w.file(t, file)}); code != exitOK {
+			t.Errorf("exit %d\n%s", code, &w.err)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 // them, a client and a server that talk.
 func (inv *invocation) demoCommand() *urfave.Command {
 	cmd := &urfave.Command{
-		Name: "demo", Usage: "show a fault on two hosts of its own, no root needed",
+		Name: "demo", Usage: "show a fault in a lab of two hosts; needs no root",
 		ArgsUsage: "[FAULT] [fault flags]", Description: "faultctl demo\nfaultctl demo half-open --peer crashed",
 		Action: func(c *urfave.Context) error {
 			if err := noArguments(c); err != nil {
@@ -64,7 +64,7 @@ func (inv *invocation) demo(ctx context.Context, spec faults.Spec) error {
 	storyline(story).print(inv.stdout, inv.columns(), inv.paint())
 	inv.demoEpilogue(kind, spec, story)
 	if !story.Fired {
-		return event.Errorf(event.CodeNeverFired, "", "demo: %s did not act on this conversation", name)
+		return event.Errorf(event.CodeNeverFired, "", "demo: %s did not fire in this demo", name)
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// stage gives a host a story to tell.
-func stage(w *world, story *demo.Story) *faults.Spec {
+// fakeDemo gives a host a story to tell.
+func fakeDemo(w *world, story *demo.Story) *faults.Spec {
 	var played faults.Spec
 	w.mustEnter = func() bool { return false }
 	w.play = func(_ context.Context, m faults.Spec) (*demo.Story, error) {
@@ -24,7 +24,7 @@ func stage(w *world, story *demo.Story) *faults.Spec {
 
 func TestDemo(t *testing.T) {
 	w := newWorld(t)
-	played := stage(w, &demo.Story{
+	played := fakeDemo(w, &demo.Story{
 		Fired: true,
 		Calls: []demo.Call{
 			{At: time.Second, Who: "client", Text: `send("SELECT 2")`, Result: "8"},
@@ -46,7 +46,7 @@ func TestDemo(t *testing.T) {
 
 func TestDemoKnobs(t *testing.T) {
 	w := newWorld(t)
-	played := stage(w, &demo.Story{})
+	played := fakeDemo(w, &demo.Story{})
 	if code := w.run([]string{"faultctl", "demo", "half-open", "--peer", "crashed"}); code != exitNotFired {
 		t.Errorf("exit code %d for a fault that did not act", code)
 	}

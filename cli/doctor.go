@@ -12,7 +12,7 @@ import (
 
 func (inv *invocation) doctorCommand() *urfave.Command {
 	return &urfave.Command{
-		Name: "doctor", Usage: "what this kernel and user can do, and what to do about each miss",
+		Name: "doctor", Usage: "check what this kernel and user can do, and how to get the rest",
 		ArgsUsage: "[flags]", Flags: []urfave.Flag{outputFlag(otherHeading)},
 		Action: inv.doctor,
 	}
@@ -56,7 +56,7 @@ func (inv *invocation) doctor(c *urfave.Context) error {
 			return err
 		}
 	} else {
-		inv.examine(list, missing, denied)
+		inv.printFeatures(list, missing, denied)
 	}
 	if missing > 0 {
 		return quietExit(exitPreflight)
@@ -64,9 +64,9 @@ func (inv *invocation) doctor(c *urfave.Context) error {
 	return nil
 }
 
-// examine prints one line a feature, and under each miss what to do. Rights are
+// printFeatures prints one line a feature, and under each miss what to do. Rights are
 // no hindrance to what makes itself a namespace in which it has them.
-func (inv *invocation) examine(list []featureJSON, missing, denied int) {
+func (inv *invocation) printFeatures(list []featureJSON, missing, denied int) {
 	p, width := inv.paint(), inv.columns()
 	told := map[string]bool{}
 	for _, f := range list {
@@ -86,7 +86,7 @@ func (inv *invocation) examine(list []featureJSON, missing, denied int) {
 	}
 	switch {
 	case missing > 0 && missing == denied:
-		fmt.Fprintln(inv.stdout, "\n"+text.Wrap("faultctl inject and scenario run take rights that this user has not; run, verify and demo make a namespace of their own, where users may.", "", width))
+		fmt.Fprintln(inv.stdout, "\n"+text.Wrap("faultctl inject and scenario run need privileges that this user does not have; run, verify and demo create a namespace of their own, where users may do that.", "", width))
 	case missing > 0:
 		fmt.Fprintf(inv.stdout, "\nfaultctl cannot work here: %s missing\n", words.Plural(uint64(missing), "needed feature"))
 	default:

@@ -44,8 +44,8 @@ type status struct {
 func (s *status) Error() string { return s.err.Error() }
 func (s *status) Unwrap() error { return s.err }
 
-// hushed reports whether err says nothing that has not been said.
-func hushed(err error) bool {
+// alreadyReported reports whether err says nothing that has not been said.
+func alreadyReported(err error) bool {
 	var s *status
 	return errors.As(err, &s)
 }
@@ -86,7 +86,7 @@ func quietExit(code int) error {
 // what was asked for, and returns the exit code.
 func (inv *invocation) report(args []string, err error) int {
 	outcome := codeOf(err, inv.asRun)
-	if err == nil || hushed(err) {
+	if err == nil || alreadyReported(err) {
 		return outcome
 	}
 	advice := experiment.AdviceOf(err)

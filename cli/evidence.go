@@ -34,7 +34,7 @@ func (inv *invocation) evidence(s *experiment.Spec) (*evidence.Evidence, error) 
 // or else what kept the evidence from being written.
 func (inv *invocation) leave(e *evidence.Evidence, run bool, err error) error {
 	failed := ""
-	if err != nil && !hushed(err) {
+	if err != nil && !alreadyReported(err) {
 		failed = event.Render(err, asFlag)
 	}
 	for _, lost := range e.Close(event.Code(codeOf(err, run)), failed) {

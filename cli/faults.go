@@ -7,7 +7,7 @@ import (
 
 func (inv *invocation) faultsCommand() *urfave.Command {
 	cmd := &urfave.Command{
-		Name: "faults", Usage: "list the faults; with a name: cause, symptom, settings, remedy",
+		Name: "faults", Usage: "list the faults, or explain one: cause, symptom, settings, remedy",
 		ArgsUsage: "[FAULT] [flags]", Description: "faultctl faults idle-expire\nfaultctl faults -o json",
 		Flags: []urfave.Flag{outputFlag(otherHeading)},
 		Action: func(c *urfave.Context) error {
@@ -32,7 +32,7 @@ func (inv *invocation) faultsCommand() *urfave.Command {
 				if inv.json {
 					return faultsJSON(inv.stdout, []faults.Kind{kind})
 				}
-				inv.teach(inv.stdout, kind)
+				inv.explainFault(inv.stdout, kind)
 				return nil
 			},
 		})

@@ -72,10 +72,10 @@ func targetFlags() []urfave.Flag { return wordFlags(targetHeading, inGroup(exper
 
 // runFlags say how a run goes.
 func runFlags() []urfave.Flag {
-	fs := []urfave.Flag{listFlag(runHeading, "fault", "`SPEC` one more fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
+	fs := []urfave.Flag{listFlag(runHeading, "fault", "`SPEC` another fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
 	expects := func(w experiment.Word) bool { return w.Name == "expect-fired" || w.Name == "allow-idle" }
 	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
-	fs = append(fs, toggleFlag(runHeading, "dry-run", "show the rules and what they would hit; touch nothing"))
+	fs = append(fs, toggleFlag(runHeading, "dry-run", "show the rules and the connections that they match now; change nothing"))
 	fs = append(fs, wordFlags(runHeading, expects)...)
 	return append(append(fs, outputFlag(runHeading)), leavingFlags()...)
 }
@@ -121,7 +121,7 @@ func shownDefault(k faults.Knob) string {
 func triggerHelp(fs []urfave.Flag) string {
 	for _, f := range fs {
 		if left, _ := flagHelp(f); strings.HasSuffix(left, " TRIGGER") {
-			return "TRIGGER is the moment: " + strings.Join(faults.TriggerForms, ", ") + ". It comes once a connection."
+			return "TRIGGER is the moment at which the fault fires, once per connection: " + strings.Join(faults.TriggerForms, ", ") + "."
 		}
 	}
 	return ""

@@ -36,7 +36,7 @@ func (inv *invocation) appHelp(w io.Writer, app *urfave.App) {
 	fmt.Fprint(w, "\nexamples:\n"+
 		"  faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n"+
 		"  faultctl verify --to :8080 -- ./my-test\n"+
-		"\nfaultctl COMMAND --help says more. Each flag has an environment variable, such\n"+
+		"\nfaultctl COMMAND --help lists its flags. Each has an environment variable, such\n"+
 		"as FAULTCTL_TO. Exit codes: 0 fine, 1 failure, 2 usage, 3 a check failed, 4 the\n"+
 		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")
 }
@@ -45,9 +45,9 @@ func (inv *invocation) commandHelp(w io.Writer, c *urfave.Command) {
 	width := inv.columns()
 	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), text.Wrap(text.Sentence(c.Usage), "", width))
 	if takesFault(c) {
-		fmt.Fprintf(w, "\nFAULT, or a SPEC with its settings inside (NAME:knob=value,…), is one of\n%s\n%s\n",
+		fmt.Fprintf(w, "\nFAULT is one of these, or a SPEC, which has settings too (NAME:knob=value,…):\n%s\n%s\n",
 			text.Wrap(strings.Join(faults.Names(), ", "), "  ", width),
-			text.Wrap("faultctl faults says what they do, "+c.HelpName+" FAULT --help what the settings of one are.", "", width))
+			text.Wrap("faultctl faults describes them; "+c.HelpName+" FAULT --help lists the settings of one.", "", width))
 	}
 	if len(c.Subcommands) > 0 && !takesFault(c) {
 		fmt.Fprintln(w)

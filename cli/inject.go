@@ -16,7 +16,7 @@ import (
 func (inv *invocation) injectCommand() *urfave.Command {
 	return underFault(&urfave.Command{
 		Name:      "inject",
-		Usage:     "strike connections with a fault, until Ctrl-C or --duration",
+		Usage:     "inject a fault into connections until Ctrl-C or --duration",
 		ArgsUsage: "FAULT [flags]",
 		Description: "faultctl inject idle-expire --after 300s --to :5432\n" +
 			"faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n" +

@@ -123,9 +123,9 @@ func TestVerifyAtSecondSignal(t *testing.T) {
 // TestScenarioFailsEarly holds that a scenario which cannot begin leaves a report
 // that says why.
 func TestScenarioFailsEarly(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.lacks = errors.New("create an nftables table: no")
-		code := th.play(t, oneFault, "--report", "r.json")
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.lacks = errors.New("create an nftables table: no")
+		code := w.play(t, oneFault, "--report", "r.json")
 		r := readReport(t, "r.json")
 		if r.Code != code || len(r.Cases) != 1 || r.Cases[0].Verdict != report.Broken || !strings.Contains(r.Cases[0].Reason, "reset: ") {
 			t.Errorf("exit %d: %+v", code, r)

@@ -99,7 +99,7 @@ func manProgram(app *urfave.App) string {
 		r.item(e[0], e[1])
 	}
 	r.head("ENVIRONMENT")
-	r.paragraph("Each flag has a variable: that of --max-connections is FAULTCTL_MAX_CONNECTIONS. FAULTCTL_REQUIRE_TARGET=1 refuses runs without a target. NO_COLOR turns colours off.")
+	r.paragraph("Each flag has an environment variable: --max-connections has FAULTCTL_MAX_CONNECTIONS. FAULTCTL_REQUIRE_TARGET=1 refuses runs without a target. NO_COLOR turns colours off.")
 	r.head("SEE ALSO")
 	r.paragraph("faultctl-faults(7), nft(8), tcp(7)")
 	return r.String()
@@ -107,9 +107,9 @@ func manProgram(app *urfave.App) string {
 
 // exitTexts are the exit codes in words.
 var exitTexts = [][2]string{
-	{"0", "Fine."},
+	{"0", "Success."},
 	{"1", "A runtime failure."},
-	{"2", "Usage, or bad configuration."},
+	{"2", "Wrong usage or configuration."},
 	{"3", "An assertion, a probe or a verified command failed."},
 	{"4", "A fault never fired."},
 	{"5", "A permission or a kernel feature is missing; the message names it, and what grants it."},
@@ -126,8 +126,8 @@ func manCommandPage(c *urfave.Command) string {
 	fmt.Fprintf(&r, ".B %s\n%s\n", roffText("faultctl "+c.Name), roffText(c.ArgsUsage))
 	if takesFault(c) {
 		r.head("FAULTS")
-		r.paragraph("FAULT, or a SPEC with its settings inside (NAME:knob=value,...), is one of " + strings.Join(faults.Names(), ", ") +
-			". faultctl-faults(7) says what they do and which settings each has.")
+		r.paragraph("FAULT is one of the following, or a SPEC, which has settings too (NAME:knob=value,...): " + strings.Join(faults.Names(), ", ") +
+			". faultctl-faults(7) describes them and their settings.")
 	} else if len(c.Subcommands) > 0 {
 		r.head("SUBCOMMANDS")
 		for _, sub := range c.Subcommands {
@@ -191,7 +191,7 @@ func manCatalogue() string {
 		}
 	}
 	r.head("TRIGGERS")
-	r.paragraph("A TRIGGER is the moment at which a fault strikes, once a connection: " + strings.Join(faults.TriggerForms, ", ") + ".")
+	r.paragraph("A TRIGGER is the moment at which a fault fires, once per connection: " + strings.Join(faults.TriggerForms, ", ") + ".")
 	r.head("SEE ALSO")
 	r.paragraph("faultctl(1)")
 	return r.String()

@@ -55,10 +55,10 @@ func TestNamesFollowed(t *testing.T) {
 			[]string{"target db.internal: is 10.0.0.6 now, and the rules do not follow: no room\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTheatre(t, func(t *testing.T, th *theatre) {
-				th.deaf = tc.deaf
-				th.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(th.began)) }
-				th.holds(t, "inject reset --to db.internal:5432 --duration 10m "+tc.flags, tc.want, tc.says)
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+				w.deaf = tc.deaf
+				w.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(w.began)) }
+				w.holds(t, "inject reset --to db.internal:5432 --duration 10m "+tc.flags, tc.want, tc.says)
 			})
 		})
 	}
@@ -66,16 +66,16 @@ func TestNamesFollowed(t *testing.T) {
 
 // A scenario's pulse begins where the name has gone meanwhile.
 func TestNamesInScenario(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 		at := answers{0: "10.0.0.5", time.Second: "10.0.0.6"}
-		th.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return at.at(time.Since(th.began)) }
-		code := th.play(t, "faults: [{fault: reset, duration: 2m, pulse: {on: 40s, off: 10s}, target: {to: 'db.internal:5432'}}]\n", "-o", "json")
+		w.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return at.at(time.Since(w.began)) }
+		code := w.play(t, "faults: [{fault: reset, duration: 2m, pulse: {on: 40s, off: 10s}, target: {to: 'db.internal:5432'}}]\n", "-o", "json")
 		want := []string{"0s start reset", "30s retarget 10.0.0.5:5432 10.0.0.6:5432", "40s stop reset", "50s start reset seed 43", "1m30s stop reset", "1m40s start reset seed 44", "2m0s stop reset"}
-		if d := cmp.Diff(want, th.log); d != "" || code != exitOK {
+		if d := cmp.Diff(want, w.log); d != "" || code != exitOK {
 			t.Errorf("exit %d (-want +got):\n%s", code, d)
 		}
-		if !strings.Contains(th.out.String(), `"event":"target","target":"db.internal","says":"is 10.0.0.5, 10.0.0.6 now; it was 10.0.0.5"`) {
-			t.Errorf("no target event:\n%s", &th.out)
+		if !strings.Contains(w.out.String(), `"event":"target","target":"db.internal","says":"is 10.0.0.5, 10.0.0.6 now; it was 10.0.0.5"`) {
+			t.Errorf("no target event:\n%s", &w.out)
 		}
 	})
 }

@@ -26,18 +26,18 @@ func TestNAT(t *testing.T) {
 		{"inject reset --to :8080 --duration 1m", 1, false, ""},
 		{"inject reset --from 10.0.0.7 --duration 1m", 0, false, "never fired: no packet belonged to connections from 10.0.0.7. Is that the port"},
 	} {
-		inTheatre(t, func(t *testing.T, th *theatre) {
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 			asked := false
-			th.fires = tc.fires
-			th.sys.Translations = func(_ *os.File, m target.Matcher) ([]injector.Translation, error) {
+			w.fires = tc.fires
+			w.sys.Translations = func(_ *os.File, m target.Matcher) ([]injector.Translation, error) {
 				asked = len(m.To) == 1 && m.To[0].LowPort == 8080
 				return []injector.Translation{{From: at("10.0.0.1:8080"), To: at("172.17.0.2:80")}}, nil
 			}
-			th.file(t, "faults: [{fault: reset, duration: 1m, target: {to: ':8080'}}]\n")
-			th.faultctl(tc.line)
-			said := strings.Join(strings.Fields(th.out.String()), " ")
+			w.file(t, "faults: [{fault: reset, duration: 1m, target: {to: ':8080'}}]\n")
+			w.faultctl(tc.line)
+			said := strings.Join(strings.Fields(w.out.String()), " ")
 			if asked != tc.asked || !strings.Contains(said, tc.says) {
-				t.Errorf("%s, %d fired: asked %v, says\n%s", tc.line, tc.fires, asked, &th.out)
+				t.Errorf("%s, %d fired: asked %v, says\n%s", tc.line, tc.fires, asked, &w.out)
 			}
 		})
 	}

@@ -132,7 +132,7 @@ func TestLiveLine(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	w.faultctl("inject reset --to :80 --duration 1m")
 	// Events may come between two ticks; then the line is drawn once more below them.
-	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s gone, 59s left\r\x1b[K"
+	const live = "0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s elapsed, 59s left\r\x1b[K"
 	if out := w.out.String(); strings.Count(out, live) < 2 || !strings.Contains(out, live+"\nended") {
 		t.Errorf("no live line %q in\n%q", live, out)
 	}
@@ -144,7 +144,7 @@ func TestProgressLines(t *testing.T) {
 	w.progress = 7 * time.Second
 	w.untilTwo(w.progress)
 	w.faultctl("inject reset --to :80 --duration 1m")
-	const line = "\n12:00:01.500  so far: 0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s gone, 59s left\n"
+	const line = "\n12:00:01.500  so far: 0 connections matched, 0 chosen, 0 fired; 0 packets judged; 2s elapsed, 59s left\n"
 	if out := w.out.String(); strings.Count(out, line[1:]) != 2 || strings.Contains(out, "\r") {
 		t.Errorf("no two lines %q in\n%q", line, out)
 	}
@@ -230,7 +230,7 @@ func TestDryRunOwner(t *testing.T) {
 		}
 	}
 	w.out.Reset()
-	if w.runs(t, "run reset --to :5432 --dry-run", "true"); strings.Contains(w.out.String(), "4001") || !strings.Contains(w.out.String(), "those that the command will open") {
+	if w.runs(t, "run reset --to :5432 --dry-run", "true"); strings.Contains(w.out.String(), "4001") || !strings.Contains(w.out.String(), "connections that the command will open") {
 		t.Errorf("connections of others than the command:\n%s", &w.out)
 	}
 }
@@ -258,7 +258,7 @@ func TestDoctor(t *testing.T) {
 	if code := w.faultctl("doctor"); code != exitPreflight {
 		t.Errorf("exit %d", code)
 	}
-	if s := w.out.String(); strings.Contains(s, "cannot work here") || !strings.Contains(strings.Join(strings.Fields(s), " "), "run, verify and demo make a namespace") {
+	if s := w.out.String(); strings.Contains(s, "cannot work here") || !strings.Contains(strings.Join(strings.Fields(s), " "), "run, verify and demo create a namespace") {
 		t.Errorf("without root nothing is said to work:\n%s", s)
 	}
 	features = features[:1]
@@ -272,7 +272,7 @@ func TestCleanup(t *testing.T) {
 	w.faultctl("cleanup")
 	w.cleanup = func() ([]string, error) { return []string{"faultctl_7"}, nil }
 	w.faultctl("cleanup")
-	const want = "nothing to clean up: no table or cgroup of an instance that is gone\nremoved table faultctl_7\n"
+	const want = "nothing to clean up: no table or cgroup of a process that is gone\nremoved table faultctl_7\n"
 	if got := w.out.String(); got != want {
 		t.Errorf("got %q", got)
 	}

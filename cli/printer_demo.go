@@ -151,7 +151,7 @@ func (inv *invocation) demoEpilogue(kind faults.Kind, s faults.Spec, story *demo
 	for _, f := range s.Flags() {
 		line += " " + f
 	}
-	fmt.Fprintln(inv.stdout, text.Hanging("for real ", line+" --to :5432", inv.columns()))
+	fmt.Fprintln(inv.stdout, text.Hanging("try it   ", line+" --to :5432", inv.columns()))
 }
 
 // storyline turns what a demo saw into what is printed.
@@ -174,12 +174,12 @@ func meaning(c demo.Call) string {
 		"ECONNRESET":   "Connection reset by peer",
 		"EPIPE":        "Broken pipe",
 		"ECONNREFUSED": "Connection refused",
-		"EAGAIN":       "nothing came in time",
+		"EAGAIN":       "nothing arrived in time",
 		"EINPROGRESS":  "no answer in time",
 		"EHOSTUNREACH": "No route to host",
 		"ENETUNREACH":  "Network is unreachable",
 		"ETIMEDOUT":    "Connection timed out",
-		"EOF":          "the end of the stream",
+		"EOF":          "end of stream",
 	}[c.Result]; ok {
 		return c.Result + " (" + text + ")"
 	}

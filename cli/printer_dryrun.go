@@ -24,11 +24,11 @@ func (inv *invocation) showDryRun(p *experiment.Plan) error {
 		}
 		return inv.events.Write(inv.sys.Now(), e)
 	}
-	fmt.Fprintf(inv.stdout, "# dry run: nothing is touched. %s\n", p.Scope())
+	fmt.Fprintf(inv.stdout, "# dry run: nothing is changed. %s\n", p.Scope())
 	fmt.Fprintf(inv.stdout, "# The rules in nft's syntax. On this kernel \"queue\" is %s.\n%s\n", inv.queueRule(), strings.TrimRight(rules, "\n"))
 	switch {
 	case len(p.Spec.Command) > 0:
-		fmt.Fprintf(inv.stdout, "\n# The connections are those that the command will open.\n")
+		fmt.Fprintf(inv.stdout, "\n# The rules match the connections that the command will open.\n")
 	case err != nil:
 		fmt.Fprintf(inv.stdout, "\n# connections open now: unknown (%v)\n", err)
 	case len(flows) == 0:
@@ -40,10 +40,10 @@ func (inv *invocation) showDryRun(p *experiment.Plan) error {
 		}
 	}
 	if pick := p.Pick(); pick != (target.Pick{}) {
-		fmt.Fprintln(inv.stdout, "# Of these, and of new ones, only those are struck that --percent, --every, --first, --skip, --max-connections and --new-only choose.")
+		fmt.Fprintln(inv.stdout, "# Of these and of new connections, only those are struck that --percent, --every, --first, --skip, --max-connections and --new-only choose.")
 	}
-	fmt.Fprintln(inv.stdout, "# Connections that this host only forwards are matched as well, and not listed here.")
-	fmt.Fprintf(inv.stdout, "# for real: %s\n", p.CommandLine())
+	fmt.Fprintln(inv.stdout, "# Forwarded connections match too, but are not listed.")
+	fmt.Fprintf(inv.stdout, "# to run it: %s\n", p.CommandLine())
 	return nil
 }
 
@@ -54,5 +54,5 @@ func (inv *invocation) queueRule() string {
 			return f.Detail
 		}
 	}
-	return "nft's queue statement, or xt's NFQUEUE target where the kernel lacks that (not permitted to find out)"
+	return "nft's queue statement, or xt's NFQUEUE target where the kernel lacks that (this user may not find out which)"
 }

@@ -15,7 +15,7 @@ import (
 // the command line is made from too.
 func catalogue(w io.Writer) {
 	fmt.Fprint(w, "# The faults\n\n",
-		"Made from the catalogue in `faults/` by `make docs`; `faultctl faults NAME` says the same in a terminal.\n")
+		"Generated from the catalogue in `faults/` by `make docs`; `faultctl faults NAME` says the same in a terminal.\n")
 	group := ""
 	for _, k := range faults.Catalog {
 		if k.Group != group {
@@ -43,7 +43,7 @@ func catalogue(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\nA TRIGGER is the moment at which a fault strikes, once a connection: `%s`.\n", strings.Join(faults.TriggerForms, "`, `"))
+	fmt.Fprintf(w, "\nA TRIGGER is the moment at which a fault fires, once per connection: `%s`.\n", strings.Join(faults.TriggerForms, "`, `"))
 }
 
 // cell keeps a text inside its cell of a table.
@@ -61,18 +61,18 @@ func (inv *invocation) listFaults(kinds []faults.Kind) error {
 		}
 		fmt.Fprintf(inv.stdout, "%s\n\n", strings.Replace(text.Hanging(text.Pad("  "+k.Name, 18), k.Cause, inv.columns()), k.Name, inv.paint().Bold(k.Name), 1))
 	}
-	fmt.Fprintln(inv.stdout, "faultctl faults NAME says what the application sees, every setting, and what helps.")
+	fmt.Fprintln(inv.stdout, "faultctl faults NAME shows the symptom, the settings and the remedy.")
 	return nil
 }
 
 func groupTitle(group string) string {
 	switch group {
 	case "reset":
-		return "Why connections are reset, or hang"
+		return "Resets and hangs"
 	case "control":
-		return "What changes nothing: the control of an experiment"
+		return "Control: changes nothing"
 	case "link":
-		return "What links do to packets"
+		return "Link impairments"
 	}
 	return group
 }
@@ -126,8 +126,8 @@ func presets(k faults.Kind) []presetValues {
 	return ps
 }
 
-// teach writes all there is to know about a fault.
-func (inv *invocation) teach(w io.Writer, k faults.Kind) {
+// explainFault writes all there is to know about a fault.
+func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 	width, p := inv.columns(), inv.paint()
 	fmt.Fprintf(w, "%s\n\n%s\n", p.Bold(k.Name), text.Wrap(k.Cause, "  ", width))
 	section := func(title, body string) {
@@ -137,7 +137,7 @@ func (inv *invocation) teach(w io.Writer, k faults.Kind) {
 	section("What helps", text.Wrap(k.Remedy, "  ", width))
 	var b strings.Builder
 	for _, knob := range faults.Knobs(k.New()) {
-		inv.teachKnob(&b, knob, width)
+		inv.explainKnob(&b, knob, width)
 	}
 	if help := triggerHelp(knobFlags(k)); help != "" {
 		b.WriteString(text.Wrap(help, "  ", width))
@@ -149,12 +149,12 @@ func (inv *invocation) teach(w io.Writer, k faults.Kind) {
 			label := "  " + text.Pad(preset.Name, 15) + text.Pad(preset.After, 6) + text.Pad(preset.Then, 12)
 			fmt.Fprintln(&b, text.Hanging(label, preset.Source, width))
 		}
-		section("Presets: name, idle time, what becomes of the flow, source", strings.TrimRight(b.String(), "\n"))
+		section("Presets: name, idle timeout, what happens to an expired flow, source", strings.TrimRight(b.String(), "\n"))
 	}
 	section("Example", "  "+k.Example)
 }
 
-func (inv *invocation) teachKnob(w io.Writer, k faults.Knob, width int) {
+func (inv *invocation) explainKnob(w io.Writer, k faults.Knob, width int) {
 	value := " " + placeholder(k)
 	if k.Type == "bool" {
 		value = ""

@@ -14,33 +14,33 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// sceneWatcher tells what happens in a scenario, in one of the output formats.
-func (inv *invocation) sceneWatcher(p *scenario.Plan) scenario.Watcher {
+// scenarioWatcher tells what happens in a scenario, in one of the output formats.
+func (inv *invocation) scenarioWatcher(p *scenario.Plan) scenario.Watcher {
 	if inv.json {
 		return scenario.Events(p, inv.events.Write)
 	}
-	return &textScene{textPrinter: inv.textPrinter(inv.stdout), scene: p, failing: map[*scenario.Probe]int{}}
+	return &scenarioPrinter{textPrinter: inv.textPrinter(inv.stdout), plan: p, failing: map[*scenario.Probe]int{}}
 }
 
-// textScene tells a person.
-type textScene struct {
+// scenarioPrinter tells a person.
+type scenarioPrinter struct {
 	*textPrinter
-	scene *scenario.Plan
+	plan *scenario.Plan
 
 	mu      sync.Mutex
 	failing map[*scenario.Probe]int // tries of a probe that failed in a row
 }
 
 // Started implements scenario.Watcher.
-func (t *textScene) Started(time.Time) {
-	s := t.scene.Scenario
+func (t *scenarioPrinter) Started(time.Time) {
+	s := t.plan.Scenario
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %s: a timeline of %s; whatever happens, all has ended after %s\n", t.paint.Bold(s.Name), s.Duration, s.Deadline)
+	fmt.Fprintf(&b, "scenario %s: a timeline of %s; everything ends after %s at the latest\n", t.paint.Bold(s.Name), s.Duration, s.Deadline)
 	if s.Description != "" {
 		fmt.Fprintln(&b, text.Wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
 	}
-	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.scene.Seed, t.scene.Repeat())
-	for i, p := range t.scene.Entries {
+	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.plan.Seed, t.plan.Repeat())
+	for i, p := range t.plan.Entries {
 		e := &s.Faults[i]
 		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.Bold(e.Name), p.Scope(), e.When())
 	}
@@ -52,7 +52,7 @@ func (t *textScene) Started(time.Time) {
 		}
 		fmt.Fprintf(&b, "probe  %s: %s\n", t.paint.Bold(p.Name), strings.Join(phases, ", "))
 	}
-	for _, p := range t.scene.Protected() {
+	for _, p := range t.plan.Protected() {
 		fmt.Fprintf(&b, "protected: %s and %s\n", p.A, p.B)
 	}
 	fmt.Fprintln(&b)
@@ -60,14 +60,14 @@ func (t *textScene) Started(time.Time) {
 }
 
 // Phase implements scenario.Watcher.
-func (t *textScene) Phase(at time.Time, ph scenario.Phase) {
-	t.still()
+func (t *scenarioPrinter) Phase(at time.Time, ph scenario.Phase) {
+	t.clearStatus()
 	t.print("%s  %s\n", at.Format(clockTime), t.paint.Bold(string(ph)))
 }
 
 // Step implements scenario.Watcher.
-func (t *textScene) Step(_ time.Time, step scenario.Step, note string) {
-	name := t.scene.Scenario.Faults[step.Fault].Name
+func (t *scenarioPrinter) Step(_ time.Time, step scenario.Step, note string) {
+	name := t.plan.Scenario.Faults[step.Fault].Name
 	line := fmt.Sprintf("%-6s %s", step.Do, name)
 	if step.Do == scenario.Share {
 		line = fmt.Sprintf("share  %s: %.4g%% of the connections", name, step.Percent)
@@ -81,18 +81,18 @@ func (t *textScene) Step(_ time.Time, step scenario.Step, note string) {
 }
 
 // Event implements scenario.Watcher.
-func (t *textScene) Event(at time.Time, _ int, e event.Event) {
+func (t *scenarioPrinter) Event(at time.Time, _ int, e event.Event) {
 	t.happened(at.Format(clockTime), e) // that it is ready was told by its step
 }
 
 // Tick implements scenario.Watcher.
-func (t *textScene) Tick(_ time.Time, s injector.Snapshot, gone, left time.Duration) {
+func (t *scenarioPrinter) Tick(_ time.Time, s injector.Snapshot, gone, left time.Duration) {
 	t.tick(s, gone, left)
 }
 
 // Probe implements scenario.Watcher. It tells of failures, and of the first
 // success behind them: a service that works is not news.
-func (t *textScene) Probe(at time.Time, try scenario.Try) {
+func (t *scenarioPrinter) Probe(at time.Time, try scenario.Try) {
 	a, ph, err, now := try.Probe, try.Phase, try.Err, at.Format(clockTime)
 	t.mu.Lock()
 	row := t.failing[a]
@@ -118,15 +118,15 @@ func (t *textScene) Probe(at time.Time, try scenario.Try) {
 }
 
 // Ended implements scenario.Watcher.
-func (t *textScene) Ended(_ time.Time, result *scenario.Result) {
-	t.still()
+func (t *scenarioPrinter) Ended(_ time.Time, result *scenario.Result) {
+	t.clearStatus()
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", result.Took.Round(time.Millisecond))
 	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "  fault\tat work\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	fmt.Fprintln(tab, "  fault\tactive\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
 	for i := range result.Entries {
 		e := &result.Entries[i]
-		if !e.AtWork() {
+		if !e.WasActive() {
 			fmt.Fprintf(tab, "  %s\t0s\t\t\t\t\t\t\n", e.Entry.Name)
 			continue
 		}

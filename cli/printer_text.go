@@ -53,8 +53,8 @@ func (t *textPrinter) clear() {
 	}
 }
 
-// still takes the live line away.
-func (t *textPrinter) still() {
+// clearStatus removes the live line.
+func (t *textPrinter) clearStatus() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
@@ -128,7 +128,7 @@ func (t *textPrinter) happened(clock string, e event.Event) {
 	case event.Changed:
 		t.print("%s  changed %s\n", clock, strings.Join(e.Set, ", "))
 	case event.Paused:
-		t.print("%s  paused: nothing is judged until it is resumed\n", clock)
+		t.print("%s  paused: no packet is judged until it is resumed\n", clock)
 	case event.Resumed:
 		t.print("%s  resumed: the next matching packet is judged\n", clock)
 	}
@@ -193,7 +193,7 @@ func (t *textPrinter) tick(s injector.Snapshot, gone, left time.Duration) {
 	tail := fmt.Sprintf("%d chosen, %d fired", chosen, fired)
 	rest := ""
 	if gone > 0 {
-		rest += "; " + gone.Round(time.Second).String() + " gone"
+		rest += "; " + gone.Round(time.Second).String() + " elapsed"
 	}
 	if left > 0 {
 		rest += ", " + left.Round(time.Second).String() + " left"
@@ -223,7 +223,7 @@ func totals(s injector.Snapshot) (flows, chosen, fired uint64) {
 }
 
 func (t *textPrinter) ended(r experiment.Result) {
-	t.still()
+	t.clearStatus()
 	if r.Took == 0 {
 		t.print("\nended before the rules went in: nothing was touched\n")
 		return

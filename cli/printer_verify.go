@@ -16,10 +16,10 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// matrix tells how a verify command goes on, and in the end what the command
+// verifyPrinter tells how a verify command goes on, and in the end what the command
 // survives: a line a case, a live line on a terminal, or events. It is a
 // survival.Watcher.
-type matrix struct {
+type verifyPrinter struct {
 	inv   *invocation
 	plan  *survival.Plan
 	ev    *evidence.Evidence
@@ -31,11 +31,11 @@ type matrix struct {
 	status string // the live line on the screen, if any
 	alone  map[string]string
 
-	still func() // ends the live line of the run that goes on
+	clearStatus func() // ends the live line of the run that goes on
 }
 
-func (inv *invocation) matrix(p *survival.Plan, ev *evidence.Evidence, rec *replay.Recording) *matrix {
-	m := &matrix{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{}, still: func() {}}
+func (inv *invocation) verifyPrinter(p *survival.Plan, ev *evidence.Evidence, rec *replay.Recording) *verifyPrinter {
+	m := &verifyPrinter{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{}, clearStatus: func() {}}
 	m.width = text.Width(survival.NoFault)
 	for _, name := range p.Names() {
 		m.width = max(m.width, text.Width(name))
@@ -45,7 +45,7 @@ func (inv *invocation) matrix(p *survival.Plan, ev *evidence.Evidence, rec *repl
 }
 
 // Started implements survival.Watcher.
-func (m *matrix) Started(p *survival.Plan) {
+func (m *verifyPrinter) Started(p *survival.Plan) {
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), p.Started())
 		return
@@ -58,26 +58,26 @@ func (m *matrix) Started(p *survival.Plan) {
 	if !p.Picked {
 		fmt.Fprintf(&b, ", every %dnd one is struck", survival.Every)
 	}
-	fmt.Fprintf(&b, "\neach run may take %s; seed %d\nrepeat it: %s\n\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
+	fmt.Fprintf(&b, "\ntime limit of each run: %s; seed %d\nrepeat it: %s\n\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
 	m.print(b.String())
 }
 
 // Event implements survival.Watcher.
-func (m *matrix) Event(at time.Time, e event.Event) {
+func (m *verifyPrinter) Event(at time.Time, e event.Event) {
 	if m.inv.json {
 		m.inv.events.Write(at, e)
 	}
 }
 
 // print writes lines above the live line.
-func (m *matrix) print(text string) {
+func (m *verifyPrinter) print(text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clear()
 	fmt.Fprint(m.inv.stdout, text)
 }
 
-func (m *matrix) clear() {
+func (m *verifyPrinter) clear() {
 	if m.status != "" {
 		fmt.Fprint(m.inv.stdout, text.ClearLine)
 		m.status = ""
@@ -86,7 +86,7 @@ func (m *matrix) clear() {
 
 // running shows on a terminal what is under way, in one of several lengths, the
 // longest first.
-func (m *matrix) running(what ...string) {
+func (m *verifyPrinter) running(what ...string) {
 	if m.inv.json || !m.inv.terminal {
 		return
 	}
@@ -100,8 +100,8 @@ func (m *matrix) running(what ...string) {
 
 // Running implements survival.Watcher: it keeps the live line fresh while the
 // command runs.
-func (m *matrix) Running(a survival.Attempt) {
-	m.still()
+func (m *verifyPrinter) Running(a survival.Attempt) {
+	m.clearStatus()
 	if a.Plan != nil {
 		m.rec.Attend(a.Plan)
 	}
@@ -126,11 +126,11 @@ func (m *matrix) Running(a survival.Attempt) {
 			}
 		}
 	}()
-	m.still = sync.OnceFunc(func() { close(over); <-done })
+	m.clearStatus = sync.OnceFunc(func() { close(over); <-done })
 }
 
 // attempt is the live line of a run.
-func (m *matrix) attempt(a survival.Attempt, s injector.Snapshot, since time.Duration) {
+func (m *verifyPrinter) attempt(a survival.Attempt, s injector.Snapshot, since time.Duration) {
 	flows, chosen, fired := totals(s)
 	head := fmt.Sprintf("  %d of %d  %s: ", a.Nth, len(m.plan.Names()), a.Name)
 	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, words.ShortDuration(since))
@@ -141,8 +141,8 @@ func (m *matrix) attempt(a survival.Attempt, s injector.Snapshot, since time.Dur
 }
 
 // Result implements survival.Watcher.
-func (m *matrix) Result(r survival.Result) {
-	m.still()
+func (m *verifyPrinter) Result(r survival.Result) {
+	m.clearStatus()
 	m.alone[r.Name] = r.Repeat
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), r.Event())
@@ -152,7 +152,7 @@ func (m *matrix) Result(r survival.Result) {
 }
 
 // verdict is a verdict as a word of one width, coloured.
-func (m *matrix) verdict(c report.Case) string {
+func (m *verifyPrinter) verdict(c report.Case) string {
 	const width = len("never fired")
 	switch c.Verdict {
 	case report.Survived, report.Passed:
@@ -166,7 +166,7 @@ func (m *matrix) verdict(c report.Case) string {
 }
 
 // numbers are the facts behind a verdict.
-func (m *matrix) numbers(c survival.Result) string {
+func (m *verifyPrinter) numbers(c survival.Result) string {
 	if c.Verdict == report.Skipped || c.Verdict == report.Broken {
 		return c.Reason
 	}
@@ -187,8 +187,8 @@ func (m *matrix) numbers(c survival.Result) string {
 
 // Ended implements survival.Watcher: it sums up, and says of each failure what
 // helps.
-func (m *matrix) Ended(cases []report.Case) {
-	m.still()
+func (m *verifyPrinter) Ended(cases []report.Case) {
+	m.clearStatus()
 	v := survival.Verified(cases)
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), v)
@@ -200,10 +200,10 @@ func (m *matrix) Ended(cases []report.Case) {
 	}
 	fmt.Fprintf(&b, "\n%d survived, %d failed, %d never fired", v.Survived, v.Failed, v.NeverFired)
 	if n := v.Broken; n > 0 {
-		fmt.Fprintf(&b, ", %d could not be tried", n)
+		fmt.Fprintf(&b, ", %d could not be run", n)
 	}
 	if v.Skipped > 0 {
-		fmt.Fprintf(&b, ", %d not tried", v.Skipped)
+		fmt.Fprintf(&b, ", %d skipped", v.Skipped)
 	}
 	fmt.Fprintln(&b, "; everything is as before")
 	for _, f := range m.ev.Flaws() {
@@ -213,7 +213,7 @@ func (m *matrix) Ended(cases []report.Case) {
 }
 
 // explain says what there is to say of a case that is no pass.
-func (m *matrix) explain(b *strings.Builder, c report.Case) {
+func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 	width := m.inv.columns()
 	switch c.Verdict {
 	case report.Failed:

@@ -17,7 +17,7 @@ import (
 // replayCommand is faultctl replay EVENTS.
 func (inv *invocation) replayCommand() *urfave.Command {
 	return &urfave.Command{
-		Name: "replay", Usage: "make the decisions of a recorded command again", ArgsUsage: "EVENTS [flags]",
+		Name: "replay", Usage: "repeat a recorded run with the same decisions", ArgsUsage: "EVENTS [flags]",
 		Description: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
 			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
 			"faultctl replay verify.ndjson --case idle-expire",
@@ -31,7 +31,7 @@ func replayFlags() []urfave.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f urfave.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
-	return append(fs, valueFlag(runHeading, "case", "`NAME` of what verify recorded, this case alone, as a run"))
+	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
 }
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
@@ -54,7 +54,7 @@ func (inv *invocation) replay(c *urfave.Context) error {
 		}
 	}
 	if (rec.Kind == replay.Verify || rec.Kind == replay.Scenario) && c.IsSet("duration") {
-		return usageError("replay: --duration: %s is of faultctl %s, which has no such flag", path, rec.Kind)
+		return usageError("replay: --duration: %s was recorded by faultctl %s, which has no such flag", path, rec.Kind)
 	}
 	if problems := readWords(c, &rec.Spec); len(problems) > 0 {
 		return problems
@@ -64,7 +64,7 @@ func (inv *invocation) replay(c *urfave.Context) error {
 		return err // it did not come to a run, or another process of ours tells of it
 	}
 	diffs := rec.Compare()
-	inv.tellReplayed(rec, diffs)
+	inv.printReplayed(rec, diffs)
 	if err == nil && len(diffs) > 0 {
 		return quietExit(exitProbe)
 	}
@@ -101,7 +101,7 @@ func (inv *invocation) recording(path string) (*replay.Recording, error) {
 	if path == "-" {
 		rec, err := replay.Read(inv.stdin)
 		if err == nil && (rec.Kind == replay.Command || rec.Kind == replay.Verify) {
-			return nil, fmt.Errorf("standard input belongs to the command that is run: name a file")
+			return nil, fmt.Errorf("the command needs standard input for itself: name a file")
 		}
 		return rec, err
 	}
@@ -117,11 +117,11 @@ func (inv *invocation) recording(path string) (*replay.Recording, error) {
 	return rec, nil
 }
 
-// saidDifferences is how many differences are printed.
-const saidDifferences = 20
+// maxDifferences is how many differences are printed.
+const maxDifferences = 20
 
-// tellReplayed says how the decisions compare with the recorded ones.
-func (inv *invocation) tellReplayed(rec *replay.Recording, diffs event.List[event.Difference]) {
+// printReplayed says how the decisions compare with the recorded ones.
+func (inv *invocation) printReplayed(rec *replay.Recording, diffs event.List[event.Difference]) {
 	n := rec.Chosen()
 	if inv.json {
 		inv.events.Write(inv.sys.Now(), event.Replayed{
@@ -134,21 +134,21 @@ func (inv *invocation) tellReplayed(rec *replay.Recording, diffs event.List[even
 		w = inv.stderr // standard output is the command's
 	}
 	if len(diffs) == 0 {
-		fmt.Fprintf(w, "replayed %s: the same decisions as then\n", words.Plural(uint64(n), "connection"))
+		fmt.Fprintf(w, "replayed %s: all decisions are the same\n", words.Plural(uint64(n), "connection"))
 	} else {
-		fmt.Fprintf(w, "replayed %s, %d of them with the same decisions; otherwise:\n", words.Plural(uint64(n), "connection"), n-len(diffs))
+		fmt.Fprintf(w, "replayed %s, %d of them with the same decisions; the others:\n", words.Plural(uint64(n), "connection"), n-len(diffs))
 	}
 	for i, d := range diffs {
-		if i == saidDifferences {
+		if i == maxDifferences {
 			fmt.Fprintf(w, "  and %d more\n", len(diffs)-i)
 			break
 		}
 		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(replay.Says(d)))
 	}
 	if rec.Restarts() > 0 {
-		fmt.Fprintln(w, "the container was restarted when this was recorded: what came after that is left out")
+		fmt.Fprintln(w, "the container was restarted during the recording: what came after that is left out")
 	}
 	if rec.Lost > 0 {
-		fmt.Fprintf(w, "%s had been lost when this was recorded: connections may be missing here\n", words.Plural(rec.Lost, "event"))
+		fmt.Fprintf(w, "%s had been lost during the recording: connections may be missing\n", words.Plural(rec.Lost, "event"))
 	}
 }

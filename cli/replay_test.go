@@ -42,7 +42,7 @@ func TestReplay(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"same":    {6, "reset", exitOK, "replayed 1 connection: the same decisions as then"},
+		"same":    {6, "reset", exitOK, "replayed 1 connection: all decisions are the same"},
 		"other":   {6, "something else", exitProbe, "connection 6: then reset: rst to client, reset; now reset: rst to client, something else"},
 		"nothing": {5, "reset", exitProbe, "connection 6 did not come; then: reset: rst to client, reset"},
 	} {
@@ -76,7 +76,7 @@ func TestReplayOrder(t *testing.T) {
 	w := newWorld(t)
 	oneOf(w, 6, "something else")
 	w.session.events = append(w.session.events, fired)
-	if code := w.faultctl("replay " + recorded(t, first.out.String())); code != exitOK || !strings.Contains(w.out.String(), "the same decisions as then") {
+	if code := w.faultctl("replay " + recorded(t, first.out.String())); code != exitOK || !strings.Contains(w.out.String(), "all decisions are the same") {
 		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
 	}
 }
@@ -114,7 +114,7 @@ func TestReplayContainer(t *testing.T) {
 	events := recorded(t, first.out.String())
 	for _, n := range []int{again, len(first.session.events)} { // it is not restarted now, and it is
 		for flags, want := range map[string]string{
-			"":         "replayed 1 connection: the same decisions as then\nthe container was restarted when this was recorded",
+			"":         "replayed 1 connection: all decisions are the same\nthe container was restarted during the recording",
 			" -o json": `"connections":1,"same":1,"differences":[],"events_lost":0,"restarts":1}`,
 		} {
 			w := newWorld(t)
@@ -178,10 +178,10 @@ func TestReplayVerify(t *testing.T) {
 		code int
 		want string
 	}{
-		"":                                 {6, exitOK, "replayed 4 connections: the same decisions as then"},
+		"":                                 {6, exitOK, "replayed 4 connections: all decisions are the same"},
 		" -o json":                         {6, exitOK, `"event":"replayed","connections":4,"same":4,"differences":[],"events_lost":0`},
 		"  ":                               {5, exitProbe, "connection 6 of refuse, the 2. time did not come; then: reset: rst to client, reset"},
-		" --case reset":                    {6, exitOK, "replayed 1 connection: the same decisions as then"},
+		" --case reset":                    {6, exitOK, "replayed 1 connection: all decisions are the same"},
 		" --case reset:at=request":         {5, exitProbe, "connection 6 did not come"},
 		" --case rset":                     {6, exitUsage, `there is no case "rset"`},
 		" --duration 5s":                   {6, exitUsage, "faultctl verify, which has no such flag"},
@@ -213,28 +213,28 @@ faults:
   - {name: pulses, fault: reset, target: {to: ":80"}, duration: 10s, pulse: {on: 2s, off: 4s}}
   - {name: drops, fault: "syn-drop:attempts=1", target: {to: ":81"}, start: 3s, duration: 5s}
 `
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		if code := th.play(t, day, "-o", "json"); code != exitOK {
-			t.Fatalf("exit %d\n%s", code, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		if code := w.play(t, day, "-o", "json"); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &w.err)
 		}
-		events := recorded(t, th.out.String())
+		events := recorded(t, w.out.String())
 		for flags, want := range map[string]string{
-			"":                                    "replayed 3 connections: the same decisions as then",
+			"":                                    "replayed 3 connections: all decisions are the same",
 			"-o json":                             `"event":"replayed","connections":3,"same":3`,
 			"--case pulses":                       "only what faultctl verify recorded has cases",
 			"--metrics 127.0.0.1:0 --duration 1s": "faultctl scenario run, which has no such flag",
 		} {
-			th.out.Reset()
-			th.err.Reset()
-			code := th.host.run(append([]string{"faultctl", "replay", events}, strings.Fields(flags)...))
-			if fine := strings.HasPrefix(want, "only") || strings.HasPrefix(want, "faultctl"); (code == exitOK) == fine || !strings.Contains(th.out.String()+th.err.String(), want) {
-				t.Errorf("%s: exit %d, want %q in\n%s%s", flags, code, want, &th.out, &th.err)
+			w.out.Reset()
+			w.err.Reset()
+			code := w.host.run(append([]string{"faultctl", "replay", events}, strings.Fields(flags)...))
+			if fine := strings.HasPrefix(want, "only") || strings.HasPrefix(want, "faultctl"); (code == exitOK) == fine || !strings.Contains(w.out.String()+w.err.String(), want) {
+				t.Errorf("%s: exit %d, want %q in\n%s%s", flags, code, want, &w.out, &w.err)
 			}
 		}
-		th.fires = 0
-		th.out.Reset()
-		if code := th.host.run([]string{"faultctl", "replay", events}); code != exitNotFired || !strings.Contains(th.out.String(), "connection 0 of pulses, the 2. time did not come; then: reset: rst to client, because") {
-			t.Errorf("exit %d\n%s%s", code, &th.out, &th.err)
+		w.fires = 0
+		w.out.Reset()
+		if code := w.host.run([]string{"faultctl", "replay", events}); code != exitNotFired || !strings.Contains(w.out.String(), "connection 0 of pulses, the 2. time did not come; then: reset: rst to client, because") {
+			t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 func (inv *invocation) runCommand() *urfave.Command {
 	return underFault(&urfave.Command{
 		Name:      "run",
-		Usage:     "run a command under a fault that strikes its connections only",
+		Usage:     "run a command under a fault that strikes only its connections",
 		ArgsUsage: "FAULT [flags] -- CMD [ARG…]",
 		Description: "faultctl run reset --at request -- curl -sS http://127.0.0.1:8080/\n" +
 			"faultctl run idle-expire --after 2s --to :5432 -- go test ./storage/...\n" +
@@ -95,7 +95,7 @@ func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
 	defer stop()
 	code, err := inv.enterCage(signals, hand)
 	if err != nil {
-		return event.Preflightf("", "%w", err).WithAdvice("Run it as root, or let users have namespaces: user.max_user_namespaces and " +
+		return event.Preflightf("", "%w", err).WithAdvice("Run it as root, or allow user namespaces: user.max_user_namespaces and " +
 			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."), true
 	}
 	return quietExit(code), true

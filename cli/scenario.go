@@ -25,7 +25,7 @@ const largestFile = 1 << 20
 
 func (inv *invocation) scenarioCommand() *urfave.Command {
 	return &urfave.Command{
-		Name: "scenario", Usage: "play faults on a timeline, with probes, from a file", ArgsUsage: "run|validate|schema",
+		Name: "scenario", Usage: "run a timeline of faults and probes from a file", ArgsUsage: "run|validate|schema",
 		Description: "faultctl scenario run gameday.yaml\n" +
 			"faultctl scenario validate gameday.yaml\n" +
 			"faultctl scenario schema > scenario.schema.json",
@@ -46,18 +46,18 @@ func (inv *invocation) scenarioCommand() *urfave.Command {
 		},
 		Subcommands: []*urfave.Command{
 			{
-				Name: "run", Usage: "play a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
+				Name: "run", Usage: "run a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
 				Description: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
 				Flags: append([]urfave.Flag{
-					valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; goes before the file's"),
-					toggleFlag(runHeading, "dry-run", "show the timeline, the rules and what they would hit; touch nothing"),
-					toggleFlag(runHeading, "allow-idle", "a fault that never fired is no failure"),
+					valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; overrides the file's"),
+					toggleFlag(runHeading, "dry-run", "show the timeline, the rules and the connections that they match now; change nothing"),
+					toggleFlag(runHeading, "allow-idle", "do not fail if a fault never fired"),
 					outputFlag(runHeading),
 				}, leavingFlags()...),
 				Action: inv.scenarioRun,
 			},
 			{
-				Name: "validate", Usage: "check scenario files, touch nothing and ask nobody", ArgsUsage: "FILE… [flags]",
+				Name: "validate", Usage: "check scenario files; run nothing and look nothing up", ArgsUsage: "FILE… [flags]",
 				Description: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
 				Flags:       []urfave.Flag{outputFlag(otherHeading)},
 				Action:      inv.scenarioValidate,
@@ -109,7 +109,7 @@ func readFile(file string) ([]byte, error) {
 	case err != nil:
 		return nil, usageError("read %s: %w", file, aboutFile(err))
 	case len(content) > largestFile:
-		return nil, usageError("%s is larger than 1 MiB: that is no scenario", file)
+		return nil, usageError("%s is larger than 1 MiB: that is not a scenario", file)
 	}
 	return content, nil
 }
@@ -220,7 +220,7 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 	}
 	sys := inv.system()
 	if inv.dryRun {
-		return inv.rehearse(ctx, s, o)
+		return inv.showScenario(ctx, s, o)
 	}
 	ev, err := inv.evidence(output)
 	if err != nil {
@@ -246,7 +246,7 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 		hooks.TickEvery = time.Second
 	}
 	hooks.Session = func(_ string, _ int, p *experiment.Plan) { rec.Attend(p) }
-	result := scenario.Play(ctx, p, ev, inv.sceneWatcher(p), hooks)
+	result := scenario.Play(ctx, p, ev, inv.scenarioWatcher(p), hooks)
 	switch cut := cutShort(ctx); {
 	case result.Code == event.CodeOK:
 		return nil
@@ -258,14 +258,14 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 	return quietExit(int(result.Code))
 }
 
-// rehearse shows what a scenario would do.
-func (inv *invocation) rehearse(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
+// showScenario shows what a scenario would do.
+func (inv *invocation) showScenario(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
 	p, err := scenario.NewPlan(ctx, inv.sys, s, o)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	w := inv.sceneWatcher(p)
+	w := inv.scenarioWatcher(p)
 	w.Started(inv.sys.Now())
 	for _, step := range p.Timeline() {
 		w.Step(inv.sys.Now(), step, "")

@@ -196,10 +196,10 @@ func TestScenarioWords(t *testing.T) {
 			target += "  " + name + ": " + v + "\n"
 		}
 	}
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		code := th.play(t, "target:\n"+target+"faults: [{fault: reset, duration: 1s}]\n", "-o", "json")
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		code := w.play(t, "target:\n"+target+"faults: [{fault: reset, duration: 1s}]\n", "-o", "json")
 		if code != exitOK {
-			t.Errorf("exit %d\n%s\n%s", code, target, &th.err)
+			t.Errorf("exit %d\n%s\n%s", code, target, &w.err)
 		}
 	})
 }
@@ -208,9 +208,9 @@ func TestScenarioWords(t *testing.T) {
 // turn a flag off in silence.
 func TestScenarioEmptyFlags(t *testing.T) {
 	for _, flag := range []string{"--pcap", "--metrics", "--seed", "--log-level", "--report"} {
-		inTheatre(t, func(t *testing.T, th *theatre) {
-			if code := th.play(t, oneFault, flag, ""); code != exitUsage || !strings.Contains(th.err.String(), flag) || th.log != nil {
-				t.Errorf("%s: exit %d, did %q: %s", flag, code, th.log, &th.err)
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+			if code := w.play(t, oneFault, flag, ""); code != exitUsage || !strings.Contains(w.err.String(), flag) || w.log != nil {
+				t.Errorf("%s: exit %d, did %q: %s", flag, code, w.log, &w.err)
 			}
 		})
 	}

@@ -33,14 +33,14 @@ probes:
 // probe, whatever ends it.
 func TestScenarioReport(t *testing.T) {
 	for name, tc := range map[string]struct {
-		prepare func(*theatre)
+		prepare func(*fakeClockWorld)
 		code    int
 		want    []report.Verdict
 	}{
-		"fine":        {func(*theatre) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Passed}},
-		"never fired": {func(th *theatre) { th.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Passed}},
-		"probe failed": {func(th *theatre) {
-			th.fails = func(_ string, at time.Duration) error {
+		"fine":        {func(*fakeClockWorld) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Passed}},
+		"never fired": {func(w *fakeClockWorld) { w.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Passed}},
+		"probe failed": {func(w *fakeClockWorld) {
+			w.fails = func(_ string, at time.Duration) error {
 				if at > 3*time.Second {
 					return experiment.ErrTimeUp
 				}
@@ -49,12 +49,12 @@ func TestScenarioReport(t *testing.T) {
 		}, exitProbe, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTheatre(t, func(t *testing.T, th *theatre) {
-				tc.prepare(th)
-				code := th.play(t, evidenceDay, "--report", "r.json")
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+				tc.prepare(w)
+				code := w.play(t, evidenceDay, "--report", "r.json")
 				synctest.Wait()
 				if code != tc.code {
-					t.Fatalf("exit %d, want %d\n%s%s", code, tc.code, &th.out, &th.err)
+					t.Fatalf("exit %d, want %d\n%s%s", code, tc.code, &w.out, &w.err)
 				}
 				r := readReport(t, "r.json")
 				if r.Code != code || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl scenario run day.yaml") {
@@ -80,12 +80,12 @@ func TestScenarioReport(t *testing.T) {
 }
 
 // TestCaseOfPulses holds that the case of a fault that comes and goes begins when
-// it was first at work.
+// it first became active.
 func TestCaseOfPulses(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.play(t, `faults: [{fault: reset, target: {to: ":80"}, start: 1s, duration: 9s, pulse: {on: 1s, off: 2s}}]`, "--report", "r.json")
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.play(t, `faults: [{fault: reset, target: {to: ":80"}, start: 1s, duration: 9s, pulse: {on: 1s, off: 2s}}]`, "--report", "r.json")
 		c := readReport(t, "r.json").Cases[0]
-		if want := th.began.Add(time.Second); len(c.Events) != 9 || !c.Start.Equal(want) || !c.Start.Equal(c.Events[0].At) {
+		if want := w.began.Add(time.Second); len(c.Events) != 9 || !c.Start.Equal(want) || !c.Start.Equal(c.Events[0].At) {
 			t.Errorf("%d events, and it began at %v, want %v", len(c.Events), c.Start, want)
 		}
 	})

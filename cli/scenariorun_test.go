@@ -19,8 +19,8 @@ import (
 )
 
 func TestScenarioTimeline(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		code := th.play(t, `
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		code := w.play(t, `
 target: {to: ":5432"}
 duration: 10s
 faults:
@@ -28,7 +28,7 @@ faults:
   - {name: slow, fault: "delay:by=5ms", start: 3s, ramp: {from: 10, to: 30, over: 4s, steps: 2}}
 `)
 		if code != exitOK {
-			t.Errorf("exit %d\n%s%s", code, &th.out, &th.err)
+			t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
 		}
 		want := strings.Split(strings.TrimSpace(`
 1s start reset max 2
@@ -39,7 +39,7 @@ faults:
 7s share delay 30%
 8s stop reset
 10s stop delay`), "\n")
-		if d := cmp.Diff(want, th.log); d != "" {
+		if d := cmp.Diff(want, w.log); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
 	})
@@ -83,16 +83,16 @@ func TestScenarioOutcomes(t *testing.T) {
 		"a failed probe is more": {probe, "", from(3*time.Second, 4*time.Second), 0, 3, "web failed 1 of 10", "0s start reset; 10s stop reset", 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTheatre(t, func(t *testing.T, th *theatre) {
-				th.fails, th.fires = tc.fails, tc.fires
-				code := th.play(t, tc.file, strings.Fields(tc.flags)...)
-				if said := strings.Join(strings.Fields(th.out.String()+th.err.String()), " "); code != tc.code || !strings.Contains(said, tc.says) {
-					t.Errorf("exit %d, want %d and something about %q:\n%s%s", code, tc.code, tc.says, &th.out, &th.err)
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+				w.fails, w.fires = tc.fails, tc.fires
+				code := w.play(t, tc.file, strings.Fields(tc.flags)...)
+				if said := strings.Join(strings.Fields(w.out.String()+w.err.String()), " "); code != tc.code || !strings.Contains(said, tc.says) {
+					t.Errorf("exit %d, want %d and something about %q:\n%s%s", code, tc.code, tc.says, &w.out, &w.err)
 				}
-				if got := strings.Join(th.log, "; "); got != tc.log {
+				if got := strings.Join(w.log, "; "); got != tc.log {
 					t.Errorf("%s, want %s", got, tc.log)
 				}
-				if took := time.Since(th.began); took != tc.took {
+				if took := time.Since(w.began); took != tc.took {
 					t.Errorf("it took %v, want %v", took, tc.took)
 				}
 			})
@@ -103,56 +103,56 @@ func TestScenarioOutcomes(t *testing.T) {
 // Whatever hangs, the deadline ends it; and what does not end by that, ends
 // with the process.
 func TestScenarioDeadline(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.ask = func(ctx context.Context, _ *scenario.Probe) error {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.ask = func(ctx context.Context, _ *scenario.Probe) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		code := th.play(t, oneFault+"probes: [{name: web, http: http://web/}]\ndeadline: 20s\n")
-		if took := time.Since(th.began); code != exitFailure || took != 20*time.Second || th.log != nil {
-			t.Errorf("exit %d after %v, %v", code, took, th.log)
+		code := w.play(t, oneFault+"probes: [{name: web, http: http://web/}]\ndeadline: 20s\n")
+		if took := time.Since(w.began); code != exitFailure || took != 20*time.Second || w.log != nil {
+			t.Errorf("exit %d after %v, %v", code, took, w.log)
 		}
-		if !strings.Contains(th.out.String(), "the deadline of 20s came before the end") {
-			t.Errorf("it does not say so:\n%s", &th.out)
+		if !strings.Contains(w.out.String(), "the deadline of 20s came before the end") {
+			t.Errorf("it does not say so:\n%s", &w.out)
 		}
 	})
-	inTheatre(t, func(t *testing.T, th *theatre) {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 		stuck := make(chan struct{})
-		th.run = func(_ context.Context, ready func()) error { ready(); <-stuck; return nil }
-		th.exit = func(code int) {
-			th.note("exit %d", code)
+		w.run = func(_ context.Context, ready func()) error { ready(); <-stuck; return nil }
+		w.exit = func(code int) {
+			w.note("exit %d", code)
 			close(stuck)
 		}
-		th.play(t, oneFault+"deadline: 20s\n")
-		if d := cmp.Diff([]string{"25s exit 1"}, th.log); d != "" {
+		w.play(t, oneFault+"deadline: 20s\n")
+		if d := cmp.Diff([]string{"25s exit 1"}, w.log); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
 	})
 }
 
 func TestScenarioSignal(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.signals = func() (<-chan os.Signal, func()) {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.signals = func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 1)
 			time.AfterFunc(4*time.Second, func() { c <- syscall.SIGINT })
 			return c, func() {}
 		}
-		code := th.play(t, oneFault+"probes: [{name: web, http: http://web/}]\n")
-		if code != 130 || strings.Join(th.log, "; ") != "0s start reset; 4s stop reset" || time.Since(th.began) != 4*time.Second {
-			t.Errorf("exit %d, %v", code, th.log)
+		code := w.play(t, oneFault+"probes: [{name: web, http: http://web/}]\n")
+		if code != 130 || strings.Join(w.log, "; ") != "0s start reset; 4s stop reset" || time.Since(w.began) != 4*time.Second {
+			t.Errorf("exit %d, %v", code, w.log)
 		}
 	})
 }
 
 // An injector that cannot begin ends the scenario with its own exit code.
 func TestScenarioBreaks(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.run = func(context.Context, func()) error { return fmt.Errorf("open nftables: %w", injector.ErrPermission) }
-		if code := th.play(t, oneFault, "-o", "json"); code != exitPreflight || !strings.Contains(th.err.String(), "reset: open nftables") {
-			t.Errorf("exit %d\n%s", code, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.run = func(context.Context, func()) error { return fmt.Errorf("open nftables: %w", injector.ErrPermission) }
+		if code := w.play(t, oneFault, "-o", "json"); code != exitPreflight || !strings.Contains(w.err.String(), "reset: open nftables") {
+			t.Errorf("exit %d\n%s", code, &w.err)
 		}
-		if !strings.Contains(th.out.String(), `"event":"error","code":5`) {
-			t.Errorf("no error event:\n%s", &th.out)
+		if !strings.Contains(w.out.String(), `"event":"error","code":5`) {
+			t.Errorf("no error event:\n%s", &w.out)
 		}
 	})
 }
@@ -160,12 +160,12 @@ func TestScenarioBreaks(t *testing.T) {
 // What a fault will lack is said before anything is asked or touched, however
 // late it begins.
 func TestScenarioPreflight(t *testing.T) {
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.lacks = fmt.Errorf("create an nftables table: %w", injector.ErrPermission)
-		th.ask = func(context.Context, *scenario.Probe) error { t.Error("a probe was asked"); return nil }
-		code := th.play(t, strings.Replace(oneFault, "fault:", "start: 5m, fault:", 1)+"probes: [{name: web, http: http://web/}]\n")
-		if code != exitPreflight || !strings.Contains(th.err.String(), "reset: create an nftables table") || th.log != nil || th.out.Len() > 0 {
-			t.Errorf("exit %d, %v\n%s%s", code, th.log, &th.out, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.lacks = fmt.Errorf("create an nftables table: %w", injector.ErrPermission)
+		w.ask = func(context.Context, *scenario.Probe) error { t.Error("a probe was asked"); return nil }
+		code := w.play(t, strings.Replace(oneFault, "fault:", "start: 5m, fault:", 1)+"probes: [{name: web, http: http://web/}]\n")
+		if code != exitPreflight || !strings.Contains(w.err.String(), "reset: create an nftables table") || w.log != nil || w.out.Len() > 0 {
+			t.Errorf("exit %d, %v\n%s%s", code, w.log, &w.out, &w.err)
 		}
 	})
 }
@@ -189,16 +189,16 @@ func TestScenarioRails(t *testing.T) {
 		{"", "", oneFault, "--sed 3", 2, `scenario run: unknown flag --sed, did you mean "seed"?`},
 		{"", "", oneFault, "other.yaml", 2, `unexpected argument "other.yaml"`},
 	} {
-		inTheatre(t, func(t *testing.T, th *theatre) {
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 			if tc.env != "" {
 				t.Setenv(tc.env, tc.value)
 			}
-			code := th.play(t, tc.file, strings.Fields(tc.flags)...)
-			if said := strings.Join(strings.Fields(th.out.String()+th.err.String()), " "); code != tc.code || !strings.Contains(said, tc.says) {
-				t.Errorf("%+v: exit %d\n%s%s", tc, code, &th.out, &th.err)
+			code := w.play(t, tc.file, strings.Fields(tc.flags)...)
+			if said := strings.Join(strings.Fields(w.out.String()+w.err.String()), " "); code != tc.code || !strings.Contains(said, tc.says) {
+				t.Errorf("%+v: exit %d\n%s%s", tc, code, &w.out, &w.err)
 			}
-			if code != 0 && th.log != nil {
-				t.Errorf("%+v: something was started: %v", tc, th.log)
+			if code != 0 && w.log != nil {
+				t.Errorf("%+v: something was started: %v", tc, w.log)
 			}
 		})
 	}
@@ -220,30 +220,30 @@ probes:
 
 func TestScenarioSays(t *testing.T) {
 	for _, form := range []string{"text", "json"} {
-		inTheatre(t, func(t *testing.T, th *theatre) {
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 			t.Setenv("SSH_CONNECTION", "10.0.0.9 40000 10.0.0.1 22")
 			dir, _ := os.Getwd()
-			th.fails = func(p string, at time.Duration) error {
+			w.fails = func(p string, at time.Duration) error {
 				if p == "web" && at >= 3*time.Second && at < 4*time.Second || p == "port" && at == 6*time.Second {
 					return errors.New("connection refused")
 				}
 				return nil
 			}
-			code := th.play(t, goldenDay, "-o", form)
+			code := w.play(t, goldenDay, "-o", form)
 			if code != exitOK {
-				t.Errorf("exit %d\n%s", code, &th.err)
+				t.Errorf("exit %d\n%s", code, &w.err)
 			}
 			t.Chdir(dir)
-			golden(t, "scenario."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version.String(), "VERSION"))
+			golden(t, "scenario."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(w.out.String(), version.String(), "VERSION"))
 		})
-		inTheatre(t, func(t *testing.T, th *theatre) {
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 			dir, _ := os.Getwd()
-			code := th.play(t, goldenDay, "-o", form, "--dry-run")
-			if code != exitOK || th.log != nil {
-				t.Errorf("exit %d, %v\n%s", code, th.log, &th.err)
+			code := w.play(t, goldenDay, "-o", form, "--dry-run")
+			if code != exitOK || w.log != nil {
+				t.Errorf("exit %d, %v\n%s", code, w.log, &w.err)
 			}
 			t.Chdir(dir)
-			golden(t, "scenario-dry."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(th.out.String(), version.String(), "VERSION"))
+			golden(t, "scenario-dry."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(w.out.String(), version.String(), "VERSION"))
 		})
 	}
 }
@@ -298,16 +298,16 @@ func setAll(t *testing.T, v any, n uint64) {
 // line now and then; nothing of it is left behind when it is over.
 func TestScenarioProgress(t *testing.T) {
 	const day = "faults: [{name: reset, fault: reset, target: {to: \":80\"}, start: 1500ms, duration: 20s}]\n"
-	inTheatre(t, func(t *testing.T, th *theatre) {
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
 		t.Setenv("NO_COLOR", "1")
-		th.terminal, th.width = true, 200
-		if code := th.play(t, day); code != exitOK {
-			t.Fatalf("exit %d\n%s", code, &th.err)
+		w.terminal, w.width = true, 200
+		if code := w.play(t, day); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &w.err)
 		}
-		out := th.out.String()
+		out := w.out.String()
 		for _, want := range []string{
-			"0 connections matched, 0 chosen, 0 fired; 0 packets judged; 1s gone, 21s left\r\x1b[K",
-			"1 connection matched, 1 chosen, 1 fired; 10 packets judged; 2s gone, 20s left\r\x1b[K",
+			"0 connections matched, 0 chosen, 0 fired; 0 packets judged; 1s elapsed, 21s left\r\x1b[K",
+			"1 connection matched, 1 chosen, 1 fired; 10 packets judged; 2s elapsed, 20s left\r\x1b[K",
 			"\r\x1b[K\nended after 21.5s",
 		} {
 			if !strings.Contains(out, want) {
@@ -315,19 +315,19 @@ func TestScenarioProgress(t *testing.T) {
 			}
 		}
 	})
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.progress = 7 * time.Second
-		if code := th.play(t, day); code != exitOK {
-			t.Fatalf("exit %d\n%s", code, &th.err)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.progress = 7 * time.Second
+		if code := w.play(t, day); code != exitOK {
+			t.Fatalf("exit %d\n%s", code, &w.err)
 		}
-		if out := th.out.String(); strings.Count(out, "so far: ") != 3 || !strings.Contains(out, "00:00:07.000  so far: 1 connection matched, 1 chosen, 1 fired") || strings.Contains(out, "\r") {
+		if out := w.out.String(); strings.Count(out, "so far: ") != 3 || !strings.Contains(out, "00:00:07.000  so far: 1 connection matched, 1 chosen, 1 fired") || strings.Contains(out, "\r") {
 			t.Errorf("no three lines in\n%q", out)
 		}
 	})
-	inTheatre(t, func(t *testing.T, th *theatre) {
-		th.progress = 7 * time.Second
-		if code := th.play(t, day, "-o", "json"); code != exitOK || strings.Contains(th.out.String(), "so far") {
-			t.Errorf("exit %d\n%s", code, &th.out)
+	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+		w.progress = 7 * time.Second
+		if code := w.play(t, day, "-o", "json"); code != exitOK || strings.Contains(w.out.String(), "so far") {
+			t.Errorf("exit %d\n%s", code, &w.out)
 		}
 	})
 }

@@ -26,7 +26,7 @@ func (s signalled) Unwrap() error {
 // nobody reading what it tells. It is nil for any other.
 func cutShort(ctx context.Context) error {
 	var sig signalled
-	var broken outletEnd
+	var broken stdoutError
 	switch cause := context.Cause(ctx); {
 	case errors.As(cause, &sig):
 		return quietExit(128 + int(sig))

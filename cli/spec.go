@@ -75,7 +75,7 @@ func readWords(c *urfave.Context, s *experiment.Spec, but ...string) (problems e
 // where it is not set.
 func emptyFlag(name string) *event.Error {
 	f := event.Field(name)
-	return event.Usagef(f, "%s is empty", f).WithAdvice("Leave it out if it is not meant, or unset " + envVar(name) + ", which says the same.")
+	return event.Usagef(f, "%s is empty", f).WithAdvice("Leave it out if you do not need it, or unset " + envVar(name) + " if it comes from there.")
 }
 
 // emptyFlags refuses the flags of a command that were given without a value.

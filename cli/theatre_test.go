@@ -19,9 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// theatre is a world in which a scenario plays by a clock of its own: nothing
+// fakeClockWorld is a world in which a scenario plays by a clock of its own: nothing
 // happens for real, and time passes only when everybody waits for it.
-type theatre struct {
+type fakeClockWorld struct {
 	*world
 	began time.Time
 
@@ -34,46 +34,46 @@ type theatre struct {
 	run   func(ctx context.Context, ready func()) error // what a session does, if not nothing
 }
 
-// inTheatre runs a test of scenarios.
-func inTheatre(t *testing.T, test func(t *testing.T, th *theatre)) {
+// withFakeClock runs a test of scenarios.
+func withFakeClock(t *testing.T, test func(t *testing.T, w *fakeClockWorld)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		th := &theatre{world: newWorld(t), began: time.Now(), fires: 1}
-		th.sys.Now, th.sys.After = now, time.After
-		th.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
+		w := &fakeClockWorld{world: newWorld(t), began: time.Now(), fires: 1}
+		w.sys.Now, w.sys.After = now, time.After
+		w.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
 			if err := cfg.Validate(); err != nil {
 				return nil, err
 			}
-			a := &actor{th: th, cfg: cfg, done: make(chan struct{})}
+			a := &fakeEngine{w: w, cfg: cfg, done: make(chan struct{})}
 			return a, a.start(ctx)
 		}
-		th.ask = func(ctx context.Context, p *scenario.Probe) error {
-			if th.fails == nil {
+		w.ask = func(ctx context.Context, p *scenario.Probe) error {
+			if w.fails == nil {
 				return nil
 			}
-			return th.fails(p.Name, time.Since(th.began))
+			return w.fails(p.Name, time.Since(w.began))
 		}
-		th.sys.Preflight = func(injector.Config) error { return th.lacks }
-		test(t, th)
+		w.sys.Preflight = func(injector.Config) error { return w.lacks }
+		test(t, w)
 	})
 }
 
 // now is the time in a theatre, which begins at midnight wherever the machine is.
 func now() time.Time { return time.Now().UTC() }
 
-func (th *theatre) note(format string, args ...any) {
-	th.mu.Lock()
-	defer th.mu.Unlock()
-	th.log = append(th.log, fmt.Sprintf("%v ", time.Since(th.began))+fmt.Sprintf(format, args...))
+func (w *fakeClockWorld) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, fmt.Sprintf("%v ", time.Since(w.began))+fmt.Sprintf(format, args...))
 }
 
 // play writes a file and runs it.
-func (th *theatre) play(t *testing.T, file string, flags ...string) int {
+func (w *fakeClockWorld) play(t *testing.T, file string, flags ...string) int {
 	t.Helper()
-	return th.world.run(append([]string{"faultctl", "scenario", "run", th.file(t, file)}, flags...))
+	return w.world.run(append([]string{"faultctl", "scenario", "run", w.file(t, file)}, flags...))
 }
 
-func (th *theatre) file(t *testing.T, content string) string {
+func (w *fakeClockWorld) file(t *testing.T, content string) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -85,31 +85,31 @@ func (th *theatre) file(t *testing.T, content string) string {
 
 // holds runs a command line, and holds what it did to sessions and some of what it
 // said.
-func (th *theatre) holds(t *testing.T, line string, did, says []string) {
+func (w *fakeClockWorld) holds(t *testing.T, line string, did, says []string) {
 	t.Helper()
-	if code := th.faultctl(line); code != exitOK {
-		t.Errorf("exit %d\n%s", code, &th.err)
+	if code := w.faultctl(line); code != exitOK {
+		t.Errorf("exit %d\n%s", code, &w.err)
 	}
-	if d := cmp.Diff(did, th.log); d != "" {
+	if d := cmp.Diff(did, w.log); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	for _, s := range says {
-		if !strings.Contains(th.out.String(), s) {
-			t.Errorf("it does not say %q:\n%s", s, &th.out)
+		if !strings.Contains(w.out.String(), s) {
+			t.Errorf("it does not say %q:\n%s", s, &w.out)
 		}
 	}
 }
 
-// actor is a session that says what is done to it.
-type actor struct {
-	th   *theatre
+// fakeEngine is a session that says what is done to it.
+type fakeEngine struct {
+	w    *fakeClockWorld
 	cfg  injector.Config
 	stop context.CancelFunc
 	done chan struct{}
 	err  error
 }
 
-func (a *actor) name() string {
+func (a *fakeEngine) name() string {
 	r := a.cfg.Rules[0]
 	s := r.Faults[0].Name
 	if r.Pick.Share != (target.Share{}) {
@@ -128,13 +128,13 @@ func (a *actor) name() string {
 }
 
 // start plays the session until ctx is done or it is stopped.
-func (a *actor) start(ctx context.Context) error {
+func (a *fakeEngine) start(ctx context.Context) error {
 	ctx, a.stop = context.WithCancel(ctx)
-	if a.th.run != nil {
+	if a.w.run != nil {
 		started := make(chan error, 2)
 		go func() {
 			defer close(a.done)
-			a.err = a.th.run(ctx, func() {
+			a.err = a.w.run(ctx, func() {
 				a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
 				started <- nil
 			})
@@ -142,9 +142,9 @@ func (a *actor) start(ctx context.Context) error {
 		}()
 		return <-started
 	}
-	a.th.note("start %s", a.name())
+	a.w.note("start %s", a.name())
 	a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Ready})
-	for range a.th.fires {
+	for range a.w.fires {
 		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Chosen, Flow: dbFlow})
 		a.cfg.OnEvent(injector.Event{Time: now(), Kind: injector.Fired, Fault: a.cfg.Rules[0].Faults[0].Name, Flow: dbFlow,
 			Action: faults.SentRST, To: faults.Client, Reason: "because"})
@@ -152,42 +152,42 @@ func (a *actor) start(ctx context.Context) error {
 	go func() {
 		defer close(a.done)
 		<-ctx.Done()
-		a.th.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
+		a.w.note("stop %s", a.cfg.Rules[0].Faults[0].Name)
 	}()
 	return nil
 }
 
-func (a *actor) Stop() error           { a.stop(); return a.Wait() }
-func (a *actor) Done() <-chan struct{} { return a.done }
-func (a *actor) Wait() error           { <-a.done; return a.err }
+func (a *fakeEngine) Stop() error           { a.stop(); return a.Wait() }
+func (a *fakeEngine) Done() <-chan struct{} { return a.done }
+func (a *fakeEngine) Wait() error           { <-a.done; return a.err }
 
-func (a *actor) Pause() error                               { return nil }
-func (a *actor) Resume() error                              { return nil }
-func (a *actor) SetModels(int, []injector.NamedModel) error { return nil }
+func (a *fakeEngine) Pause() error                               { return nil }
+func (a *fakeEngine) Resume() error                              { return nil }
+func (a *fakeEngine) SetModels(int, []injector.NamedModel) error { return nil }
 
-func (a *actor) SetShare(_ int, share float64) error {
-	a.th.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)
+func (a *fakeEngine) SetShare(_ int, share float64) error {
+	a.w.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)
 	return nil
 }
 
-func (a *actor) Retarget(_ int, m target.Matcher) error {
+func (a *fakeEngine) Retarget(_ int, m target.Matcher) error {
 	var ends []string
 	for _, e := range m.To {
 		ends = append(ends, fmt.Sprintf("%v:%d", e.Prefix.Addr(), e.LowPort))
 	}
-	a.th.note("retarget %s", strings.Join(ends, " "))
-	return a.th.deaf
+	a.w.note("retarget %s", strings.Join(ends, " "))
+	return a.w.deaf
 }
 
-func (a *actor) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
+func (a *fakeEngine) Ruleset() string { return "table inet faultctl_1 {\n}\n" }
 
-func (a *actor) Stats() injector.Snapshot {
+func (a *fakeEngine) Stats() injector.Snapshot {
 	s := statsOf(a.cfg)
 	s.Diverted = 10
 	for i := range s.Rules {
-		s.Rules[i].Flows, s.Rules[i].Chosen = a.th.fires, a.th.fires
+		s.Rules[i].Flows, s.Rules[i].Chosen = a.w.fires, a.w.fires
 		for k := range s.Rules[i].Faults {
-			s.Rules[i].Faults[k].Fired = a.th.fires
+			s.Rules[i].Faults[k].Fired = a.w.fires
 		}
 	}
 	return s

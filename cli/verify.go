@@ -17,7 +17,7 @@ import (
 func (inv *invocation) verifyCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "verify",
-		Usage:     "run a command under each reset cause, and say which it survives",
+		Usage:     "run a command under each reset cause and report which it survives",
 		ArgsUsage: "[flags] -- CMD [ARG…]",
 		Description: "faultctl verify --to :5432 -- go test ./storage/...\n" +
 			"faultctl verify --faults idle-expire:after=2s,refuse,reset -- ./integration-tests\n" +
@@ -34,10 +34,10 @@ func verifyFlags() []urfave.Flag {
 	return append(fs,
 		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
 		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
-		valueFlag(runHeading, "timeout", "`D` end a run of CMD after D; 0: never (default ten times the healthy run, 30s at least)"),
-		valueFlag(runHeading, "repeat", "`N` run CMD N times under each fault, and without"),
+		valueFlag(runHeading, "timeout", "`D` end a run of CMD after D; 0: no limit (default ten times the healthy run, at least 30s)"),
+		valueFlag(runHeading, "repeat", "`N` run CMD N times under each fault, and N times without one"),
 		outputFlag(runHeading),
-		toggleFlag(runHeading, "dry-run", "print the plan; run and touch nothing"),
+		toggleFlag(runHeading, "dry-run", "print the plan; run nothing"),
 		toggleFlag(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
 		toggleFlag(runHeading, "allow-idle", "turn --expect-fired off"),
 	)
@@ -48,9 +48,9 @@ func (inv *invocation) verify(c *urfave.Context) error {
 	if word := c.Args().First(); c.Args().Present() {
 		e := usageError("verify: unexpected argument %q", word)
 		if _, err := faults.ParseSpecs(word); err == nil {
-			return e.WithAdvice("Faults are given with --faults " + word + "; without it every reset cause is tried.")
+			return e.WithAdvice("Name faults with --faults " + word + "; without it every reset cause is tried.")
 		}
-		return e.WithAdvice("The command to run stands behind --, such as: faultctl verify -- " + word + ".")
+		return e.WithAdvice("Put -- before the command to run, such as: faultctl verify -- " + word + ".")
 	}
 	spec, err := inv.survivalSpec(c)
 	if err != nil {
@@ -114,7 +114,7 @@ func (inv *invocation) survive(ctx context.Context, spec survival.Spec, rec *rep
 	defer func() { err = inv.leave(ev, false, err) }()
 	ctx, release := inv.untilSignal(ctx)
 	defer release()
-	cases, err := survival.Run(ctx, p, place.Stage{}, ev, inv.matrix(p, ev, rec))
+	cases, err := survival.Run(ctx, p, place.Stage{}, ev, inv.verifyPrinter(p, ev, rec))
 	if cut := cutShort(ctx); err == nil && cut != nil {
 		return cut
 	}
@@ -158,6 +158,6 @@ func (inv *invocation) showPlan(p *survival.Plan) {
 
 // noCommand is the error of run and verify without a command.
 func noCommand(c *urfave.Context) *event.Error {
-	return usageError("%s: which command? Write it behind --, such as: %s -- go test ./...", c.Command.Name, c.Command.HelpName).
-		WithAdvice("All flags stand before the --.")
+	return usageError("%s: which command? Put it after --, such as: %s -- go test ./...", c.Command.Name, c.Command.HelpName).
+		WithAdvice("Flags go before the --.")
 }

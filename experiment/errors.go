@@ -18,7 +18,7 @@ func usage(word event.Field, format string, args ...any) *event.Error {
 // emptyWord refuses a word without a value, as "$N" of a shell is where it is
 // not set.
 func emptyWord(word event.Field) *event.Error {
-	return usage(word, "is empty").WithAdvice("Leave it out if it is not meant.")
+	return usage(word, "is empty").WithAdvice("Leave it out if you do not need it.")
 }
 
 // badValue says what is wrong with the value of a word.

@@ -30,7 +30,7 @@ type Run struct {
 	mu     sync.Mutex // guards what follows
 	spec   Spec       // as it is now
 	match  matchState
-	engine Engine            // the one at work, or the last one; nil before
+	engine Engine            // the current one, or the last one; nil before
 	sum    injector.Snapshot // of those before it
 	paused bool
 

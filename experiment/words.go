@@ -87,15 +87,15 @@ var Words = []Word{
 		}},
 	count("every", 1, "every Nth connection", func(s *Spec) *uint64 { return &s.Target.Every }),
 	count("first", 1, "only the first N connections", func(s *Spec) *uint64 { return &s.Target.First }),
-	count("skip", 0, "leave the first N connections alone", func(s *Spec) *uint64 { return &s.Target.Skip }),
+	count("skip", 0, "skip the first N connections", func(s *Spec) *uint64 { return &s.Target.Skip }),
 	count("max-connections", 1, "stop choosing after N: the blast radius", func(s *Spec) *uint64 { return &s.Target.MaxConnections }),
-	toggle("new-only", OfTarget, "leave connections alone that were open before", func(s *Spec) *bool { return &s.Target.NewOnly }),
+	toggle("new-only", OfTarget, "skip connections that were open before", func(s *Spec) *bool { return &s.Target.NewOnly }),
 
-	optional("duration", OfRun, "end by itself after D, such as 60s; 0: no end", func(s *Spec) **time.Duration { return &s.Duration }),
-	{Name: "start-after", Placeholder: "D", Group: OfRun, Help: "wait before the rules go in",
+	optional("duration", OfRun, "end after D, such as 60s; 0: no limit", func(s *Spec) **time.Duration { return &s.Duration }),
+	{Name: "start-after", Placeholder: "D", Group: OfRun, Help: "wait before installing the rules",
 		set: func(s *Spec, v []string) (err error) { s.StartAfter, err = words.ParseDuration(v[0]); return },
 		get: func(s *Spec) []string { return unless(s.StartAfter == 0, words.ShortDuration(s.StartAfter)) }},
-	optional("resolve-every", OfRun, "look host names up again so often (default 30s; 0: never)", func(s *Spec) **time.Duration { return &s.ResolveEvery }),
+	optional("resolve-every", OfRun, "how often host names are looked up again (default 30s; 0: never)", func(s *Spec) **time.Duration { return &s.ResolveEvery }),
 	{Name: "seed", Placeholder: "N", Group: OfRun, Help: "repeat a run: same seed, same choices",
 		set: func(s *Spec, v []string) error {
 			n, err := strconv.ParseUint(v[0], 10, 64)
@@ -111,7 +111,7 @@ var Words = []Word{
 			}
 			return []string{strconv.FormatUint(*s.Seed, 10)}
 		}},
-	{Name: "queues", Placeholder: "N", Group: OfRun, Help: "share the work among N queues and threads, by pairs of hosts; 16 at most (default 1)",
+	{Name: "queues", Placeholder: "N", Group: OfRun, Help: "spread the pairs of hosts over N queues and threads, at most 16 (default 1)",
 		set: func(s *Spec, v []string) (err error) {
 			if s.Queues, err = strconv.Atoi(v[0]); err != nil || s.Queues < 1 || s.Queues > MaxQueues {
 				return fmt.Errorf("not a whole number from 1 to %d", MaxQueues)
@@ -122,7 +122,7 @@ var Words = []Word{
 	toggle("expect-fired", OfRun, "exit 4 if a fault never fired", func(s *Spec) *bool { return &s.ExpectFired }),
 	toggle("allow-idle", OfRun, "turn --expect-fired off", func(s *Spec) *bool { return &s.AllowIdle }),
 
-	text("pcap", "FILE", OfOutput, "write what was done to packets, as pcapng: Wireshark shows the reason on each", func(s *Spec) *string { return &s.Pcap }),
+	text("pcap", "FILE", OfOutput, "write a pcapng capture; a comment on each packet says what was done to it and why", func(s *Spec) *string { return &s.Pcap }),
 	{Name: "report", Placeholder: "FILE", Kind: Many, Group: OfOutput, Help: "write a report: FILE.html, .xml (JUnit), .md or .json; repeatable",
 		set: func(s *Spec, v []string) error { s.Reports = slices.Clone(v); return nil },
 		get: func(s *Spec) []string { return s.Reports }},

@@ -22,7 +22,7 @@ type Report struct {
 // own, a probe of a scenario.
 type Case struct {
 	Name   string `json:"name"`             // unique within the report: a SPEC, "no fault", a probe's name
-	Fault  string `json:"fault,omitempty"`  // name in the catalogue; empty where no fault was at work
+	Fault  string `json:"fault,omitempty"`  // name in the catalogue; empty where no fault was active
 	Base   bool   `json:"base,omitempty"`   // what the others are compared with: the command, untouched
 	Target string `json:"target,omitempty"` // the connections it was about, in words; empty where that says nothing
 
@@ -50,7 +50,7 @@ type Verdict string
 
 // The verdicts. NeverFired is no pass: it says that nothing was tried.
 const (
-	Survived   Verdict = "survived" // a fault was at work, and the command did not fail
+	Survived   Verdict = "survived" // a fault was active, and the command did not fail
 	Passed     Verdict = "passed"   // what no fault was meant for did not fail: the command untouched, a probe
 	Failed     Verdict = "failed"
 	NeverFired Verdict = "never fired"

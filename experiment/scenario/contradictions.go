@@ -12,11 +12,11 @@ import (
 // mostPulses bounds the timeline.
 const mostPulses = 10_000
 
-// mostAtOnce is how many faults may be at work at the same moment: the kernel's
+// mostAtOnce is how many faults may be active at the same moment: the kernel's
 // hooks have room for so many runs of the injector, and some for others.
 const mostAtOnce = 20
 
-// crowded reports a moment at which too many faults are at work.
+// crowded reports a moment at which too many faults are active.
 func (s *Scenario) crowded() (ps document.Problems) {
 	at := 0
 	for _, step := range s.Timeline() {
@@ -27,7 +27,7 @@ func (s *Scenario) crowded() (ps document.Problems) {
 			at--
 		}
 		if at > mostAtOnce {
-			return document.Problems{s.problem([]string{"faults", strconv.Itoa(step.Fault)}, "more than %d faults would be at work at the same time", mostAtOnce)}
+			return document.Problems{s.problem([]string{"faults", strconv.Itoa(step.Fault)}, "more than %d faults would be active at the same time", mostAtOnce)}
 		}
 	}
 	return nil

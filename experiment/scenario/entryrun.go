@@ -109,8 +109,8 @@ func (e *EntryResult) unfired() (why []string) {
 	if must == 0 {
 		return nil
 	}
-	if !e.AtWork() {
-		return []string{e.Entry.Name + " never was at work"}
+	if !e.WasActive() {
+		return []string{e.Entry.Name + " never became active"}
 	}
 	rule := e.Stats.Rules[0]
 	for _, f := range rule.Faults {

@@ -85,7 +85,7 @@ func (k *keeper) attend(entry int, p *experiment.Plan) {
 }
 
 // over says that the run of an entry has ended with these counters; nil if it
-// never was at work.
+// never became active.
 func (k *keeper) over(entry int, stats *injector.Snapshot) {
 	k.mu.Lock()
 	m := &k.meters[entry]
@@ -154,8 +154,8 @@ func (e *EntryResult) verdict() report.Case {
 	c := e.asCase(e.Stats)
 	c.Verdict, c.Took = report.Done, e.Took
 	switch {
-	case !e.AtWork():
-		c.Verdict, c.Reason = report.Skipped, "It never was at work."
+	case !e.WasActive():
+		c.Verdict, c.Reason = report.Skipped, "It never became active."
 	case len(e.shortage) > 0 && !e.MayIdle:
 		c.Verdict, c.Reason = report.NeverFired, strings.Join(e.shortage, " ")
 	case experiment.Idle(e.Stats):

@@ -126,7 +126,7 @@ func texts(vs []report.Verdict) (all []string) {
 }
 
 // TestCaseOfPulses holds that the case of an entry that comes and goes begins when
-// it was first at work.
+// it first became active.
 func TestCaseOfPulses(t *testing.T) {
 	onStage(t, func(t *testing.T, st *stage) {
 		_, r := st.reported(t, `faults: [{fault: reset, target: {to: ":80"}, start: 1s, duration: 9s, pulse: {on: 1s, off: 2s}}]`, nil)
@@ -174,6 +174,6 @@ func TestCounters(t *testing.T) {
 	}
 	k.over(0, nil)
 	if got = k.snapshot(); len(got.Rules[0].Faults) != 0 {
-		t.Errorf("one never was at work: %+v", got)
+		t.Errorf("one never became active: %+v", got)
 	}
 }

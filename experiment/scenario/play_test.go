@@ -44,7 +44,7 @@ func TestPlayTimeline(t *testing.T) {
 		if d := cmp.Diff(want, st.log); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
-		if e := r.Entries[0]; e.Took != 4*time.Second || e.Stats.Rules[0].Chosen != 2 || e.Skipped != 0 || !e.AtWork() {
+		if e := r.Entries[0]; e.Took != 4*time.Second || e.Stats.Rules[0].Chosen != 2 || e.Skipped != 0 || !e.WasActive() {
 			t.Errorf("%+v", e)
 		}
 	})
@@ -194,7 +194,7 @@ func TestPlayBreaks(t *testing.T) {
 	onStage(t, func(t *testing.T, st *stage) {
 		st.refuse = fmt.Errorf("open nftables: %w", injector.ErrPermission)
 		r := st.play(t, oneFault, nil)
-		if r.Code != event.CodePreflight || !errors.Is(r.Err, injector.ErrPermission) || !strings.HasPrefix(r.Why[0], "reset: open nftables") || r.Entries[0].AtWork() {
+		if r.Code != event.CodePreflight || !errors.Is(r.Err, injector.ErrPermission) || !strings.HasPrefix(r.Why[0], "reset: open nftables") || r.Entries[0].WasActive() {
 			t.Errorf("%+v", r)
 		}
 	})

@@ -27,7 +27,7 @@ type Entry struct {
 	Spec     experiment.Spec `json:"-"`     // its faults, and its target with that of the scenario
 	Start    Duration        `json:"start"` // from the beginning of the timeline
 	Duration Duration        `json:"duration"`
-	Pulse    *Pulse          `json:"pulse"`     // nil: it is at work all the while
+	Pulse    *Pulse          `json:"pulse"`     // nil: it is active all the time
 	Ramp     *Ramp           `json:"ramp"`      // nil: the share is the target's
 	MustFire Count           `json:"must-fire"` // on how many connections each of its faults must act
 

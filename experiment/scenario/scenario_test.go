@@ -321,7 +321,7 @@ func TestProblems(t *testing.T) {
 		ok + "probes: [{name: orders, tcp: h:1}]\nabort: [{probe: order}]\n":       {`f:5:17: abort[0].probe: there is no probe "order", did you mean "orders"?`},
 		ok + "probes: [{name: p, tcp: h:1, when: [after]}]\nabort: [{probe: p}]\n": {`f:5:17: abort[0].probe: the probe "p" is not asked during the timeline: add during to its when`},
 		ok + "deadline: 30s\n":                                                     {"f:4:11: deadline: it comes before the timeline is over, which takes 1m"},
-		"duration: 1s\nfaults:\n" + "  - {fault: reset, name: x}\n" + crowd(20):    {"f:23:5: faults[20]: more than 20 faults would be at work at the same time"},
+		"duration: 1s\nfaults:\n" + "  - {fault: reset, name: x}\n" + crowd(20):    {"f:23:5: faults[20]: more than 20 faults would be active at the same time"},
 		"duration: 1s\nfaults:\n" + crowd(20):                                      nil,
 		ok + "seed: -1\n":                                                          {"f:4:7: seed: -1 is less than 0"},
 		ok + "seed: 1.5\n":                                                         {"f:4:7: seed: 1.5; it must be a whole number"},

@@ -52,7 +52,7 @@ func (f *Entry) steps(n int) []Step {
 	return steps
 }
 
-// pulse is the fault at work from one moment to another.
+// pulse is the fault active from one moment to another.
 func (f *Entry) pulse(n, k int, from, to time.Duration) []Step {
 	steps := []Step{
 		{At: from, Do: Start, Fault: n, Pulse: k, Percent: f.percentAt(from)},

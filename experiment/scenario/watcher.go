@@ -82,8 +82,8 @@ type Result struct {
 // EntryResult is what an entry has done, in all of its pulses.
 type EntryResult struct {
 	Entry    *Entry
-	Stats    injector.Snapshot // one rule, or none if it never was at work
-	Took     time.Duration     // how long it was at work
+	Stats    injector.Snapshot // one rule, or none if it never became active
+	Took     time.Duration     // how long it was active
 	Skipped  int               // pulses that were left out because of max-connections
 	MayIdle  bool              // it need not fire
 	NAT      []injector.Translation
@@ -91,8 +91,8 @@ type EntryResult struct {
 	shortage []string // what must have fired and has not, a sentence each
 }
 
-// AtWork reports whether the entry ever was at work.
-func (e *EntryResult) AtWork() bool { return len(e.Stats.Rules) > 0 }
+// WasActive reports whether the entry ever became active.
+func (e *EntryResult) WasActive() bool { return len(e.Stats.Rules) > 0 }
 
 // ProbeResult is what a probe has shown.
 type ProbeResult struct {
@@ -113,7 +113,7 @@ type Outcome struct {
 	Err   error
 }
 
-// When says in words at which times an entry is at work.
+// When says in words at which times an entry is active.
 func (e *Entry) When() string {
 	text := fmt.Sprintf("from %s to %s", e.Start, e.Start+e.Duration)
 	if p := e.Pulse; p != nil {

@@ -69,14 +69,13 @@ func (p *Plan) Names() []string { return p.names }
 // CommandLine is one line that repeats the whole.
 func (p *Plan) CommandLine() string { return p.repeat }
 
-// LimitText is how long a run of the command may take, in words that go on after
-// "may take".
+// LimitText is the time limit of a run of the command, in words.
 func (p *Plan) LimitText() string {
 	switch t := p.Spec.Timeout; {
 	case t == nil:
-		return "ten times as long as the healthy one, 30s at least"
+		return "ten times the healthy run, at least 30s"
 	case *t == 0:
-		return "as long as it wants"
+		return "none"
 	default:
 		return words.ShortDuration(*t)
 	}

@@ -230,8 +230,8 @@ func TestLimits(t *testing.T) {
 // TestLimitText holds the words for each limit.
 func TestLimitText(t *testing.T) {
 	for words, want := range map[string]string{
-		"":           "ten times as long as the healthy one, 30s at least",
-		"timeout 0":  "as long as it wants",
+		"":           "ten times the healthy run, at least 30s",
+		"timeout 0":  "none",
 		"timeout 2m": "2m",
 	} {
 		p, err := NewPlan(t.Context(), newWorld().System, spec(t, words, "true"))

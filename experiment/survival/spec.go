@@ -55,7 +55,7 @@ func (s *Spec) Set(word string, values ...string) error {
 		return nil
 	case "timeout", "repeat":
 		if len(values) != 1 || values[0] == "" {
-			return event.Usagef(event.Field(word), "is empty").WithAdvice("Leave it out if it is not meant.")
+			return event.Usagef(event.Field(word), "is empty").WithAdvice("Leave it out if you do not need it.")
 		}
 	}
 	switch word {
