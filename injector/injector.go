@@ -76,9 +76,9 @@ func (i *Injector) copies() nfqueue.Copying {
 	return how
 }
 
-// run carries out a run from its beginning to its end, see Start. It closes ready when
+// run carries out a run from its beginning to its end, see Start. It calls begun when
 // the rules are in.
-func (i *Injector) run(ctx context.Context, ready chan<- struct{}) (err error) {
+func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	i.mu.Lock() // a change of the rules waits until they are in
 	kernel, err := i.open()
 	i.mu.Unlock()
@@ -99,7 +99,7 @@ func (i *Injector) run(ctx context.Context, ready chan<- struct{}) (err error) {
 		}
 	})
 	i.changeable(kernel, c)
-	close(ready)
+	begun()
 	select {
 	case <-c.gone: // a queue broke
 	case <-ctx.Done():

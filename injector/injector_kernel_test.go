@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,5 +191,28 @@ func TestQueuesTaken(t *testing.T) {
 	}
 	if left := kerneltest.Tables(t, ns); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestReadyIsTold holds that whoever listens has been told that the rules are in when
+// Start returns, however slow he is, and that it returns where nobody listens.
+func TestReadyIsTold(t *testing.T) {
+	ns := kerneltest.NetNS(t)
+	rules := []Rule{{Faults: fake(faults.Diversion{SYN: true})}}
+	var told atomic.Bool
+	for _, listen := range []func(Event){nil, func(ev Event) {
+		time.Sleep(50 * time.Millisecond)
+		told.Store(ev.Kind == Ready)
+	}} {
+		i, err := Start(context.Background(), Config{NetNS: ns, Watchdog: -1, Rules: rules, OnEvent: listen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if listen != nil && !told.Load() {
+			t.Error("the run has begun, and nobody was told")
+		}
+		if err := i.Stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -10,7 +10,7 @@ import "context"
 // is of a run that did not begin, and nothing is left of it; it wraps one of the
 // package's errors where it can.
 //
-// cfg.OnEvent is told of Ready as of any other event.
+// cfg.OnEvent is told of Ready as of any other event, before Start returns.
 func Start(ctx context.Context, cfg Config) (*Injector, error) {
 	i, err := newInjector(cfg)
 	if err != nil {
@@ -27,9 +27,19 @@ func (i *Injector) start(ctx context.Context) error {
 	ctx, i.stop = context.WithCancel(ctx)
 	i.done = make(chan struct{})
 	ready := make(chan struct{})
+	begun := func() { close(ready) }
+	if tell := i.cfg.OnEvent; tell != nil {
+		i.cfg.OnEvent = func(ev Event) {
+			tell(ev)
+			if ev.Kind == Ready { // of which there is one
+				close(ready)
+			}
+		}
+		begun = func() {}
+	}
 	go func() {
 		defer close(i.done)
-		i.err = i.run(ctx, ready)
+		i.err = i.run(ctx, begun)
 	}()
 	select {
 	case <-ready:
