@@ -65,6 +65,7 @@ type fakeSession struct {
 	stats  injector.Snapshot
 	err    error  // of its start
 	broke  error  // what it ends with, by itself, at once
+	late   bool   // it tells no event before it has started
 	begun  func() // before the events
 	played func() // after the events
 
@@ -72,7 +73,7 @@ type fakeSession struct {
 	done chan struct{}
 }
 
-// start is System.Start: the first event is told before it returns.
+// start is System.Start: the first event is told before it returns, unless late.
 func (s *fakeSession) start(ctx context.Context) (experiment.Engine, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -83,13 +84,19 @@ func (s *fakeSession) start(ctx context.Context) (experiment.Engine, error) {
 	if s.begun != nil {
 		s.begun()
 	}
-	tell := s.w.cfg.OnEvent
-	for _, ev := range s.events[:min(1, len(s.events))] {
+	tell, early := s.w.cfg.OnEvent, min(1, len(s.events))
+	if s.late {
+		early = 0
+	}
+	for _, ev := range s.events[:early] {
 		tell(ev)
 	}
 	go func() {
 		defer close(run.done)
-		for _, ev := range s.events[min(1, len(s.events)):] {
+		if s.late {
+			time.Sleep(20 * time.Millisecond)
+		}
+		for _, ev := range s.events[early:] {
 			tell(ev)
 		}
 		if s.played != nil {

@@ -95,6 +95,18 @@ func TestRunStatus(t *testing.T) {
 	}
 }
 
+// TestRunReadyLate holds that the command is started although the injector tells of
+// ready only after it has started.
+func TestRunReadyLate(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	oneFired(w, "reset")
+	w.session.late = true
+	if code := w.runs(t, "run reset", "true"); code != exitOK || w.cage.started != 1 {
+		t.Errorf("exit %d, started %d\n%s", code, w.cage.started, &w.err)
+	}
+}
+
 // TestRunStartAfter holds that a command which starts before its faults is told of
 // behind the run that it belongs to, and that its failure to start is the run's.
 func TestRunStartAfter(t *testing.T) {

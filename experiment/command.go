@@ -67,8 +67,15 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 	var r *Run
 	if p.Spec.StartAfter > 0 { // the command goes first, healthy
 		r, err = start(runCtx, p, launch)
-	} else if r, err = start(runCtx, p, nil); err == nil && r.ready.isSet() {
-		if err = launch(r); err != nil {
+	} else if r, err = start(runCtx, p, nil); err == nil {
+		select { // the engine tells of ready a moment after it has started
+		case <-r.ready.c:
+		case <-r.done: // it was ended before
+		}
+		if r.ready.isSet() {
+			err = launch(r)
+		}
+		if err != nil {
 			endRun()
 		}
 	}
