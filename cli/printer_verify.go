@@ -226,7 +226,7 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 			fmt.Fprintln(b, text.Hanging("  remedy  ", c.Remedy, width))
 		}
 		if alone := m.alone[c.Name]; alone != "" {
-			fmt.Fprintln(b, "  alone   "+alone)
+			fmt.Fprintln(b, "  repeat  "+alone)
 		}
 	case report.NeverFired:
 		fmt.Fprintf(b, "\n%s %s\n", m.paint.Yellow("never fired"), m.paint.Bold(c.Name))

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -160,5 +163,103 @@ func TestDoorsComplainAlike(t *testing.T) {
 		if strings.TrimSuffix(flagAdvice, ".") != fileAdvice {
 			t.Errorf("%s: advice by flags %q, by file %q", tc.flags, byFlags.Advice, byFile.Advice)
 		}
+	}
+}
+
+func TestNetns(t *testing.T) {
+	w := newWorld(t)
+	if err := os.Symlink("/proc/self/ns/net", filepath.Join(w.sys.NetNSDirs[1], "blue")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(w.sys.Proc, "7", "ns"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/proc/self/ns/net", filepath.Join(w.sys.Proc, "7", "ns", "net")); err != nil {
+		t.Fatal(err)
+	}
+	for flags, name := range map[string]string{"--netns blue": "blue", "--netns /proc/self/ns/net": "/proc/self/ns/net", "--pid 7": "that of process 7"} {
+		w.out.Reset()
+		if code := w.faultctl("inject reset --duration 1s -o json " + flags); code != exitOK || w.cfg.NetNS == nil {
+			t.Errorf("%s: exit %d, namespace %v\n%s", flags, code, w.cfg.NetNS, &w.err)
+		}
+		if want := `"netns":"` + name + `"`; !strings.Contains(w.out.String(), want) {
+			t.Errorf("%s: no %s in\n%s", flags, want, &w.out)
+		}
+	}
+	if code := w.faultctl("inject reset --netns bleu"); code != exitUsage || !strings.Contains(w.err.String(), `did you mean "blue"?`) {
+		t.Errorf("exit %d: %s", code, &w.err)
+	}
+}
+
+func TestOwners(t *testing.T) {
+	app := &target.Cgroup{Path: "app", ID: 7, Level: 1}
+	for flags, want := range map[string]target.Owner{
+		"":                                      {},
+		"--uid 1000":                            {UID: new(uint32(1000))},
+		"--uid root":                            {UID: new(uint32(0))},
+		"--cgroup /app":                         {Cgroup: app},
+		"--cgroup /app --uid 7":                 {Cgroup: app, UID: new(uint32(7))},
+		"--uid 7 --to 10.0.0.5 --from 10.0.0.1": {UID: new(uint32(7))},
+	} {
+		w := newWorld(t)
+		if code := w.faultctl("inject reset --duration 1s " + flags); code != exitOK {
+			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
+			continue
+		}
+		if diff := cmp.Diff(want, w.cfg.Rules[0].Match.Owner); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", flags, diff)
+		}
+		if told := strings.Contains(w.out.String(), "no target"); told == (flags != "") {
+			t.Errorf("%s: no target is %v", flags, told)
+		}
+	}
+	w := newWorld(t)
+	w.faultctl("inject reset --duration 1s --cgroup /app --uid 7 --to :80")
+	if want := "connections to :80 of user 7 in cgroup app"; !strings.Contains(w.out.String(), want) {
+		t.Errorf("no %q in\n%s", want, &w.out)
+	}
+	for flags, says := range map[string]string{
+		"--uid no-such-user":                       "no such user",
+		"--cgroup /nope":                           "/proc/PID/cgroup",
+		"--cgroup /nope --to :80":                  "--cgroup /nope: there is no",
+		"--uid 7 --to 10.0.0.5:80 --from 10.0.0.7": "neither end of a connection from 10.0.0.7 to 10.0.0.5:80",
+	} {
+		w := newWorld(t)
+		if code := w.faultctl("inject reset " + flags); code != exitUsage || !strings.Contains(w.err.String(), says) {
+			t.Errorf("%s: exit %d, want something about %q\n%s", flags, code, says, &w.err)
+		}
+	}
+}
+
+// A port that is published under another is named when nothing matched.
+func TestNAT(t *testing.T) {
+	at := netip.MustParseAddrPort
+	const says = "never fired: no packet belonged to connections to :8080: conntrack knows them, but behind NAT: those to 10.0.0.1:8080 go on to 172.17.0.2:80, " +
+		"which is what packets carry where they are judged. Use --to 172.17.0.2:80."
+	for _, tc := range []struct {
+		line  string
+		fires uint64
+		asked bool
+		says  string
+	}{
+		{"inject reset --to :8080 --duration 1m", 0, true, says},
+		{"scenario run day.yaml", 0, true, says},
+		{"inject reset --to :8080 --duration 1m", 1, false, ""},
+		{"inject reset --from 10.0.0.7 --duration 1m", 0, false, "never fired: no packet belonged to connections from 10.0.0.7. Is that the port"},
+	} {
+		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+			asked := false
+			w.fires = tc.fires
+			w.sys.Translations = func(_ *os.File, m target.Matcher) ([]injector.Translation, error) {
+				asked = len(m.To) == 1 && m.To[0].LowPort == 8080
+				return []injector.Translation{{From: at("10.0.0.1:8080"), To: at("172.17.0.2:80")}}, nil
+			}
+			w.file(t, "faults: [{fault: reset, duration: 1m, target: {to: ':8080'}}]\n")
+			w.faultctl(tc.line)
+			said := strings.Join(strings.Fields(w.out.String()), " ")
+			if asked != tc.asked || !strings.Contains(said, tc.says) {
+				t.Errorf("%s, %d fired: asked %v, says\n%s", tc.line, tc.fires, asked, &w.out)
+			}
+		})
 	}
 }

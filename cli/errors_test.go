@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -278,5 +280,16 @@ func TestExpectFired(t *testing.T) {
 		if code := w.faultctl("inject reset --to :80 --duration 1s " + tc.flags); code != tc.code {
 			t.Errorf("%s, fires %v: exit %d, want %d", tc.flags, tc.fires, code, tc.code)
 		}
+	}
+}
+
+// TestNoMoreFiles holds that a limit that is used up is told with its name.
+func TestNoMoreFiles(t *testing.T) {
+	err := fmt.Errorf("find cgroup v2: %w", &os.PathError{Op: "open", Path: "/proc/self/mountinfo", Err: syscall.EMFILE})
+	if a := experiment.AdviceOf(err); !strings.Contains(a, "ulimit -n") {
+		t.Errorf("%v: %q does not say what to do", err, a)
+	}
+	if a := experiment.AdviceOf(fmt.Errorf("start ./job: %w", aboutFile(err))); !strings.Contains(a, "ulimit -n") {
+		t.Errorf("%v: %q does not say what to do", err, a)
 	}
 }

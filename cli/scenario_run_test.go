@@ -9,12 +9,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
-	"github.com/faultctl/faultctl/internal/version"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -218,36 +220,6 @@ probes:
   - {name: port, tcp: "127.0.0.1:1", when: [after]}
 `
 
-func TestScenarioSays(t *testing.T) {
-	for _, form := range []string{"text", "json"} {
-		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-			t.Setenv("SSH_CONNECTION", "10.0.0.9 40000 10.0.0.1 22")
-			dir, _ := os.Getwd()
-			w.fails = func(p string, at time.Duration) error {
-				if p == "web" && at >= 3*time.Second && at < 4*time.Second || p == "port" && at == 6*time.Second {
-					return errors.New("connection refused")
-				}
-				return nil
-			}
-			code := w.play(t, goldenDay, "-o", form)
-			if code != exitOK {
-				t.Errorf("exit %d\n%s", code, &w.err)
-			}
-			t.Chdir(dir)
-			golden(t, "scenario."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(w.out.String(), version.String(), "VERSION"))
-		})
-		withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-			dir, _ := os.Getwd()
-			code := w.play(t, goldenDay, "-o", form, "--dry-run")
-			if code != exitOK || w.log != nil {
-				t.Errorf("exit %d, %v\n%s", code, w.log, &w.err)
-			}
-			t.Chdir(dir)
-			golden(t, "scenario-dry."+map[string]string{"text": "txt", "json": "ndjson"}[form], strings.ReplaceAll(w.out.String(), version.String(), "VERSION"))
-		})
-	}
-}
-
 // Counters of several runs add up, every one of them.
 func TestAdded(t *testing.T) {
 	s := injector.Snapshot{Rules: []injector.RuleStats{{Faults: []injector.FaultStats{{Name: "reset"}}}}}
@@ -294,40 +266,83 @@ func setAll(t *testing.T, v any, n uint64) {
 	walk(reflect.ValueOf(v))
 }
 
-// On a terminal a live line says how far the timeline is, and elsewhere a plain
-// line now and then; nothing of it is left behind when it is over.
-func TestScenarioProgress(t *testing.T) {
-	const day = "faults: [{name: reset, fault: reset, target: {to: \":80\"}, start: 1500ms, duration: 20s}]\n"
-	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-		t.Setenv("NO_COLOR", "1")
-		w.terminal, w.width = true, 200
-		if code := w.play(t, day); code != exitOK {
-			t.Fatalf("exit %d\n%s", code, &w.err)
-		}
-		out := w.out.String()
-		for _, want := range []string{
-			"0 connections matched, 0 chosen, 0 fired; 0 packets judged; 1s elapsed, 21s left\r\x1b[K",
-			"1 connection matched, 1 chosen, 1 fired; 10 packets judged; 2s elapsed, 20s left\r\x1b[K",
-			"\r\x1b[K\nended after 21.5s",
-		} {
-			if !strings.Contains(out, want) {
-				t.Errorf("no %q in\n%q", want, out)
+const evidenceDay = `name: evidence
+duration: 20s
+faults:
+  - name: idle
+    fault: "reset"
+    target: {to: ":5432"}
+    start: 2s
+    duration: 10s
+  - name: late
+    fault: "syn-drop:attempts=1"
+    target: {to: ":6379"}
+    start: 5s
+    duration: 5s
+probes:
+  - name: web
+    tcp: 127.0.0.1:80
+    interval: 1s
+`
+
+// TestScenarioReport holds that a scenario leaves a case for each fault and each
+// probe, whatever ends it.
+func TestScenarioReport(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*fakeClockWorld)
+		code    int
+		want    []report.Verdict
+	}{
+		"fine":        {func(*fakeClockWorld) {}, exitOK, []report.Verdict{report.Done, report.Done, report.Passed}},
+		"never fired": {func(w *fakeClockWorld) { w.fires = 0 }, exitNotFired, []report.Verdict{report.NeverFired, report.NeverFired, report.Passed}},
+		"probe failed": {func(w *fakeClockWorld) {
+			w.fails = func(_ string, at time.Duration) error {
+				if at > 3*time.Second {
+					return experiment.ErrTimeUp
+				}
+				return nil
 			}
-		}
-	})
+		}, exitProbe, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
+				tc.prepare(w)
+				code := w.play(t, evidenceDay, "--report", "r.json")
+				synctest.Wait()
+				if code != tc.code {
+					t.Fatalf("exit %d, want %d\n%s%s", code, tc.code, &w.out, &w.err)
+				}
+				r := readReport(t, "r.json")
+				if r.Code != code || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl scenario run day.yaml") {
+					t.Errorf("%+v", r)
+				}
+				for i, v := range tc.want {
+					if i >= len(r.Cases) || r.Cases[i].Verdict != v {
+						t.Fatalf("case %d is not %q: %+v", i, v, r.Cases)
+					}
+				}
+				if len(r.Cases) != 3 || r.Cases[0].Name != "idle" || r.Cases[1].Fault != "syn-drop" || r.Cases[2].Name != "web" {
+					t.Fatalf("%+v", r.Cases)
+				}
+				if tc.code == exitProbe && (r.Cases[2].Verdict != report.Failed || r.Cases[2].Reason == "") {
+					t.Errorf("%+v", r.Cases[2])
+				}
+				if tc.code == exitOK && (len(r.Cases[0].Events) != 3 || r.Cases[0].Faults[0].Fired != 1 || r.Cases[0].Took != 0 && r.Cases[0].Took != 10*time.Second) {
+					t.Errorf("%+v", r.Cases[0])
+				}
+			})
+		})
+	}
+}
+
+// TestCaseOfPulses holds that the case of a fault that comes and goes begins when
+// it first became active.
+func TestCaseOfPulses(t *testing.T) {
 	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-		w.progress = 7 * time.Second
-		if code := w.play(t, day); code != exitOK {
-			t.Fatalf("exit %d\n%s", code, &w.err)
-		}
-		if out := w.out.String(); strings.Count(out, "so far: ") != 3 || !strings.Contains(out, "00:00:07.000  so far: 1 connection matched, 1 chosen, 1 fired") || strings.Contains(out, "\r") {
-			t.Errorf("no three lines in\n%q", out)
-		}
-	})
-	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-		w.progress = 7 * time.Second
-		if code := w.play(t, day, "-o", "json"); code != exitOK || strings.Contains(w.out.String(), "so far") {
-			t.Errorf("exit %d\n%s", code, &w.out)
+		w.play(t, `faults: [{fault: reset, target: {to: ":80"}, start: 1s, duration: 9s, pulse: {on: 1s, off: 2s}}]`, "--report", "r.json")
+		c := readReport(t, "r.json").Cases[0]
+		if want := w.began.Add(time.Second); len(c.Events) != 9 || !c.Start.Equal(want) || !c.Start.Equal(c.Events[0].At) {
+			t.Errorf("%d events, and it began at %v, want %v", len(c.Events), c.Start, want)
 		}
 	})
 }
