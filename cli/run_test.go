@@ -3,10 +3,12 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -180,10 +182,10 @@ func TestRunOutput(t *testing.T) {
 	w.session.events = w.session.events[:1]
 	in, end := pipe(t)
 	w.childIn = in
+	told := make(chan struct{})
+	w.stdout = &listener{w: &w.out, text: `"command"`, heard: sync.OnceFunc(func() { close(told) })}
 	w.session.played = func() { // what strikes the command comes while it runs
-		for told := false; !told; time.Sleep(time.Millisecond) {
-			told = strings.Contains(w.out.String(), `"command"`)
-		}
+		<-told
 		for _, ev := range struck {
 			w.cfg.OnEvent(ev)
 		}
@@ -374,4 +376,19 @@ func TestRepeatedCommand(t *testing.T) {
 	if w.runs(t, "run reset --to :80 --dry-run", "go", "test", "./..."); !strings.Contains(w.out.String(), "-- go test -count=1 ./...") {
 		t.Errorf("nobody is told:\n%s", &w.out)
 	}
+}
+
+// listener tells when a text is written.
+type listener struct {
+	w     io.Writer
+	text  string
+	heard func()
+}
+
+func (l *listener) Write(b []byte) (int, error) {
+	n, err := l.w.Write(b)
+	if bytes.Contains(b, []byte(l.text)) {
+		l.heard()
+	}
+	return n, err
 }
