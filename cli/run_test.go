@@ -183,7 +183,7 @@ func TestRunOutput(t *testing.T) {
 	in, end := pipe(t)
 	w.childIn = in
 	told := make(chan struct{})
-	w.stdout = &listener{w: &w.out, text: `"command"`, heard: sync.OnceFunc(func() { close(told) })}
+	w.stdout = &listener{w: &w.out, text: `"event":"command"`, heard: sync.OnceFunc(func() { close(told) })}
 	w.session.played = func() { // what strikes the command comes while it runs
 		<-told
 		for _, ev := range struck {
