@@ -30,12 +30,12 @@ func TestImports(t *testing.T) {
 		"injector/internal/watchdog": {},
 		"injector/internal/nfqueue":  {"injector/internal/kerror"},
 		"injector/internal/rawsock":  {"injector/internal/kerror", "internal/netns"},
-		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/target"},
+		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/internal/sign", "injector/target"},
 		"injector/internal/nft":      {"injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
 		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
-			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/watchdog"},
+			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/watchdog"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                         // for tests
-		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/target"}, // for tests
+		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/internal/sign", "injector/target"}, // for tests
 		"internal/netns":                        {},
 		"faults/features":                       {"faults", "faults/packet"},
 		"faults/outcome":                        {"faults", "faults/features", "faults/packet"},

@@ -1,25 +1,50 @@
 package injector
 
 import (
+	"os"
+
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 )
 
-// OwnSign is the priority (SO_PRIORITY) of every packet that faultctl sends: forged,
-// duplicated or re-injected. Rules of the host's may tell them by it.
-const OwnSign = ruleset.OwnSign
+// Sign returns how packets that faultctl sends in the network namespace, nil being the
+// caller's own, can be told from others, by rules of the host's for instance: the bits
+// of their priority (SO_PRIORITY) under the mask have that value. It differs between
+// namespaces, and changes when the machine boots.
+func Sign(ns *os.File) (value, mask uint32, err error) {
+	tag, err := sign.TagOf(ns)
+	if err != nil {
+		return 0, 0, err
+	}
+	return tag.Of(0), sign.Mask, nil
+}
+
+// place is where a run is among those in its namespace, and what tells it apart.
+type place struct {
+	table string   // the name of its table
+	tag   sign.Tag // of what runs send in the namespace
+	level int      // its place among them, 0 to nfqueue.Last-nfqueue.First
+	queue uint16   // the number of its first queue
+	gso   uint16   // that of the first for what local senders send as they made it, or 0 if there is none
+}
+
+// levelOf is the level of a run whose queue has that number, which it is the only one
+// to have in its namespace. It reports false if the number says nothing.
+func levelOf(queue uint16) (level int, ok bool) {
+	return int(queue) - nfqueue.First, queue >= nfqueue.First && queue <= nfqueue.Last
+}
 
 // diversion is what the faults of one rule want together.
 func diversion(fs []NamedModel) faults.Diversion { return faults.Together(modelsOf(fs)...) }
 
-// compile makes the kernel's rules. table is the name of their table, queue the number
-// of the first queue, and gso that of the first for what local senders send as they
-// made it, or 0 if there is none. states are what rules want by now; nil: what c says.
-func (c *Config) compile(table string, queue, gso uint16, states []*ruleState) *ruleset.Ruleset {
-	in := ruleset.Input{Table: table, Priority: ruleset.Priority, Protect: c.Protect, Queue: queue, GSOQueue: gso, Queues: c.queues()}
-	if queue >= nfqueue.First && queue <= nfqueue.Last { // instances have a chain priority each, still above NAT's
-		in.Priority += int(queue - nfqueue.First)
+// compile makes the kernel's rules. states are what rules want by now; nil: what c says.
+func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
+	in := ruleset.Input{
+		Table: at.table, Tag: at.tag, Level: at.level,
+		Priority: ruleset.Priority + at.level, // still above NAT's
+		Protect:  c.Protect, Queue: at.queue, GSOQueue: at.gso, Queues: c.queues(),
 	}
 	for i := range c.Rules {
 		r := ruleset.Rule{Match: c.Rules[i].Match, Diverts: diversion(c.Rules[i].Faults)}

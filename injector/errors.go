@@ -15,7 +15,8 @@ var (
 	ErrNoNamespace  = kerror.ErrNoNamespace
 )
 
-// errQueuesTaken says that no number is left. An instance takes one for each of
-// its workers.
-var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many instances in this network namespace "+
-	"(/proc/net/netfilter/nfnetlink_queue lists them): end one of those first", nfqueue.First, nfqueue.LastGSO)
+// errQueuesTaken says that no number is left. A run takes one for each of its workers,
+// and its place in the order of the runs is the first.
+var errQueuesTaken = fmt.Errorf("bind netfilter queue: the numbers %d to %d are taken by other programs or too many runs in this network namespace, "+
+	"of which there may be %d at a time (/proc/net/netfilter/nfnetlink_queue lists the numbers): end one of those first",
+	nfqueue.First, nfqueue.LastGSO, nfqueue.Last-nfqueue.First+1)

@@ -72,7 +72,7 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 			if q.GSONumber() == 0 {
 				t.Fatal("no queue for what comes uncut")
 			}
-			a, _, err := nft.Install(l.Client.NS, cfg.compile("faultctl_1", q.Number(), q.GSONumber(), nil))
+			a, _, err := nft.Install(l.Client.NS, cfg.compile(&place{table: "faultctl_1", queue: q.Number(), gso: q.GSONumber()}, nil))
 			if err != nil {
 				t.Fatal(err)
 			}

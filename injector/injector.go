@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/nft"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 )
 
 // An Injector carries out one Config.
@@ -60,11 +61,16 @@ func (i *Injector) Ruleset() string {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	var gso uint16
-	if i.copies().SeparateGSO {
-		gso = nfqueue.FirstGSO
+	at := place{table: nft.FirstName(), queue: n}
+	at.level, _ = levelOf(n)
+	at.tag, _ = sign.TagOf(i.cfg.NetNS)
+	if i.kernel != nil {
+		at.level = i.kernel.at.level
 	}
-	return i.cfg.compile(nft.FirstName(), n, gso, i.rules).String()
+	if i.copies().SeparateGSO {
+		at.gso = nfqueue.FirstGSO
+	}
+	return i.cfg.compile(&at, i.rules).String()
 }
 
 // copies is how the queue hands packets over. What comes as its local sender made it
@@ -135,7 +141,9 @@ type kernelSide struct {
 	can     nft.Capabilities
 	nft     *nft.Table        // owns the table
 	ask     *nft.Table        // reads sets beside it
+	at      place             // among the runs in the namespace
 	queues  []*nfqueue.Queue  // one a worker
+	holder  []*nfqueue.Queue  // has a number that stands for the level, where those of queues do not
 	senders []*rawsock.Sender // one a worker
 	rules   *ruleset.Ruleset  // what is in
 	how     nfqueue.Copying   // how the queues hand packets over
@@ -166,26 +174,21 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if k.ask, err = nft.Open(i.cfg.NetNS); err != nil {
 		return k, err
 	}
-	for range i.cfg.queues() {
-		s, err := rawsock.Open(i.cfg.NetNS, OwnSign)
+	k.how = i.copies()
+	if err = k.bind(&i.cfg); err != nil {
+		return k, err
+	}
+	for range k.queues {
+		s, err := rawsock.Open(i.cfg.NetNS, k.at.tag.Of(k.at.level))
 		if err != nil {
 			return k, err
 		}
 		k.senders = append(k.senders, s)
 	}
-	k.how = i.copies()
-	if k.queues, err = nfqueue.Open(i.cfg.NetNS, i.cfg.Queue, i.cfg.queues(), k.how); errors.Is(err, ErrPermission) {
-		if _, probed := nft.Probe(i.cfg.NetNS); probed != nil {
-			return k, probed
-		}
-		return k, errQueuesTaken // the rights are there: others have the numbers
-	} else if err != nil {
-		return k, err
-	}
-	number, gso := k.queues[0].Number(), k.queues[0].GSONumber()
-	i.queue.Store(uint32(number))
-	i.cfg.Logger.Info("queues bound", "first", number, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer())
-	k.rules = i.cfg.compile(nft.NextName(), number, gso, i.rules)
+	i.queue.Store(uint32(k.at.queue))
+	i.cfg.Logger.Info("queues bound", "first", k.at.queue, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer(), "level", k.at.level)
+	k.at.table = nft.NextName()
+	k.rules = i.cfg.compile(&k.at, i.rules)
 	if i.paused {
 		k.rules = k.rules.Disarmed()
 	}
@@ -200,6 +203,39 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	return k, nil
 }
 
+// bind takes the queues, and with them the run's place among those in the namespace: its
+// level is the number of its first queue, which nobody else can have. Where cfg says
+// which queue that is to be, one that no packet comes to stands for the level.
+func (k *kernelSide) bind(cfg *Config) (err error) {
+	if k.at.tag, err = sign.TagOf(cfg.NetNS); err != nil {
+		return err
+	}
+	if k.queues, err = openQueues(cfg, cfg.Queue, cfg.queues(), k.how); err != nil {
+		return err
+	}
+	k.at.queue, k.at.gso = k.queues[0].Number(), k.queues[0].GSONumber()
+	level, ok := levelOf(k.at.queue)
+	if !ok {
+		if k.holder, err = openQueues(cfg, 0, 1, nfqueue.Copying{}); err != nil {
+			return err
+		}
+		level, _ = levelOf(k.holder[0].Number())
+	}
+	k.at.level = level
+	return nil
+}
+
+func openQueues(cfg *Config, number, n uint16, how nfqueue.Copying) ([]*nfqueue.Queue, error) {
+	qs, err := nfqueue.Open(cfg.NetNS, number, n, how)
+	if errors.Is(err, ErrPermission) {
+		if _, probed := nft.Probe(cfg.NetNS); probed != nil {
+			return nil, probed
+		}
+		return nil, errQueuesTaken // the rights are there: others have the numbers
+	}
+	return qs, err
+}
+
 // close gives everything back, the queues last but for the connection that owns
 // the table.
 func (k *kernelSide) close() error {
@@ -210,7 +246,7 @@ func (k *kernelSide) close() error {
 	for _, s := range k.senders {
 		errs = append(errs, s.Close())
 	}
-	for _, q := range k.queues {
+	for _, q := range slices.Concat(k.queues, k.holder) {
 		errs = append(errs, q.Close())
 	}
 	if k.nft != nil {

@@ -69,7 +69,7 @@ func Probe() []Feature {
 		return err
 	}, "load the module nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)"))
 	fs = append(fs, probeOpen("raw socket", "segments can be forged", func() error {
-		s, err := rawsock.Open(nil, OwnSign)
+		s, err := rawsock.Open(nil, 0)
 		if err == nil {
 			err = s.Close()
 		}

@@ -72,8 +72,7 @@ func (i *Injector) follow(rule int) error {
 
 // compiled is the rules as they are to be now. i.mu is held, and i.kernel is not nil.
 func (i *Injector) compiled() *ruleset.Ruleset {
-	q := i.kernel.queues[0]
-	rs := i.cfg.compile(i.kernel.rules.Table, q.Number(), q.GSONumber(), i.rules)
+	rs := i.cfg.compile(&i.kernel.at, i.rules)
 	if i.paused {
 		return rs.Disarmed()
 	}

@@ -17,13 +17,14 @@ import (
 // StackCapture records what the host's own TCP sends and receives: after every
 // netfilter rule on the way in, and before every rule on the way out. A capture on
 // an interface shows the same, unless something on the host drops, rewrites or
-// forges packets. Outgoing packets with the priority skip (0: none) are left out,
-// because the host's TCP did not send them.
+// forges packets. Outgoing packets whose priority has the value skip under the
+// mask are left out, because the host's TCP did not send them; a mask of 0 leaves
+// none out.
 //
 // A segment between two programs of the host is recorded twice: as it is sent
 // (Out) and as it is received. The rules that this adds stay until the host is
 // gone. It needs CONFIG_NETFILTER_NETLINK_LOG.
-func (n *Node) StackCapture(skip uint32) (*Capture, error) {
+func (n *Node) StackCapture(skip, mask uint32) (*Capture, error) {
 	c := &Capture{done: make(chan struct{})}
 	conn, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{NetNS: int(n.NS.Fd())})
 	if err == nil {
@@ -32,7 +33,7 @@ func (n *Node) StackCapture(skip uint32) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bind to the packet log of %s (CONFIG_NETFILTER_NETLINK_LOG): %w", n.Name, err)
 	}
-	if err := n.logTCP(skip); err != nil {
+	if err := n.logTCP(skip, mask); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	go c.readLog(conn)
@@ -78,7 +79,7 @@ func bindLog(conn *nl.Conn) error {
 
 // logTCP makes the kernel log what TCP sends and receives. The rules stay until
 // the host is gone.
-func (n *Node) logTCP(skip uint32) error {
+func (n *Node) logTCP(skip, mask uint32) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.NS.Fd())))
 	if err != nil {
 		return fmt.Errorf("nftables on %s: %w", n.Name, err)
@@ -97,8 +98,9 @@ func (n *Node) logTCP(skip uint32) error {
 				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
 			}
-			if h.name == "out" && skip != 0 {
+			if h.name == "out" && mask != 0 {
 				es = append(es, &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: 1},
+					&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(mask), Xor: make([]byte, 4)},
 					&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(skip)})
 			}
 			es = append(es, &expr.Log{

@@ -112,6 +112,10 @@ func (p *play) raw(from *lab.Node, pkt []byte, mark int) error {
 	if !p.v6 {
 		af, to = unix.AF_INET, &unix.SockaddrInet4{Addr: seg.Dst().As4()}
 	}
+	own, _, err := injector.Sign(from.NS)
+	if err != nil {
+		return err
+	}
 	return from.Do(func() error {
 		fd, err := unix.Socket(af, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
@@ -121,7 +125,7 @@ func (p *play) raw(from *lab.Node, pkt []byte, mark int) error {
 		if mark != 0 {
 			err = errors.Join(
 				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark),
-				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(injector.OwnSign)),
+				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(own)),
 			)
 		}
 		return errors.Join(err, unix.Sendto(fd, pkt, 0, to))

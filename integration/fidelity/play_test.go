@@ -184,7 +184,11 @@ func begin(t *testing.T, c *cause, l lane, at placement, v6 bool) *play {
 	stacks := map[*lab.Node]*lab.Capture{}
 	for _, e := range []*end{{side: faults.Client, node: p.from}, {side: faults.Server, node: p.to}} {
 		if stacks[e.node] == nil {
-			stacks[e.node] = p.capture(e.node.StackCapture(injector.OwnSign))
+			own, mask, err := injector.Sign(e.node.NS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stacks[e.node] = p.capture(e.node.StackCapture(own, mask))
 		}
 		e.stack = stacks[e.node]
 		if at != loopback {

@@ -522,7 +522,11 @@ func TestProbeAfter(t *testing.T) {
 			if firewall {
 				w.block()
 			}
-			raw := minirun.NewRaw(t, w.Router.NS, injector.OwnSign)
+			own, _, err := injector.Sign(w.Router.NS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw := minirun.NewRaw(t, w.Router.NS, own)
 			w.connect()
 			w.exchange()
 			lab.Eventually(w.watcher.struck)

@@ -3,6 +3,7 @@ package ruleset
 import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
@@ -91,9 +92,8 @@ func oifType(op expr.CmpOp) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyOIFTYPE), compare(op, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }
 
-func (s priorityIs) exprs(*Env) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeyPRIORITY), compare(expr.CmpOpEq, host32(uint32(s)))}
-}
+func (s ours) exprs(*Env) []expr.Any    { return sign.Tag(s).Ours() }
+func (s atLeast) exprs(*Env) []expr.Any { return sign.AtLeast(int(s)) }
 
 func (s priorityHas) exprs(*Env) []expr.Any {
 	return []expr.Any{meta(expr.MetaKeyPRIORITY), masked(host32(uint32(s))), compare(expr.CmpOpNeq, host32(0))}

@@ -8,8 +8,9 @@ import (
 )
 
 // The rules of an Owner. Its flows are learnt where the kernel knows the
-// process behind a packet, before anything else, and kept in a set that the
-// other chains look them up in. A SYN begins a new connection, perhaps another
+// process behind a packet, before any run judges it, and kept in a set that the
+// other chains look them up in. What another run sends again in a packet's place
+// comes from a socket of that run and tells nothing. A SYN begins a new connection, perhaps another
 // process's on old addresses and ports, so it clears the set first; but not
 // where it arrives over loopback: it was learnt on its way out then.
 
@@ -17,13 +18,17 @@ import (
 // process sends nothing on. With the next packet it is learnt again.
 const ownedFor = 24 * time.Hour
 
+// learnPriority is in front of the chains of all runs: those of one may hold back or
+// replace the packet that tells another run whose a flow is.
+const learnPriority = Priority - 1
+
 // learn puts the chains in that learn whose a flow is, if any rule asks.
-func (rs *Ruleset) learn(rules []compiled) {
+func (rs *Ruleset) learn(in *Input, rules []compiled) {
 	var sub []Chain
 	for _, hook := range []Hook{InputHook, OutputHook} {
 		what := "learn_" + string(hook)
-		c := Chain{Name: ChainName(what)}
-		c.add(priorityIs(OwnSign), ret)
+		c := Chain{Name: ChainName(what), Hook: hook, Priority: learnPriority}
+		c.add(ours(in.Tag), ret)
 		asked := false
 		for i := range rules {
 			r := &rules[i]
@@ -38,17 +43,12 @@ func (rs *Ruleset) learn(rules []compiled) {
 				}
 			}
 			sub = append(sub, dispatch)
-			c.add(jump(dispatch.Name))
+			c.add(isTCP{}, jump(dispatch.Name))
 		}
 		if !asked {
 			return
 		}
 		sub = append(sub, c)
-	}
-	for i := range rs.Chains {
-		if c := &rs.Chains[i]; c.Hook == InputHook || c.Hook == OutputHook {
-			c.Rules = append([]Statements{{isTCP{}, jump(ChainName("learn_" + c.Hook))}}, c.Rules...)
-		}
 	}
 	rs.Chains = append(sub, rs.Chains...)
 }

@@ -7,7 +7,8 @@
 //
 //  1. One table, ours alone, owned by a netlink connection that is kept open:
 //     it dies with the process.
-//  2. Our own packets (OwnSign) go before a set is asked or a packet queued.
+//  2. What a run of this level or a higher one sends (see package sign) goes before
+//     a set is asked or a packet queued.
 //  3. Every queue rule has bypass.
 //  4. Ports and addresses are matched here: unrelated traffic never reaches
 //     user space.
@@ -33,6 +34,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -53,6 +55,8 @@ const (
 // Input is what a Ruleset is compiled from.
 type Input struct {
 	Table    string        // the name of the table
+	Tag      sign.Tag      // of what runs send in the namespace
+	Level    int           // of this run, which its chains' Priority follows
 	Priority int           // of the base chains, see Priority
 	Rules    []Rule        // in the order of their ordinals
 	Protect  []target.Conn // connections that no rule touches
@@ -116,7 +120,7 @@ func Compile(in *Input) *Ruleset {
 	}
 	rs.to = append(rs.to, Statements{count{}, enqueue{in.Queue, in.Queues}})
 	signalled, later := Chain{Name: marked}, Chain{Name: later}
-	signalled.add(priorityIs(OwnSign), accept)
+	signalled.add(append(passes(in.Tag, in.Level), accept)...)
 	signalled.add(priorityHas(allSignals), goTo(later.Name))
 	rules := make([]compiled, len(in.Rules))
 	for i := range in.Rules {
@@ -129,7 +133,7 @@ func Compile(in *Input) *Ruleset {
 	later.add(accept)
 	rs.Chains = append(rs.Chains, later, signalled)
 	rs.Chains = append(rs.Chains, hooks(in, rules)...)
-	rs.learn(rules)
+	rs.learn(in, rules)
 	return rs
 }
 
@@ -141,7 +145,11 @@ func (rs *Ruleset) Disarmed() *Ruleset {
 	d := *rs
 	d.Chains = slices.Clone(rs.Chains)
 	for i := range d.Chains {
-		if d.Chains[i].Hook != "" {
+		switch {
+		case d.Chains[i].Hook == "":
+		case d.Chains[i].Priority == learnPriority:
+			d.Chains[i].Rules = nil
+		default:
 			d.Chains[i].Rules = []Statements{{priorityHas(allSignals), goTo(later)}}
 		}
 	}

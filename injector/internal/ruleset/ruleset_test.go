@@ -11,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/ruleset/rulesettest"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -64,7 +65,7 @@ func TestRulesetInvariants(t *testing.T) {
 				}
 			}
 			first := ruleset.Words(chains["marked"].Rules[0])
-			if want := []string{fmt.Sprintf("meta priority %#x", ruleset.OwnSign), "accept"}; !slices.Equal(first, want) {
+			if want := []string{fmt.Sprintf("meta priority & %#x == %#x", sign.Mask, rulesettest.Tag.Of(0)), "accept"}; !slices.Equal(first, want) {
 				t.Errorf("chain marked does not accept our own packets: %s", first)
 			}
 			queues := 0
@@ -123,10 +124,33 @@ func followed(t *testing.T, chains map[string]*ruleset.Chain, c *ruleset.Chain, 
 	return queued
 }
 
-// TestOwnSign holds that no chain takes a packet of ours for one with a signal.
-func TestOwnSign(t *testing.T) {
-	if ruleset.OwnSign&uint32(ruleset.AllSignals) != 0 {
-		t.Errorf("the sign %#x has bits of the signals, %#x", ruleset.OwnSign, uint32(ruleset.AllSignals))
+// TestSignBits holds that no chain takes a packet of ours for one with a signal.
+func TestSignBits(t *testing.T) {
+	for _, tag := range []sign.Tag{0, rulesettest.Tag, 1<<19 - 1} {
+		if s := tag.Of(sign.Levels - 1); s&uint32(ruleset.AllSignals) != 0 {
+			t.Errorf("the sign %#x has bits of the signals, %#x", s, uint32(ruleset.AllSignals))
+		}
+	}
+}
+
+// TestLevels holds that a run lets pass what carries its own level or a higher one.
+func TestLevels(t *testing.T) {
+	ours := fmt.Sprintf("meta priority & 0xffffffe0 == %#x", rulesettest.Tag.Of(0))
+	for level, want := range map[int][]string{
+		0:  {ours, "accept"},
+		1:  {ours, "meta priority & 0x1f >= 1", "accept"},
+		23: {ours, "meta priority & 0x1f >= 23", "accept"},
+	} {
+		in := rulesettest.Inputs["owner-cgroup"]
+		in.Tag, in.Level = rulesettest.Tag, level
+		for _, c := range ruleset.Compile(&in).Chains {
+			if c.Name == "marked" && !slices.Equal(ruleset.Words(c.Rules[0]), want) {
+				t.Errorf("level %d lets pass %s, want %s", level, ruleset.Words(c.Rules[0]), want)
+			}
+			if first := ruleset.Words; c.Name == "learn_output" && !slices.Equal(first(c.Rules[0]), []string{ours, "return"}) {
+				t.Errorf("level %d learns from what runs sent: %s", level, first(c.Rules[0]))
+			}
+		}
 	}
 }
 

@@ -1,11 +1,5 @@
 package ruleset
 
-// OwnSign is the priority (SO_PRIORITY) of every packet that faultctl sends:
-// forged, duplicated or re-injected. It has none of the signal bits. Not a
-// mark: a mark would route our packets by the host's fwmark rules, another way
-// than the flow's own.
-const OwnSign uint32 = 0x01a0_17c1
-
 // Signal is what a verdict tells the rules, as bits of the packet's priority, which
 // gets its own value back there. SO_PRIORITY and tc class handles leave these bits
 // alone in practice: they make major numbers from 0x0100 on, and classids count from

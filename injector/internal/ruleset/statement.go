@@ -8,6 +8,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/nftables/expr"
 )
@@ -47,7 +48,8 @@ type (
 	iifForeign   struct{}
 	userIs       uint32
 	cgroupIs     target.Cgroup
-	priorityIs   uint32
+	ours         sign.Tag // a packet of any run's making
+	atLeast      int      // of those, one of a run of that level or a higher one
 	priorityHas  Signal
 	prioritySet  struct{} // it is not 0
 	clearSignals struct{}
@@ -112,6 +114,15 @@ type (
 	}
 )
 
+// passes matches what a run of that level lets pass unjudged.
+func passes(tag sign.Tag, level int) Statements {
+	s := Statements{ours(tag)}
+	if level > 0 {
+		s = append(s, atLeast(level))
+	}
+	return s
+}
+
 // The verdicts.
 var (
 	accept = verdict{kind: expr.VerdictAccept}
@@ -170,14 +181,19 @@ func (s isFamily) nft() string {
 	}
 	return "meta nfproto ipv4"
 }
-func (tcpIn) nft() string         { return isTCP{}.nft() }
-func (oifForeign) nft() string    { return "meta oiftype != loopback" }
-func (oifLoopback) nft() string   { return "meta oiftype loopback" }
-func (fromHere) nft() string      { return "iif 0" }
-func (iifForeign) nft() string    { return "meta iiftype != loopback" }
-func (s userIs) nft() string      { return fmt.Sprintf("meta skuid %d", uint32(s)) }
-func (s cgroupIs) nft() string    { return fmt.Sprintf("socket cgroupv2 level %d %q", s.Level, s.Path) }
-func (s priorityIs) nft() string  { return fmt.Sprintf("meta priority %#x", uint32(s)) }
+func (tcpIn) nft() string       { return isTCP{}.nft() }
+func (oifForeign) nft() string  { return "meta oiftype != loopback" }
+func (oifLoopback) nft() string { return "meta oiftype loopback" }
+func (fromHere) nft() string    { return "iif 0" }
+func (iifForeign) nft() string  { return "meta iiftype != loopback" }
+func (s userIs) nft() string    { return fmt.Sprintf("meta skuid %d", uint32(s)) }
+func (s cgroupIs) nft() string  { return fmt.Sprintf("socket cgroupv2 level %d %q", s.Level, s.Path) }
+func (s ours) nft() string {
+	return fmt.Sprintf("meta priority & %#x == %#x", uint32(sign.Mask), sign.Tag(s).Of(0))
+}
+func (s atLeast) nft() string {
+	return fmt.Sprintf("meta priority & %#x >= %d", ^uint32(sign.Mask), int(s))
+}
 func (s priorityHas) nft() string { return fmt.Sprintf("meta priority & %#x != 0", uint32(s)) }
 func (prioritySet) nft() string   { return "meta priority != 0" }
 func (clearSignals) nft() string {

@@ -28,6 +28,9 @@ const (
 	// Levels is how many runs there may be in a namespace.
 	Levels = 1 << levelBits
 
+	// Mask is the part of a priority that is the same in all signs of a namespace.
+	Mask uint32 = ^uint32(Levels - 1)
+
 	levelBits = 5
 	tagBits   = 19
 
@@ -70,7 +73,7 @@ func (t Tag) Of(level int) uint32 {
 // Passes reports whether a run of that level lets a packet with that priority
 // pass unjudged.
 func (t Tag) Passes(level int, priority uint32) bool {
-	return priority&^(Levels-1) == t.Of(0) && int(priority&(Levels-1)) >= level
+	return priority&Mask == t.Of(0) && int(priority&(Levels-1)) >= level
 }
 
 const r0 = unix.NFT_REG32_00
@@ -81,7 +84,7 @@ func (t Tag) Ours() []expr.Any {
 	host := binaryutil.NativeEndian.PutUint32
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0},
-		&expr.Bitwise{SourceRegister: r0, DestRegister: r0, Len: 4, Mask: host(^uint32(Levels - 1)), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: r0, DestRegister: r0, Len: 4, Mask: host(Mask), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: host(t.Of(0))},
 	}
 }

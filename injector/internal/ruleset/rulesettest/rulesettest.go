@@ -8,14 +8,18 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/faultctl/faultctl/injector/target"
 )
+
+// Tag is that of the rules.
+const Tag sign.Tag = 0x12345
 
 // Compile makes the rules of one of the Inputs, or of a test's own, as those of the
 // first run in a namespace. It fills in what a test leaves out: the table's name, and
 // the numbers of queues.
 func Compile(in ruleset.Input) *ruleset.Ruleset {
-	in.Table, in.Priority, in.Queue, in.Queues = "faultctl_1", ruleset.Priority, 61440, max(1, in.Queues)
+	in.Table, in.Tag, in.Priority, in.Queue, in.Queues = "faultctl_1", Tag, ruleset.Priority, 61440, max(1, in.Queues)
 	return ruleset.Compile(&in)
 }
 
