@@ -31,10 +31,10 @@ func TestImports(t *testing.T) {
 		"injector/internal/nfqueue":  {"injector/internal/kerror"},
 		"injector/internal/rawsock":  {"injector/internal/kerror", "internal/netns"},
 		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/internal/sign", "injector/target"},
-		"injector/internal/nft":      {"injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
-		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
-			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/watchdog"},
-		"injector/internal/kerneltest":          {"internal/netns"},                                         // for tests
+		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
+		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/exitwatch", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
+			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/watchdog"},
+		"injector/internal/kerneltest":          {"internal/netns"},                                                                   // for tests
 		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/internal/sign", "injector/target"}, // for tests
 		"internal/netns":                        {},
 		"faults/features":                       {"faults", "faults/packet"},

@@ -22,7 +22,8 @@ func Flaws(s injector.Snapshot) (all []string) {
 		{s.CaptureFull, "packet", "found the kernel's set of captured connections full (a million): the fault saw only a part of those connections."},
 		{s.ReleaseFull, "packet", "found the kernel's set of released connections full (a million): those connections were still handed over, which costs time and nothing else."},
 		{s.OwnerFull, "connection", "found the kernel's set of the target's own connections full (a million), and were left alone."},
-		{s.Unsent, "packet", "could not be sent: there was no route, or no room; the cause of the first is logged."},
+		{s.Unsent, "packet", "could not be sent: this host refused them, for reasons that are logged (a firewall on the way out, no route, no address, or a full queue)."},
+		{s.Signed, "connection", "left alone: their segments are signed (TCP-MD5 or TCP-AO), and what the fault would have sent is not."},
 		{s.Lost, "event", "came too fast to be told; the counts include them."},
 		{s.Unseen, "packet", "came too fast to be shown."},
 	} {

@@ -106,7 +106,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		}
 	}
 	p.cfg = injector.Config{
-		Seed: *p.Spec.Seed, Queues: s.Queues, Protect: p.Protected, Logger: cmp.Or(sys.Logger, slog.New(slog.DiscardHandler)),
+		Seed: *p.Spec.Seed, Queues: s.Queues, Protect: p.Protected, Judge: len(s.Command) > 0, Logger: cmp.Or(sys.Logger, slog.New(slog.DiscardHandler)),
 		Rules: []injector.Rule{{Match: match, Pick: s.Target.Pick(), Faults: models}},
 	}
 	// The namespace comes last, so that an error leaves nothing open.

@@ -344,6 +344,6 @@ func TotalsOf(s injector.Snapshot, r injector.RuleStats, f injector.FaultStats, 
 func FlawsOf(s injector.Snapshot) event.Flaws {
 	return event.Flaws{
 		Overruns: s.Overruns, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
-		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Lost: s.Lost, Unseen: s.Unseen,
+		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Signed: s.Signed, Lost: s.Lost, Unseen: s.Unseen,
 	}
 }

@@ -34,7 +34,8 @@ func NewChain(instances []Instance) *Chain {
 // fault wants it whole, and released only when all of them have finished with it.
 //
 // It returns the verdict and the ordinal of the fault that gave it, or of the
-// last one that left a note; -1 if none did.
+// last one that left a note, or else of the first that did anything else to the segment or
+// for it; -1 if none did.
 func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
 	who, splitter, captured := -1, -1, false
 	for i := range c.links {
@@ -42,10 +43,12 @@ func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
 		if l.released {
 			continue
 		}
-		notes := len(out.Notes)
+		notes, forged, hold, changed := len(out.Notes), len(out.Forged), out.Hold, out.changed
 		v := l.ask(ev, out)
 		captured = captured || out.capture
 		if len(out.Notes) > notes {
+			who = i
+		} else if who < 0 && (len(out.Forged) > forged || out.Hold != hold || out.changed && !changed) {
 			who = i
 		}
 		if out.split && splitter < 0 {

@@ -54,11 +54,17 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 	if n := w.adjusted.Load(); f.adjustedAt != n {
 		w.adjust(f, n)
 	}
-	for f.chain.NextWake() <= now {
+	for f.chain != nil && f.chain.NextWake() <= now {
 		w.out.Reset()
 		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(f.links[f.chain.Due(now)].rule, flowKey{f.Client, f.Server})}
 		who := f.chain.OnWake(&w.ev, &w.out)
+		if w.acts(faults.Pass) && !w.mayStrike(f, who, true, now) {
+			w.change(f, w.leave(f, now), func() {})
+			return
+		}
+		w.strike(f, who, now)
 		w.note(f, who, false)
+		w.struck(f, now)
 		w.commitWake(f, now)
 	}
 	w.mayPark(f, now)
@@ -77,7 +83,7 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 	w.sendForged(f, faults.Original, 0, now, &pkts)
 	w.change(f, sig, func() {
 		for _, l := range pkts {
-			w.transmitNow(l.pkt, l.mark, l.iface)
+			w.transmitNow(f, l.dir(), l.pkt, l.mark, l.iface)
 		}
 	})
 }

@@ -123,6 +123,7 @@ func (w *worker) match(e, before *entry) {
 	if instances != nil {
 		e.chain = faults.NewChain(instances)
 	}
+	w.track(e)
 }
 
 // ownersFlow reports whether the flow is one of the rule's owner. With a single

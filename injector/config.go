@@ -62,6 +62,13 @@ type Config struct {
 	// be copied for its sake.
 	HeadersOnly bool
 
+	// Judge says that a command is judged by what the run does to its connections, so
+	// that all must be known that can be: chosen connections are handed over whole,
+	// payload included, until it is, which costs each of their segments a trip through
+	// user space. Without it what passes unseen leaves some of it not known, see
+	// docs/VERDICTS.md, and nothing is handed over that the faults do not need.
+	Judge bool
+
 	// Logger gets what an operator may want to know. Nil means nothing.
 	Logger *slog.Logger
 }

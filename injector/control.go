@@ -44,7 +44,7 @@ func (i *Injector) SetModels(rule int, models []NamedModel) error {
 			return fmt.Errorf("%w: the new settings of %s need more of each packet than this run's queue hands over: start the run anew", ErrConfig, namesOf(models))
 		}
 	}
-	after := &settings{instances: instances, diverts: diversion(models)}
+	after := &settings{instances: instances, diverts: i.cfg.diversion(models), waits: waits(models)}
 	if !ruleset.SameSets(before.diverts, after.diverts) { // flows are in sets that the new rules would not look into
 		after.diverts = before.diverts.Union(after.diverts)
 	}
@@ -194,7 +194,9 @@ func (w *worker) suspend() {
 	w.releaseAll()
 	w.flush()
 	w.idle = idleQueue{}
+	now := w.clock()
 	for _, f := range w.flows.flows {
+		w.finish(f, now)
 		f.suspend(len(w.rules))
 	}
 	w.parked.suspend()

@@ -39,6 +39,18 @@ func levelOf(queue uint16) (level int, ok bool) {
 // diversion is what the faults of one rule want together.
 func diversion(fs []NamedModel) faults.Diversion { return faults.Together(modelsOf(fs)...) }
 
+// judgedDiversion is what is handed over besides in a run that a command is judged by.
+var judgedDiversion = faults.Diversion{SYN: true, All: true, Whole: true, NoCapture: true, Super: true}
+
+// diversion is what is handed over for the faults of one rule.
+func (c *Config) diversion(fs []NamedModel) faults.Diversion {
+	d := diversion(fs)
+	if c.Judge {
+		d = d.Union(judgedDiversion)
+	}
+	return d
+}
+
 // compile makes the kernel's rules. states are what rules want by now; nil: what c says.
 func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 	in := ruleset.Input{
@@ -47,7 +59,7 @@ func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 		Protect:  c.Protect, Queue: at.queue, GSOQueue: at.gso, Queues: c.queues(),
 	}
 	for i := range c.Rules {
-		r := ruleset.Rule{Match: c.Rules[i].Match, Diverts: diversion(c.Rules[i].Faults)}
+		r := ruleset.Rule{Match: c.Rules[i].Match, Diverts: c.diversion(c.Rules[i].Faults)}
 		if states != nil {
 			r.Diverts = states[i].settings.Load().diverts
 		}
@@ -61,7 +73,7 @@ func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 func (c *Config) copies() nfqueue.Copying {
 	how := nfqueue.Copying{GSO: true, Whole: c.OnPacket != nil && !c.HeadersOnly}
 	for i := range c.Rules {
-		d := diversion(c.Rules[i].Faults)
+		d := c.diversion(c.Rules[i].Faults)
 		how.Whole = how.Whole || d.Whole
 		how.GSO = how.GSO && d.Super
 		how.SeparateGSO = how.SeparateGSO || d.Holds

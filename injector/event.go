@@ -48,7 +48,7 @@ type Snapshot struct {
 	Overruns uint64    // packets the kernel let pass because the queue was full
 	Lost     uint64    // events that OnEvent was too slow for
 	Unseen   uint64    // packets that OnPacket was too slow for
-	Unsent   uint64    // packets, forged or held, that the kernel did not take when they were to leave: no route, or no memory
+	Unsent   uint64    // packets, forged or held, that the kernel did not take when they were to leave: a firewall, no route, no address, or no memory
 	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
 	Cut      uint64    // packets that a fault could neither change nor copy: the queue hands over 65531 bytes at most
 	Latency  Histogram // from receiving a packet to its verdict, but for packets that a fault holds back
@@ -65,6 +65,10 @@ type Snapshot struct {
 	// quiet for two hours, because there were more than a million: each is a new
 	// one with its next packet, of another ordinal, and no fault was told.
 	Forgotten uint64
+
+	// Signed counts connections that a fault would have sent a segment of its own, and
+	// that were left alone because theirs are signed (TCP-MD5, TCP-AO).
+	Signed uint64
 }
 
 // Plus is the sum of two snapshots of runs of the same rules; of other rules if
@@ -72,7 +76,7 @@ type Snapshot struct {
 func (s Snapshot) Plus(o Snapshot) Snapshot {
 	sum := Snapshot{
 		Diverted: s.Diverted + o.Diverted, Overruns: s.Overruns + o.Overruns, Lost: s.Lost + o.Lost, Unseen: s.Unseen + o.Unseen, Unsent: s.Unsent + o.Unsent,
-		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten,
+		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten, Signed: s.Signed + o.Signed,
 		SetFull: s.SetFull + o.SetFull, CaptureFull: s.CaptureFull + o.CaptureFull,
 		ReleaseFull: s.ReleaseFull + o.ReleaseFull, OwnerFull: s.OwnerFull + o.OwnerFull,
 	}

@@ -49,6 +49,8 @@ type entry struct {
 	others     bool   // rules were asked besides the one that chose it
 	adjustedAt uint32 // the count of adjusted whose settings the chain has
 	gso        gsoState
+	track      *tracking // what strikes came to; nil: nobody wants to know
+	signed     bool      // its segments are (TCP-MD5, TCP-AO)
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.

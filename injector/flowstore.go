@@ -19,6 +19,8 @@ type flowStore struct {
 	flows  *flowTable   // active
 	parked *parkedFlows // by find, due and unpark they become active again
 	idle   idleQueue    // active flows that may be parked soon
+
+	putAway func(*entry) // is told of each flow that is about to be parked; nil: nobody
 }
 
 func newFlowStore(run *shared) flowStore {
@@ -94,6 +96,8 @@ func (s *flowStore) due(now time.Duration) *entry {
 func (s *flowStore) park(f *entry, now time.Duration) bool {
 	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
+	case f.track != nil && (f.track.struck && !f.track.settled):
+		return false
 	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
 	case f.chain == nil:
@@ -108,6 +112,9 @@ func (s *flowStore) park(f *entry, now time.Duration) bool {
 		if !ok {
 			return false
 		}
+	}
+	if s.putAway != nil {
+		s.putAway(f)
 	}
 	s.parked.park(f, asleep)
 	s.flows.detach(f)
@@ -127,6 +134,9 @@ func (s *flowStore) unpark(i uint32, now time.Duration) *entry {
 	n := s.run.adjusted.Load()
 	e := s.parked.unpark(i, s.run.rules, s.run.seed)
 	e.adjustedAt = n
+	if e.chain != nil && e.fired == 0 {
+		e.track = restore(e)
+	}
 	s.add(e, now)
 	return e
 }

@@ -34,12 +34,12 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 		if after == 0 && !turn && collect == nil {
 			w.flush() // what was let go before leaves before
 			w.flushCopies()
-			w.transmitNow(w.buf, mark, f.iface)
+			w.transmitNow(f, to, w.buf, mark, f.iface)
 			continue
 		}
-		l := timer{at: now + after, kind: sendPacket, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
+		l := timer{at: now + after, kind: sendPacket, forged: true, flow: f, reply: to == faults.Reply, pkt: w.copyOf(w.buf), mark: mark, iface: f.iface}
 		if turn {
-			l.inOrder, l.flow, l.reply = true, f, to == faults.Reply
+			l.inOrder = true
 			f.turns[to]++
 		}
 		if after > 0 || turn {

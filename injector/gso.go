@@ -183,5 +183,5 @@ func (w *worker) passCopy(pkt []byte, f *entry, dir faults.Direction) {
 		w.flush()
 		w.flushCopies()
 	}
-	w.copies = append(w.copies, rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface})
+	w.copy(rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface}, copied{f, dir, false})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/sign"
+	"github.com/faultctl/faultctl/injector/internal/sockdiag"
 )
 
 // An Injector carries out one Config.
@@ -45,7 +46,11 @@ func newInjector(cfg Config) (*Injector, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Rules = slices.Clone(cfg.Rules)
-	return &Injector{cfg: cfg, shared: newShared(cfg.Rules, cfg.Seed, cfg.Logger), paused: cfg.Paused}, nil
+	i := &Injector{cfg: cfg, shared: newShared(cfg.Rules, cfg.Seed, cfg.Logger), paused: cfg.Paused}
+	if cfg.Judge {
+		i.judge()
+	}
+	return i, nil
 }
 
 // Stats returns the counters as they are now. Any goroutine may call it, during
@@ -142,6 +147,7 @@ type kernelSide struct {
 	nft     *nft.Table        // owns the table
 	ask     *nft.Table        // reads sets beside it
 	at      place             // among the runs in the namespace
+	diag    *sockdiag.Conn    // tells of local sockets; nil: this kernel cannot
 	queues  []*nfqueue.Queue  // one a worker
 	holder  []*nfqueue.Queue  // has a number that stands for the level, where those of queues do not
 	senders []*rawsock.Sender // one a worker
@@ -174,6 +180,10 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if k.ask, err = nft.Open(i.cfg.NetNS); err != nil {
 		return k, err
 	}
+	if k.diag, err = sockdiag.Open(i.cfg.NetNS); err != nil {
+		i.cfg.Logger.Warn("what becomes of local sockets is not known", "error", err)
+		k.diag, err = nil, nil
+	}
 	k.how = i.copies()
 	if err = k.bind(&i.cfg); err != nil {
 		return k, err
@@ -195,7 +205,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	for n := range k.rules.Sets {
 		k.rules.Sets[n].Size = i.setRoom
 	}
-	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules); err != nil {
+	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leavingSigns(k.at.tag.Of(k.at.level))...); err != nil {
 		return k, err
 	}
 	i.bySet = i.bySet || !k.can.VerdictPriority
@@ -242,6 +252,9 @@ func (k *kernelSide) close() error {
 	var errs []error
 	if k.ask != nil {
 		errs = append(errs, k.ask.Close())
+	}
+	if k.diag != nil {
+		errs = append(errs, k.diag.Close())
 	}
 	for _, s := range k.senders {
 		errs = append(errs, s.Close())

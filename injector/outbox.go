@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"errors"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -23,6 +24,10 @@ type outbox struct {
 	queue  queue
 	sender sender
 
+	// sent is told of each packet of a tracked flow that was handed to the raw socket:
+	// whether it is of our own making, and why it could not be sent. See worker.sent.
+	sent func(of *entry, to faults.Direction, forged bool, pkt []byte, err error)
+
 	// answer gives the verdict on a packet that was held, see worker.answer.
 	answer func(v nfqueue.Verdict, f *entry, dir faults.Direction)
 
@@ -32,6 +37,8 @@ type outbox struct {
 
 	single       [1]rawsock.Packet
 	copies       []rawsock.Packet // sent with the next system call: see release
+	copiesOf     []copied         // of each, if its flow wants to know
+	warned       map[string]bool  // why packets were not sent, as logged
 	verdictsKept bool             // verdicts on what was held go with the next one
 	outputKept   bool             // and one of them on a local sender's packet
 }
@@ -57,14 +64,14 @@ func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 		f.due[dir] = due
 		f.turns[dir]++
 	}
-	l := timer{at: due, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, mark: p.Mark, iface: p.Iface}
+	l := timer{at: due, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, tag: v.Tag, mark: p.Mark, iface: p.Iface}
 	again := p.Hook == unix.NF_INET_LOCAL_OUT || p.Hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.GSO {
 		l.kind, l.pkt = sendPacket, o.copyOf(seg.Bytes())
 		if p.Partial && v.Bytes == nil {
 			finish(l.pkt)
 		}
-		v.Drop, v.Bytes = true, nil
+		v.Drop, v.Bytes, v.Tag = true, nil, 0
 		o.answer(*v, f, dir)
 	} else if v.Bytes != nil {
 		l.pkt = o.copyOf(v.Bytes)
@@ -140,7 +147,7 @@ func (o *outbox) release(l *timer) {
 			o.outputKept = true
 		}
 		o.verdictsKept = true
-		o.answer(nfqueue.Verdict{ID: l.id, Priority: l.prio, Signal: uint32(l.signal), Bytes: l.pkt}, l.flow, dir)
+		o.answer(nfqueue.Verdict{ID: l.id, Priority: l.prio, Signal: uint32(l.signal), Tag: l.tag, Bytes: l.pkt}, l.flow, dir)
 		o.recycle(l.pkt)
 		return
 	}
@@ -150,25 +157,72 @@ func (o *outbox) release(l *timer) {
 	if !output || len(o.copies) == rawsock.BatchSize {
 		o.flushCopies()
 	}
-	o.copies = append(o.copies, rawsock.Packet{Bytes: l.pkt, Mark: l.mark, Iface: l.iface})
+	o.copy(rawsock.Packet{Bytes: l.pkt, Mark: l.mark, Iface: l.iface}, copied{l.flow, dir, l.forged})
 	if !output {
 		o.flushCopies()
 	}
 }
 
+// copied is whose a packet is that leaves by the raw socket.
+type copied struct {
+	of     *entry
+	to     faults.Direction
+	forged bool // it is of our own making
+}
+
+// copy has a packet leave with the next flushCopies.
+func (o *outbox) copy(p rawsock.Packet, of copied) {
+	o.copies, o.copiesOf = append(o.copies, p), append(o.copiesOf, of)
+}
+
 // transmit hands packets to the sender. What it cannot send is counted, and the first time
-// logged: a route that is gone for a while would fill the log.
+// for each reason logged: a route that is gone for a while would fill the log.
 func (o *outbox) transmit(pkts []rawsock.Packet) {
-	n, err := o.sender.Send(pkts)
-	if n > 0 && o.run.totals.unsent.Add(uint64(n)) == uint64(n) {
-		o.run.log.Warn("packet not sent; more of them are only counted", "error", err)
+	n := o.sender.Send(pkts)
+	if n == 0 {
+		return
+	}
+	o.run.totals.unsent.Add(uint64(n))
+	for i := range pkts {
+		if err := pkts[i].Err; err != nil && !o.warned[err.Error()] {
+			if o.warned == nil {
+				o.warned = map[string]bool{}
+			}
+			o.warned[err.Error()] = true
+			o.run.log.Warn("packet not sent; more of them are only counted", "error", err, "reason", refusal(err))
+		}
 	}
 }
 
-// transmitNow sends one packet of our own making.
-func (o *outbox) transmitNow(pkt []byte, mark, iface uint32) {
+// refusal is what an error of the raw socket means.
+func refusal(err error) string {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case unix.EPERM:
+		return "a firewall of this host drops it on its way out"
+	case unix.EACCES:
+		return "a route of this host prohibits it"
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENONET:
+		return "there is no route"
+	case unix.EADDRNOTAVAIL, unix.EINVAL:
+		return "this host has no address, or no route, to send it with"
+	case unix.EMSGSIZE:
+		return "it is longer than the MTU"
+	case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM:
+		return "a queue of this host is full"
+	}
+	return "the kernel does not say"
+}
+
+// transmitNow sends one packet of our own making, of that flow and to that end, and
+// of which the flow is told.
+func (o *outbox) transmitNow(f *entry, to faults.Direction, pkt []byte, mark, iface uint32) {
 	o.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
 	o.transmit(o.single[:])
+	if f.track != nil {
+		o.sent(f, to, true, pkt, o.single[0].Err)
+	}
 }
 
 // flush sends the verdicts that the queue has kept back.
@@ -186,9 +240,13 @@ func (o *outbox) flushCopies() {
 	}
 	o.transmit(o.copies)
 	for i := range o.copies {
+		if of := &o.copiesOf[i]; of.of != nil && of.of.track != nil {
+			o.sent(of.of, of.to, of.forged, o.copies[i].Bytes, o.copies[i].Err)
+		}
 		o.recycle(o.copies[i].Bytes)
 	}
-	o.copies = o.copies[:0]
+	clear(o.copiesOf)
+	o.copies, o.copiesOf = o.copies[:0], o.copiesOf[:0]
 }
 
 // releaseAll has all that is held leave, and forgets alarms. The rules that queue are

@@ -24,6 +24,7 @@ func (w *worker) run() error {
 		w.runTimers(now)
 		w.wakeParked(now)
 		w.parkIdle(now)
+		w.check(now)
 		w.flush()
 		w.tellDrained()
 		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
@@ -51,7 +52,9 @@ func (w *worker) run() error {
 		w.flush()
 		w.totals.latency.observe(w.clock()-received, n)
 	}
-	return w.emptyQueue()
+	err := w.emptyQueue()
+	w.endOutcomes()
+	return err
 }
 
 // handle judges one packet.
@@ -112,6 +115,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 		e.Client, e.Server = e.Server, e.Client
 	}
 	e.openBefore, e.Since = !e.fresh, w.since(now)
+	e.signed = seg.Signed()
 	if e.fresh {
 		e.before = now
 	}
@@ -128,14 +132,21 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	fresh := f.Observe(now, dir, seg)
 	w.out.Reset()
 	if f.chain == nil {
-		w.pass(p, f, dir, seg, now)
+		w.pass(p, f, dir, seg, 0, now)
 		return
 	}
 	if n := w.adjusted.Load(); f.adjustedAt != n {
 		w.adjust(f, n)
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed.Load() && w.busy(f, now), Rand: f.rng}
+	if f.track != nil {
+		w.met(f, p, dir)
+	}
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
+	if w.acts(v) && !w.mayStrike(f, who, false, now) {
+		w.pass(p, f, dir, seg, w.leave(f, now), now)
+		return
+	}
 	if w.draining.begun {
 		w.out.Hold = 0
 	}
@@ -145,7 +156,9 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	for _, c := range f.links {
 		c.diverted.Add(1)
 	}
+	w.follow(f, dir, seg, v, who, now)
 	w.note(f, who, v == faults.Drop)
+	w.struck(f, now)
 	if w.tap != nil {
 		delay, _ := w.delay(f, dir, &w.out, now)
 		w.tap.judged(p, f, now, v, &w.out, delay)
@@ -153,11 +166,18 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	w.commit(p, f, dir, seg, v, now)
 }
 
-// pass lets go a packet of a flow that was not chosen, and the flow with it.
-func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
-	sig := w.forget(f)
-	if f.release(now) {
-		sig |= ruleset.Release
+// pass lets go a packet of a flow that no fault is asked about, and the flow with it. sig
+// is what the kernel's sets must learn besides.
+func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, sig ruleset.Signal, now time.Duration) {
+	sig |= w.forget(f)
+	if t := f.track; t != nil {
+		w.out.Reset()
+		w.follow(f, dir, seg, faults.Accept, -1, now)
+	}
+	if f.track == nil || !w.keeps(f, now) {
+		if f.release(now) {
+			sig |= ruleset.Release
+		}
 	}
 	f.Pass(dir, seg)
 	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
@@ -175,13 +195,14 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 	passing := seg
 	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // of a head alone nothing can be made
 		out.Bytes, passing = r.Bytes(), r
+		out.Tag = w.replaced(f, dir, r, now)
 	}
 	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
 	}
 	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
-		w.transmitNow(out.Bytes, p.Mark, p.Iface)
-		out.Bytes, out.Drop = nil, true
+		w.transmitNow(f, dir, out.Bytes, p.Mark, p.Iface)
+		out.Bytes, out.Drop, out.Tag = nil, true, 0
 	}
 	if !out.Drop && w.hold(p, f, dir, &out, &w.out, passing, now) {
 		return
@@ -196,7 +217,7 @@ func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
 	case w.out.Captured() && !f.captured:
 		f.captured, f.released = true, false
 		sig |= ruleset.Capture
-	case w.out.Released() && f.release(now):
+	case w.out.Released() && !w.keeps(f, now) && f.release(now):
 		if f.captured {
 			sig |= ruleset.Forget
 		}

@@ -34,9 +34,9 @@ type queue interface {
 // goroutine uses it.
 type sender interface {
 	// Send puts whole packets on their way, in their order, by as few system
-	// calls as it can. What cannot be sent is left out: it returns how many, and
-	// why the first of them could not.
-	Send(pkts []rawsock.Packet) (unsent int, err error)
+	// calls as it can. What cannot be sent is left out: it returns how many, and says
+	// in Packet.Err of each why.
+	Send(pkts []rawsock.Packet) (unsent int)
 
 	Close() error
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 )
 
 // reporter carries events from a worker to Config.OnEvent without making the
@@ -31,6 +32,7 @@ type record struct {
 	fault          *counters
 	midstream      bool
 	note           faults.Note
+	outcome        outcome.Outcome
 }
 
 func newReporter(bell chan struct{}, lost *atomic.Uint64) *reporter {
@@ -120,8 +122,8 @@ func deliverAll[T any](rings []ring[T], tell func(T)) {
 func (rec *record) event() Event {
 	ev := Event{
 		Time: rec.at, Kind: rec.kind, Rule: rec.rule, Ordinal: rec.nth, Midstream: rec.midstream,
-		Flow:   Flow{Client: rec.client.String(), Server: rec.server.String()},
-		Action: rec.note.Action, To: rec.note.To, Reason: rec.note.Reason,
+		Flow:    Flow{Client: rec.client.String(), Server: rec.server.String()},
+		Outcome: rec.outcome, Action: rec.note.Action, To: rec.note.To, Reason: rec.note.Reason,
 	}
 	if rec.fault != nil {
 		ev.Fault = rec.fault.name

@@ -25,9 +25,20 @@ type shared struct {
 	waits atomic.Bool // it lets the flows of every rule pass until something happens
 	mixed atomic.Bool // it watches for idle flows, and hands over segments of busy ones too
 
+	judges bool // a command is judged by the run, see Config.Judge
+
 	// bySet says that verdicts cannot change the sets (Linux before 5.18): the
 	// setWriter does, and the verdict waits for it.
 	bySet bool
+}
+
+// judge has a command be judged by the run, which has not begun.
+func (s *shared) judge() {
+	s.judges = true
+	for _, r := range s.rules {
+		r.settings.Load().diverts = r.settings.Load().diverts.Union(judgedDiversion)
+	}
+	s.reckon()
 }
 
 func newShared(rules []Rule, seed uint64, log *slog.Logger) *shared {
@@ -68,6 +79,17 @@ type ruleState struct {
 type settings struct {
 	instances []faults.Instance // in force, shared by the flows of the rule
 	diverts   faults.Diversion  // what the kernel is to hand over, which may be more than the models need
+	waits     []waiting         // of each fault
+}
+
+// waits is what each of the faults waits for.
+func waits(fs []NamedModel) []waiting {
+	all := make([]waiting, len(fs))
+	for i, f := range fs {
+		d := f.Model.Diverts()
+		all[i] = waiting{after: d.Idle, data: d.Refresh.MinPayload > 0}
+	}
+	return all
 }
 
 func newRuleStates(rules []Rule) []*ruleState {
@@ -77,9 +99,9 @@ func newRuleStates(rules []Rule) []*ruleState {
 		match := rules[i].Match
 		rs[i].match.Store(&match)
 		rs[i].share.Store(math.Float64bits(rules[i].Pick.Share.Chance()))
-		rs[i].settings.Store(&settings{instances: faults.StartAll(modelsOf(rules[i].Faults)), diverts: diversion(rules[i].Faults)})
+		rs[i].settings.Store(&settings{instances: faults.StartAll(modelsOf(rules[i].Faults)), diverts: diversion(rules[i].Faults), waits: waits(rules[i].Faults)})
 		for _, f := range rules[i].Faults {
-			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i})
+			rs[i].faults = append(rs[i].faults, &counters{name: f.Name, rule: i, observes: f.Name == "observe"})
 		}
 	}
 	return rs

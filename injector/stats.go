@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
@@ -10,14 +11,24 @@ import (
 type counters struct {
 	name                                    string
 	rule                                    int
+	observes                                bool // it does nothing to connections
 	fired, acted, diverted, dropped, forged atomic.Uint64
+
+	mu      sync.Mutex // guards what follows; it is taken once or twice in a connection's life
+	settled Settled
+}
+
+func (c *counters) sums() Settled {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settled
 }
 
 // totals counts what belongs to no rule.
 type totals struct {
-	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten atomic.Uint64
-	setFull, captureFull, releaseFull, ownerFull                      atomic.Uint64
-	latency                                                           latency
+	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten, signed atomic.Uint64
+	setFull, captureFull, releaseFull, ownerFull                              atomic.Uint64
+	latency                                                                   latency
 
 	// segments is how many of those diverted the rules did not count: they count
 	// a packet once that is cut up in user space, or handed back to be cut up.
@@ -43,14 +54,14 @@ func (sh *shared) snapshot() Snapshot {
 	s := Snapshot{
 		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(), Unsent: t.unsent.Load(),
 		SetFull: t.setFull.Load(), CaptureFull: t.captureFull.Load(), ReleaseFull: t.releaseFull.Load(), OwnerFull: t.ownerFull.Load(),
-		Forgotten: t.forgotten.Load(), Latency: t.latency.snapshot(),
+		Forgotten: t.forgotten.Load(), Signed: t.signed.Load(), Latency: t.latency.snapshot(),
 	}
 	for _, r := range sh.rules {
 		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}
 		for _, c := range r.faults {
 			rs.Faults = append(rs.Faults, FaultStats{
 				Name: c.name, Fired: c.fired.Load(), Acted: c.acted.Load(),
-				Diverted: c.diverted.Load(), Dropped: c.dropped.Load(), Forged: c.forged.Load(),
+				Diverted: c.diverted.Load(), Dropped: c.dropped.Load(), Forged: c.forged.Load(), Settled: c.sums(),
 			})
 		}
 		s.Rules = append(s.Rules, rs)

@@ -17,10 +17,12 @@ type timer struct {
 	inOrder bool  // what its flow sends that way waits for it
 	hook    uint8 // release, send of a copy: where the packet was met
 
-	flow   *entry     // wake, release; of the others if they have a turn
+	flow   *entry
 	id     nfqueue.ID // release
 	reply  bool
 	prio   uint32
+	tag    uint32 // release: of the verdict
+	forged bool   // send: it is of our own making
 	signal ruleset.Signal
 	pkt    []byte // send; release: what the packet goes on as, nil if unchanged
 	mark   uint32

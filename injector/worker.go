@@ -23,6 +23,10 @@ type worker struct {
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
 	sets   setWriter
+	kernel kernelAsker // nil: it cannot be asked for sockets
+	tag    uint32      // of what goes on in a verdict's place; 0: verdicts cannot
+	checks checks
+	lost   lostRequests
 
 	noticed   uint32        // what changes was when the worker last looked
 	changedAt time.Duration // when it had become that
@@ -42,6 +46,8 @@ func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Hand
 	w.outbox.run, w.queue, w.sender, w.outbox.answer = s, q, out, w.answer
 	w.wake = func() { w.queue.Wake() }
 	w.flows.forgotten = w.forgotten
+	w.outbox.sent = w.sent
+	w.putAway = func(f *entry) { w.finish(f, w.clock()) }
 	return w
 }
 
@@ -68,6 +74,9 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 	c.forged.Add(uint64(len(w.out.Forged)))
 	if len(w.out.Notes) == 0 {
 		return
+	}
+	if f.track != nil && f.track.closedBefore(w.ev.At) {
+		return // nothing was there
 	}
 	c.acted.Add(uint64(len(w.out.Notes)))
 	if f.fired&(1<<who) == 0 {
@@ -104,6 +113,9 @@ func (w *worker) patience() time.Duration {
 		wait = min(wait, at-now)
 	}
 	if at, ok := w.idle.next(); ok { // the alarms of those that rest are not in a heap yet
+		wait = min(wait, at-now)
+	}
+	if at := w.checks.next(); at != faults.Never {
 		wait = min(wait, at-now)
 	}
 	return max(0, wait)

@@ -42,14 +42,17 @@ type fakeSender struct {
 	fail  error // of all that is sent
 }
 
-func (s *fakeSender) Send(pkts []rawsock.Packet) (int, error) {
+func (s *fakeSender) Send(pkts []rawsock.Packet) int {
+	for i := range pkts {
+		pkts[i].Err = s.fail
+	}
 	if s.fail != nil {
-		return len(pkts), s.fail
+		return len(pkts)
 	}
 	for _, p := range pkts {
 		s.pkts, s.marks = append(s.pkts, append([]byte(nil), p.Bytes...)), append(s.marks, p.Mark)
 	}
-	return 0, nil
+	return 0
 }
 func (s *fakeSender) Close() error { return nil }
 
@@ -235,7 +238,7 @@ func (*silentQueue) Verdict(nfqueue.Verdict)                                    
 func (*silentQueue) Flush() error                                               { return nil }
 func (*silentQueue) Wake()                                                      {}
 func (*silentQueue) Close() error                                               { return nil }
-func (*silentQueue) Send([]rawsock.Packet) (int, error)                         { return 0, nil }
+func (*silentQueue) Send([]rawsock.Packet) int                                  { return 0 }
 
 // TestTakenInLater holds that a connection which a rule takes in while the run
 // goes on does not count as silent since the run began: the kernel let it pass.

@@ -39,6 +39,12 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
 	for n, q := range k.queues {
 		w := newWorker(i.shared, q, k.senders[n], &tableSets{write: k.nft, read: k.ask, rules: i.rules}, c.dog.Handle())
+		if k.diag != nil {
+			w.kernel = &asker{diag: k.diag, ask: k.ask}
+		}
+		if !i.bySet {
+			w.tag = leavesTag
+		}
 		w.gsoQueue = q.GSONumber() != 0
 		if i.cfg.OnEvent != nil {
 			w.report = newReporter(eventBell, &i.totals.lost)
@@ -107,6 +113,7 @@ func (c *workers) close() {
 // forgotten takes a flow that the worker no longer knows out of the one kernel
 // set that does not forget by itself.
 func (w *worker) forgotten(e *entry) {
+	w.finish(e, w.clock())
 	if e.captured && !e.superseded {
 		w.change(e, ruleset.Forget, func() {})
 	}

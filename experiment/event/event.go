@@ -186,6 +186,7 @@ type Flaws struct {
 	ReleaseFull uint64 `json:"released_set_full,omitempty" doc:"packets that found the kernel's set of released connections full"`
 	OwnerFull   uint64 `json:"owned_set_full,omitempty" doc:"connections that found the kernel's set of the target's own connections full"`
 	Unsent      uint64 `json:"packets_unsent,omitempty" doc:"packets that could not be sent on their way again"`
+	Signed      uint64 `json:"connections_signed,omitempty" doc:"connections that were left alone because their segments are signed (TCP-MD5 or TCP-AO)"`
 	Lost        uint64 `json:"events_lost" doc:"events that came too fast to be told; the counts include them"`
 	Unseen      uint64 `json:"packets_unseen,omitempty" doc:"packets that came too fast for --pcap or --report"`
 }

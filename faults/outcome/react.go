@@ -162,6 +162,24 @@ func (t *Tracker) Outcome(at time.Duration, of faults.Side) Outcome {
 	return best
 }
 
+// OutcomeFor is what is known of what was done to the connection, for the application
+// at that side: of that end, if a segment was sent to it, or if none was sent to any
+// and something was done to it; else of the other end. For [faults.Both] it is Outcome.
+func (t *Tracker) OutcomeFor(at time.Duration, of faults.Side) Outcome {
+	if of != faults.Client && of != faults.Server {
+		return t.Outcome(at, faults.Both)
+	}
+	own, peer := &t.ends[of.Sends()], &t.ends[of.Other().Sends()]
+	if own.has(struck) && (active(own.action) || !peer.has(struck) || !active(peer.action)) {
+		return t.Outcome(at, of)
+	}
+	return t.Outcome(at, faults.Both)
+}
+
+// Known reports whether nothing more need be seen: each step of what was done is known, and
+// the application has felt it.
+func (o Outcome) Known() bool { return o.rank() == 8 }
+
 func (t *Tracker) outcome(at time.Duration, dir faults.Direction, e *end) Outcome {
 	switch {
 	case e.has(nobody):

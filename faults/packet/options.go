@@ -12,6 +12,8 @@ const (
 	optSACKPermitted = 4
 	optSACK          = 5
 	optTimestamps    = 8
+	optMD5           = 19 // RFC 2385
+	optAO            = 29 // RFC 5925
 )
 
 // Options returns the bytes of the TCP options, padding included.
@@ -37,6 +39,18 @@ func option(opts []byte, kind byte) ([]byte, bool) {
 		opts = opts[opts[1]:]
 	}
 	return nil, false
+}
+
+// Signed reports whether the segment is signed by TCP-MD5 or TCP-AO: its receiver
+// takes no other from this connection.
+func (s Segment) Signed() bool {
+	opts := s.Options()
+	if len(opts) < 16 { // of either a signature takes up as much
+		return false
+	}
+	_, md5 := option(opts, optMD5)
+	_, ao := option(opts, optAO)
+	return md5 || ao
 }
 
 // Timestamps returns TSval and TSecr (RFC 7323 section 3), if present.

@@ -89,9 +89,9 @@ func appendVerdict(b []byte, number, again uint16, v *Verdict) []byte {
 		what = nfRepeat
 	}
 	b = appendHead(b, msgVerdict, number, v.ID.Number(), what)
-	if v.Signal != 0 {
+	if v.Signal|v.Tag != 0 {
 		b = appendAttr(b, attrPriority, 4)
-		b = binary.BigEndian.AppendUint32(b, v.Priority|uint32(v.Signal))
+		b = binary.BigEndian.AppendUint32(b, v.Priority|v.Signal|v.Tag)
 	}
 	if v.Bytes != nil {
 		b = appendAttr(b, attrPayload, len(v.Bytes))

@@ -42,5 +42,9 @@ type Verdict struct {
 	// packet then goes once more through the chain that queued it (NF_REPEAT), whose
 	// rules see them.
 	Signal uint32
-	Bytes  []byte // what the packet goes on as; nil: as it was
+
+	// Tag is bits that are set in the packet's priority as well, without that: chains
+	// further on see them.
+	Tag   uint32
+	Bytes []byte // what the packet goes on as; nil: as it was
 }

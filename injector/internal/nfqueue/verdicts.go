@@ -50,7 +50,7 @@ func (v *verdicts) add(o *Verdict) {
 	if a.run > 0 && a.drops != o.Drop {
 		v.endRun(a)
 	}
-	if a.inOrder && !o.Again && o.Signal == 0 && o.Bytes == nil {
+	if a.inOrder && !o.Again && o.Signal|o.Tag == 0 && o.Bytes == nil {
 		a.run++
 		a.lastID, a.drops = id, o.Drop
 		return

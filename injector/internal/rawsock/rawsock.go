@@ -51,6 +51,12 @@ type Packet struct {
 	Bytes []byte
 	Mark  uint32 // the routing mark of its flow
 	Iface uint32 // the scope of a link-local destination
+
+	// Err is why Send could not send it, nil if it could. It is a unix.Errno if the
+	// kernel refused: EPERM is a firewall on the way out, ENETUNREACH or
+	// EHOSTUNREACH that there is no route, EADDRNOTAVAIL or EINVAL no address, EMSGSIZE
+	// that it is longer than the MTU, ENOBUFS that a queue is full.
+	Err error
 }
 
 // Open opens the sockets in the namespace, nil being the caller's own.
@@ -93,18 +99,23 @@ func rawSocket(family int, priority uint32) (int, error) {
 }
 
 // Send puts whole packets on their way, in their order, by as few system calls as
-// it can. It leaves out what cannot be sent, and returns how many packets that were,
-// and why the first of them could not be sent. One goroutine uses a Sender.
-func (s *Sender) Send(pkts []Packet) (unsent int, err error) {
+// it can. It leaves out what cannot be sent, says of each packet in Packet.Err why not,
+// and returns how many those were. One goroutine uses a Sender.
+func (s *Sender) Send(pkts []Packet) (unsent int) {
 	for len(pkts) > 0 {
 		n := alike(pkts)
-		left, e := s.sendAlike(pkts[:n])
-		if unsent += left; err == nil {
-			err = e
-		}
+		unsent += s.sendAlike(pkts[:n])
 		pkts = pkts[n:]
 	}
-	return unsent, err
+	return unsent
+}
+
+// refuse says of all of pkts why they were not sent.
+func refuse(pkts []Packet, err error) (unsent int) {
+	for i := range pkts {
+		pkts[i].Err = err
+	}
+	return len(pkts)
 }
 
 // alike returns how many packets at the beginning leave by one system call: those
@@ -125,19 +136,23 @@ func version(pkt []byte) byte {
 	return pkt[0] >> 4
 }
 
+// errNoPacket says that what was to be sent has no IP header.
+var errNoPacket = errors.New("send: it is no IP packet")
+
 // sendAlike sends packets that alike has found.
-func (s *Sender) sendAlike(pkts []Packet) (unsent int, err error) {
+func (s *Sender) sendAlike(pkts []Packet) (unsent int) {
 	fd, have := s.fd6, &s.mark6
 	switch v := version(pkts[0].Bytes); {
 	case v == 4:
 		fd, have = s.fd4, &s.mark4
 	case v != 6 || len(pkts[0].Bytes) < 40:
-		return len(pkts), fmt.Errorf("send: %d bytes are no packet", len(pkts[0].Bytes))
+		return refuse(pkts, errNoPacket)
 	}
 	if err := setMark(fd, have, pkts[0].Mark); err != nil {
-		return len(pkts), err
+		return refuse(pkts, err)
 	}
 	for i := range pkts {
+		pkts[i].Err = nil
 		s.address(i, &pkts[i])
 	}
 	for at, waited := 0, false; at < len(pkts); {
@@ -151,14 +166,12 @@ func (s *Sender) sendAlike(pkts []Packet) (unsent int, err error) {
 			waited = true
 			writable(fd, sendWait)
 		default: // of the first, and of that alone
-			if err == nil {
-				err = errno
-			}
+			pkts[at].Err = errno
 			unsent++
 			at++
 		}
 	}
-	return unsent, err
+	return unsent
 }
 
 // address makes p the packet of that place in the next system call.

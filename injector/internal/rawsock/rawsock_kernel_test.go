@@ -73,31 +73,38 @@ func TestSender(t *testing.T) {
 
 	var all []Packet
 	var want [][]byte
-	add := func(mark uint32, leaves bool, dst string) {
+	var errs []error // why each was not sent
+	add := func(mark uint32, refused error, dst string) {
 		to := netip.AddrPortFrom(netip.MustParseAddr(dst), 5432)
 		from := netip.AddrPortFrom(to.Addr().Prev(), 40000)
 		f := packet.Fields{Src: from, Dst: to, TTL: 64, ID: uint16(len(all) + 1), Seq: packet.Seq(len(all)), Flags: packet.ACK}
 		all = append(all, Packet{Bytes: f.Append(nil, bytes.Repeat([]byte{byte(len(all))}, 1+7*len(all))), Mark: mark})
-		if leaves {
+		errs = append(errs, refused)
+		if refused == nil {
 			want = append(want, all[len(all)-1].Bytes)
 		}
 	}
 	for range BatchSize + 10 {
-		add(0, true, "10.9.9.9")
+		add(0, nil, "10.9.9.9")
 	}
-	add(0, false, "10.8.8.8") // there is no route
-	add(0, true, "10.9.9.9")
-	add(1, true, "10.9.9.9")
-	add(barred, false, "10.9.9.9")
-	add(1, true, "10.9.9.9")
-	add(barred, false, "fd09::9")
-	add(0, true, "fd09::9")
-	all = append(all, Packet{Bytes: []byte("no packet")})
-	add(0, true, "fd09::9")
-	add(1, true, "10.9.9.9")
+	add(0, unix.ENETUNREACH, "10.8.8.8") // there is no route
+	add(0, nil, "10.9.9.9")
+	add(1, nil, "10.9.9.9")
+	add(barred, unix.EACCES, "10.9.9.9")
+	add(1, nil, "10.9.9.9")
+	add(barred, unix.EACCES, "fd09::9")
+	add(0, nil, "fd09::9")
+	all, errs = append(all, Packet{Bytes: []byte("no packet")}), append(errs, errNoPacket)
+	add(0, nil, "fd09::9")
+	add(1, nil, "10.9.9.9")
 
-	if n, err := s.Send(all); n != len(all)-len(want) || !errors.Is(err, unix.ENETUNREACH) {
-		t.Errorf("send: %d unsent, %v; want %d and the first error: %v", n, err, len(all)-len(want), unix.ENETUNREACH)
+	if n := s.Send(all); n != len(all)-len(want) {
+		t.Errorf("send: %d unsent, want %d", n, len(all)-len(want))
+	}
+	for i := range all {
+		if !errors.Is(all[i].Err, errs[i]) {
+			t.Errorf("packet %d: %v, want %v", i, all[i].Err, errs[i])
+		}
 	}
 	var got [][]byte
 	for buf := make([]byte, 1<<16); ; {
@@ -115,8 +122,14 @@ func TestSender(t *testing.T) {
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("%d packets left, or others than the %d that should, or in another order", len(got), len(want))
 	}
-	if _, err := s.Send([]Packet{{Bytes: all[0].Bytes, Mark: barred}}); !errors.Is(err, unix.EACCES) {
-		t.Errorf("with a barred mark: %v, want %v", err, unix.EACCES)
+	for _, again := range []struct {
+		mark uint32
+		want error
+	}{{barred, unix.EACCES}, {0, nil}} { // the second time it has left, and no error of before stays
+		pkts := []Packet{{Bytes: all[0].Bytes, Mark: again.mark, Err: unix.EPERM}}
+		if s.Send(pkts); !errors.Is(pkts[0].Err, again.want) {
+			t.Errorf("with mark %d: %v, want %v", again.mark, pkts[0].Err, again.want)
+		}
 	}
 	if n := testing.AllocsPerRun(10, func() { s.Send(all[:BatchSize]) }); n != 0 {
 		t.Errorf("%v allocations for a batch, want none", n)
