@@ -112,6 +112,8 @@ func (w *worker) settleOrWait(f *entry, now time.Duration) {
 	switch {
 	case o.Known(), !o.Struck, o.Sent.Answer == outcome.No, o.Accepted.Answer == outcome.No:
 		w.settle(f, o, now)
+	case o.Accepted.Evidence == outcome.NotYet: // the segment left later than the strike was
+		w.checks.settle.put(f, now)
 	case !w.judges:
 		w.checks.giveUp.put(f, now)
 	}
@@ -192,7 +194,8 @@ func (w *worker) finish(f *entry, now time.Duration) {
 	if !t.settled && (t.struck || t.asked != 0) {
 		w.settle(f, t.result(now, w.judges), now)
 	}
-	lost := t.struck && t.AnswerLost()
+	// An answer that has not begun may still come, unless the connection is over.
+	lost := t.struck && t.AnswerLost() && (w.judges || t.ended || t.Turn == features.ServerSent || t.Closed())
 	for i, c := range f.links {
 		if i > 63 {
 			break

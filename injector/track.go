@@ -42,6 +42,7 @@ type tracking struct {
 	alone    bool // the connection was found closed, or signed, before it was struck
 	again    bool // the request whose answer was lost was sent again
 	whole    bool // every segment was seen
+	ended    bool // a RST or FIN of ours was sent
 	asking   bool // a check of settle.go is due for what was sent
 
 	meant [2]meant // the last segment that each end was to accept, by the direction in which the end sends
@@ -53,9 +54,15 @@ type tracking struct {
 type meant struct {
 	seq, ack  packet.Seq
 	rst       bool
+	ends      bool // it is a RST or a FIN
 	icmp      bool // it is no segment, and tells of one
 	due       bool // nobody has asked the kernel yet
 	notPassed bool // it was not seen behind the other rules when first asked for
+}
+
+func meantBy(seg packet.Segment) meant {
+	flags := seg.Flags()
+	return meant{seq: seg.Seq(), ack: seg.Ack(), rst: flags.Has(packet.RST), ends: flags.Any(packet.RST | packet.FIN)}
 }
 
 // sockState is what the kernel said of an end's socket before the strike.
@@ -158,15 +165,15 @@ func (w *worker) strike(f *entry, who int, now time.Duration) {
 	w.lost.put(t)
 }
 
-// struck comes after a strike was told of: its outcome is settled at once if the verdict was all
-// of it and nothing can come to it, else when more is known.
+// struck comes after a strike was told of: its outcome is settled at once if the
+// verdict was all of it and nothing can come to it, else when more is known.
 func (w *worker) struck(f *entry, now time.Duration) {
 	t := f.track
 	if t == nil || !t.fresh {
 		return
 	}
 	t.fresh = false
-	if o := t.result(now, w.judges); o.Known() && !o.AnswerLost {
+	if o := t.result(now, w.judges); o.Known() && !o.AnswerLost && w.out.Hold == 0 {
 		w.settle(f, o, now)
 		return
 	}
@@ -190,7 +197,7 @@ func (w *worker) replaced(f *entry, dir faults.Direction, seg packet.Segment, no
 	if w.tag == 0 {
 		return 0
 	}
-	w.awaits(f, dir, meant{seq: seg.Seq(), ack: seg.Ack(), rst: seg.Flags().Has(packet.RST)}, now)
+	w.awaits(f, dir, meantBy(seg), now)
 	return w.tag
 }
 
@@ -211,7 +218,7 @@ func (w *worker) sent(f *entry, to faults.Direction, forged bool, pkt []byte, er
 	if seg, e := packet.Parse(pkt); e == nil {
 		t.Forged(now, to, seg)
 		if t.struck && err == nil && seg.Flags().Any(packet.RST|packet.FIN) {
-			w.awaits(f, to, meant{seq: seg.Seq(), ack: seg.Ack(), rst: seg.Flags().Has(packet.RST)}, now)
+			w.awaits(f, to, meantBy(seg), now)
 		}
 	} else if t.struck && err == nil {
 		w.awaits(f, to, meant{icmp: true}, now)
@@ -232,6 +239,7 @@ func refused(err error) bool {
 func (w *worker) awaits(f *entry, to faults.Direction, m meant, now time.Duration) {
 	t := f.track
 	m.due = true
+	t.ended = t.ended || m.ends
 	t.meant[to.Flip()] = m
 	if !t.asking && w.kernel != nil {
 		t.asking = true
