@@ -1,5 +1,8 @@
-// Package cli is faultctl in words people type: one file a command. It knows
-// neither packets nor netlink.
+// Package cli is the command line of faultctl, one file per command. A command
+// reads its flags into an experiment.Spec, runs it and prints what comes back.
+// args.go turns a command line into the form that urfave/cli reads; only files that
+// read flags know that library. printer*.go print. The package knows neither
+// packets nor netlink.
 package cli
 
 import (
@@ -19,7 +22,7 @@ import (
 )
 
 // Main runs faultctl with the given arguments, the program's name first, and
-// returns its exit code. It returns only when everything is as before.
+// returns its exit code, when everything has been cleaned up.
 func Main(args []string) int {
 	if cage.Guard(args) {
 		return exitOK
@@ -51,8 +54,8 @@ func (h *host) run(args []string) int {
 	inv := &invocation{host: h}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	var unsaid error // why standard output says less than it should
-	inv.stdout = &stdoutWatch{w: h.stdout, broken: func(err error) { unsaid = err; cancel(err) }}
+	var unwritten error // why standard output is incomplete
+	inv.stdout = &stdoutWatch{w: h.stdout, broken: func(err error) { unwritten = err; cancel(err) }}
 	inv.events = event.NewWriter(inv.stdout)
 	inv.asRun = len(args) > 1 && args[1] == "run"
 	app := inv.app()
@@ -64,7 +67,7 @@ func (h *host) run(args []string) int {
 		err = app.RunContext(ctx, tidy)
 	}
 	var broken stdoutError
-	if errors.As(unsaid, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(stdoutError)) {
+	if errors.As(unwritten, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(stdoutError)) {
 		err = broken.exitError()
 	}
 	return inv.report(args, err)

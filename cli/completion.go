@@ -15,8 +15,9 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-// The scripts hand the words typed so far to faultctl __complete, which
-// answers with candidates, one a line, name and meaning with a tab between.
+// The scripts pass the words typed so far to faultctl __complete, which prints the
+// candidates, one per line: name, tab, meaning. See docs/design/command-line.md for
+// why urfave/cli does not do this.
 var (
 	//go:embed completion.bash
 	bashScript string

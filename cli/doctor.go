@@ -64,8 +64,8 @@ func (inv *invocation) doctor(c *urfave.Context) error {
 	return nil
 }
 
-// printFeatures prints one line a feature, and under each miss what to do. Rights are
-// no hindrance to what makes itself a namespace in which it has them.
+// printFeatures prints one line per feature, and below each missing one what to do.
+// Missing privileges do not stop commands that create a user namespace.
 func (inv *invocation) printFeatures(list []featureJSON, missing, denied int) {
 	p, width := inv.paint(), inv.columns()
 	told := map[string]bool{}

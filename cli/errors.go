@@ -35,7 +35,8 @@ const (
 	exitNotFound    = int(event.CodeNotFound)
 )
 
-// status is an error that says nothing: all there is to say has been said.
+// status is an error of which everything has already been printed: it only carries
+// an exit code.
 type status struct {
 	code int
 	err  error // what it was, for those who ask
@@ -44,7 +45,7 @@ type status struct {
 func (s *status) Error() string { return s.err.Error() }
 func (s *status) Unwrap() error { return s.err }
 
-// alreadyReported reports whether err says nothing that has not been said.
+// alreadyReported reports whether everything about err has been printed.
 func alreadyReported(err error) bool {
 	var s *status
 	return errors.As(err, &s)
@@ -77,13 +78,13 @@ func problemsOf(err error) event.Problems {
 	return event.Problems{event.Usagef("", "%w", err)}
 }
 
-// quietExit ends a command that has said all there is to say.
+// quietExit ends a command that has printed everything.
 func quietExit(code int) error {
 	return &status{code, fmt.Errorf("exit %d", code)}
 }
 
-// report tells the user of err, on stderr and as an event where events are
-// what was asked for, and returns the exit code.
+// report prints err on stderr, and as an event if -o json was given, and returns
+// the exit code.
 func (inv *invocation) report(args []string, err error) int {
 	outcome := codeOf(err, inv.asRun)
 	if err == nil || alreadyReported(err) {
@@ -171,7 +172,8 @@ func unknownFlag(c *urfave.Command, name string) *event.Error {
 	return e.WithAdvice(c.HelpName + " --help lists the flags.")
 }
 
-// aboutFile leaves out what os puts before an error: the path is said already.
+// aboutFile strips the operation and path of an *os.PathError, for messages that
+// name the file themselves.
 func aboutFile(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {

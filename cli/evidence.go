@@ -9,7 +9,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 )
 
-// evidence opens what a command leaves besides what it prints, as its flags say.
+// evidence opens the capture, the reports and the metrics that a Spec asks for.
 func (inv *invocation) evidence(s *experiment.Spec) (*evidence.Evidence, error) {
 	cfg := evidence.Config{
 		Command: inv.name, Pcap: s.Pcap, Reports: s.Reports, Metrics: s.Metrics,

@@ -385,7 +385,7 @@ func TestVerifyAtSecondSignal(t *testing.T) {
 // that says why.
 func TestScenarioFailsEarly(t *testing.T) {
 	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-		w.lacks = errors.New("create an nftables table: no")
+		w.preflightErr = errors.New("create an nftables table: no")
 		code := w.play(t, oneFault, "--report", "r.json")
 		r := readReport(t, "r.json")
 		if r.Code != code || len(r.Cases) != 1 || r.Cases[0].Verdict != report.Broken || !strings.Contains(r.Cases[0].Reason, "reset: ") {

@@ -19,19 +19,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fakeClockWorld is a world in which a scenario plays by a clock of its own: nothing
-// happens for real, and time passes only when everybody waits for it.
+// fakeClockWorld is a world with a clock of its own (testing/synctest): time passes
+// only when every goroutine waits, and engines are fakes that log what is done.
 type fakeClockWorld struct {
 	*world
 	began time.Time
 
-	mu    sync.Mutex
-	log   []string // what was done to sessions, and when
-	fires uint64   // on how many connections each session's faults act
-	lacks error    // what Preflight returns
-	deaf  error    // what Retarget returns
-	fails func(probe string, at time.Duration) error
-	run   func(ctx context.Context, ready func()) error // what a session does, if not nothing
+	mu           sync.Mutex
+	log          []string // what was done to sessions, and when
+	fires        uint64   // on how many connections each session's faults act
+	preflightErr error    // what Preflight returns
+	retargetErr  error    // what Retarget returns
+	fails        func(probe string, at time.Duration) error
+	run          func(ctx context.Context, ready func()) error // what a session does, if not nothing
 }
 
 // withFakeClock runs a test of scenarios.
@@ -53,12 +53,12 @@ func withFakeClock(t *testing.T, test func(t *testing.T, w *fakeClockWorld)) {
 			}
 			return w.fails(p.Name, time.Since(w.began))
 		}
-		w.sys.Preflight = func(injector.Config) error { return w.lacks }
+		w.sys.Preflight = func(injector.Config) error { return w.preflightErr }
 		test(t, w)
 	})
 }
 
-// now is the time in a theatre, which begins at midnight wherever the machine is.
+// now is the time of the fake clock, which begins at midnight wherever the machine is.
 func now() time.Time { return time.Now().UTC() }
 
 func (w *fakeClockWorld) note(format string, args ...any) {
@@ -176,7 +176,7 @@ func (a *fakeEngine) Retarget(_ int, m target.Matcher) error {
 		ends = append(ends, fmt.Sprintf("%v:%d", e.Prefix.Addr(), e.LowPort))
 	}
 	a.w.note("retarget %s", strings.Join(ends, " "))
-	return a.w.deaf
+	return a.w.retargetErr
 }
 
 func (a *fakeEngine) Ruleset() string { return "table inet faultctl_1 {\n}\n" }

@@ -80,7 +80,7 @@ func runFlags() []urfave.Flag {
 	return append(append(fs, outputFlag(runHeading)), leavingFlags()...)
 }
 
-// leavingFlags say what a run leaves besides what it prints.
+// leavingFlags say which files a run writes, and what it logs.
 func leavingFlags() []urfave.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
 		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))

@@ -11,8 +11,8 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-// printHelp writes the help of the program or of a command. It has the form
-// that urfave/cli wants of its HelpPrinter.
+// printHelp writes the help of the program or of a command. It is urfave's
+// HelpPrinter; see docs/design/command-line.md for why the library's own is not used.
 func (inv *invocation) printHelp(w io.Writer, _ string, what any) {
 	switch what := what.(type) {
 	case *urfave.App:
@@ -87,7 +87,7 @@ func printFlags(w io.Writer, heading string, fs []urfave.Flag, width int) {
 	}
 }
 
-// flagHelp is a flag with its placeholder, and what it is for.
+// flagHelp returns a flag with its placeholder, and its description.
 func flagHelp(f urfave.Flag) (left, usage string) {
 	usage = f.(urfave.DocGenerationFlag).GetUsage()
 	left = "  --" + f.Names()[0]

@@ -19,8 +19,7 @@ import (
 	"golang.org/x/term"
 )
 
-// host is everything a command needs of the world, so that a test can give it
-// another one.
+// host is the environment that a command runs in. Tests replace it.
 type host struct {
 	sys *experiment.System
 
@@ -52,7 +51,7 @@ type host struct {
 
 }
 
-// goInside makes h the world in namespaces of its own.
+// goInside adapts h to a process in namespaces of its own.
 func (h *host) goInside(signals <-chan os.Signal) {
 	h.sys.Caged, h.handed = true, cage.Handed()
 	h.relay = func() (<-chan os.Signal, func()) { return signals, func() {} }
@@ -81,7 +80,7 @@ func endings(relayed <-chan os.Signal) (<-chan os.Signal, func()) {
 	return c, func() { close(done) }
 }
 
-// thisHost is the world as it is.
+// thisHost is the real environment.
 func thisHost() *host {
 	screen := func() int {
 		width, _, err := term.GetSize(int(os.Stdout.Fd()))

@@ -26,8 +26,8 @@ func (inv *invocation) injectCommand() *urfave.Command {
 		func(example string) string { return example }, inv.inject)
 }
 
-// underFault completes a command that takes a FAULT: it has one for each fault of
-// the catalogue below it, with the fault's knobs as flags. example is a command
+// underFault completes a command that takes a FAULT: each fault of the catalogue
+// becomes a subcommand, with the fault's settings as flags. example is a command
 // line, shown says how it does what the catalogue's example of a fault does,
 // flags makes those of the command, and do carries it out: first is the FAULT
 // whose knobs are flags of c, empty if --fault alone names any.
@@ -73,8 +73,8 @@ func (inv *invocation) inject(c *urfave.Context, first string) error {
 	return inv.strike(c.Context, p, nil)
 }
 
-// strike carries out a plan in the foreground: until its time is up, nobody
-// reads what it tells, or a signal arrives, which all end it cleanly. A second
+// strike carries out a plan in the foreground until its duration is over, standard
+// output breaks or a signal arrives; all of these end it cleanly. A second
 // signal ends the process at once. rec is the recording whose decisions are made
 // again; nil: none is.
 func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *replay.Recording) (err error) {

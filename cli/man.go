@@ -12,9 +12,9 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-// manCommand writes the man pages into a directory: one of the program, one a
-// command, and the catalogue in section 7. They are made from what help is made
-// from.
+// manCommand writes the man pages into a directory: one for the program, one per
+// command, and the catalogue in section 7. They have the same sources as help. See
+// docs/design/command-line.md for why urfave/cli does not write them.
 func (inv *invocation) manCommand() *urfave.Command {
 	return &urfave.Command{
 		Name: "__man", Hidden: true, HideHelp: true, ArgsUsage: "DIR",

@@ -35,11 +35,11 @@ func (a answers) at(now time.Duration) ([]netip.Addr, error) {
 // A run goes where a host name goes.
 func TestNamesFollowed(t *testing.T) {
 	for name, tc := range map[string]struct {
-		flags   string
-		answers answers
-		deaf    error
-		want    []string // what was done
-		says    []string
+		flags       string
+		answers     answers
+		retargetErr error
+		want        []string // what was done
+		says        []string
 	}{
 		"it moves": {"", answers{0: "10.0.0.5", 45 * time.Second: "10.0.0.6"}, nil,
 			[]string{"0s start reset", "1m0s retarget 10.0.0.5:5432 10.0.0.6:5432", "5m30s retarget 10.0.0.6:5432", "10m0s stop reset"},
@@ -50,13 +50,13 @@ func TestNamesFollowed(t *testing.T) {
 			[]string{"0s start reset", "2m0s retarget 10.0.0.5:5432 10.0.0.6:5432", "8m0s retarget 10.0.0.5:5432", "10m0s stop reset"}, nil},
 		"it stays":    {"", answers{0: "10.0.0.5"}, nil, []string{"0s start reset", "10m0s stop reset"}, nil},
 		"nobody asks": {"--resolve-every 0", answers{0: "10.0.0.5", time.Minute: "10.0.0.6"}, nil, []string{"0s start reset", "10m0s stop reset"}, nil},
-		"rules are deaf": {"--resolve-every 6m", answers{0: "10.0.0.5", time.Minute: "10.0.0.6"}, errors.New("no room"),
+		"the rules cannot be updated": {"--resolve-every 6m", answers{0: "10.0.0.5", time.Minute: "10.0.0.6"}, errors.New("no room"),
 			[]string{"0s start reset", "6m0s retarget 10.0.0.6:5432", "10m0s stop reset"},
 			[]string{"target db.internal: is 10.0.0.6 now, and the rules do not follow: no room\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-				w.deaf = tc.deaf
+				w.retargetErr = tc.retargetErr
 				w.sys.Lookup = func(context.Context, string) ([]netip.Addr, error) { return tc.answers.at(time.Since(w.began)) }
 				w.holds(t, "inject reset --to db.internal:5432 --duration 10m "+tc.flags, tc.want, tc.says)
 			})

@@ -9,15 +9,15 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// printer tells what happens in one run, in one of the output formats. Several
+// printer prints what happens in one run, in one of the output formats. Several
 // goroutines call it.
 type printer interface {
 	event(at time.Time, e event.Event)
-	watch(run *experiment.Run)      // tells how far the run is, until it is over
+	watch(run *experiment.Run)      // prints progress until the run is over
 	ended(result experiment.Result) // sums it up
 }
 
-// printer makes the one that was asked for.
+// printer returns the printer for --output.
 func (inv *invocation) printer(p *experiment.Plan, w io.Writer) printer {
 	if inv.json {
 		return jsonPrinter{inv.events}

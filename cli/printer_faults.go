@@ -126,7 +126,7 @@ func presets(k faults.Kind) []presetValues {
 	return ps
 }
 
-// explainFault writes all there is to know about a fault.
+// explainFault prints everything about a fault.
 func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 	width, p := inv.columns(), inv.paint()
 	fmt.Fprintf(w, "%s\n\n%s\n", p.Bold(k.Name), text.Wrap(k.Cause, "  ", width))

@@ -14,7 +14,7 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// scenarioWatcher tells what happens in a scenario, in one of the output formats.
+// scenarioWatcher returns the printer of a scenario for --output.
 func (inv *invocation) scenarioWatcher(p *scenario.Plan) scenario.Watcher {
 	if inv.json {
 		return scenario.Events(p, inv.events.Write)
@@ -22,7 +22,7 @@ func (inv *invocation) scenarioWatcher(p *scenario.Plan) scenario.Watcher {
 	return &scenarioPrinter{textPrinter: inv.textPrinter(inv.stdout), plan: p, failing: map[*scenario.Probe]int{}}
 }
 
-// scenarioPrinter tells a person.
+// scenarioPrinter prints a scenario as text.
 type scenarioPrinter struct {
 	*textPrinter
 	plan *scenario.Plan
@@ -90,7 +90,7 @@ func (t *scenarioPrinter) Tick(_ time.Time, s injector.Snapshot, gone, left time
 	t.tick(s, gone, left)
 }
 
-// Probe implements scenario.Watcher. It tells of failures, and of the first
+// Probe implements scenario.Watcher. It prints failures, and the first
 // success behind them: a service that works is not news.
 func (t *scenarioPrinter) Probe(at time.Time, try scenario.Try) {
 	a, ph, err, now := try.Probe, try.Phase, try.Err, at.Format(clockTime)

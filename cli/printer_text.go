@@ -15,7 +15,7 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// textPrinter tells a person: one line an event, a live line of counters below
+// textPrinter prints text: one line per event, a live line of counters below
 // them on a terminal, and a summary.
 type textPrinter struct {
 	mu     sync.Mutex
@@ -112,7 +112,7 @@ func (t *textPrinter) event(at time.Time, e event.Event) {
 	}
 }
 
-// happened tells of an event in the middle of a run.
+// happened prints an event in the middle of a run.
 func (t *textPrinter) happened(clock string, e event.Event) {
 	switch e := e.(type) {
 	case event.Flow:

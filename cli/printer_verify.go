@@ -16,8 +16,8 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// verifyPrinter tells how a verify command goes on, and in the end what the command
-// survives: a line a case, a live line on a terminal, or events. It is a
+// verifyPrinter prints the progress of a verify, and in the end what the command
+// survives: one line per case, a live line on a terminal, or events. It is a
 // survival.Watcher.
 type verifyPrinter struct {
 	inv   *invocation

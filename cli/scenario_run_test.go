@@ -163,7 +163,7 @@ func TestScenarioBreaks(t *testing.T) {
 // late it begins.
 func TestScenarioPreflight(t *testing.T) {
 	withFakeClock(t, func(t *testing.T, w *fakeClockWorld) {
-		w.lacks = fmt.Errorf("create an nftables table: %w", injector.ErrPermission)
+		w.preflightErr = fmt.Errorf("create an nftables table: %w", injector.ErrPermission)
 		w.ask = func(context.Context, *scenario.Probe) error { t.Error("a probe was asked"); return nil }
 		code := w.play(t, strings.Replace(oneFault, "fault:", "start: 5m, fault:", 1)+"probes: [{name: web, http: http://web/}]\n")
 		if code != exitPreflight || !strings.Contains(w.err.String(), "reset: create an nftables table") || w.log != nil || w.out.Len() > 0 {

@@ -23,7 +23,7 @@ func (s signalled) Unwrap() error {
 }
 
 // cutShort is what a command returns whose context was ended by a signal, or by
-// nobody reading what it tells. It is nil for any other.
+// broken standard output. It is nil for any other.
 func cutShort(ctx context.Context) error {
 	var sig signalled
 	var broken stdoutError
@@ -36,7 +36,7 @@ func cutShort(ctx context.Context) error {
 	return nil
 }
 
-// untilSignal returns a context that the first signal ends, with a cause of
+// untilSignal returns a context that the first signal cancels, with a cause of
 // type signalled. The second signal ends the process. release must be called.
 func (inv *invocation) untilSignal(ctx context.Context) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -9,16 +9,16 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 )
 
-// stdoutWatch is where a run tells what happens. A run that can no longer tell
-// anybody ends: somebody who reads ten lines and goes (| head) wants no more,
-// and a record with a hole in it is none.
+// stdoutWatch is standard output, watched for failed writes. A failed write ends
+// the run: a reader that stops after ten lines (| head) wants no more, and a
+// recording with a gap is useless.
 type stdoutWatch struct {
 	w      io.Writer
 	once   sync.Once
-	broken func(error) // told of the first write that failed
+	broken func(error) // called with the first error
 }
 
-// stdoutError ends a run whose outlet is broken.
+// stdoutError ends a run whose standard output is broken.
 type stdoutError struct{ err error }
 
 func (e stdoutError) Error() string { return "write standard output: " + aboutFile(e.err).Error() }
@@ -49,8 +49,8 @@ func (e stdoutError) exit() error {
 	return event.Failuref("", "%s", e.Error()).WithAdvice("The run was ended cleanly, because its output could not be written.")
 }
 
-// exitError is what a command returns that could not tell all. To a shell, a reader
-// who has gone looks like the death by SIGPIPE of any other program.
+// exitError is what a command returns whose output was cut off. A shell sees the
+// status of a program that died of SIGPIPE if the reader has gone.
 func (e stdoutError) exitError() error {
 	if errors.Is(e.err, syscall.EPIPE) {
 		return &status{128 + int(syscall.SIGPIPE), e}
