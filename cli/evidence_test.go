@@ -298,6 +298,7 @@ func TestReportAtSecondSignal(t *testing.T) {
 				code <- c
 			}
 			w.session.played = func() {
+				<-w.engaged
 				w.signal <- syscall.SIGINT
 				w.signal <- syscall.SIGTERM
 				if c := <-code; c != 143 {

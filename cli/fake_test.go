@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 // world is a host that does nothing for real.
 type world struct {
 	*host
-	out, err bytes.Buffer
+	out, err buffer
 	signal   chan os.Signal
 	session  *fakeSession
 	cage     *openCage                // the last one made
@@ -53,8 +53,29 @@ type world struct {
 	exited   chan int
 	local    []netip.Addr
 
+	engaged chan struct{} // closed when a run has its engine, and so its counters
+	once    sync.Once
+
 	mu     sync.Mutex
 	afters []time.Duration // what was waited for
+}
+
+// buffer is a bytes.Buffer that can be read while a run writes to it.
+type buffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
 }
 
 // fakeSession is an engine that plays events when it starts, and then waits for
@@ -148,7 +169,7 @@ func (c *openCage) Close() error { c.given = true; return nil }
 // duration is over, which it is at once.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1)}
+	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1), engaged: make(chan struct{})}
 	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready, Flow: injector.Flow{Client: "invalid AddrPort", Server: "invalid AddrPort"}}}}
 	w.local = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
 	w.host = &host{
@@ -223,6 +244,7 @@ const lookEvery = 30 * time.Second
 func (w *world) timer(d time.Duration) <-chan time.Time {
 	c := make(chan time.Time, 1)
 	if d == lookEvery { // beside the run; see TestNamesFollowed
+		w.once.Do(func() { close(w.engaged) })
 		return c
 	}
 	w.mu.Lock()
