@@ -31,7 +31,7 @@ func TestImports(t *testing.T) {
 		"injector/internal/nfqueue":  {"injector/internal/kerror"},
 		"injector/internal/rawsock":  {"injector/internal/kerror", "internal/netns"},
 		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/internal/sign", "injector/target"},
-		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target"},
+		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target", "internal/netns"},
 		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/exitwatch", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
 			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/watchdog"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                                                   // for tests

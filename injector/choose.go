@@ -92,7 +92,7 @@ func (w *worker) match(e, before *entry) {
 	}
 	for _, r := range w.rules {
 		o, counted := before.ordinalOf(r.index)
-		if !o.chosen && (!r.match.Load().Matches(e.Client, e.Server) || !w.ownersFlow(r, e)) {
+		if !o.chosen && (!r.matches(e) || !w.ownersFlow(r, e)) {
 			continue
 		}
 		again := o.chosen

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"net/netip"
 	"os"
 
 	"github.com/faultctl/faultctl/faults"
@@ -28,6 +29,9 @@ type place struct {
 	level int      // its place among them, 0 to nfqueue.Last-nfqueue.First
 	queue uint16   // the number of its first queue
 	gso   uint16   // that of the first for what local senders send as they made it, or 0 if there is none
+
+	nat   [2]bool      // by ruleset.Family: destinations are translated there
+	local []netip.Addr // the host's own addresses, if any are
 }
 
 // levelOf is the level of a run whose queue has that number, which it is the only one
@@ -55,8 +59,9 @@ func (c *Config) diversion(fs []NamedModel) faults.Diversion {
 func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 	in := ruleset.Input{
 		Table: at.table, Tag: at.tag, Level: at.level,
-		Priority: ruleset.Priority + at.level, // still above NAT's
-		Protect:  c.Protect, Queue: at.queue, GSOQueue: at.gso, Queues: c.queues(),
+		Priority: ruleset.Priority + 2*at.level, // still above NAT's; each run has one in front of its own
+		NAT:      at.nat, Local: at.local,
+		Protect: c.Protect, Queue: at.queue, GSOQueue: at.gso, Queues: c.queues(),
 	}
 	for i := range c.Rules {
 		r := ruleset.Rule{Match: c.Rules[i].Match, Diverts: c.diversion(c.Rules[i].Faults)}

@@ -51,6 +51,7 @@ type entry struct {
 	gso        gsoState
 	track      *tracking // what strikes came to; nil: nobody wants to know
 	signed     bool      // its segments are (TCP-MD5, TCP-AO)
+	alias      alias
 
 	// superseded: a new connection took its addresses and ports, and clears the
 	// sets itself.

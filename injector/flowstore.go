@@ -104,6 +104,8 @@ func (s *flowStore) park(f *entry, now time.Duration) bool {
 		if !f.released || len(f.asked) > 1 {
 			return false
 		}
+	case f.alias.known: // nor has it the other name
+		return false
 	default:
 		ok := len(s.run.rules[f.rule].faults) == 1 && *f.pcg == *pcg(s.run.seed, f.rule, f.nth, 1)
 		if ok {

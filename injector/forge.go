@@ -30,6 +30,7 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 		if w.tap != nil {
 			w.tap.forged(f, now, after, w.buf)
 		}
+		w.rename(f, w.buf)
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && !turn && collect == nil {
 			w.flush() // what was let go before leaves before

@@ -183,5 +183,6 @@ func (w *worker) passCopy(pkt []byte, f *entry, dir faults.Direction) {
 		w.flush()
 		w.flushCopies()
 	}
+	w.rename(f, pkt)
 	w.copy(rawsock.Packet{Bytes: pkt, Mark: f.mark[dir], Iface: f.iface}, copied{f, dir, false})
 }

@@ -70,7 +70,9 @@ func (i *Injector) Ruleset() string {
 	at.level, _ = levelOf(n)
 	at.tag, _ = sign.TagOf(i.cfg.NetNS)
 	if i.kernel != nil {
-		at.level = i.kernel.at.level
+		at.level, at.nat, at.local = i.kernel.at.level, i.kernel.at.nat, i.kernel.at.local
+	} else if err := at.findNAT(i.cfg.NetNS); err != nil {
+		i.cfg.Logger.Debug("not known whether connections are translated", "error", err)
 	}
 	if i.copies().SeparateGSO {
 		at.gso = nfqueue.FirstGSO
@@ -198,6 +200,9 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	i.queue.Store(uint32(k.at.queue))
 	i.cfg.Logger.Info("queues bound", "first", k.at.queue, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer(), "level", k.at.level)
 	k.at.table = nft.NextName()
+	if err = k.at.findNAT(i.cfg.NetNS); err != nil {
+		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
+	}
 	k.rules = i.cfg.compile(&k.at, i.rules)
 	if i.paused {
 		k.rules = k.rules.Disarmed()

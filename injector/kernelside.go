@@ -92,10 +92,8 @@ func (f *entry) questions(qs []question, last bool) []question {
 		if !m.due && !(last && m.notPassed) {
 			continue
 		}
-		q := question{flow: f, end: faults.Direction(dir), local: f.Client, remote: f.Server, meant: *m, last: last}
-		if q.end == faults.Reply {
-			q.local, q.remote = q.remote, q.local
-		}
+		q := question{flow: f, end: faults.Direction(dir), meant: *m, last: last}
+		q.local, q.remote = f.socketEnds(q.end)
 		q.sock = t.sock[dir] == sockFound
 		m.due, m.notPassed = false, false
 		qs = append(qs, q)

@@ -31,6 +31,10 @@ type outbox struct {
 	// answer gives the verdict on a packet that was held, see worker.answer.
 	answer func(v nfqueue.Verdict, f *entry, dir faults.Direction)
 
+	// renamed gives a packet of a flow that is sent the ends with which it arrives, see
+	// worker.rename.
+	renamed func(f *entry, pkt []byte)
+
 	timers   timers // what is held, and alarms of flows
 	draining draining
 	recycled [][]byte // memory of packets that have left: see copyOf
@@ -71,6 +75,7 @@ func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 		if p.Partial && v.Bytes == nil {
 			finish(l.pkt)
 		}
+		o.renamed(f, l.pkt)
 		v.Drop, v.Bytes, v.Tag = true, nil, 0
 		o.answer(*v, f, dir)
 	} else if v.Bytes != nil {

@@ -365,6 +365,7 @@ func TestHeld(t *testing.T) {
 func newOutbox(q queue, s sender) (*outbox, *[]nfqueue.Verdict) {
 	o, given := &outbox{run: newShared(nil, 0, slog.New(slog.DiscardHandler)), queue: q, sender: s}, &[]nfqueue.Verdict{}
 	o.answer = func(v nfqueue.Verdict, _ *entry, _ faults.Direction) { *given = append(*given, v) }
+	o.renamed = func(*entry, []byte) {}
 	return o, given
 }
 

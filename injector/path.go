@@ -72,6 +72,7 @@ func (w *worker) handle(p *nfqueue.Packet) {
 	now := w.clock()
 	f, dir := w.flow(seg, now)
 	f.route(dir, p.Mark, p.Iface)
+	f.alias.met(p.Hook, dir)
 	if p.ID.InGSO() {
 		w.handleGSO(p, f, dir, seg, now)
 	} else {
@@ -121,6 +122,9 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 	}
 	if before != nil {
 		e.openBefore = before.openBefore
+	}
+	if w.names != nil {
+		dir = w.learnName(e, dir)
 	}
 	w.match(e, before)
 	w.add(e, now)
@@ -201,6 +205,7 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 		f.Pass(dir, passing)
 	}
 	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
+		w.rename(f, out.Bytes)
 		w.transmitNow(f, dir, out.Bytes, p.Mark, p.Iface)
 		out.Bytes, out.Drop, out.Tag = nil, true, 0
 	}

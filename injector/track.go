@@ -273,10 +273,7 @@ const loopback = 1
 
 // confirm asks for an end's socket, which has just sent a segment.
 func (w *worker) confirm(f *entry, dir faults.Direction) {
-	local, remote := f.Client, f.Server
-	if dir == faults.Reply {
-		local, remote = remote, local
-	}
+	local, remote := f.socketEnds(dir)
 	f.track.sock[dir] = sockNone
 	if s, there, err := w.kernel.socket(local, remote); err == nil && there && s != sockGone {
 		f.track.sock[dir] = sockFound
@@ -304,10 +301,7 @@ func (w *worker) mayStrike(f *entry, who int, awake bool, now time.Duration) boo
 		if t.sock[dir] != sockFound {
 			continue
 		}
-		local, remote := f.Client, f.Server
-		if dir == faults.Reply {
-			local, remote = remote, local
-		}
+		local, remote := f.socketEnds(dir)
 		s, there, err := w.kernel.socket(local, remote)
 		switch {
 		case err != nil:

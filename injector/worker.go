@@ -27,6 +27,7 @@ type worker struct {
 	tag    uint32      // of what goes on in a verdict's place; 0: verdicts cannot
 	checks checks
 	lost   lostRequests
+	names  nameReader // nil: the host translates no destinations
 
 	noticed   uint32        // what changes was when the worker last looked
 	changedAt time.Duration // when it had become that
@@ -43,7 +44,7 @@ type worker struct {
 // any may.
 func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Handle) *worker {
 	w := &worker{shared: s, sets: sets, dog: dog, flowStore: newFlowStore(s)}
-	w.outbox.run, w.queue, w.sender, w.outbox.answer = s, q, out, w.answer
+	w.outbox.run, w.queue, w.sender, w.outbox.answer, w.renamed = s, q, out, w.answer, w.rename
 	w.wake = func() { w.queue.Wake() }
 	w.flows.forgotten = w.forgotten
 	w.outbox.sent = w.sent

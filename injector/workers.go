@@ -46,6 +46,9 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 			w.tag = leavesTag
 		}
 		w.gsoQueue = q.GSONumber() != 0
+		if k.at.nat != [2]bool{} {
+			w.names = k.ask
+		}
 		if i.cfg.OnEvent != nil {
 			w.report = newReporter(eventBell, &i.totals.lost)
 			events = append(events, w.report)

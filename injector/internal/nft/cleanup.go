@@ -41,7 +41,7 @@ func Cleanup() ([]string, error) {
 		return nil, err
 	}
 	defer t.Close()
-	tables, err := t.conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	tables, err := t.conn.ListTables()
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", kerror.Explain(err))
 	}
@@ -52,6 +52,12 @@ func Cleanup() ([]string, error) {
 			continue
 		}
 		t.conn.DelTable(left)
+		if left.Family != nftables.TableFamilyINet { // it goes with the one of its name
+			if err := t.conn.Flush(); err != nil {
+				return removed, fmt.Errorf("remove table %s: %w", left.Name, kerror.Explain(err))
+			}
+			continue
+		}
 		if err := t.conn.Flush(); err != nil {
 			return removed, fmt.Errorf("remove table %s: %w", left.Name, kerror.Explain(err))
 		}

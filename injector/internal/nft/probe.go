@@ -78,16 +78,39 @@ func ProbeCgroup(ns *os.File) error {
 	return nil
 }
 
+// ProbeNames reports an error if rules cannot ask for the names of translated
+// connections, in the families in which there are any.
+func ProbeNames(ns *os.File, nat [2]bool) error {
+	for f, has := range nat {
+		if !has {
+			continue
+		}
+		family := ruleset.Family(f)
+		table := nftables.TableFamilyIPv4
+		if family == ruleset.IPv6 {
+			table = nftables.TableFamilyIPv6
+		}
+		if err := tryTableOf(ns, table, 0, ruleset.NamesExprs(family)); err != nil {
+			return fmt.Errorf("ask conntrack for the names of translated connections: %w", kerror.Explain(err))
+		}
+	}
+	return nil
+}
+
 // tryTable makes a table with one rule in a chain that no packet meets, and
 // takes it out again in the same batch. The chain has no hook: taking a hook
 // out makes the kernel drop what sits in the queues of the namespace.
 func tryTable(ns *os.File, flags nftables.TableFlags, exprs []expr.Any) error {
+	return tryTableOf(ns, nftables.TableFamilyINet, flags, exprs)
+}
+
+func tryTableOf(ns *os.File, family nftables.TableFamily, flags nftables.TableFlags, exprs []expr.Any) error {
 	c, err := Open(ns)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	t := c.conn.CreateTable(&nftables.Table{Name: tableName(os.Getpid(), probes.Add(1)) + "_probe", Family: nftables.TableFamilyINet, Flags: flags})
+	t := c.conn.CreateTable(&nftables.Table{Name: tableName(os.Getpid(), probes.Add(1)) + "_probe", Family: family, Flags: flags})
 	if exprs != nil {
 		chain := c.conn.AddChain(&nftables.Chain{Name: "probe", Table: t})
 		c.conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})

@@ -31,6 +31,7 @@ type Table struct {
 	conn     *nftables.Conn
 	netlink  *netlink.Conn // beneath conn
 	table    *nftables.Table
+	tables   [3]*nftables.Table // it, and those beside it, by ruleset.Only
 	sets     map[ruleset.SetName]*nftables.Set
 	chains   map[ruleset.ChainName]*nftables.Chain
 	left     *exitwatch.Watch // behind all other rules; nil: nothing watches there
@@ -129,7 +130,13 @@ func (t *Table) apply(rs *ruleset.Ruleset, signs ...exitwatch.Sign) (err error) 
 	if t.owned {
 		t.table.Flags = nftables.TableFlagOwner
 	}
-	t.conn.CreateTable(t.table)
+	for _, only := range rs.Tables() {
+		t.tables[only] = t.table
+		if only != ruleset.EitherFamily {
+			t.tables[only] = &nftables.Table{Name: rs.Table, Family: tableFamilies[only], Flags: t.table.Flags}
+		}
+		t.conn.CreateTable(t.tables[only])
+	}
 	for _, s := range rs.Sets {
 		if err := t.addSet(s); err != nil {
 			return err
@@ -162,7 +169,7 @@ func (t *Table) TuneSets(rs *ruleset.Ruleset) error {
 	}
 	var sets []*nftables.Set
 	for _, s := range rs.Sets {
-		if s.Timeout != 0 {
+		if s.Timeout != 0 && s.Only == ruleset.EitherFamily {
 			sets = append(sets, t.sets[s.Name])
 		}
 	}
@@ -172,7 +179,7 @@ func (t *Table) TuneSets(rs *ruleset.Ruleset) error {
 // fill adds the rules of a chain that is there.
 func (t *Table) fill(c *ruleset.Chain) {
 	for _, r := range c.Rules {
-		t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: t.chains[c.Name], Exprs: r.Exprs(t.env())})
+		t.conn.AddRule(&nftables.Rule{Table: t.tables[c.Only], Chain: t.chains[c.Name], Exprs: r.Exprs(t.env())})
 	}
 }
 
@@ -281,13 +288,22 @@ func (t *Table) Empty(names ...ruleset.SetName) error {
 
 func (t *Table) addSet(s ruleset.Set) error {
 	ns := &nftables.Set{
-		Table: t.table, Name: string(s.Name), KeyType: keyType(s.Family),
+		Table: t.tables[s.Only], Name: string(s.Name), KeyType: keyType(s.Family),
 		Dynamic: true, HasTimeout: s.Timeout != 0, Timeout: s.Timeout, Size: s.Holds(),
 	}
-	if s.Ends != nil {
-		ns = &nftables.Set{Table: t.table, Name: string(s.Name), KeyType: endType(s.Family)}
+	elems := endKeys(s.Ends)
+	switch {
+	case s.Names:
+		ns.IsMap, ns.DataType = true, endType(s.Family)
+	case s.Ends != nil:
+		ns = &nftables.Set{Table: ns.Table, Name: ns.Name, KeyType: endType(s.Family)}
+	case s.Addrs != nil:
+		ns = &nftables.Set{Table: ns.Table, Name: ns.Name, KeyType: addrType(s.Family)}
+		for _, a := range s.Addrs {
+			elems = append(elems, nftables.SetElement{Key: a.AsSlice()})
+		}
 	}
-	if err := t.conn.AddSet(ns, endKeys(s.Ends)); err != nil {
+	if err := t.conn.AddSet(ns, elems); err != nil {
 		return fmt.Errorf("add set %s: %w", s.Name, err)
 	}
 	t.sets[s.Name] = ns
@@ -303,12 +319,16 @@ func endKeys(es []target.Endpoint) []nftables.SetElement {
 	return keys
 }
 
+var tableFamilies = [...]nftables.TableFamily{
+	ruleset.EitherFamily: nftables.TableFamilyINet, ruleset.OnlyIPv4: nftables.TableFamilyIPv4, ruleset.OnlyIPv6: nftables.TableFamilyIPv6,
+}
+
 var hooknums = map[ruleset.Hook]*nftables.ChainHook{
 	ruleset.InputHook: nftables.ChainHookInput, ruleset.ForwardHook: nftables.ChainHookForward, ruleset.OutputHook: nftables.ChainHookOutput,
 }
 
 func (t *Table) addChain(c *ruleset.Chain) {
-	nc := &nftables.Chain{Name: string(c.Name), Table: t.table}
+	nc := &nftables.Chain{Name: string(c.Name), Table: t.tables[c.Only]}
 	if c.Hook != "" {
 		accept := nftables.ChainPolicyAccept
 		nc.Type, nc.Policy = nftables.ChainTypeFilter, &accept
@@ -333,7 +353,11 @@ func (t *Table) Remove() error {
 	if t.table == nil {
 		return nil
 	}
-	t.conn.DelTable(t.table)
+	for _, table := range t.tables {
+		if table != nil {
+			t.conn.DelTable(table)
+		}
+	}
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("remove table %s: %w", t.table.Name, kerror.Explain(err))
 	}
@@ -349,7 +373,7 @@ func (t *Table) Counts(rs *ruleset.Ruleset) (queued uint64, full map[ruleset.Set
 	defer t.mu.Unlock()
 	full = map[ruleset.SetKind]uint64{}
 	for _, c := range rs.Chains {
-		if c.Hook != "" {
+		if c.Hook != "" || c.Only != ruleset.EitherFamily {
 			continue
 		}
 		rules, err := t.conn.GetRules(t.table, t.chains[c.Name])

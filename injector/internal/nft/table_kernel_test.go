@@ -43,7 +43,7 @@ func TestRulesetInKernel(t *testing.T) {
 			rs := rulesettest.Compile(in)
 			a := install(t, ns, rs)
 			for _, c := range rs.Chains {
-				rules, err := a.conn.GetRules(a.table, a.chains[c.Name])
+				rules, err := a.conn.GetRules(a.tables[c.Only], a.chains[c.Name])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -159,7 +159,7 @@ func TestRefusedChange(t *testing.T) {
 		t.Errorf("the next change: %v", err)
 	}
 	for _, c := range after.Chains {
-		if rules, err := a.conn.GetRules(a.table, a.chains[c.Name]); err != nil || len(rules) != len(c.Rules) {
+		if rules, err := a.conn.GetRules(a.tables[c.Only], a.chains[c.Name]); err != nil || len(rules) != len(c.Rules) {
 			t.Errorf("chain %s has %d rules in the kernel, want %d: %v", c.Name, len(rules), len(c.Rules), err)
 		}
 	}

@@ -40,6 +40,12 @@ func CgroupExprs() []expr.Any {
 	return Statements{isTCP{}, cgroupIs{ID: 1, Level: 1}}.Exprs(&Env{})
 }
 
+// NamesExprs returns a rule with what the rules for translated connections ask of
+// conntrack, to try whether the kernel can.
+func NamesExprs(f Family) []expr.Any {
+	return append(Statements{isTCP{}, ctStatus(ctDNAT), ctDirection(faults.Original), ctPortIn{1, 1}}.Exprs(&Env{}), ctAddr(f, r0), &expr.Notrack{})
+}
+
 // r0 is NFT_REG32_00, the first of the 32-bit registers.
 const r0 = unix.NFT_REG32_00
 

@@ -17,7 +17,7 @@ func hooks(in *Input, rules []compiled) []Chain {
 	var cs []Chain
 	inHooks := len(rules) == 1 && len(in.Protect) == 0 && rules[0].Match.Owner.Any()
 	for _, hook := range []Hook{InputHook, ForwardHook, OutputHook} {
-		c := Chain{Name: ChainName("judge_" + hook), Hook: hook, Priority: in.Priority}
+		c := Chain{Name: ChainName("judge_" + hook), Hook: hook, Priority: in.priority(hook)}
 		if inHooks {
 			for _, f := range families {
 				rules[0].dispatch(&c, judgeOf, f, hook)

@@ -18,16 +18,12 @@ import (
 // process sends nothing on. With the next packet it is learnt again.
 const ownedFor = 24 * time.Hour
 
-// learnPriority is in front of the chains of all runs: those of one may hold back or
-// replace the packet that tells another run whose a flow is.
-const learnPriority = Priority - 1
-
 // learn puts the chains in that learn whose a flow is, if any rule asks.
 func (rs *Ruleset) learn(in *Input, rules []compiled) {
 	var sub []Chain
 	for _, hook := range []Hook{InputHook, OutputHook} {
 		what := "learn_" + string(hook)
-		c := Chain{Name: ChainName(what), Hook: hook, Priority: learnPriority}
+		c := Chain{Name: ChainName(what), Hook: hook, Priority: in.learnPriority(hook), duty: learning}
 		c.add(ours(in.Tag), ret)
 		asked := false
 		for i := range rules {

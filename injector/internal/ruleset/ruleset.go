@@ -30,6 +30,7 @@ package ruleset
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -61,6 +62,9 @@ type Input struct {
 	Rules    []Rule        // in the order of their ordinals
 	Protect  []target.Conn // connections that no rule touches
 
+	NAT   [2]bool      // by Family: the host translates destinations
+	Local []netip.Addr // its own addresses, where it does
+
 	Queue    uint16 // the number of the first queue
 	GSOQueue uint16 // the first queue for what local senders send as they made it; 0: there is none
 	Queues   uint16 // how many queues there are of each, with numbers in a row; 1 at least
@@ -88,7 +92,10 @@ type Set struct {
 	Family  Family
 	Timeout time.Duration     // 0: elements stay
 	Size    uint32            // flows that it may hold; 0: 2^20
+	Only    Only              // which table it is in
 	Ends    []target.Endpoint // its elements, each of one address and port; nil: it holds flows
+	Addrs   []netip.Addr      // its elements, if it holds addresses; nil: it does not
+	Names   bool              // it is a map, from flows to service ends
 }
 
 // Holds returns how many flows the set may hold.
@@ -107,8 +114,19 @@ type Chain struct {
 	Name     ChainName
 	Hook     Hook // empty for a chain that is jumped to
 	Priority int  // of one with a hook
+	Only     Only // which table it is in
+	duty     duty // of one with a hook
 	Rules    []Statements
 }
+
+// duty is what a chain with a hook is for.
+type duty uint8
+
+const (
+	judging  duty = iota
+	learning      // what judging needs to know
+	sending       // what judging has sent goes through it
+)
 
 func (c *Chain) add(s ...statement) { c.Rules = append(c.Rules, s) }
 
@@ -124,7 +142,7 @@ func Compile(in *Input) *Ruleset {
 	signalled.add(priorityHas(allSignals), goTo(later.Name))
 	rules := make([]compiled, len(in.Rules))
 	for i := range in.Rules {
-		rules[i] = compiled{Rule: &in.Rules[i], n: i, to: rs.to}
+		rules[i] = compiled{Rule: &in.Rules[i], n: i, to: rs.to, anyEnds: in.translates()}
 		rs.Chains = append(rs.Chains, rules[i].compile(rs)...)
 		later.add(jump(chainOf(laterOf, i)))
 	}
@@ -134,6 +152,7 @@ func Compile(in *Input) *Ruleset {
 	rs.Chains = append(rs.Chains, later, signalled)
 	rs.Chains = append(rs.Chains, hooks(in, rules)...)
 	rs.learn(in, rules)
+	rs.nat(in, rules)
 	return rs
 }
 
@@ -147,7 +166,8 @@ func (rs *Ruleset) Disarmed() *Ruleset {
 	for i := range d.Chains {
 		switch {
 		case d.Chains[i].Hook == "":
-		case d.Chains[i].Priority == learnPriority:
+		case d.Chains[i].duty == sending:
+		case d.Chains[i].duty == learning:
 			d.Chains[i].Rules = nil
 		default:
 			d.Chains[i].Rules = []Statements{{priorityHas(allSignals), goTo(later)}}
@@ -169,6 +189,8 @@ type compiled struct {
 	*Rule
 	n  int
 	to []Statements
+
+	anyEnds bool // packets are judged that do not have the target's ends, see nat
 }
 
 func (r *compiled) set(kind SetKind, f Family) SetName { return SetOf(kind, r.n, f) }
@@ -185,8 +207,12 @@ func (r *compiled) compile(rs *Ruleset) []Chain {
 	var cs []Chain
 	later := Chain{Name: chainOf(laterOf, r.n)}
 	for _, f := range families {
+		before := len(later.Rules)
 		if !r.dispatch(&later, laterOf, f, "") {
 			continue
+		}
+		if r.anyEnds {
+			later.Rules = append(later.Rules[:before], Statements{isFamily(f), goTo(r.target(laterOf, f, destination))})
 		}
 		rs.Sets = append(rs.Sets, r.sets(f)...)
 		if !r.Match.Owner.Any() {

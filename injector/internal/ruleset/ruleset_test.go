@@ -84,6 +84,9 @@ func TestRulesetInvariants(t *testing.T) {
 					}
 					continue
 				}
+				if c.Only != ruleset.EitherFamily && strings.HasPrefix(string(c.Name), "untracked") {
+					continue // what is sent meanwhile goes through it
+				}
 				for _, r := range c.Rules {
 					if to := ruleset.Words(r); !strings.HasPrefix(to[0], "meta priority & ") || to[1] != "goto later" {
 						t.Errorf("disarmed, chain %s has %s", c.Name, to)
@@ -100,7 +103,7 @@ func TestRulesetInvariants(t *testing.T) {
 func followed(t *testing.T, chains map[string]*ruleset.Chain, c *ruleset.Chain, foreign, asked bool) (queued int) {
 	for _, r := range c.Rules {
 		words := ruleset.Words(r)
-		here := foreign || slices.Contains(words, "meta oiftype != loopback")
+		here := foreign || slices.Contains(words, "meta oiftype != loopback") || strings.HasPrefix(words[len(words)-1], "goto named_") // flagged ones do not
 		last := words[len(words)-1]
 		word, to, _ := strings.Cut(last, " ")
 		switch {

@@ -83,6 +83,25 @@ var Inputs = map[string]ruleset.Input{
 		},
 		{Match: target.Matcher{To: []target.Endpoint{endpoint("::/0", 443, 443)}}, Diverts: faults.Diversion{Small: true}},
 	}},
+	"nat": {
+		Rules: []ruleset.Rule{
+			{
+				Match:   target.Matcher{To: []target.Endpoint{endpoint("", 9000, 9000), endpoint("10.0.0.5/32", 80, 90), endpoint("fd00::/64", 80, 80)}, From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}},
+				Diverts: faults.Diversion{All: true},
+			},
+			{Match: target.Matcher{Owner: target.Owner{Cgroup: &target.Cgroup{Path: "faultctl/run", ID: 42, Level: 2}}}, Diverts: faults.Diversion{SYN: true}},
+		},
+		NAT:   [2]bool{true, true},
+		Local: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
+	},
+	"nat-of-IPv4": {
+		Rules: []ruleset.Rule{{
+			Match:   target.Matcher{To: []target.Endpoint{endpoint("", 9000, 9000)}},
+			Diverts: faults.Diversion{SYN: true, NoCapture: true},
+		}},
+		NAT:   [2]bool{true, false},
+		Local: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
+	},
 	"owner-cgroup": {Rules: []ruleset.Rule{{
 		Match:   target.Matcher{Owner: target.Owner{Cgroup: &target.Cgroup{Path: "faultctl/run", ID: 42, Level: 2}}},
 		Diverts: faults.Diversion{SYN: true},
