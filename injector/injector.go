@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -203,19 +204,32 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if err = k.at.findNAT(i.cfg.NetNS); err != nil {
 		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
 	}
-	k.rules = i.cfg.compile(&k.at, i.rules)
-	if i.paused {
-		k.rules = k.rules.Disarmed()
+	k.rules = i.kernelRules(&k.at)
+	leaving := leavingSigns(k.at.tag.Of(k.at.level))
+	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...); err != nil && k.at.translates() {
+		i.cfg.Logger.Warn("the rules for translated connections do not go in; the run goes on without them", "error", err)
+		k.at.nat = [2]bool{}
+		k.rules = i.kernelRules(&k.at)
+		k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...)
 	}
-	for n := range k.rules.Sets {
-		k.rules.Sets[n].Size = i.setRoom
-	}
-	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leavingSigns(k.at.tag.Of(k.at.level))...); err != nil {
+	if err != nil {
 		return k, err
 	}
 	i.bySet = i.bySet || !k.can.VerdictPriority
 	k.ask.Reads(k.nft)
 	return k, nil
+}
+
+// kernelRules is what a run puts in at that place when it begins.
+func (i *Injector) kernelRules(at *place) *ruleset.Ruleset {
+	rs := i.cfg.compile(at, i.rules)
+	if i.paused {
+		rs = rs.Disarmed()
+	}
+	for n := range rs.Sets {
+		rs.Sets[n].Size = cmp.Or(i.setRoom, rs.Sets[n].Size)
+	}
+	return rs
 }
 
 // bind takes the queues, and with them the run's place among those in the namespace: its

@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 
@@ -146,16 +147,16 @@ func FindNAT(ns *os.File) (NAT, error) {
 	return n, err
 }
 
-// findNAT takes down how the namespace translates, for the rules.
-func (at *place) findNAT(ns *os.File) error {
-	n, err := FindNAT(ns)
-	if err != nil || n.Unnamed != nil || !n.IPv4 && !n.IPv6 {
+// findNAT takes down how the namespace translates, for the rules. It touches nothing.
+func (at *place) findNAT(ns *os.File) (err error) {
+	if at.nat, err = nft.NAT(ns); err != nil || !at.translates() {
 		return err
 	}
-	at.nat = [2]bool{ruleset.IPv4: n.IPv4, ruleset.IPv6: n.IPv6}
 	at.local, err = localAddrs(ns)
 	return err
 }
+
+func (at *place) translates() bool { return at.nat != [2]bool{} }
 
 // localAddrs are the addresses of the namespace.
 func localAddrs(ns *os.File) (as []netip.Addr, err error) {
@@ -165,12 +166,12 @@ func localAddrs(ns *os.File) (as []netip.Addr, err error) {
 	}
 	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	defer h.Close()
 	addrs, err := h.AddrList(nil, unix.AF_UNSPEC)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	had := map[netip.Addr]bool{}
 	for _, a := range addrs {

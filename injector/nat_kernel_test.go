@@ -2,14 +2,19 @@ package injector
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"github.com/faultctl/faultctl/injector/internal/minirun"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/lab"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const publishedPort, innerPort = 9000, 8080
@@ -209,4 +214,127 @@ func talkThrough(t *testing.T, w *natWorld, ln *lab.App, to netip.Addr, n int) {
 			t.Fatalf("%s: client's recv() = %s", to, got)
 		}
 	}
+}
+
+// TestTracksNothingMore holds that a run asks conntrack in those families only that the
+// host translates: elsewhere nothing is tracked for its sake.
+func TestTracksNothingMore(t *testing.T) {
+	for _, nat := range []bool{false, true} {
+		l, err := lab.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if nat {
+			translate(t, l.Router, l.Server, []netip.Addr{l.Router.V4}, false)
+			minirun.Shell(t, l.Router.NS, "nft delete table inet n; nft add table ip n; nft add chain ip n pre '{ type nat hook prerouting priority -100; }'")
+		}
+		found, err := FindNAT(l.Router.NS)
+		if want := (NAT{IPv4: nat}); err != nil || found != want {
+			t.Errorf("NAT: %+v, %v; want %+v", found, err, want)
+		}
+		match := target.Matcher{To: []target.Endpoint{{LowPort: innerPort, HighPort: innerPort}}}
+		inj, stop := startInjector(t, l.Router.NS, false, Config{Rules: []Rule{{Match: match, Faults: fake(faults.Diversion{All: true})}}})
+		for _, to := range addrsOf(l.Server) {
+			ln, at, err := l.Server.Listen(netip.AddrPortFrom(to, innerPort), 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			c, err := l.Client.Client(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got := c.Connect(at); got != "ok" {
+				t.Fatal(got)
+			}
+		}
+		if n := inj.Stats().Rules[0].Flows; n != uint64(len(addrsOf(l.Server))) {
+			t.Errorf("%d connections judged", n)
+		}
+		h, err := netlink.NewHandleAt(netns.NsHandle(l.Router.NS.Fd()), unix.NETLINK_NETFILTER)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		for family, want := range map[netlink.InetFamily]bool{unix.AF_INET: nat, unix.AF_INET6: false} {
+			tracked, err := h.ConntrackTableList(netlink.ConntrackTable, family)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := len(tracked) > 0; got != want {
+				t.Errorf("IPv4 translated %v: %d connections of family %d tracked", nat, len(tracked), family)
+			}
+		}
+		stop()
+		if left := kerneltest.Tables(t, l.Router.NS); len(left) > 1 || len(left) == 1 && !nat {
+			t.Errorf("tables left: %v", left)
+		}
+	}
+}
+
+// TestOwnerBehindNAT holds that the connections of a cgroup's processes are judged, both
+// directions, where their host translates them.
+func TestOwnerBehindNAT(t *testing.T) {
+	natWorlds(t, func(t *testing.T, w *natWorld) {
+		if w.at != w.Client {
+			t.Skip("the client is elsewhere")
+		}
+		dir := ownedCgroup(t)
+		owner, err := target.FindCgroup(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, to := range w.to {
+			var ln net.Listener
+			if err := w.Server.Do(func() (err error) {
+				ln, err = net.Listen("tcp", netip.AddrPortFrom(addrsOf(w.Server)[i], innerPort).String())
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			go echo(ln)
+			inj, stop := startInjector(t, w.at.NS, false, Config{Rules: []Rule{{Match: target.Matcher{Owner: target.Owner{Cgroup: owner}}, Faults: fake(faults.Diversion{All: true})}}})
+			for _, in := range []string{"", dir} {
+				if err := w.from.Do(func() error {
+					dialFrom(t, netip.AddrPortFrom(to, publishedPort).String(), in, 0)
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop()
+			if s := inj.Stats(); s.Rules[0].Flows != 1 || s.Diverted < 40 {
+				t.Errorf("%s: %d connections, %d segments; want 1 and 40 at least", to, s.Rules[0].Flows, s.Diverted)
+			}
+		}
+	})
+}
+
+// TestRunsBesideBehindNAT holds that nothing passes a partition on the host of a client
+// that translates, whatever the run before it sends again.
+func TestRunsBesideBehindNAT(t *testing.T) {
+	natWorlds(t, func(t *testing.T, w *natWorld) {
+		for i, to := range w.to {
+			w.listen(i)
+			for name, m := range w.targets() {
+				for _, first := range [][]string{{"duplicate", "chance", "100%"}, {"delay", "by", "10ms"}} {
+					ahead, stop := w.run(m, first[0], first[1:]...)
+					behind, stop2 := w.run(m, "partition")
+					got, c := w.connect(to)
+					c.Close() // or it sends its SYN again
+					if got != "EINPROGRESS" {
+						t.Errorf("%s, target %s: %s before a partition: connect() = %s", to, name, first[0], got)
+					}
+					if a, b := ahead.Stats(), behind.Stats(); a.Diverted != 1 || b.Diverted < 1 || b.Diverted > 2 || b.Diverted == 1 && first[0] == "duplicate" {
+						t.Errorf("%s, target %s: %s was given %d segments, the partition %d", to, name, first[0], a.Diverted, b.Diverted)
+					}
+					stop()
+					stop2()
+				}
+			}
+		}
+	})
 }

@@ -46,7 +46,7 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 			w.tag = leavesTag
 		}
 		w.gsoQueue = q.GSONumber() != 0
-		if k.at.nat != [2]bool{} {
+		if k.at.translates() {
 			w.names = k.ask
 		}
 		if i.cfg.OnEvent != nil {

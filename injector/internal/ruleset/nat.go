@@ -206,6 +206,7 @@ func (rs *Ruleset) judgeNamed(in *Input, rules []compiled) {
 	at := map[Hook]end{InputHook: source, OutputHook: destination}
 	for _, hook := range []Hook{InputHook, OutputHook} {
 		c := sub[hook]
+		c.add(notFlagged{}, goTo(later))
 		c.add(clearSignals{})
 		for _, f := range families {
 			for i := range rules {
@@ -219,7 +220,8 @@ func (rs *Ruleset) judgeNamed(in *Input, rules []compiled) {
 	var cs []Chain
 	for _, c := range rs.Chains {
 		if s := sub[c.Hook]; s != nil && c.duty == judging {
-			c.Rules = append([]Statements{{flagged{}, goTo(s.Name)}}, c.Rules...)
+			// What a verdict sent through once more need not match by its ends either.
+			c.Rules = append([]Statements{{priorityHas(allSignals), goTo(s.Name)}}, c.Rules...)
 			cs = append(cs, *s)
 		}
 		cs = append(cs, c)
@@ -253,9 +255,9 @@ type (
 		family Family
 		set    SetName
 	}
-	notrack struct{}
-	flag    struct{} // for the judging chain
-	flagged struct{}
+	notrack    struct{}
+	flag       struct{} // for the judging chain
+	notFlagged struct{}
 )
 
 func (s ctStatus) nft() string { return fmt.Sprintf("ct status & %#x != 0", uint32(s)) }
@@ -303,8 +305,8 @@ func (s quotesKnown) nft() string {
 }
 func (notrack) nft() string { return "notrack" }
 func (flag) nft() string    { return fmt.Sprintf("meta priority set meta priority | %#x", uint32(named)) }
-func (flagged) nft() string {
-	return fmt.Sprintf("meta priority & %#x == %#x", uint32(allSignals), uint32(named))
+func (notFlagged) nft() string {
+	return fmt.Sprintf("meta priority & %#x != %#x", uint32(allSignals), uint32(named))
 }
 
 func (s ctStatus) exprs(*Env) []expr.Any {
@@ -413,6 +415,6 @@ func (flag) exprs(*Env) []expr.Any {
 	}
 }
 
-func (flagged) exprs(*Env) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeyPRIORITY), masked(host32(uint32(allSignals))), compare(expr.CmpOpEq, host32(uint32(named)))}
+func (notFlagged) exprs(*Env) []expr.Any {
+	return []expr.Any{meta(expr.MetaKeyPRIORITY), masked(host32(uint32(allSignals))), compare(expr.CmpOpNeq, host32(uint32(named)))}
 }
