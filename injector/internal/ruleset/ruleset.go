@@ -6,7 +6,8 @@
 // Invariants, each held by a test:
 //
 //  1. One table, ours alone, owned by a netlink connection that is kept open:
-//     it dies with the process.
+//     it dies with the process. Where the host translates destinations there is one
+//     more for each family in which it does, of the same name.
 //  2. What a run of this level or a higher one sends (see package sign) goes before
 //     a set is asked or a packet queued.
 //  3. Every queue rule has bypass.
