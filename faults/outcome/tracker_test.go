@@ -43,6 +43,15 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (its receiver acted on it); accepted yes (the kernel's socket received the RST); felt no (the application had closed)", Unfelt,
 	}, {
+		"a RST in place of the only answer", opened + `
+0.010 C>S P len 5
+0.020 S>C P len 8 rewritten
+0.020 strike rst client
+0.020 S>C R. seq 1 ack 6 replaced
+0.021 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (its receiver acted on it); accepted yes (the kernel's socket is gone); felt yes (data were affected)", Survived,
+	}, {
 		"half-open after the only answer was read", asked + `
 1.000 C>S . dropped
 1.000 strike drop client
@@ -471,5 +480,40 @@ func TestSize(t *testing.T) {
 		t.Errorf("a Tracker takes %d bytes", n)
 	} else {
 		t.Logf("a Tracker takes %d bytes", n)
+	}
+}
+
+// TestOutcomeFor holds that of two ends which were struck the one counts that is asked for,
+// and the other one where a segment was sent to that alone.
+func TestOutcomeFor(t *testing.T) {
+	both := asked + `
+1.000 C>S P len 5 dropped
+1.000 strike rst client
+1.000 strike rst server
+1.000 S>C R seq 9 forged
+1.000 C>S R seq 6 forged
+1.000 fail client
+1.001 kernel server gone
+9.000 end`
+	server := asked + `
+1.000 C>S P len 5 dropped
+1.000 strike rst server
+1.000 C>S R seq 6 forged
+1.000 fail server
+9.000 end`
+	for _, c := range []struct {
+		name, script string
+		of           faults.Side
+		sent         Evidence
+	}{
+		{"the client, of both", both, faults.Client, SendFailed},
+		{"the server, of both", both, faults.Server, RawSent},
+		{"both", both, faults.Both, RawSent},
+		{"the client, whose segment is swallowed besides", server, faults.Client, SendFailed},
+	} {
+		s := play(t, c.script)
+		if got := s.tr.OutcomeFor(s.until, c.of); got.Sent.Evidence != c.sent {
+			t.Errorf("%s: sent: %s, want %s", c.name, got.Sent.Evidence, c.sent)
+		}
 	}
 }
