@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,7 +51,8 @@ const r0 = unix.NFT_REG32_00
 func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error) {
 	w := &Watch{set: &nftables.Set{
 		Table: table, Name: "left", Dynamic: true, HasTimeout: true, Timeout: Remembered, Size: most,
-		KeyType: nftables.MustConcatSetType(nftables.TypeInteger, nftables.TypeInteger),
+		// They are no marks, but nft can show those; at two integers it aborts (1.0.6).
+		KeyType: nftables.MustConcatSetType(nftables.TypeMark, nftables.TypeMark),
 	}}
 	if err := c.AddSet(w.set, nil); err != nil {
 		return nil, fmt.Errorf("add set left: %w", err)
@@ -67,6 +69,10 @@ func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error)
 		add := func(es ...expr.Any) {
 			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: es})
 		}
+		// Most packets are not ours, and have none: that is all that they meet.
+		add(&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: make([]byte, 4)},
+			&expr.Verdict{Kind: expr.VerdictAccept})
 		if at.hook == nftables.ChainHookPostrouting { // what leaves by loopback has input still before it
 			add(&expr.Meta{Key: expr.MetaKeyOIFTYPE, Register: r0},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK)},
@@ -78,6 +84,30 @@ func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error)
 	}
 	return w, nil
 }
+
+// Text is what Add puts in, in nft syntax, as it stands in a table.
+func Text(signs ...Sign) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n\tset left {\n\t\ttypeof tcp sequence . tcp ackseq\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t}\n", most, remembered)
+	for _, hook := range []string{"input", "postrouting"} {
+		fmt.Fprintf(&b, "\n\tchain left_%s {\n\t\ttype filter hook %[1]s priority %d; policy accept;\n\t\tmeta priority 0 accept\n", hook, math.MaxInt32)
+		if hook == "postrouting" {
+			fmt.Fprintf(&b, "\t\toiftype loopback accept\n")
+		}
+		for _, s := range signs {
+			fmt.Fprintf(&b, "\t\tmeta priority & %#x == %#x ", s.Mask, s.Value)
+			if s.Clear != 0 {
+				fmt.Fprintf(&b, "meta priority set meta priority & %#x ", ^s.Clear)
+			}
+			fmt.Fprintf(&b, "meta l4proto tcp update @left { tcp sequence . tcp ackseq timeout %s } counter\n", remembered)
+		}
+		fmt.Fprintf(&b, "\t}\n")
+	}
+	return b.String()
+}
+
+// remembered is Remembered in nft's words.
+const remembered = "1m"
 
 // rule remembers the segments of a sign.
 func (w *Watch) rule(s Sign) []expr.Any {

@@ -3,6 +3,8 @@ package exitwatch
 import (
 	"net/netip"
 	"os"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -174,6 +176,57 @@ func replace(s, hook, chain string) string {
 	}
 	return out
 }
+
+// TestText holds that the rules in nft syntax are what is put in: nft takes them, and
+// they remember what has left.
+func TestText(t *testing.T) {
+	l, err := lab.NewIPv4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file := t.TempDir() + "/rules"
+	if err := os.WriteFile(file, []byte("table inet text {"+Text(signs...)+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	minirun.Shell(t, l.Client.NS, "nft -f "+file)
+	f := packet.Fields{Src: netip.AddrPortFrom(l.Client.V4, 9), Dst: netip.AddrPortFrom(l.Server.V4, 9), TTL: 64, Flags: packet.RST, Seq: 4711, Ack: 4712}
+	if err := minirun.NewRaw(t, l.Client.NS, ownSign).Send(f.Append(nil, nil)); err != nil {
+		t.Fatal(err)
+	}
+	minirun.Shell(t, l.Client.NS, "nft list set inet text left | grep -q '4711 . 4712'")
+	if Remembered != time.Minute {
+		t.Errorf("the text says %s, it is %v", remembered, Remembered)
+	}
+	c := minirun.Conn(t, l.Client.NS)
+	if _, err := Add(c, minirun.Table(c, "watch"), signs...); err != nil {
+		t.Fatal(err)
+	}
+	minirun.Flush(t, c)
+	listing := func(table string) string {
+		file, chain := t.TempDir()+"/list", false
+		minirun.Shell(t, l.Client.NS, "nft list table inet "+table+" > "+file)
+		out, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rules []string
+		for line := range strings.Lines(string(out)) { // sets are shown by the words that made them
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "chain") {
+				chain = true
+			}
+			if chain {
+				rules = append(rules, counters.ReplaceAllString(line, "counter"))
+			}
+		}
+		return strings.Join(rules, "\n")
+	}
+	if text, added := listing("text"), listing("watch"); text != added {
+		t.Errorf("the text gives\n%s\nwant\n%s", text, added)
+	}
+}
+
+var counters = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
 // TestClear holds that the sign's bits are taken off again: nothing behind sees
 // them.
