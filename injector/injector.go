@@ -6,9 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/faultctl/faultctl/injector/internal/exitwatch"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/nft"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
@@ -78,7 +80,8 @@ func (i *Injector) Ruleset() string {
 	if i.copies().SeparateGSO {
 		at.gso = nfqueue.FirstGSO
 	}
-	return i.cfg.compile(&at, i.rules).String()
+	rules := i.cfg.compile(&at, i.rules).String()
+	return strings.TrimSuffix(rules, "}\n") + exitwatch.Text(leavingSigns(at.tag)...) + "}\n"
 }
 
 // copies is how the queue hands packets over. What comes as its local sender made it
@@ -106,6 +109,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 		return err
 	}
 	defer c.close()
+	told := i.listen(c)
 	rules := kernel.rules
 	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
 		if err := kernel.nft.TuneSets(rules); err != nil {
@@ -120,6 +124,9 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	}
 	i.changeable(nil, nil)
 	c.drain()
+	if err := told.close(); err != nil {
+		i.cfg.Logger.Warn("tracepoints not closed", "error", err)
+	}
 	if err := kernel.put(kernel.rules.Disarmed()); err != nil {
 		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
 	}
@@ -205,7 +212,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
 	}
 	k.rules = i.kernelRules(&k.at)
-	leaving := leavingSigns(k.at.tag.Of(k.at.level))
+	leaving := leavingSigns(k.at.tag)
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...); err != nil && k.at.translates() {
 		i.cfg.Logger.Warn("the rules for translated connections do not go in; the run goes on without them", "error", err)
 		k.at.nat = [2]bool{}

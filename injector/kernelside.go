@@ -9,6 +9,7 @@ import (
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector/internal/exitwatch"
 	"github.com/faultctl/faultctl/injector/internal/nft"
+	"github.com/faultctl/faultctl/injector/internal/sign"
 	"github.com/faultctl/faultctl/injector/internal/sockdiag"
 )
 
@@ -25,8 +26,8 @@ const (
 // goroutine may use it.
 type kernelAsker interface {
 	// socket asks for the socket of a connection from local to remote, as it knows
-	// them. It takes 5 µs.
-	socket(local, remote netip.AddrPort) (s localSock, there bool, err error)
+	// them. The cookie names it for as long as the host runs. It takes 5 µs.
+	socket(local, remote netip.AddrPort) (s localSock, cookie uint64, there bool, err error)
 
 	// left reports whether a segment with those numbers got through all rules of this
 	// host. It takes 20 µs.
@@ -39,19 +40,19 @@ type asker struct {
 	ask  *nft.Table
 }
 
-func (a *asker) socket(local, remote netip.AddrPort) (localSock, bool, error) {
+func (a *asker) socket(local, remote netip.AddrPort) (localSock, uint64, bool, error) {
 	s, err := a.diag.Ask(local, remote)
 	switch {
 	case errors.Is(err, sockdiag.ErrNone):
-		return sockGone, false, nil
+		return sockGone, 0, false, nil
 	case err != nil:
-		return sockGone, false, err
+		return sockGone, 0, false, err
 	case s.State == sockdiag.TimeWait || s.State == sockdiag.Close:
-		return sockGone, true, nil
+		return sockGone, s.Cookie, true, nil
 	case s.Orphaned():
-		return sockOrphan, true, nil
+		return sockOrphan, s.Cookie, true, nil
 	}
-	return sockAlive, true, nil
+	return sockAlive, s.Cookie, true, nil
 }
 
 func (a *asker) left(seq, ack uint32) (bool, error) { return a.ask.Left(seq, ack) }
@@ -60,10 +61,10 @@ func (a *asker) left(seq, ack uint32) (bool, error) { return a.ask.Left(seq, ack
 // behind all others have seen it. No signal has that bit, and no sign.
 const leavesTag = 1 << 31
 
-// leavingSigns are the signs by which those rules know what is ours: own is that of
-// what the run sends.
-func leavingSigns(own uint32) []exitwatch.Sign {
-	return []exitwatch.Sign{{Mask: leavesTag, Value: leavesTag, Clear: leavesTag}, {Mask: ^uint32(0), Value: own}}
+// leavingSigns are the signs by which those rules know what is ours. They are those of
+// all runs: one behind ours may have held a segment of ours, and sent it again as its own.
+func leavingSigns(tag sign.Tag) []exitwatch.Sign {
+	return []exitwatch.Sign{{Mask: leavesTag, Value: leavesTag, Clear: leavesTag}, {Mask: sign.Mask, Value: tag.Of(0)}}
 }
 
 // question asks the kernel what became of a segment that an end was to accept.
@@ -111,7 +112,7 @@ func askAll(k kernelAsker, qs []question) {
 			q.leftKnown = err == nil
 		}
 		if q.sock {
-			q.state, q.there, err = k.socket(q.local, q.remote)
+			q.state, _, q.there, err = k.socket(q.local, q.remote)
 			q.known = err == nil
 		}
 	}

@@ -54,6 +54,9 @@ func (r *reporter) put(rec record) {
 	}
 }
 
+// full reports whether there is hardly any room.
+func (r *reporter) full() bool { return r.write.Load()-r.read.Load() > ringSize-64 }
+
 // oldest returns the time of the oldest record in the ring.
 func (r *reporter) oldest() (time.Time, bool) {
 	n := r.read.Load()

@@ -19,9 +19,9 @@ const (
 	// watched for as long.
 	settleAfter = 3 * time.Second
 
-	// givenUpAfter is when it is settled as it is, unless a command is judged by it:
-	// then what its application does later counts as well.
-	givenUpAfter = 30 * time.Second
+	// givenUpAfter is how long after that it is settled as it is, unless a command is
+	// judged by it: then what its application does later counts as well.
+	givenUpAfter = 7 * time.Second
 )
 
 // checks is when the outcomes of connections are looked at.
@@ -280,7 +280,11 @@ func (w *worker) endOutcomes() {
 			asked[i].apply(now)
 		}
 	}
+	until := time.Now().Add(2 * time.Second)
 	for _, f := range w.flows.flows {
+		for w.report != nil && w.report.full() && time.Now().Before(until) {
+			time.Sleep(time.Millisecond) // no packet waits for it any more
+		}
 		w.finish(f, now)
 	}
 }

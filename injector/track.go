@@ -48,6 +48,8 @@ type tracking struct {
 	meant [2]meant // the last segment that each end was to accept, by the direction in which the end sends
 	local [2]bool  // the end is a socket of this host, likewise
 	sock  [2]sockState
+
+	cookie [2]uint64 // of the socket that was found
 }
 
 // meant is a segment of ours that an end is to accept.
@@ -275,8 +277,8 @@ const loopback = 1
 func (w *worker) confirm(f *entry, dir faults.Direction) {
 	local, remote := f.socketEnds(dir)
 	f.track.sock[dir] = sockNone
-	if s, there, err := w.kernel.socket(local, remote); err == nil && there && s != sockGone {
-		f.track.sock[dir] = sockFound
+	if s, cookie, there, err := w.kernel.socket(local, remote); err == nil && there && s != sockGone {
+		f.track.sock[dir], f.track.cookie[dir] = sockFound, cookie
 	}
 }
 
@@ -302,7 +304,7 @@ func (w *worker) mayStrike(f *entry, who int, awake bool, now time.Duration) boo
 			continue
 		}
 		local, remote := f.socketEnds(dir)
-		s, there, err := w.kernel.socket(local, remote)
+		s, _, there, err := w.kernel.socket(local, remote)
 		switch {
 		case err != nil:
 		case !there || s == sockGone:

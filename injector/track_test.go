@@ -24,12 +24,12 @@ type fakeKernel struct {
 	asked int
 }
 
-func (k *fakeKernel) socket(local, _ netip.AddrPort) (localSock, bool, error) {
+func (k *fakeKernel) socket(local, _ netip.AddrPort) (localSock, uint64, bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++
 	s, there := k.socks[local]
-	return s, there, nil
+	return s, uint64(local.Port()), there, nil
 }
 
 func (k *fakeKernel) left(uint32, uint32) (bool, error) {

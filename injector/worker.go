@@ -27,7 +27,8 @@ type worker struct {
 	tag    uint32      // of what goes on in a verdict's place; 0: verdicts cannot
 	checks checks
 	lost   lostRequests
-	names  nameReader // nil: the host translates no destinations
+	names  nameReader            // nil: the host translates no destinations
+	reset  map[uint64]toldSocket // by the socket's address in the kernel
 
 	noticed   uint32        // what changes was when the worker last looked
 	changedAt time.Duration // when it had become that
