@@ -95,11 +95,27 @@ func TestSettled(t *testing.T) {
 		"a heartbeat", "client", "idle-expire:after=1500ms", func(w *world) {
 			w.connect()
 			for range 8 {
-				w.exchange()
 				time.Sleep(300 * ms)
+				w.exchange()
 			}
 			w.close()
 			time.Sleep(50 * ms)
+		}, prevented(features.ByData),
+	}, {
+		"a heartbeat, and both ends would have been told", "client", "idle-expire:after=1500ms,then=rst-both", func(w *world) {
+			w.connect()
+			for range 10 {
+				time.Sleep(300 * ms)
+				w.exchange()
+			}
+		}, prevented(features.ByData),
+	}, {
+		"a heartbeat, and a trigger that waits", "server", "reset:at=idle=1500ms", func(w *world) {
+			w.connect()
+			for range 8 {
+				time.Sleep(300 * ms)
+				w.exchange()
+			}
 		}, prevented(features.ByData),
 	}, {
 		"a client that closes first", "client", "idle-expire:after=2s", func(w *world) {
