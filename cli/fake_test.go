@@ -16,6 +16,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/cage"
@@ -52,6 +53,7 @@ type world struct {
 	timers   map[time.Duration]func() // run when that is waited for; none: it never comes
 	exited   chan int
 	local    []netip.Addr
+	opens    []string // services of the connections of a command that is only watched
 
 	engaged chan struct{} // closed when a run has its engine, and so its counters
 	once    sync.Once
@@ -169,7 +171,7 @@ func (c *openCage) Close() error { c.given = true; return nil }
 // duration is over, which it is at once.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1), engaged: make(chan struct{})}
+	w := &world{signal: make(chan os.Signal, 2), exited: make(chan int, 1), opens: []string{dbFlow.Server}, engaged: make(chan struct{})}
 	w.session = &fakeSession{w: w, events: []injector.Event{{Time: noon, Kind: injector.Ready, Flow: injector.Flow{Client: "invalid AddrPort", Server: "invalid AddrPort"}}}}
 	w.local = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.0.0.1")}
 	w.host = &host{
@@ -209,6 +211,9 @@ func (w *world) system(t *testing.T) *experiment.System {
 	sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
 		if err := cfg.Validate(); err != nil {
 			return nil, err
+		}
+		if cfg.Rules[0].Faults[0].Name == "observe" && cfg.Rules[0].Match.To == nil {
+			return w.watch(ctx, cfg), nil
 		}
 		w.cfg = cfg
 		if w.session.stats.Rules == nil {
@@ -287,7 +292,28 @@ func oneFired(w *world, fault string) {
 			Action: faults.SentRST, To: faults.Client, Reason: "it was idle"},
 	)
 	w.session.stats = injector.Snapshot{Diverted: 3, Rules: []injector.RuleStats{{Flows: 2, Chosen: 1,
-		Faults: []injector.FaultStats{{Name: fault, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1}}}}}
+		Faults: []injector.FaultStats{{Name: fault, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1,
+			Settled: injector.Settled{Struck: 1, Felt: 1, Furthest: felt}}}}}}
+}
+
+// felt is the outcome of a strike that arrived and was felt.
+var felt = outcome.Outcome{
+	Struck: true, Sent: outcome.Step{Answer: outcome.Yes, Evidence: outcome.RawSent},
+	Accepted: outcome.Step{Answer: outcome.Yes, Evidence: outcome.SocketGone}, Felt: outcome.Step{Answer: outcome.Yes, Evidence: outcome.AwaitedAnswer},
+}
+
+// watch is a run that only watches what a command does: it opens w.opens.
+func (w *world) watch(ctx context.Context, cfg injector.Config) experiment.Engine {
+	run := &fakeSession{w: w, done: make(chan struct{})}
+	n := uint64(len(w.opens))
+	run.stats = injector.Snapshot{Rules: []injector.RuleStats{{Flows: n, Chosen: n, Faults: []injector.FaultStats{{Name: "observe"}}}}}
+	ctx, run.stop = context.WithCancel(ctx)
+	cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Ready})
+	for _, server := range w.opens {
+		cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Chosen, Flow: injector.Flow{Client: dbFlow.Client, Server: server}})
+	}
+	context.AfterFunc(ctx, func() { close(run.done) })
+	return run
 }
 
 // noCgroup is what target.FindCgroup returns of a name.

@@ -188,6 +188,9 @@ func (a *fakeEngine) Stats() injector.Snapshot {
 		s.Rules[i].Flows, s.Rules[i].Chosen = a.w.fires, a.w.fires
 		for k := range s.Rules[i].Faults {
 			s.Rules[i].Faults[k].Fired = a.w.fires
+			if a.w.fires > 0 {
+				s.Rules[i].Faults[k].Settled = injector.Settled{Struck: a.w.fires, Felt: a.w.fires, Furthest: felt}
+			}
 		}
 	}
 	return s

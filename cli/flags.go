@@ -73,7 +73,9 @@ func targetFlags() []urfave.Flag { return wordFlags(targetHeading, inGroup(exper
 // runFlags say how a run goes.
 func runFlags() []urfave.Flag {
 	fs := []urfave.Flag{listFlag(runHeading, "fault", "`SPEC` another fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
-	expects := func(w experiment.Word) bool { return w.Name == "expect-fired" || w.Name == "allow-idle" }
+	expects := func(w experiment.Word) bool {
+		return w.Name == "expect-fired" || w.Name == "allow-idle" || w.Name == "may-idle"
+	}
 	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
 	fs = append(fs, toggleFlag(runHeading, "dry-run", "show the rules and the connections that they match now; change nothing"))
 	fs = append(fs, wordFlags(runHeading, expects)...)

@@ -6,9 +6,11 @@ import (
 	"sync"
 
 	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	urfave "github.com/urfave/cli/v2"
 )
 
@@ -107,8 +109,9 @@ func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *repl
 		return err
 	case cut != nil:
 		return cut
-	case p.ExpectsFired() && result.Idle():
-		return quietExit(exitNotFired)
+	}
+	if code := p.Spec.Judge(result.Stats, outcome.NoCommand).Code(); code != event.CodeOK {
+		return quietExit(int(code))
 	}
 	return nil
 }

@@ -123,11 +123,16 @@ func (t *scenarioPrinter) Ended(_ time.Time, result *scenario.Result) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", result.Took.Round(time.Millisecond))
 	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "  fault\tactive\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	var rules []injector.RuleStats
+	for i := range result.Entries {
+		rules = append(rules, result.Entries[i].Stats.Rules...)
+	}
+	head, felt := struckColumns(rules)
+	fmt.Fprintln(tab, "  fault\tactive\tmatched\tchosen\t"+head+"\tdropped\tforged")
 	for i := range result.Entries {
 		e := &result.Entries[i]
 		if !e.WasActive() {
-			fmt.Fprintf(tab, "  %s\t0s\t\t\t\t\t\t\n", e.Entry.Name)
+			fmt.Fprintf(tab, "  %s\t0s%s\t\t\t\t\n", e.Entry.Name, strings.Repeat("\t", strings.Count(head, "\t")+1))
 			continue
 		}
 		r := e.Stats.Rules[0]
@@ -136,7 +141,7 @@ func (t *scenarioPrinter) Ended(_ time.Time, result *scenario.Result) {
 			if len(r.Faults) > 1 {
 				name += " (" + f.Name + ")"
 			}
-			fmt.Fprintf(tab, "  %s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", name, e.Took.Round(time.Millisecond), r.Flows, r.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+			fmt.Fprintf(tab, "  %s\t%s\t%d\t%d\t%s\t%d\t%d\t%d\n", name, e.Took.Round(time.Millisecond), r.Flows, r.Chosen, felt(f), f.Diverted, f.Dropped, f.Forged)
 		}
 	}
 	tab.Flush()

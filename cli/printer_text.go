@@ -11,6 +11,8 @@ import (
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/words"
 )
@@ -123,6 +125,8 @@ func (t *textPrinter) happened(clock string, e event.Event) {
 		t.print("%s  flow   %s -> %s%s\n", clock, e.Flow.Client, e.Flow.Server, note)
 	case event.Fired:
 		t.print("%s  %s  %s -> %s  %s: %s%s\n", clock, t.paint.Red("fired"), e.Flow.Client, e.Flow.Server, e.Fault, whatItDid(e), e.Reason)
+	case event.Outcome:
+		t.print("%s  outcome  %s -> %s  %s: %s\n", clock, e.Flow.Client, e.Flow.Server, e.Fault, e.Text())
 	case event.Target:
 		t.print("%s  target %s: %s\n", clock, e.Target, e.Says)
 	case event.Changed:
@@ -216,10 +220,28 @@ func totals(s injector.Snapshot) (flows, chosen, fired uint64) {
 	for _, r := range s.Rules {
 		flows, chosen = flows+r.Flows, chosen+r.Chosen
 		for _, f := range r.Faults {
-			fired += f.Fired
+			fired += experiment.Strikes(f)
 		}
 	}
 	return flows, chosen, fired
+}
+
+// struckColumns are the columns of a summary that say on how many connections
+// faults fired, and on how many of them that was felt, if it is not the same. One
+// that was closed before is none of them.
+func struckColumns(rules []injector.RuleStats) (head string, of func(injector.FaultStats) string) {
+	differ := false
+	for _, r := range rules {
+		for _, f := range r.Faults {
+			differ = differ || f.Settled.Struck > 0 && f.Settled.Felt != experiment.Strikes(f)
+		}
+	}
+	if !differ {
+		return "fired\tpackets judged", func(f injector.FaultStats) string { return fmt.Sprint(experiment.Strikes(f)) }
+	}
+	return "fired\tfelt\tjudged", func(f injector.FaultStats) string {
+		return fmt.Sprintf("%d\t%d", experiment.Strikes(f), f.Settled.Felt)
+	}
 }
 
 func (t *textPrinter) ended(r experiment.Result) {
@@ -231,14 +253,22 @@ func (t *textPrinter) ended(r experiment.Result) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", r.Took.Round(time.Millisecond))
 	tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "  fault\tmatched\tchosen\tfired\tpackets judged\tdropped\tforged")
+	head, felt := struckColumns(r.Stats.Rules)
+	fmt.Fprintln(tab, "  fault\tmatched\tchosen\t"+head+"\tdropped\tforged")
 	for _, rule := range r.Stats.Rules {
 		for _, f := range rule.Faults {
-			fmt.Fprintf(tab, "  %s\t%d\t%d\t%d\t%d\t%d\t%d\n", f.Name, rule.Flows, rule.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+			fmt.Fprintf(tab, "  %s\t%d\t%d\t%s\t%d\t%d\t%d\n", f.Name, rule.Flows, rule.Chosen, felt(f), f.Diverted, f.Dropped, f.Forged)
 		}
 	}
 	tab.Flush()
-	for _, w := range append(t.plan.WhyIdle(r), experiment.Flaws(r.Stats)...) {
+	command := outcome.NoCommand
+	if len(t.plan.Spec.Command) > 0 {
+		command = outcome.Succeeded // its end is told elsewhere
+	}
+	if twice := report.Doubled(experiment.AnswersLost(r.Stats)); twice != "" {
+		fmt.Fprintln(&b, t.paint.Yellow(text.Wrap(twice, "", t.width)))
+	}
+	for _, w := range append(t.plan.Why(r, t.plan.Spec.Judge(r.Stats, command)), experiment.Flaws(r.Stats)...) {
 		fmt.Fprintln(&b, t.paint.Yellow(text.Wrap(w, "", t.width)))
 	}
 	t.print("%s", b.String())

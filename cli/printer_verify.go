@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/replay"
@@ -153,16 +154,24 @@ func (m *verifyPrinter) Result(r survival.Result) {
 
 // verdict is a verdict as a word of one width, coloured.
 func (m *verifyPrinter) verdict(c report.Case) string {
-	const width = len("never fired")
-	switch c.Verdict {
-	case report.Survived, report.Passed:
-		return m.paint.Green(text.Pad(string(c.Verdict), width))
-	case report.Failed:
-		return m.paint.Red(text.Pad("FAILED", width))
-	case report.NeverFired:
-		return m.paint.Yellow(text.Pad("never fired", width))
+	word := text.Pad(verdictWord(c.Verdict), len(report.NotAccepted))
+	switch {
+	case c.Verdict == report.Survived, c.Verdict == report.Prevented, c.Verdict == report.Passed:
+		return m.paint.Green(word)
+	case c.Verdict.Fails():
+		return m.paint.Red(word)
+	case c.Verdict.Idle():
+		return m.paint.Yellow(word)
 	}
-	return text.Pad(string(c.Verdict), width)
+	return word
+}
+
+// verdictWord is a verdict as docs/VERDICTS.md spells it.
+func verdictWord(v report.Verdict) string {
+	if v == report.Failed {
+		return "FAILED"
+	}
+	return string(v)
 }
 
 // numbers are the facts behind a verdict.
@@ -171,14 +180,14 @@ func (m *verifyPrinter) numbers(c survival.Result) string {
 		return c.Reason
 	}
 	parts := []string{c.Took.Round(10 * time.Millisecond).String()}
-	if c.Verdict == report.Failed {
+	if c.Verdict.Fails() {
 		parts = append(parts, c.Exit)
 	}
 	if c.Fault != "" && len(c.Stats.Rules) > 0 {
 		r := c.Stats.Rules[0]
 		var fired uint64
 		for _, f := range r.Faults {
-			fired = max(fired, f.Fired)
+			fired = max(fired, experiment.Strikes(f))
 		}
 		parts = append(parts, fmt.Sprintf("%d of %s struck", fired, words.Plural(r.Flows, "connection")))
 	}
@@ -198,12 +207,17 @@ func (m *verifyPrinter) Ended(cases []report.Case) {
 	for _, c := range cases {
 		m.explain(&b, c)
 	}
-	fmt.Fprintf(&b, "\n%d survived, %d failed, %d never fired", v.Survived, v.Failed, v.NeverFired)
-	if n := v.Broken; n > 0 {
-		fmt.Fprintf(&b, ", %d could not be run", n)
-	}
-	if v.Skipped > 0 {
-		fmt.Fprintf(&b, ", %d skipped", v.Skipped)
+	fmt.Fprintf(&b, "\n%d survived", v.Survived)
+	for _, s := range []struct {
+		n    int
+		word string
+	}{
+		{v.Prevented, "prevented"}, {v.Failed, "FAILED"}, {v.Timeout, "timeout"}, {v.NeverFired, "never fired"}, {v.Unaccepted, "not accepted"},
+		{v.Unfelt, "unfelt"}, {v.Unknown, "not known"}, {v.Broken, "could not be run"}, {v.Skipped, "skipped"},
+	} {
+		if s.n > 0 {
+			fmt.Fprintf(&b, ", %d %s", s.n, s.word)
+		}
 	}
 	fmt.Fprintln(&b, "; everything is as before")
 	for _, f := range m.ev.Flaws() {
@@ -215,9 +229,12 @@ func (m *verifyPrinter) Ended(cases []report.Case) {
 // explain says what there is to say of a case that is no pass.
 func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 	width := m.inv.columns()
-	switch c.Verdict {
-	case report.Failed:
-		fmt.Fprintf(b, "\n%s %s\n", m.paint.Red("failed"), m.paint.Bold(c.Name))
+	if twice := c.Doubled(); twice != "" {
+		defer func() { fmt.Fprintln(b, text.Hanging("  doubled ", twice, width)) }()
+	}
+	switch {
+	case c.Verdict.Fails():
+		fmt.Fprintf(b, "\n%s %s\n", m.paint.Red(string(c.Verdict)), m.paint.Bold(c.Name))
 		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
 		if c.Output != "" {
 			fmt.Fprintln(b, text.Indent(c.Output, "  | "))
@@ -228,12 +245,15 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 		if alone := m.alone[c.Name]; alone != "" {
 			fmt.Fprintln(b, "  repeat  "+alone)
 		}
-	case report.NeverFired:
-		fmt.Fprintf(b, "\n%s %s\n", m.paint.Yellow("never fired"), m.paint.Bold(c.Name))
+	case c.Verdict.Idle():
+		fmt.Fprintf(b, "\n%s %s\n", m.paint.Yellow(string(c.Verdict)), m.paint.Bold(c.Name))
 		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
-	case report.Survived:
-		if c.Reason != "" {
-			fmt.Fprintf(b, "\n%s: %s\n", c.Name, c.Reason)
-		}
+	case c.Verdict == report.Prevented:
+		fmt.Fprintf(b, "\n%s %s\n", m.paint.Green(string(c.Verdict)), m.paint.Bold(c.Name))
+		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
+	case c.Verdict == report.Survived && c.Reason != "":
+		fmt.Fprintf(b, "\n%s: %s\n", c.Name, c.Reason)
+	case c.AnswersLost > 0:
+		fmt.Fprintf(b, "\n%s %s\n", string(c.Verdict), m.paint.Bold(c.Name))
 	}
 }

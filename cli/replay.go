@@ -29,7 +29,7 @@ func (inv *invocation) replayCommand() *urfave.Command {
 // replayFlags are those of a run that say how it goes, not what it does.
 func replayFlags() []urfave.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f urfave.Flag) bool {
-		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
+		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
 	})
 	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/replay"
+	"github.com/faultctl/faultctl/faults/outcome"
 	urfave "github.com/urfave/cli/v2"
 )
 
@@ -36,7 +37,7 @@ func (inv *invocation) runCommand() *urfave.Command {
 // connections are is settled.
 func caged() []urfave.Flag {
 	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f urfave.Flag) bool {
-		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "output"}, f.Names()[0])
+		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "may-idle", "output"}, f.Names()[0])
 	})
 	for _, f := range fs {
 		if f, is := f.(*urfave.StringFlag); is && f.Name == "container" { // the command stays where it was started
@@ -45,9 +46,11 @@ func caged() []urfave.Flag {
 	}
 	timeout, _ := experiment.FindWord("timeout")
 	isolate, _ := experiment.FindWord("isolate")
+	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		toggleFlag(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
 		toggleFlag(runHeading, "allow-idle", "turn --expect-fired off"),
+		wordFlag(runHeading, mayIdle),
 		wordFlag(runHeading, timeout),
 		valueFlag(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
 		wordFlag(runHeading, isolate),
@@ -189,7 +192,7 @@ func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *rep
 		return cut
 	case end.Status != 0:
 		return quietExit(end.Status)
-	case p.ExpectsFired() && result.Idle():
+	case end.TimedOut, p.Spec.Judge(result.Stats, outcome.Succeeded).Code() != event.CodeOK:
 		return quietExit(exitRunNotFired)
 	}
 	return nil

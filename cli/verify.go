@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/replay"
@@ -29,8 +30,9 @@ func (inv *invocation) verifyCommand() *urfave.Command {
 
 func verifyFlags() []urfave.Flag {
 	fs := slices.DeleteFunc(caged(), func(f urfave.Flag) bool {
-		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "timeout", "output"}, f.Names()[0])
+		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "may-idle", "timeout", "output"}, f.Names()[0])
 	})
+	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
 		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
@@ -40,6 +42,7 @@ func verifyFlags() []urfave.Flag {
 		toggleFlag(runHeading, "dry-run", "print the plan; run nothing"),
 		toggleFlag(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
 		toggleFlag(runHeading, "allow-idle", "turn --expect-fired off"),
+		wordFlag(runHeading, mayIdle),
 	)
 }
 

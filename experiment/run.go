@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/version"
 )
@@ -54,19 +55,11 @@ type Result struct {
 	Cause error
 }
 
-// Idle reports whether a fault never fired.
-func (r Result) Idle() bool { return Idle(r.Stats) }
-
-// Idle reports whether a fault of a run with these counters never fired.
+// Idle reports whether nothing was learnt of a fault of a run with these counters,
+// by outcome.Table: it struck nothing and nothing prevented it, or what it sent did
+// not arrive.
 func Idle(s injector.Snapshot) bool {
-	for _, r := range s.Rules {
-		for _, f := range r.Faults {
-			if f.Fired == 0 {
-				return true
-			}
-		}
-	}
-	return len(s.Rules) == 0
+	return new(Spec).Judge(s, outcome.NoCommand).Verdict.Exit() != 0
 }
 
 // Start carries a plan out, and returns when its rules are in: the very next
@@ -292,6 +285,8 @@ func eventOf(ev injector.Event) event.Event {
 		return event.Flow{Flow: flow, Rule: ev.Rule, Ordinal: ev.Ordinal, OpenBefore: ev.Midstream}
 	case injector.Fired:
 		return event.Fired{Fault: ev.Fault, Flow: flow, Rule: ev.Rule, Ordinal: ev.Ordinal, Action: ev.Action.String(), To: ev.To.String(), Reason: ev.Reason}
+	case injector.Outcome:
+		return outcomeEvent(ev)
 	}
 	return event.Ready{}
 }
@@ -335,7 +330,7 @@ func (p *Plan) resolveEvery() time.Duration {
 func TotalsOf(s injector.Snapshot, r injector.RuleStats, f injector.FaultStats, took time.Duration) event.Totals {
 	return event.Totals{
 		Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
-		Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
+		Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged, Outcomes: outcomesOf(f.Settled),
 		Flaws: FlawsOf(s), Duration: took.Round(time.Millisecond).String(),
 	}
 }

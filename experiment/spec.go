@@ -29,6 +29,10 @@ type Spec struct {
 	ExpectFired bool // a fault that never fired is a failure; always so where there is a Command
 	AllowIdle   bool // never so
 
+	// MayIdle names faults of which nothing need be learnt, as AllowIdle says of
+	// all: one that never fires, or is not accepted or felt, is no failure.
+	MayIdle []string
+
 	// Command is run under the faults, which strike its connections only and
 	// last as long as it does. Nil strikes what the target says.
 	Command []string
@@ -80,6 +84,7 @@ func (s *Spec) Clone() Spec {
 		c.Faults[i] = faults.Spec{Name: f.Name, Knobs: slices.Clone(f.Knobs)}
 	}
 	c.Target.To, c.Target.From = slices.Clone(s.Target.To), slices.Clone(s.Target.From)
+	c.MayIdle = slices.Clone(s.MayIdle)
 	c.Command, c.Reports = slices.Clone(s.Command), slices.Clone(s.Reports)
 	return c
 }

@@ -6,24 +6,49 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 )
 
-// WhyIdle says why each fault that never fired did not, and what to look at.
-func (p *Plan) WhyIdle(r Result) (all []string) {
-	for _, rule := range r.Stats.Rules {
-		for _, f := range rule.Faults {
-			if f.Fired == 0 {
-				all = append(all, f.Name+" never fired: "+p.WhyNot(r, rule, f.Name))
-			}
+// Why says of each fault of which nothing was learnt, or that was prevented, why
+// that is so, and what to do next.
+func (p *Plan) Why(r Result, j Judgement) (all []string) {
+	for _, f := range j.Faults {
+		if text := p.WhyFault(r, f); text != "" {
+			all = append(all, text)
 		}
 	}
 	return all
 }
 
-// WhyNot says why a fault of a rule never fired, and what to look at.
-func (p *Plan) WhyNot(r Result, rule injector.RuleStats, fault string) string {
-	t, command := &p.Spec.Target, p.Spec.Command
+// WhyFault is Why of one fault; empty if there is nothing to say. Whatever the
+// command came to, it is said of the connections.
+func (p *Plan) WhyFault(r Result, f Judged) string {
+	if f.Verdict.Exit() == 3 { // the command says more than this
+		f = judge(f.Rule, f.Stats, outcome.Succeeded)
+	}
+	switch f.Verdict {
+	case outcome.NeverFired:
+		return f.Fault + " never fired: " + p.WhyNot(r, f)
+	case outcome.Prevented:
+		return f.Fault + " was prevented: " + f.Reason() + "."
+	case outcome.Unaccepted:
+		return f.Fault + " was not accepted: " + f.Reason() + ". " + f.advice()
+	case outcome.Unfelt:
+		return f.Fault + " was unfelt: " + f.Reason() + ". " + f.advice()
+	case outcome.Unknown:
+		return "What " + f.Fault + " came to is not known: " + f.Reason() + ". " + f.advice()
+	}
+	return ""
+}
+
+// WhyNot says why a fault of a rule never fired, and what to do next.
+func (p *Plan) WhyNot(r Result, f Judged) string {
+	t, command, rule := &p.Spec.Target, p.Spec.Command, f.Rule
+	if why := f.Reason(); why != "" {
+		return why + ". " + f.advice()
+	}
 	switch {
 	case rule.Flows == 0 && len(t.To) == 0 && len(t.From) == 0 && p.NetNS != "" && command == nil:
 		return "no TCP packet crossed the network namespace " + strings.TrimPrefix(p.NetNS, "that ") + "."
@@ -40,7 +65,17 @@ func (p *Plan) WhyNot(r Result, rule injector.RuleStats, fault string) string {
 	case rule.Chosen == 0:
 		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
 	}
-	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + fault + " says which one that is."
+	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + f.Fault + " says which one that is." + p.closedFirst(f)
+}
+
+// closedFirst says that the service closed before the fault's moment came. Empty:
+// it did not.
+func (p *Plan) closedFirst(f Judged) string {
+	s := f.Stats.Settled.Prevented
+	if s.How != features.ByServer {
+		return ""
+	}
+	return fmt.Sprintf(" The longest silence was %s of %s: the service closed first.", seconds(s.Silence), seconds(s.Needed))
 }
 
 // startedElsewhere says what becomes of a command that has somebody else start

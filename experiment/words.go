@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults"
 )
 
 // A Word is one thing that a Spec may say: a flag of the command line, a key of
@@ -121,6 +122,19 @@ var Words = []Word{
 		get: func(s *Spec) []string { return unless(s.Queues == 0, strconv.Itoa(s.Queues)) }},
 	toggle("expect-fired", OfRun, "exit 4 if a fault never fired", func(s *Spec) *bool { return &s.ExpectFired }),
 	toggle("allow-idle", OfRun, "turn --expect-fired off", func(s *Spec) *bool { return &s.AllowIdle }),
+	{Name: "may-idle", Placeholder: "FAULT", Kind: Many, Group: OfRun, Help: "turn --expect-fired off for that fault; repeatable",
+		set: func(s *Spec, v []string) (err error) {
+			if s.MayIdle, err = fields(v); err != nil {
+				return err
+			}
+			for _, name := range s.MayIdle {
+				if _, err := faults.Find(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		get: func(s *Spec) []string { return s.MayIdle }},
 
 	text("pcap", "FILE", OfOutput, "write a pcapng capture; a comment on each packet says what was done to it and why", func(s *Spec) *string { return &s.Pcap }),
 	{Name: "report", Placeholder: "FILE", Kind: Many, Group: OfOutput, Help: "write a report: FILE.html, .xml (JUnit), .md or .json; repeatable",

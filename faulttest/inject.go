@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/netns"
@@ -142,7 +143,7 @@ func (i *Injection) Fired() int {
 	least := uint64(math.MaxInt)
 	for _, r := range i.run.Stats().Rules {
 		for _, f := range r.Faults {
-			least = min(least, f.Fired)
+			least = min(least, experiment.Strikes(f))
 		}
 	}
 	return int(least)
@@ -151,16 +152,21 @@ func (i *Injection) Fired() int {
 // judge fails the test if a fault never fired.
 func (i *Injection) judge() {
 	i.t.Helper()
-	for _, r := range i.run.Stats().Rules {
-		for _, f := range r.Faults {
-			i.t.Logf("%s: %d connections matched, %d chosen, fired on %d; %d segments dropped, %d forged", f.Name, r.Flows, r.Chosen, f.Fired, f.Dropped, f.Forged)
-			switch {
-			case f.Fired > 0 || i.mayNotFire || i.t.Skipped():
-			case r.Flows == 0:
-				i.t.Errorf("faulttest.Inject(%s): %s never fired: no connection matched", i.faults, f.Name)
-			default:
-				i.t.Errorf("faulttest.Inject(%s): %s never fired: the moment that it waits for did not come; faultctl faults %s says which one that is", i.faults, f.Name, f.Name)
-			}
+	spec := i.run.Spec()
+	for _, j := range spec.Judge(i.run.Stats(), outcome.NoCommand).Faults {
+		f, fired := j.Stats, experiment.Strikes(j.Stats)
+		i.t.Logf("%s: %d connections matched, %d chosen, fired on %d; %d segments dropped, %d forged", f.Name, j.Rule.Flows, j.Rule.Chosen, fired, f.Dropped, f.Forged)
+		switch {
+		case i.mayNotFire || i.t.Skipped():
+		case j.Verdict == outcome.Unaccepted, j.Verdict == outcome.NeverFired && j.Reason() != "":
+			i.t.Errorf("faulttest.Inject(%s): %s: %s: %s", i.faults, f.Name, j.Verdict, j.Reason())
+		case fired > 0:
+		case j.Verdict == outcome.Prevented:
+			i.t.Logf("%s was prevented: %s", f.Name, j.Reason())
+		case j.Rule.Flows == 0:
+			i.t.Errorf("faulttest.Inject(%s): %s never fired: no connection matched", i.faults, f.Name)
+		default:
+			i.t.Errorf("faulttest.Inject(%s): %s never fired: the moment that it waits for did not come; faultctl faults %s says which one that is", i.faults, f.Name, f.Name)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func Play(ctx context.Context, fault faults.Spec) (*Story, error) {
 		return nil, err
 	}
 	result, _ := run.Wait() // its error was Stop's
-	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: !result.Idle()}, nil
+	return &Story{Calls: p.calls(), Packets: p.packets(), Fired: experiment.Strikes(result.Stats.Rules[0].Faults[0]) > 0}, nil
 }
 
 // strike runs the fault at the router. Nobody else is there, so the watchdog

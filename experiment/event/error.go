@@ -17,7 +17,7 @@ const (
 	CodeFailure    Code = 1 // a failure at run time
 	CodeUsage      Code = 2 // wrong usage or configuration
 	CodeProbe      Code = 3 // an assertion, a probe or a verified command failed
-	CodeNeverFired Code = 4 // a fault never fired
+	CodeNeverFired Code = 4 // nothing was learnt of a fault: it never fired, or was not accepted or felt, or that is not known
 	CodePreflight  Code = 5 // a permission or a feature of the kernel is missing
 	CodeRefused    Code = 6 // a safety rail refused it
 )

@@ -152,6 +152,62 @@ type Fired struct {
 	Reason  string `json:"reason" doc:"why, in words"`
 }
 
+// Outcome says what a fault's strikes on a connection came to, or that there was
+// nothing to be struck. docs/VERDICTS.md says what the steps mean.
+type Outcome struct {
+	Head
+	Fault   string `json:"fault" doc:"the name of the fault"`
+	Flow    Ends   `json:"flow" doc:"the ends of the connection"`
+	Rule    int    `json:"rule" doc:"as in the connection's flow event"`
+	Ordinal uint64 `json:"ordinal" doc:"as in the connection's flow event"`
+	Struck  bool   `json:"struck" doc:"whether something was done to a connection that was there"`
+	Why     string `json:"why,omitempty" doc:"why it was not struck, in words"`
+
+	Sent     OutcomeStep `json:"sent" doc:"whether it left this host"`
+	Accepted OutcomeStep `json:"accepted" doc:"whether the TCP that it was meant for acted on it"`
+	Felt     OutcomeStep `json:"felt" doc:"whether the application at that end had something at stake"`
+
+	AnswerLost bool `json:"answer_lost,omitempty" doc:"whether the last request reached the service whole and its answer did not reach the client: sent again, it is carried out twice"`
+}
+
+// OutcomeStep is one of the three steps of an Outcome.
+type OutcomeStep struct {
+	Answer   string `json:"answer" doc:"\"yes\", \"no\" or \"not known\""`
+	Evidence string `json:"evidence,omitempty" doc:"what says so, in words"`
+	After    string `json:"after,omitempty" doc:"how long after the strike that was seen, if it is known"`
+}
+
+// Text is the outcome in words: the steps that were taken, and the first one that
+// was not with what says so.
+func (e Outcome) Text() string {
+	if !e.Struck {
+		return "not struck: " + e.Why
+	}
+	text := ""
+	for _, s := range []struct {
+		OutcomeStep
+		yes string
+	}{{e.Sent, "sent"}, {e.Accepted, "accepted"}, {e.Felt, "felt"}} {
+		if text != "" {
+			text += ", "
+		}
+		switch s.Answer {
+		case "yes":
+			text += s.yes
+			continue
+		case "no":
+			text += "not " + s.yes
+		default:
+			text += "not known whether " + s.yes
+		}
+		if s.Evidence != "" {
+			text += ": " + s.Evidence
+		}
+		return text
+	}
+	return text + ": " + e.Felt.Evidence
+}
+
 // Target says that what a name stands for has changed.
 type Target struct {
 	Head
@@ -170,8 +226,23 @@ type Totals struct {
 	Diverted uint64 `json:"packets_diverted" doc:"packets of chosen connections that were judged here"`
 	Dropped  uint64 `json:"packets_dropped" doc:"packets of chosen connections that were dropped"`
 	Forged   uint64 `json:"packets_forged" doc:"packets that were forged on chosen connections"`
+	Outcomes
 	Flaws
 	Duration string `json:"duration" doc:"how long the run lasted, from the moment it was ready"`
+}
+
+// Outcomes count what the strikes of a fault came to, by connection, but for the
+// last two. docs/VERDICTS.md says what the words mean.
+type Outcomes struct {
+	Struck       uint64 `json:"struck,omitempty" doc:"connections that were there when the fault acted on them"`
+	Unsent       uint64 `json:"unsent,omitempty" doc:"of those, connections on which what was done did not leave this host"`
+	Unaccepted   uint64 `json:"unaccepted,omitempty" doc:"of those, connections on which it left, and the TCP that it was meant for took no notice"`
+	Unfelt       uint64 `json:"unfelt,omitempty" doc:"of those, connections on which it was accepted, and the application had nothing at stake"`
+	Felt         uint64 `json:"felt,omitempty" doc:"of those, connections on which it was sent, accepted and felt"`
+	Unknown      uint64 `json:"unknown,omitempty" doc:"of those, connections of which a step is not known"`
+	ClosedBefore uint64 `json:"closed_before,omitempty" doc:"connections that were closed already when the fault acted"`
+	AnswersLost  uint64 `json:"answers_lost,omitempty" doc:"requests that reached the service whole, and whose answer was lost"`
+	SentAgain    uint64 `json:"sent_again,omitempty" doc:"of those, requests whose bytes came again: the service carried them out twice, unless it knew them again"`
 }
 
 // Flaws count what a run could not judge, follow, change or tell. Where one is
@@ -241,13 +312,17 @@ type VerifyResult struct {
 	Head
 	Case    string `json:"case" doc:"the name of the case"`
 	Fault   string `json:"fault" doc:"the name of its first fault; empty for the run without a fault"`
-	Verdict string `json:"verdict" doc:"\"passed\" (without a fault), \"survived\", \"failed\", \"never fired\", \"error\" (faultctl itself failed) or \"skipped\""`
+	Verdict string `json:"verdict" doc:"\"passed\" (without a fault), \"survived\", \"failed\", \"timeout\", \"prevented\", \"unfelt\", \"not accepted\", \"not known\", \"never fired\", \"error\" (faultctl itself failed) or \"skipped\""`
 	Exit    string `json:"exit" doc:"how the command ended, in words: exit 1, killed by SIGSEGV; empty if it was not run"`
 	Reason  string `json:"reason,omitempty" doc:"why it is so, in words"`
 	Remedy  string `json:"remedy,omitempty" doc:"what helps against the fault"`
 	Output  string `json:"output,omitempty" doc:"the last of what the command printed"`
 	Took    string `json:"duration" doc:"how long the command ran"`
-	Repeat  string `json:"repeat,omitempty" doc:"the command line that repeats this case alone"`
+
+	AnswersLost uint64 `json:"answers_lost,omitempty" doc:"requests that reached the service whole, and whose answer was lost"`
+	SentAgain   uint64 `json:"sent_again,omitempty" doc:"of those, requests whose bytes came again"`
+
+	Repeat string `json:"repeat,omitempty" doc:"the command line that repeats this case alone"`
 }
 
 // Verified is the last event of verify.
@@ -256,6 +331,11 @@ type Verified struct {
 	Survived   int  `json:"survived" doc:"cases that the command survived"`
 	Failed     int  `json:"failed" doc:"cases in which it failed"`
 	NeverFired int  `json:"never_fired" doc:"cases in which a fault never fired"`
+	Timeout    int  `json:"timeout,omitempty" doc:"cases in which the command did not end in time"`
+	Prevented  int  `json:"prevented,omitempty" doc:"cases in which the client's own behaviour kept the cause from arising"`
+	Unfelt     int  `json:"unfelt,omitempty" doc:"cases in which nothing was at stake on the struck connections"`
+	Unaccepted int  `json:"not_accepted,omitempty" doc:"cases in which it did not reach the TCP that it was meant for, or that took no notice"`
+	Unknown    int  `json:"not_known,omitempty" doc:"cases in which a step cannot be known"`
 	Broken     int  `json:"could_not_be_tried" doc:"cases in which faultctl itself failed"`
 	Skipped    int  `json:"skipped" doc:"cases that were not tried"`
 	Healthy    bool `json:"healthy" doc:"whether the command succeeded without a fault"`
@@ -318,6 +398,7 @@ func (Started) Name() string       { return "started" }
 func (Ready) Name() string         { return "ready" }
 func (Flow) Name() string          { return "flow" }
 func (Fired) Name() string         { return "fired" }
+func (Outcome) Name() string       { return "outcome" }
 func (Target) Name() string        { return "target" }
 func (Ended) Name() string         { return "ended" }
 func (Command) Name() string       { return "command" }
@@ -336,6 +417,7 @@ func (e Started) with(h Head) Event       { e.Head = h; return e }
 func (e Ready) with(h Head) Event         { e.Head = h; return e }
 func (e Flow) with(h Head) Event          { e.Head = h; return e }
 func (e Fired) with(h Head) Event         { e.Head = h; return e }
+func (e Outcome) with(h Head) Event       { e.Head = h; return e }
 func (e Target) with(h Head) Event        { e.Head = h; return e }
 func (e Ended) with(h Head) Event         { e.Head = h; return e }
 func (e Command) with(h Head) Event       { e.Head = h; return e }

@@ -26,7 +26,7 @@ import (
 
 // all are the types of events but Unknown. TestAll holds that none is missing.
 var all = []reflect.Type{
-	reflect.TypeFor[event.Started](), reflect.TypeFor[event.Ready](), reflect.TypeFor[event.Flow](), reflect.TypeFor[event.Fired](),
+	reflect.TypeFor[event.Started](), reflect.TypeFor[event.Ready](), reflect.TypeFor[event.Flow](), reflect.TypeFor[event.Fired](), reflect.TypeFor[event.Outcome](),
 	reflect.TypeFor[event.Target](), reflect.TypeFor[event.Ended](), reflect.TypeFor[event.Command](), reflect.TypeFor[event.Exited](),
 	reflect.TypeFor[event.VerifyStarted](), reflect.TypeFor[event.Case](), reflect.TypeFor[event.VerifyResult](), reflect.TypeFor[event.Verified](),
 	reflect.TypeFor[event.ScenarioStarted](), reflect.TypeFor[event.Phase](), reflect.TypeFor[event.Step](), reflect.TypeFor[event.Probe](),

@@ -28,7 +28,7 @@ var exampleTime = time.Date(2026, 3, 4, 12, 0, 1, 500_000_005, time.UTC)
 
 var (
 	exampleEnds   = Ends{"10.0.0.1:43210", "10.0.0.5:5432"}
-	exampleTotals = Totals{Fault: "reset", Flows: 2, Chosen: 1, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1, Duration: "1.5s"}
+	exampleTotals = Totals{Fault: "reset", Flows: 2, Chosen: 1, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1, Outcomes: Outcomes{Struck: 1, Unfelt: 1}, Duration: "1.5s"}
 	exampleShare  = 50.0
 )
 
@@ -44,6 +44,12 @@ var page = []group{
 		{"flow", "A connection was chosen.", Flow{Flow: exampleEnds, OpenBefore: true}},
 		{"fired", "A fault acted. A fault that acts in several ways, or on both ends in turn, has an event for each.", Fired{
 			Fault: "idle-expire", Flow: exampleEnds, Action: "rst", To: "client", Reason: "it was idle",
+		}},
+		{"outcome", "What the strikes of a fault on a connection came to is known, or the run ends. [VERDICTS.md](VERDICTS.md) explains the steps.", Outcome{
+			Fault: "idle-expire", Flow: exampleEnds, Struck: true,
+			Sent:     OutcomeStep{Answer: "yes", Evidence: "it was sent without an error", After: "0s"},
+			Accepted: OutcomeStep{Answer: "yes", Evidence: "the end answers that it has no such connection", After: "2.1ms"},
+			Felt:     OutcomeStep{Answer: "no", Evidence: "nothing was outstanding, and nothing was sent afterwards"},
 		}},
 		{"target", "What a host name or a container stands for has changed.", Target{Target: "db.internal", Says: "is 10.0.0.5, 10.0.0.6 now; it was 10.0.0.5"}},
 		{"ended", "The run is over, and everything is as it was before. There is one such event for each fault. Some of the counts are there only if they are not 0. Where one of them, `queue_overruns` or `events_lost` is not 0, the events and the other counts do not show all that happened.", Ended{Totals: exampleTotals}},
@@ -110,8 +116,8 @@ var codes = []struct {
 	{CodeOK, "nothing is wrong"},
 	{CodeFailure, "a failure at run time"},
 	{CodeUsage, "wrong usage or configuration"},
-	{CodeProbe, "an assertion, a probe or a verified command failed"},
-	{CodeNeverFired, "a fault never fired"},
+	{CodeProbe, "an assertion, a probe or a verified command failed, or it did not end in time"},
+	{CodeNeverFired, "a fault never fired, was not accepted, was not felt, or it cannot be known ([VERDICTS.md](VERDICTS.md))"},
 	{CodePreflight, "a permission or a feature of the kernel is missing"},
 	{CodeRefused, "a safety rail refused it"},
 	{CodeNotExecutable, "`run`: the command cannot be executed"},

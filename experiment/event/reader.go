@@ -108,7 +108,7 @@ func of[E Event](by string) kind {
 // kinds are all events but Unknown; of one name, the shapes with a field go first.
 var kinds = []kind{
 	of[ScenarioStarted]("scenario"), of[VerifyStarted]("command"), of[Started](""),
-	of[Ready](""), of[Flow](""), of[Fired](""), of[Target](""),
+	of[Ready](""), of[Flow](""), of[Fired](""), of[Outcome](""), of[Target](""),
 	of[ScenarioEnded]("name"), of[Ended](""),
 	of[Command](""), of[Exited](""),
 	of[Case](""), of[ScenarioResult]("scenario"), of[VerifyResult](""), of[Verified](""),

@@ -55,6 +55,9 @@ func (r *Record) Take(at time.Time, ev event.Event) {
 	case event.Fired:
 		e.Kind, e.Client, e.Server = "fired", ev.Flow.Client, ev.Flow.Server
 		e.Fault, e.Action, e.To, e.Reason = ev.Fault, ev.Action, ev.To, ev.Reason
+	case event.Outcome:
+		e.Kind, e.Client, e.Server = "outcome", ev.Flow.Client, ev.Flow.Server
+		e.Fault, e.Reason = ev.Fault, ev.Text()
 	default:
 		return
 	}
@@ -139,6 +142,8 @@ func FaultStats(s injector.Snapshot) (all []report.FaultStats) {
 			all = append(all, report.FaultStats{
 				Fault: f.Name, Flows: rule.Flows, Chosen: rule.Chosen, Fired: f.Fired, Acted: f.Acted,
 				Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged,
+				Struck: f.Settled.Struck, Unsent: f.Settled.Unsent, Unaccepted: f.Settled.Unaccepted, Unfelt: f.Settled.Unfelt, Felt: f.Settled.Felt,
+				Unknown: f.Settled.Unknown, ClosedBefore: f.Settled.ClosedBefore, AnswersLost: f.Settled.AnswersLost, SentAgain: f.Settled.SentAgain,
 			})
 		}
 	}

@@ -4,7 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -34,5 +39,58 @@ func TestPacketsAroundAFault(t *testing.T) {
 	}
 	if len(r.packets) > keptOfFlow+keptAround {
 		t.Errorf("%d packets of one connection kept", len(r.packets))
+	}
+}
+
+// TestOutcomes holds that what strikes came to is in a report.
+func TestOutcomes(t *testing.T) {
+	r := &Record{now: func() injector.Snapshot {
+		return injector.Snapshot{Rules: []injector.RuleStats{{Faults: []injector.FaultStats{{Name: "reset", Fired: 3, Settled: injector.Settled{
+			Struck: 9, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}}}}}
+	}}
+	r.Take(time.Time{}, event.Outcome{Fault: "reset", Flow: event.Ends{Client: "a", Server: "b"}, Why: "nothing was done to it"})
+	var c report.Case
+	r.Fill(&c)
+	if want := (report.Event{Kind: "outcome", Fault: "reset", Client: "a", Server: "b", Reason: "not struck: nothing was done to it"}); len(c.Events) != 1 || c.Events[0] != want {
+		t.Errorf("%+v", c.Events)
+	}
+	if want := (report.FaultStats{Fault: "reset", Fired: 3, Struck: 9, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6,
+		AnswersLost: 8, SentAgain: 7}); c.Faults[0] != want {
+		t.Errorf("%+v", c.Faults)
+	}
+}
+
+// TestSurvival holds what is said of a command that ran under faults.
+func TestSurvival(t *testing.T) {
+	step := func(a outcome.Answer) outcome.Step { return outcome.Step{Answer: a} }
+	of := func(felt outcome.Answer) injector.Settled {
+		return injector.Settled{Struck: 1, AnswersLost: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(outcome.Yes), Accepted: step(outcome.Yes), Felt: step(felt)}}
+	}
+	for _, tc := range []struct {
+		settled injector.Settled
+		end     place.JobEnd
+		allow   bool
+		want    report.Verdict
+	}{
+		{of(outcome.Yes), place.JobEnd{}, false, report.Survived},
+		{of(outcome.No), place.JobEnd{}, false, report.Unfelt},
+		{of(outcome.No), place.JobEnd{}, true, report.Skipped},
+		{of(outcome.NotKnown), place.JobEnd{}, false, report.NotKnown},
+		{injector.Settled{}, place.JobEnd{}, false, report.NeverFired},
+		{of(outcome.Yes), place.JobEnd{Status: 1}, false, report.Failed},
+		{of(outcome.No), place.JobEnd{Status: 1}, true, report.Failed},
+		{of(outcome.Yes), place.JobEnd{Status: 143, TimedOut: true}, false, report.Timeout},
+	} {
+		sys := experiment.NewSystem()
+		p, err := sys.Plan(t.Context(), experiment.Spec{Faults: []faults.Spec{{Name: "reset"}}, Command: []string{"true"}, AllowIdle: tc.allow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		c := Survival(p, tc.end, experiment.Result{Stats: injector.Snapshot{Rules: []injector.RuleStats{{Flows: 1, Chosen: 1,
+			Faults: []injector.FaultStats{{Name: "reset", Settled: tc.settled}}}}}}, nil)
+		if c.Verdict != tc.want || (c.Remedy != "") != tc.want.Fails() || c.AnswersLost != tc.settled.AnswersLost {
+			t.Errorf("%+v, %+v: %+v; want %s", tc.settled, tc.end, c, tc.want)
+		}
 	}
 }

@@ -52,11 +52,11 @@ type (
 	}
 )
 
-// JUnit writes r as JUnit's XML. A fault that never fired is a failure: nothing
-// was tried, and a green build must not hide that.
+// JUnit writes r as JUnit's XML. A fault of which nothing was learnt is a failure,
+// and a green build must not hide that.
 func JUnit(w io.Writer, r *Report) error {
 	counts := junitCounts{
-		Tests: len(r.Cases), Failures: r.count(Failed, NeverFired), Errors: r.count(Broken),
+		Tests: len(r.Cases), Failures: r.count(Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown), Errors: r.count(Broken),
 		Skipped: r.count(Skipped), Time: seconds(r.Took),
 	}
 	suite := junitSuite{
@@ -95,12 +95,12 @@ func junitOf(c *Case) junitCase {
 		text += "\n\n" + c.Output
 	}
 	result := &junitResult{Message: c.why(), Type: string(c.Verdict), Text: text}
-	switch c.Verdict {
-	case Failed, NeverFired:
+	switch {
+	case c.Verdict.Fails(), c.Verdict.Idle():
 		j.Failure = result
-	case Broken:
+	case c.Verdict == Broken:
 		j.Error = result
-	case Skipped:
+	case c.Verdict == Skipped:
 		j.Skipped = &junitResult{Message: c.why()}
 	}
 	return j
@@ -111,12 +111,18 @@ func junitText(c *Case) string {
 	var b strings.Builder
 	for _, f := range c.Faults {
 		fmt.Fprintf(&b, "%s: %d connections matched, %d chosen, %d fired; %d packets judged, %d dropped, %d forged\n",
-			f.Fault, f.Flows, f.Chosen, f.Fired, f.Diverted, f.Dropped, f.Forged)
+			f.Fault, f.Flows, f.Chosen, f.Strikes(), f.Diverted, f.Dropped, f.Forged)
+		if text := f.Came(); text != "" {
+			fmt.Fprintf(&b, "%s: %s\n", f.Fault, text)
+		}
+	}
+	if text := c.Doubled(); text != "" {
+		fmt.Fprintln(&b, text)
 	}
 	if c.Exit != "" {
 		fmt.Fprintf(&b, "%s\n", c.Exit)
 	}
-	if c.Output != "" && (c.Verdict == Survived || c.Verdict == Passed || c.Verdict == Done) {
+	if c.Output != "" && (c.Verdict == Survived || c.Verdict == Prevented || c.Verdict == Passed || c.Verdict == Done) {
 		b.WriteString(c.Output)
 	}
 	return b.String()

@@ -101,6 +101,8 @@ func (l *lane) draw(start time.Time) {
 		title := since(start, e.At) + "  chosen"
 		if e.Kind == "fired" {
 			title = fmt.Sprintf("%s  %s: %s to %s, %s", since(start, e.At), e.Fault, e.Action, e.To, e.Reason)
+		} else if e.Kind == "outcome" {
+			title = fmt.Sprintf("%s  %s: %s", since(start, e.At), e.Fault, e.Reason)
 		}
 		l.Marks = append(l.Marks, mark{X: place(e.At), Class: e.Kind, Title: title})
 	}

@@ -18,7 +18,7 @@ func Markdown(w io.Writer, r *Report) error {
 	for i := range r.Cases {
 		c := &r.Cases[i]
 		t := c.total()
-		chosen, fired := fmt.Sprint(t.Chosen), fmt.Sprint(t.Fired)
+		chosen, fired := fmt.Sprint(t.Chosen), fmt.Sprint(t.Strikes())
 		if len(c.Faults) == 0 {
 			chosen, fired = "", ""
 		}
@@ -39,11 +39,11 @@ func Markdown(w io.Writer, r *Report) error {
 
 // markdownDetail says more of a case that speaks against the service.
 func markdownDetail(b *strings.Builder, c *Case) {
-	if c.Verdict != Failed && c.Verdict != Broken && c.Verdict != NeverFired {
+	if !c.Verdict.Fails() && !c.Verdict.Idle() && c.Verdict != Broken && c.AnswersLost == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n### %s %s: %s\n\n", c.Verdict.Sign(), code(c.Name), c.Verdict)
-	for _, s := range []string{c.why(), c.Remedy} {
+	for _, s := range []string{c.why(), c.Doubled(), c.Remedy} {
 		if s != "" {
 			fmt.Fprintf(b, "%s\n\n", escape(s))
 		}
@@ -58,12 +58,14 @@ func markdownDetail(b *strings.Builder, c *Case) {
 // Sign is a verdict at a glance.
 func (v Verdict) Sign() string {
 	switch v {
-	case Survived, Passed, Done:
+	case Survived, Prevented, Passed, Done:
 		return "✔"
-	case Failed:
+	case Failed, Timeout:
 		return "✘"
-	case NeverFired:
+	case NeverFired, NotAccepted, Unfelt:
 		return "∅"
+	case NotKnown:
+		return "?"
 	case Broken:
 		return "!"
 	}

@@ -42,22 +42,45 @@ type Case struct {
 
 	EventsCut int `json:"events_cut,omitempty"` // how many events were left out
 
+	// Requests that reached the service whole and whose answer was lost, and those
+	// of them whose bytes came again.
+	AnswersLost uint64 `json:"answers_lost,omitempty"`
+	SentAgain   uint64 `json:"sent_again,omitempty"`
+
+	MayIdle bool `json:"-"` // a verdict by which nothing was learnt is no failure, as was asked for
+
 	CutShort bool `json:"-"` // it was under way when the process had to end; Reason is to say why
 }
 
 // Verdict is what a case showed.
 type Verdict string
 
-// The verdicts. NeverFired is no pass: it says that nothing was tried.
+// The verdicts. docs/VERDICTS.md says what each follows from.
 const (
-	Survived   Verdict = "survived" // a fault was active, and the command did not fail
-	Passed     Verdict = "passed"   // what no fault was meant for did not fail: the command untouched, a probe
-	Failed     Verdict = "failed"
-	NeverFired Verdict = "never fired"
-	Broken     Verdict = "error"   // faultctl itself failed
-	Skipped    Verdict = "skipped" // it was not tried; Reason says why
-	Done       Verdict = "done"    // the fault did what it does, and nothing was asserted
+	Survived    Verdict = "survived"  // the fault arrived and was felt, and the command did not fail
+	Prevented   Verdict = "prevented" // the client's own behaviour kept the cause from arising
+	Passed      Verdict = "passed"    // what no fault was meant for did not fail: the command untouched, a probe
+	Failed      Verdict = "failed"
+	Timeout     Verdict = "timeout" // the command did not end in time
+	NeverFired  Verdict = "never fired"
+	NotAccepted Verdict = "not accepted"
+	Unfelt      Verdict = "unfelt"
+	NotKnown    Verdict = "not known"
+	Broken      Verdict = "error"   // faultctl itself failed
+	Skipped     Verdict = "skipped" // it was not tried; Reason says why
+	Done        Verdict = "done"    // the fault did what it does, and nothing was asserted
 )
+
+// Fails reports whether the verdict speaks against the service.
+func (v Verdict) Fails() bool { return v == Failed || v == Timeout }
+
+// Idle reports whether nothing was learnt: that is no pass.
+func (v Verdict) Idle() bool {
+	return v == NeverFired || v == NotAccepted || v == Unfelt || v == NotKnown
+}
+
+// Verdicts lists all of them in the order in which sums have them.
+var Verdicts = []Verdict{Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Broken, Survived, Prevented, Passed, Done, Skipped}
 
 // FaultStats counts what one fault did.
 type FaultStats struct {
@@ -69,18 +92,28 @@ type FaultStats struct {
 	Diverted uint64 `json:"diverted"` // packets it was asked about
 	Dropped  uint64 `json:"dropped"`
 	Forged   uint64 `json:"forged"`
+
+	Struck       uint64 `json:"struck,omitempty"`        // connections that were there when the fault acted on them
+	Unsent       uint64 `json:"unsent,omitempty"`        // of those, it did not leave this host
+	Unaccepted   uint64 `json:"unaccepted,omitempty"`    // of those, the TCP that it was meant for took no notice
+	Unfelt       uint64 `json:"unfelt,omitempty"`        // of those, the application had nothing at stake
+	Felt         uint64 `json:"felt,omitempty"`          // of those, it was sent, accepted and felt
+	Unknown      uint64 `json:"unknown,omitempty"`       // of those, a step is not known
+	ClosedBefore uint64 `json:"closed_before,omitempty"` // closed when the fault acted
+	AnswersLost  uint64 `json:"answers_lost,omitempty"`  // requests whose answer was lost
+	SentAgain    uint64 `json:"sent_again,omitempty"`    // of those, requests that came again
 }
 
 // Event is something that happened to a connection.
 type Event struct {
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"`             // ready, flow or fired
-	Fault  string    `json:"fault,omitempty"`  // fired only
+	Kind   string    `json:"kind"`             // ready, flow, fired or outcome
+	Fault  string    `json:"fault,omitempty"`  // fired and outcome only
 	Client string    `json:"client,omitempty"` // the connection's ends, where it is about one
 	Server string    `json:"server,omitempty"`
 	Action string    `json:"action,omitempty"` // fired only: drop, rst, fin, icmp, delay, rewrite, duplicate, hold
 	To     string    `json:"to,omitempty"`     // fired only: client, server, both
-	Reason string    `json:"reason,omitempty"`
+	Reason string    `json:"reason,omitempty"` // of an outcome: the steps in words
 }
 
 // Packet is a segment near something that a fault did.
@@ -95,11 +128,10 @@ type Packet struct {
 }
 
 // Passed reports whether nothing in r speaks against the service: no case
-// failed, broke, or was about a fault that never fired.
+// failed, broke, or taught nothing of its fault.
 func (r *Report) Passed() bool {
 	for i := range r.Cases {
-		switch r.Cases[i].Verdict {
-		case Failed, NeverFired, Broken:
+		if v := r.Cases[i].Verdict; v.Fails() || v.Idle() || v == Broken {
 			return false
 		}
 	}

@@ -39,12 +39,15 @@ func sample() *Report {
 				Remedy: "Test a connection before it is handed out, or keep it alive more often than every 350 s.",
 				Start:  at(1000), Took: 4200 * time.Millisecond,
 				Output: "--- FAIL: TestPool (3.01s)\n    pool_test.go:31: read tcp " + client + "->" + server + ": read: connection reset by peer <&>\n\nFAIL\n",
-				Faults: []FaultStats{{Fault: "idle-expire", Flows: 3, Chosen: 3, Fired: 1, Acted: 2, Diverted: 9, Dropped: 1, Forged: 1}},
+				Faults: []FaultStats{{Fault: "idle-expire", Flows: 3, Chosen: 3, Fired: 2, Acted: 2, Diverted: 9, Dropped: 1, Forged: 1,
+					Struck: 1, Felt: 1, ClosedBefore: 1, AnswersLost: 1, SentAgain: 1}},
+				AnswersLost: 1, SentAgain: 1,
 				Events: []Event{
 					{At: at(1000), Kind: "ready"},
 					{At: at(1100), Kind: "flow", Client: client, Server: server},
 					{At: at(1120), Kind: "flow", Client: "10.0.0.1:40002", Server: "10.0.0.5:5432"},
 					{At: at(4100), Kind: "fired", Fault: "idle-expire", Client: client, Server: server, Action: "rst", To: "client", Reason: "segment after the entry expired"},
+					{At: at(4102), Kind: "outcome", Fault: "idle-expire", Client: client, Server: server, Reason: "sent, accepted, felt: an answer was outstanding"},
 				},
 				Packets: []Packet{
 					{At: at(1100), Client: client, Server: server, From: "client", Text: "[S] seq 0 win 64240", Fate: "passed"},
@@ -61,6 +64,12 @@ func sample() *Report {
 			},
 			{Name: "syn-drop:attempts=1", Fault: "syn-drop", Verdict: Survived, Start: at(8000), Took: 2 * time.Second, Exit: "exit 0",
 				Faults: []FaultStats{{Fault: "syn-drop", Flows: 4, Chosen: 4, Fired: 4, Acted: 4, Diverted: 8, Dropped: 4}}},
+			{Name: "rst-close", Fault: "rst-close", Verdict: Unfelt, Reason: "rst-close was unfelt: nothing was at stake", Start: at(10000), Exit: "exit 0",
+				Faults: []FaultStats{{Fault: "rst-close", Flows: 1, Chosen: 1, Fired: 1, Struck: 1, Unfelt: 1}}},
+			{Name: "idle-expire:after=1s", Fault: "idle-expire", Verdict: Prevented, Reason: "longest silence 0.5s of 1s: kept alive by data.", Start: at(10000), Exit: "exit 0"},
+			{Name: "closed-socket", Fault: "closed-socket", Verdict: NotAccepted, Reason: "the TCP that it was meant for took no notice", Start: at(10000), Exit: "exit 0"},
+			{Name: "bad-seq", Fault: "bad-seq", Verdict: NotKnown, Start: at(10000)},
+			{Name: "stall", Fault: "stall", Verdict: Timeout, Reason: "The command did not end in time: stopped after 30s.", Start: at(10000), Exit: "stopped after 30s"},
 			{Name: "refuse", Fault: "refuse", Verdict: Broken, Reason: "bind netfilter queue: no queue is free", Start: at(11000)},
 			{Name: "unreachable", Fault: "unreachable", Verdict: Skipped, Reason: "--faults left it out", Start: at(11000)},
 			{Name: "delay:by=50ms|jitter `x`", Fault: "delay", Verdict: Done, Start: at(12000), Took: time.Minute,
@@ -83,10 +92,16 @@ func TestForms(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"idle-expire:after=2s,then=rst-next", "exit 1", "connection reset by peer", "keep it alive more often",
-			"half-open never fired: no packet belonged to", "3 packets went by unjudged", "no queue is free", "42", "6.18.44", "go test -count=1 ./storage/..."} {
+			"half-open never fired: no packet belonged to", "3 packets went by unjudged", "no queue is free", "1 request reached the service whole and its answer was lost; it came again", "42", "6.18.44", "go test -count=1 ./storage/..."} {
+			if ext == ".json" && strings.HasPrefix(want, "1 request") {
+				want = `"answers_lost": 1`
+			}
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("%s does not say %q", ext, want)
 			}
+		}
+		if ext == ".html" && !strings.Contains(b.String(), "1 struck: 1 felt; 1 closed before") {
+			t.Error("the page does not say what the strikes came to")
 		}
 		if ext != ".html" {
 			golden(t, "report"+ext, b.String())
@@ -158,7 +173,7 @@ func TestJUnitStructure(t *testing.T) {
 			t.Errorf("%d elements %s, and %s=%s", count[element], element, attr, said[attr])
 		}
 	}
-	if count["failure"] != 2 || count["error"] != 1 || count["skipped"] != 1 {
+	if count["failure"] != 6 || count["error"] != 1 || count["skipped"] != 1 {
 		t.Errorf("counted %v", count)
 	}
 }
@@ -239,7 +254,7 @@ func TestSummary(t *testing.T) {
 	if got, want := base.Summary(), "failed without a fault, 2 skipped"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got, want := sample().Summary(), "1 failed, 1 never fired, 1 could not be tried, 1 survived, 1 done, 1 skipped"; got != want {
+	if got, want := sample().Summary(), "1 failed, 1 timeout, 1 never fired, 1 not accepted, 1 unfelt, 1 not known, 1 could not be tried, 1 survived, 1 prevented, 1 done, 1 skipped"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -100,16 +100,19 @@ func (r *Report) Summary() string {
 		switch c := &r.Cases[i]; {
 		case !c.Base:
 			others.Cases = append(others.Cases, *c)
-		case c.Verdict == Failed || c.Verdict == Broken:
-			parts = append(parts, map[Verdict]string{Failed: "failed", Broken: "could not be tried"}[c.Verdict]+" without a fault")
+		case c.Verdict == Broken:
+			parts = append(parts, "could not be tried without a fault")
+		case c.Verdict.Fails() || c.Verdict.Idle():
+			parts = append(parts, string(c.Verdict)+" without a fault")
 		}
 	}
-	for _, v := range []struct {
-		Verdict
-		word string
-	}{{Failed, "failed"}, {NeverFired, "never fired"}, {Broken, "could not be tried"}, {Survived, "survived"}, {Passed, "passed"}, {Done, "done"}, {Skipped, "skipped"}} {
-		if n := others.count(v.Verdict); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, v.word))
+	for _, v := range Verdicts {
+		word := string(v)
+		if v == Broken {
+			word = "could not be tried"
+		}
+		if n := others.count(v); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, word))
 		}
 	}
 	if len(parts) == 0 {
@@ -125,10 +128,62 @@ func (c *Case) why() string {
 		return c.Reason
 	case c.Verdict == NeverFired:
 		return "the fault never fired: nothing was tried"
+	case c.Verdict.Idle():
+		return "nothing was learnt of the fault"
 	case c.Exit != "":
 		return c.Exit
 	}
 	return ""
+}
+
+// Doubled says how many requests were carried out twice, or may be if they are
+// sent again. Empty: none.
+func (c *Case) Doubled() string { return Doubled(c.AnswersLost, c.SentAgain) }
+
+// Doubled says of requests that reached the service whole how many lost their
+// answer, and how many of those came again. Empty if none did.
+func Doubled(lost, again uint64) string {
+	if lost == 0 {
+		return ""
+	}
+	text := "1 request reached the service whole and its answer was lost"
+	if lost > 1 {
+		text = fmt.Sprintf("%d requests reached the service whole and their answer was lost", lost)
+	}
+	switch {
+	case again == 0:
+		return text + "; none of them came again."
+	case lost == 1:
+		return text + "; it came again, and the service carried it out twice unless it knew it again."
+	}
+	return text + fmt.Sprintf("; %d of them came again, and the service carried out twice what it did not know again.", again)
+}
+
+// Strikes is on how many connections that were open the fault acted.
+func (f FaultStats) Strikes() uint64 {
+	return max(f.Struck, f.Fired-min(f.Fired, f.ClosedBefore))
+}
+
+// Came says what the strikes of the fault came to: "3 struck: 2 felt, 1 unfelt; 1
+// closed before". Empty if it is not known.
+func (f FaultStats) Came() string {
+	var steps []string
+	for _, s := range []struct {
+		n    uint64
+		word string
+	}{{f.Felt, "felt"}, {f.Unfelt, "unfelt"}, {f.Unaccepted, "not accepted"}, {f.Unsent, "not sent"}, {f.Unknown, "not known"}} {
+		if s.n > 0 {
+			steps = append(steps, fmt.Sprintf("%d %s", s.n, s.word))
+		}
+	}
+	var parts []string
+	if f.Struck > 0 {
+		parts = append(parts, fmt.Sprintf("%d struck: %s", f.Struck, strings.Join(steps, ", ")))
+	}
+	if f.ClosedBefore > 0 {
+		parts = append(parts, fmt.Sprintf("%d closed before", f.ClosedBefore))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // total sums up what the faults of a case did. Several faults of one rule share
@@ -138,6 +193,7 @@ func (c *Case) total() (t FaultStats) {
 		t.Flows, t.Chosen, t.Fired = max(t.Flows, f.Flows), max(t.Chosen, f.Chosen), max(t.Fired, f.Fired)
 		t.Acted, t.Diverted = t.Acted+f.Acted, t.Diverted+f.Diverted
 		t.Dropped, t.Forged = t.Dropped+f.Dropped, t.Forged+f.Forged
+		t.Struck, t.Felt, t.ClosedBefore = max(t.Struck, f.Struck), max(t.Felt, f.Felt), max(t.ClosedBefore, f.ClosedBefore)
 	}
 	return t
 }

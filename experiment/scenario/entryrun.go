@@ -9,6 +9,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -102,8 +103,13 @@ func (pl *player) stopAll() error {
 	return errors.Join(errs...)
 }
 
-// unfired says of each fault of an entry that acted on fewer connections than it
-// must that it did.
+// judged is what follows from what the entry's strikes came to.
+func (e *EntryResult) judged() experiment.Judgement {
+	return e.plan.Spec.Judge(e.Stats, outcome.NoCommand)
+}
+
+// unfired says of each fault of an entry that arrived on fewer connections than it
+// must that it did. One that was prevented need not.
 func (e *EntryResult) unfired() (why []string) {
 	must := e.Entry.MustFire.N
 	if must == 0 {
@@ -112,13 +118,12 @@ func (e *EntryResult) unfired() (why []string) {
 	if !e.WasActive() {
 		return []string{e.Entry.Name + " never became active"}
 	}
-	rule := e.Stats.Rules[0]
-	for _, f := range rule.Faults {
-		switch {
-		case f.Fired == 0:
-			why = append(why, fmt.Sprintf("%s never fired: %s", f.Name, e.plan.WhyNot(experiment.Result{Stats: e.Stats, NAT: e.NAT}, rule, f.Name)))
-		case f.Fired < must:
-			why = append(why, fmt.Sprintf("%s fired on %s, and must on %d", f.Name, words.Plural(f.Fired, "connection"), must))
+	for _, f := range e.judged().Faults {
+		switch n := experiment.Arrived(f.Stats); {
+		case f.Verdict.Exit() != 0:
+			why = append(why, e.plan.WhyFault(experiment.Result{Stats: e.Stats, NAT: e.NAT}, f))
+		case f.Verdict == outcome.Fired && n < must:
+			why = append(why, fmt.Sprintf("%s fired on %s, and must on %d", f.Fault, words.Plural(n, "connection"), must))
 		}
 	}
 	return why

@@ -116,6 +116,9 @@ func inEntry(entry int, e event.Event) (event.Event, bool) {
 	case event.Fired:
 		e.Rule = entry
 		return e, true
+	case event.Outcome:
+		e.Rule = entry
+		return e, true
 	}
 	return e, true
 }

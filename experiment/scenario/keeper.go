@@ -153,13 +153,25 @@ func (e *EntryResult) asCase(did injector.Snapshot) report.Case {
 func (e *EntryResult) verdict() report.Case {
 	c := e.asCase(e.Stats)
 	c.Verdict, c.Took = report.Done, e.Took
-	switch {
-	case !e.WasActive():
+	if !e.WasActive() {
 		c.Verdict, c.Reason = report.Skipped, "It never became active."
+		return c
+	}
+	c.AnswersLost, c.SentAgain = experiment.AnswersLost(e.Stats)
+	j := e.judged()
+	v := evidence.VerdictOf(j.Verdict)
+	switch {
 	case len(e.shortage) > 0 && !e.MayIdle:
-		c.Verdict, c.Reason = report.NeverFired, strings.Join(e.shortage, " ")
-	case experiment.Idle(e.Stats):
+		if c.Verdict = v; !v.Idle() {
+			c.Verdict = report.NeverFired // it fired too seldom
+		}
+		c.Reason = strings.Join(e.shortage, " ")
+	case v == report.NeverFired:
 		c.Reason = "It never fired, and need not have."
+	case v.Idle():
+		c.Reason = "Nothing was learnt of it (" + string(v) + "), and nothing need be."
+	case v == report.Prevented:
+		c.Verdict, c.Reason = v, strings.Join(e.plan.Why(experiment.Result{Stats: e.Stats, NAT: e.NAT}, j), " ")
 	}
 	return c
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 )
@@ -30,15 +31,16 @@ type stage struct {
 	hooks Hooks
 	opts  Options
 
-	mu     sync.Mutex
-	log    []string // what was done to engines, and when
-	lines  strings.Builder
-	fires  uint64 // on how many connections each fault acts
-	lacks  error  // what Preflight returns
-	refuse error  // what Start returns
-	fails  func(probe string, at time.Duration) error
-	stuck  chan struct{} // if not nil, an engine does not start before it is closed
-	ticks  []string
+	mu      sync.Mutex
+	log     []string // what was done to engines, and when
+	lines   strings.Builder
+	fires   uint64            // on how many connections each fault acts
+	settled *injector.Settled // what the strikes come to; nil: all were felt
+	lacks   error             // what Preflight returns
+	refuse  error             // what Start returns
+	fails   func(probe string, at time.Duration) error
+	stuck   chan struct{} // if not nil, an engine does not start before it is closed
+	ticks   []string
 }
 
 func onStage(t *testing.T, test func(t *testing.T, st *stage)) {
@@ -132,6 +134,19 @@ func (w *witness) Tick(_ time.Time, s injector.Snapshot, gone, left time.Duratio
 
 var dbFlow = injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}
 
+// settledOr is what the strikes on n connections came to: they were felt, unless
+// the test says otherwise.
+func (st *stage) settledOr(n uint64) injector.Settled {
+	if st.settled != nil {
+		return *st.settled
+	}
+	if n == 0 {
+		return injector.Settled{}
+	}
+	yes := outcome.Step{Answer: outcome.Yes, Evidence: outcome.RawSent}
+	return injector.Settled{Struck: n, Felt: n, Furthest: outcome.Outcome{Struck: true, Sent: yes, Accepted: yes, Felt: yes}}
+}
+
 // engine is a run of the injector that says what is done to it.
 type engine struct {
 	st   *stage
@@ -173,7 +188,7 @@ func (e *engine) begin(ctx context.Context) {
 func (e *engine) Stats() injector.Snapshot {
 	rule := injector.RuleStats{Flows: e.st.fires, Chosen: e.st.fires}
 	for _, f := range e.cfg.Rules[0].Faults {
-		rule.Faults = append(rule.Faults, injector.FaultStats{Name: f.Name, Fired: e.st.fires})
+		rule.Faults = append(rule.Faults, injector.FaultStats{Name: f.Name, Fired: e.st.fires, Settled: e.st.settledOr(e.st.fires)})
 	}
 	return injector.Snapshot{Diverted: 10, Rules: []injector.RuleStats{rule}}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -22,7 +23,7 @@ type Watcher interface {
 	// Step says that a step of the timeline is taken. note says why a Start was
 	// left out; else it is empty.
 	Step(at time.Time, step Step, note string)
-	// Event is an event of an entry's run: event.Ready, Flow, Fired or Target, and
+	// Event is an event of an entry's run: event.Ready, Flow, Fired, Outcome or Target, and
 	// what an update of the run told. Their Rule is the entry's ordinal.
 	Event(at time.Time, entry int, e event.Event)
 	// Probe says that a probe was asked.
@@ -127,13 +128,18 @@ func (e *Entry) When() string {
 
 // Holds says in words what a scenario that ended well has shown.
 func (r *Result) Holds() string {
-	fired, none := "every fault fired", true
+	fired, none, prevented := "every fault fired", true, false
 	for _, e := range r.Entries {
-		if experiment.Idle(e.Stats) {
+		switch {
+		case experiment.Idle(e.Stats):
 			fired = "every fault fired that must"
-		} else {
+		default:
 			none = false
+			prevented = prevented || e.judged().Verdict == outcome.Prevented
 		}
+	}
+	if prevented {
+		fired += ", or the clients prevented it"
 	}
 	if none {
 		fired = "no fault fired, and none had to, so it shows nothing of them"

@@ -40,7 +40,7 @@ func begun(p *experiment.Plan) event.Case {
 func (r Result) Event() event.VerifyResult {
 	return event.VerifyResult{
 		Case: r.Name, Fault: r.Fault, Verdict: string(r.Verdict), Exit: r.Exit, Reason: r.Reason, Remedy: r.Remedy, Output: r.Output,
-		Took: r.Took.Round(time.Millisecond).String(), Repeat: r.Repeat,
+		Took: r.Took.Round(time.Millisecond).String(), Repeat: r.Repeat, AnswersLost: r.AnswersLost, SentAgain: r.SentAgain,
 	}
 }
 
@@ -50,6 +50,9 @@ func Verified(cases []report.Case) event.Verified {
 	tried := cases[1:]
 	return event.Verified{
 		Survived: count(tried, report.Survived), Failed: count(tried, report.Failed), NeverFired: count(tried, report.NeverFired),
-		Broken: count(cases, report.Broken), Skipped: count(tried, report.Skipped), Healthy: cases[0].Verdict == report.Passed,
+		Timeout: count(tried, report.Timeout), Prevented: count(tried, report.Prevented), Unfelt: count(tried, report.Unfelt),
+		Unaccepted: count(tried, report.NotAccepted), Unknown: count(tried, report.NotKnown),
+		Broken: count(cases, report.Broken), Skipped: count(tried, report.Skipped),
+		Healthy: cases[0].Verdict == report.Passed || cases[0].Verdict == report.NeverFired,
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/cage"
@@ -30,21 +31,26 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
 // that hold nothing, and faults do what the test says.
 type world struct {
 	*experiment.System
-	fires   bool                       // every fault acts on one of two connections
-	flows   uint64                     // connections that match where none fires
-	chosen  uint64                     // of these, chosen
-	started []injector.Config          // of each run
-	begun   func()                     // when the rules are in
-	refuses error                      // of every start
-	cages   []*openCage                // in the order in which they were made
-	limits  []time.Duration            // waited for
-	over    map[time.Duration]struct{} // waits that are over at once; others never are
+	fires     bool                         // every fault acts on one of two connections, which is survived
+	settled   *injector.Settled            // what the strikes come to, instead; nil: nothing, or what fires says
+	settledOf map[string]*injector.Settled // by fault, instead
+	lost      uint64                       // events that came too fast in a run that only watches
+	opens     []string                     // services of the connections that a command opens which is only watched
+	watched   []injector.Config            // of each run that only watches
+	flows     uint64                       // connections that match where none fires
+	chosen    uint64                       // of these, chosen
+	started   []injector.Config            // of each run
+	begun     func()                       // when the rules are in
+	refuses   error                        // of every start
+	cages     []*openCage                  // in the order in which they were made
+	limits    []time.Duration              // waited for
+	over      map[time.Duration]struct{}   // waits that are over at once; others never are
 
 	mu sync.Mutex
 }
 
 func newWorld() *world {
-	w := &world{over: map[time.Duration]struct{}{}}
+	w := &world{opens: []string{dbFlow.Server}, over: map[time.Duration]struct{}{}}
 	w.System = &experiment.System{
 		Host: place.Host{
 			Proc: "/nowhere", Now: func() time.Time { return noon }, After: w.after, Getenv: func(string) string { return "" },
@@ -81,6 +87,9 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 	if w.refuses != nil {
 		return nil, w.refuses
 	}
+	if cfg.Rules[0].Faults[0].Name == "observe" {
+		return w.watch(ctx, cfg), nil
+	}
 	w.started = append(w.started, cfg)
 	e := &engine{done: make(chan struct{})}
 	rule := injector.RuleStats{Flows: w.flows, Chosen: w.chosen}
@@ -89,8 +98,13 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 		stats := injector.FaultStats{Name: f.Name}
 		if w.fires {
 			rule.Flows, rule.Chosen, stats.Fired = 2, 1, 1
-			flow := injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}
-			cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Fired, Fault: f.Name, Flow: flow, Action: faults.SentRST, To: faults.Client, Reason: "it was idle"})
+			stats.Settled = injector.Settled{Struck: 1, Felt: 1, Furthest: felt}
+			cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Fired, Fault: f.Name, Flow: dbFlow, Action: faults.SentRST, To: faults.Client, Reason: "it was idle"})
+		}
+		if s := w.settledOf[f.Name]; s != nil {
+			stats.Settled = *s
+		} else if w.settled != nil {
+			stats.Settled = *w.settled
 		}
 		rule.Faults = append(rule.Faults, stats)
 	}
@@ -100,6 +114,28 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 		w.begun()
 	}
 	return e, nil
+}
+
+// watch is a run that only watches.
+func (w *world) watch(ctx context.Context, cfg injector.Config) *engine {
+	w.watched = append(w.watched, cfg)
+	e := &engine{done: make(chan struct{})}
+	n := uint64(len(w.opens))
+	e.stats = injector.Snapshot{Lost: w.lost, Rules: []injector.RuleStats{{Flows: n, Chosen: n, Faults: []injector.FaultStats{{Name: "observe"}}}}}
+	cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Ready})
+	for _, server := range w.opens {
+		cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Chosen, Flow: injector.Flow{Client: dbFlow.Client, Server: server}})
+	}
+	context.AfterFunc(ctx, func() { close(e.done) })
+	return e
+}
+
+var dbFlow = injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}
+
+// felt is the outcome of a strike that arrived and was felt.
+var felt = outcome.Outcome{
+	Struck: true, Sent: outcome.Step{Answer: outcome.Yes, Evidence: outcome.RawSent},
+	Accepted: outcome.Step{Answer: outcome.Yes, Evidence: outcome.SocketGone}, Felt: outcome.Step{Answer: outcome.Yes, Evidence: outcome.AwaitedAnswer},
 }
 
 // engine lasts until its context is done.

@@ -99,16 +99,20 @@ func (p *Plan) of(nth int, second bool) (*experiment.Plan, error) {
 }
 
 // Code is the exit code for cases that Run returned without an error, if it was
-// not interrupted: CodeProbe if the command failed in one, CodeNeverFired if a
-// fault never fired and the Spec does not allow that, else CodeOK.
+// not interrupted: CodeProbe if the command failed in one or did not end in time,
+// CodeNeverFired if nothing was learnt of a fault and the Spec does not allow that,
+// else CodeOK.
 func (p *Plan) Code(cases []report.Case) event.Code {
-	switch {
-	case count(cases, report.Failed) > 0:
-		return event.CodeProbe
-	case count(cases, report.NeverFired) > 0 && p.Base.ExpectsFired():
-		return event.CodeNeverFired
+	code := event.CodeOK
+	for i := range cases {
+		switch c := &cases[i]; {
+		case c.Verdict.Fails():
+			return event.CodeProbe
+		case c.Verdict.Idle() && !c.MayIdle:
+			code = event.CodeNeverFired
+		}
 	}
-	return event.CodeOK
+	return code
 }
 
 func count(cases []report.Case, v report.Verdict) (n int) {

@@ -13,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/report"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -48,7 +49,11 @@ func Run(ctx context.Context, p *Plan, stage place.Stage, ev *evidence.Evidence,
 	}
 	cases := []report.Case{healthy}
 	skip := ""
-	if healthy.Verdict != report.Passed {
+	switch healthy.Verdict {
+	case report.Passed:
+	case report.NeverFired:
+		skip = "the command opened none of the connections without a fault"
+	default:
 		skip = "the command fails without a fault"
 	}
 	var broke error
@@ -91,25 +96,32 @@ func (r *runner) tell(c report.Case) {
 }
 
 // healthy runs the command without a fault, and finds out how long it may take
-// with one.
+// with one, and whether it opens any connection that could be struck.
 func (r *runner) healthy(ctx context.Context) (report.Case, error) {
 	c := report.Case{Name: NoFault, Base: true, Verdict: report.Passed, Start: r.plan.sys.Now()}
 	longest := time.Duration(0)
+	all := experiment.Seen{All: true}
 	for n := 0; n < r.plan.Spec.runs() && c.Verdict == report.Passed; n++ {
 		r.w.Running(Attempt{Name: NoFault, Limit: r.plan.limit, Stats: func() injector.Snapshot { return injector.Snapshot{} }})
-		end, out, err := r.alone(ctx)
+		end, out, seen, err := r.alone(ctx)
 		if err != nil {
 			return c, err
 		}
 		c.Took += end.Took
 		c.Exit, c.Output = end.How, out
 		longest = max(longest, end.Took)
+		all = experiment.Seen{Matched: all.Matched + seen.Matched, Others: seen.Others, All: all.All && seen.All, NAT: seen.NAT}
 		switch {
 		case ctx.Err() != nil:
 			c.Verdict, c.Reason = report.Skipped, "interrupted"
+		case end.TimedOut:
+			c.Verdict, c.Reason = report.Timeout, "The command does not end in time without any fault, so nothing can be said: "+end.How+"."
 		case end.Status != 0:
 			c.Verdict, c.Reason = report.Failed, "The command fails without any fault, so nothing can be said: "+end.How+"."
 		}
+	}
+	if c.Verdict == report.Passed && all.All && all.Matched == 0 {
+		c.Verdict, c.Reason = report.NeverFired, r.plan.Base.WhyNone(all)
 	}
 	if r.plan.Spec.Timeout == nil {
 		r.plan.limit = foundLimit(longest)
@@ -118,13 +130,18 @@ func (r *runner) healthy(ctx context.Context) (report.Case, error) {
 	return c, nil
 }
 
-// alone runs the command in a cage, and nothing else happens.
-func (r *runner) alone(ctx context.Context) (end place.JobEnd, out string, err error) {
+// alone runs the command in a cage, without a fault. Where connections must be
+// struck that the target names, it is watched which ones the command opens.
+func (r *runner) alone(ctx context.Context) (end place.JobEnd, out string, seen experiment.Seen, err error) {
 	out, err = r.caged(func(st place.Stage) (err error) {
-		end, err = r.plan.Base.RunAlone(ctx, st)
+		if p := r.plan.Base; p.NamesEnds() && p.ExpectsFired() {
+			end, seen, err = p.RunSeen(ctx, st)
+		} else {
+			end, err = p.RunAlone(ctx, st)
+		}
 		return err
 	})
-	return end, out, err
+	return end, out, seen, err
 }
 
 // caged makes a cage, has do run the command in it, and returns the last lines
@@ -150,7 +167,13 @@ type attempted struct {
 	end    place.JobEnd
 	output string
 	result experiment.Result
+	stats  injector.Snapshot // of the attempt before, too, if there was one
 	record *evidence.Record
+}
+
+// judge says what follows from some counters, if the command ended so.
+func (a *attempted) judge(stats injector.Snapshot, command outcome.Command) experiment.Judgement {
+	return a.plan.Spec.Judge(stats, command)
 }
 
 // try runs the command under a case, and says what became of it.
@@ -159,55 +182,84 @@ func (r *runner) try(ctx context.Context, nth int) (report.Case, error) {
 	c := r.newCase(nth)
 	c.Target, c.Verdict = r.plan.Base.Scope(), report.NeverFired
 	var last attempted
-	fired := 0
-	for n := 0; n < runs && c.Verdict != report.Failed && ctx.Err() == nil; n++ {
+	var all injector.Snapshot
+	survived := 0
+	for n := 0; n < runs && !c.Verdict.Fails() && ctx.Err() == nil; n++ {
 		a, err := r.attempt(ctx, nth)
 		if err != nil {
 			return c, err
 		}
 		c.Took += a.end.Took
 		c.Exit, c.Output = a.end.How, a.output
-		last = a
-		never := a.result.Idle()
-		switch {
-		case a.end.Status != 0 && never:
-			c.Verdict, c.Reason = report.Failed, "The command failed although the fault never fired: "+a.end.How+". Does it fail now and then by itself?"
-		case a.end.Status != 0:
-			c.Verdict, c.Reason, c.Remedy = report.Failed, "The command failed: "+a.end.How+".", a.plan.Spec.Remedies()
-		case !never:
-			fired++
-			c.Verdict, c.Reason = report.Survived, ""
-		case c.Verdict == report.NeverFired:
-			c.Reason = whyIdle(a.plan, a.result)
+		last, all = a, all.Plus(a.stats)
+		if command := experiment.CommandOf(a.end); command != outcome.Succeeded {
+			r.failed(&c, &a, command)
+			continue
 		}
+		if a.judge(a.stats, outcome.Succeeded).Verdict == outcome.Survived {
+			survived++
+		}
+		j := a.judge(all, outcome.Succeeded)
+		c.Verdict, c.MayIdle = evidence.VerdictOf(j.Verdict), j.Code() == event.CodeOK
+		c.Reason = whyNot(a.plan, experiment.Result{Stats: all, NAT: a.result.NAT}, j)
 	}
+	c.AnswersLost, c.SentAgain = experiment.AnswersLost(all)
 	if ctx.Err() != nil {
 		c.Verdict, c.Reason, c.Remedy = report.Skipped, "interrupted", ""
 	}
-	if c.Verdict == report.Survived && fired < runs {
-		c.Reason = fmt.Sprintf("The fault fired in %d of %d runs.", fired, runs)
+	if c.Verdict == report.Survived && survived < runs {
+		c.Reason = fmt.Sprintf("The fault was felt in %d of %d runs.", survived, runs)
 	}
-	if c.Verdict != report.Failed {
+	if !c.Verdict.Fails() {
 		c.Output = ""
 	}
 	told := Result{Case: c, Stats: last.result.Stats}
 	if last.plan != nil {
 		told.Repeat = last.plan.CommandLine()
 	}
-	r.ev.Add(evidence.Allowed(r.plan.Base, c), last.record)
+	r.ev.Add(evidence.Allowed(c), last.record)
 	r.w.Result(told)
 	return c, nil
 }
 
-// attempt runs the command under a case once: twice if a fault stayed idle on the
-// connections that were struck, and others were left alone that may meet its
-// moment.
+// failed says of a case that its command failed, or did not end in time.
+func (r *runner) failed(c *report.Case, a *attempted, command outcome.Command) {
+	c.Verdict = evidence.VerdictOf(a.judge(a.stats, command).Verdict)
+	what := "The command failed"
+	if c.Verdict == report.Timeout {
+		what = "The command did not end in time"
+	}
+	j := a.judge(a.stats, outcome.Succeeded) // what is said of the fault alone
+	switch {
+	case j.Struck():
+		c.Reason, c.Remedy = what+": "+a.end.How+".", a.plan.Spec.Remedies()
+		if j.Verdict == outcome.Unaccepted {
+			c.Reason += " " + whyNot(a.plan, a.result, j)
+		}
+	case j.Verdict == outcome.Prevented:
+		c.Reason = what + " although the fault was prevented: " + a.end.How + ". Does it fail now and then by itself?"
+	default:
+		c.Reason = what + " although the fault never fired: " + a.end.How + ". Does it fail now and then by itself?"
+	}
+}
+
+// attempt runs the command under a case once: twice if nothing was survived on the
+// connections that were chosen, and others were left alone that may meet the
+// fault's moment, or have something at stake then.
 func (r *runner) attempt(ctx context.Context, nth int) (attempted, error) {
 	a, err := r.under(ctx, nth, false)
-	if err == nil && a.end.Status == 0 && a.result.Idle() && !r.plan.Picked && spared(a.result.Stats) && ctx.Err() == nil {
-		return r.under(ctx, nth, true)
+	if err != nil || a.end.Status != 0 || a.end.TimedOut || r.plan.Picked || !spared(a.stats) || ctx.Err() != nil {
+		return a, err
 	}
-	return a, err
+	switch a.judge(a.stats, outcome.Succeeded).Verdict {
+	case outcome.Survived, outcome.Fired:
+		return a, nil
+	}
+	b, err := r.under(ctx, nth, true)
+	if err == nil {
+		b.stats = a.stats.Plus(b.stats)
+	}
+	return b, err
 }
 
 // under runs the command under the faults of a case, in a cage of its own.
@@ -234,6 +286,7 @@ func (r *runner) under(ctx context.Context, nth int, second bool) (a attempted, 
 	}})
 	a.output, err = r.caged(func(st place.Stage) (err error) {
 		a.end, a.result, err = a.plan.RunCommand(ctx, st)
+		a.stats = a.result.Stats
 		r.ev.Ended(a.result.Stats)
 		return err
 	})
@@ -250,20 +303,30 @@ func spared(s injector.Snapshot) bool {
 	return false
 }
 
-// whyIdle says why faults never fired, and how to make them.
-func whyIdle(p *experiment.Plan, result experiment.Result) string {
-	var why []string
-	for _, rule := range result.Stats.Rules {
-		for _, f := range rule.Faults {
-			if f.Fired > 0 {
-				continue
-			}
-			text := f.Name + ": " + p.WhyNot(result, rule, f.Name)
-			if hint := momentOf(f.Name); hint != "" && rule.Chosen > 0 {
+// whyNot says why the verdict on faults is no plain survival, and what to do next.
+func whyNot(p *experiment.Plan, result experiment.Result, j experiment.Judgement) string {
+	var why, struck []string
+	idle := 0
+	for _, f := range j.Faults {
+		if f.Case.Outcome.Struck {
+			struck = append(struck, f.Fault)
+		}
+		if f.Verdict.Exit() == 4 {
+			idle++
+		}
+		text := p.WhyFault(result, f)
+		if f.Verdict == outcome.NeverFired {
+			text = f.Fault + ": " + p.WhyNot(result, f)
+			if hint := momentOf(f.Fault); hint != "" && f.Rule.Chosen > 0 {
 				text += " " + hint
 			}
+		}
+		if text != "" {
 			why = append(why, text)
 		}
+	}
+	if idle > 0 && len(struck) > 0 && len(struck) < len(j.Faults) {
+		why = append(why, "Of the faults of the case only "+strings.Join(struck, " and ")+" struck.")
 	}
 	return strings.Join(why, " ")
 }

@@ -177,13 +177,13 @@ func TestMoments(t *testing.T) {
 	}
 }
 
-// TestRepeat holds that a fault which fired in one of several runs counts as one
+// TestRepeat holds that a fault which was felt in one of several runs counts as one
 // that did, and that this is said.
 func TestRepeat(t *testing.T) {
 	w := newWorld()
 	w.begun = func() { w.fires = true } // from the second on
 	_, cases, err := w.verify(t, t.Context(), spec(t, "faults reset repeat 3", "true"), &diary{})
-	if err != nil || verdicts(cases) != "passed, survived" || cases[1].Reason != "The fault fired in 2 of 3 runs." {
+	if err != nil || verdicts(cases) != "passed, survived" || cases[1].Reason != "The fault was felt in 2 of 3 runs." {
 		t.Errorf("%+v, %v", cases, err)
 	}
 	if len(w.cages) != 6 {

@@ -213,7 +213,7 @@ func (s *Spec) CommandLine() string {
 	if s.Repeat > 0 {
 		given("repeat", strconv.Itoa(s.Repeat))
 	}
-	said("expect-fired", "allow-idle", "seed")
+	said("expect-fired", "allow-idle", "may-idle", "seed")
 	line = append(line, "--")
 	for _, w := range place.Afresh(s.Base.Command) {
 		line = append(line, place.Quote(w))

@@ -72,6 +72,15 @@ var (
 	matched  = desc("connections_matched_total", "Connections that matched a rule.", "rule")
 	chosen   = desc("connections_chosen_total", "Connections that a rule chose.", "rule")
 	fired    = desc("connections_fired_total", "Connections on which a fault acted.", "rule", "place", "fault")
+	struck   = desc("connections_struck_total", "Connections that were open when a fault acted on them. This and the following are known when a run has ended; docs/VERDICTS.md has the words.", "rule", "place", "fault")
+	notSent  = desc("connections_unsent_total", "Struck connections on which what was done did not leave this host.", "rule", "place", "fault")
+	ignored  = desc("connections_unaccepted_total", "Struck connections on which the receiving TCP took no notice.", "rule", "place", "fault")
+	unfelt   = desc("connections_unfelt_total", "Struck connections on which the application had nothing at stake.", "rule", "place", "fault")
+	felt     = desc("connections_felt_total", "Struck connections on which it was sent, accepted and felt.", "rule", "place", "fault")
+	unknown  = desc("connections_unknown_total", "Struck connections of which a step is not known.", "rule", "place", "fault")
+	closed   = desc("connections_closed_before_total", "Connections that were closed already when a fault acted.", "rule", "place", "fault")
+	noAnswer = desc("answers_lost_total", "Requests that reached the service completely and whose answer was lost.", "rule", "place", "fault")
+	again    = desc("requests_sent_again_total", "Requests whose answer was lost and whose bytes came again.", "rule", "place", "fault")
 	acted    = desc("fault_actions_total", "Times that a fault acted.", "rule", "place", "fault")
 	asked    = desc("fault_packets_total", "Packets that a fault judged.", "rule", "place", "fault")
 	dropped  = desc("packets_dropped_total", "Packets that a fault dropped.", "rule", "place", "fault")
@@ -85,12 +94,12 @@ var (
 	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that did not fit into the kernel's full set of owned flows and were never judged. Known when a run has ended.")
 	cut      = desc("packets_cut_total", "Packets that a fault left unchanged because they were longer than 65531 bytes, which the queue truncates.")
 	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were more than a million.")
-	unsent   = desc("packets_unsent_total", "Forged or held packets that the kernel refused to send.")
+	unsent   = desc("packets_unsent_total", "Forged or held packets that the kernel ignored to send.")
 	lost     = desc("events_lost_total", "Events that were lost because they came too fast.")
 	unseen   = desc("capture_packets_lost_total", "Packets that are missing in the capture because they came too fast.")
 	verdict  = desc("verdict_latency_seconds", "Time from receiving a packet to its verdict, without packets that a fault holds.")
 
-	all = []*prometheus.Desc{matched, chosen, fired, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict}
+	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict}
 )
 
 // Describe implements prometheus.Collector.
@@ -119,6 +128,16 @@ func (s *Server) Collect(to chan<- prometheus.Metric) {
 		for place, f := range r.Faults {
 			labels := []string{rule, strconv.Itoa(place), f.Name}
 			count(fired, f.Fired, labels...)
+			s := &f.Settled
+			count(struck, s.Struck, labels...)
+			count(notSent, s.Unsent, labels...)
+			count(ignored, s.Unaccepted, labels...)
+			count(unfelt, s.Unfelt, labels...)
+			count(felt, s.Felt, labels...)
+			count(unknown, s.Unknown, labels...)
+			count(closed, s.ClosedBefore, labels...)
+			count(noAnswer, s.AnswersLost, labels...)
+			count(again, s.SentAgain, labels...)
 			count(acted, f.Acted, labels...)
 			count(asked, f.Diverted, labels...)
 			count(dropped, f.Dropped, labels...)

@@ -41,7 +41,8 @@ func TestScrape(t *testing.T) {
 	s.Watch(func() injector.Snapshot {
 		return injector.Snapshot{
 			Rules: []injector.RuleStats{{Flows: 5, Chosen: 4, Faults: []injector.FaultStats{
-				{Name: "reset", Fired: 3, Acted: 6, Diverted: 9, Dropped: 2, Forged: 7}, {Name: "reset", Fired: 1},
+				{Name: "reset", Fired: 3, Acted: 6, Diverted: 9, Dropped: 2, Forged: 7,
+					Settled: injector.Settled{Struck: 15, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}, {Name: "reset", Fired: 1},
 			}}, {Flows: 1}},
 			Diverted: 20, Overruns: 1, Lost: 2, Unseen: 8, Foreign: 3, SetFull: 4, Cut: 6, Forgotten: 7,
 			Latency: injector.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{10, 5, 1}, Sum: 4 * time.Second},
@@ -53,6 +54,15 @@ func TestScrape(t *testing.T) {
 		`faultctl_connections_chosen_total{rule="0"} 4`,
 		`faultctl_connections_fired_total{fault="reset",place="0",rule="0"} 3`,
 		`faultctl_connections_fired_total{fault="reset",place="1",rule="0"} 1`,
+		`faultctl_connections_struck_total{fault="reset",place="0",rule="0"} 15`,
+		`faultctl_connections_unsent_total{fault="reset",place="0",rule="0"} 1`,
+		`faultctl_connections_unaccepted_total{fault="reset",place="0",rule="0"} 2`,
+		`faultctl_connections_unfelt_total{fault="reset",place="0",rule="0"} 3`,
+		`faultctl_connections_felt_total{fault="reset",place="0",rule="0"} 4`,
+		`faultctl_connections_unknown_total{fault="reset",place="0",rule="0"} 5`,
+		`faultctl_connections_closed_before_total{fault="reset",place="0",rule="0"} 6`,
+		`faultctl_answers_lost_total{fault="reset",place="0",rule="0"} 8`,
+		`faultctl_requests_sent_again_total{fault="reset",place="0",rule="0"} 7`,
 		`faultctl_fault_actions_total{fault="reset",place="0",rule="0"} 6`,
 		`faultctl_fault_packets_total{fault="reset",place="0",rule="0"} 9`,
 		`faultctl_packets_dropped_total{fault="reset",place="0",rule="0"} 2`,

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/outcome"
+	"github.com/faultctl/faultctl/injector"
+)
+
+// came is what the strikes of a fault came to.
+func came(sent, accepted, felt outcome.Answer, why outcome.Evidence) injector.Settled {
+	step := func(a outcome.Answer) outcome.Step { return outcome.Step{Answer: a, Evidence: why} }
+	return injector.Settled{Struck: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(sent), Accepted: step(accepted), Felt: step(felt)}}
+}
+
+// outcomes are what faults come to in these tests, by name.
+func outcomes() map[string]injector.Settled {
+	const y, n, u = outcome.Yes, outcome.No, outcome.NotKnown
+	lost := came(y, y, y, outcome.AwaitedAnswer)
+	lost.Felt, lost.AnswersLost, lost.SentAgain = 1, 2, 1
+	unfelt := came(y, y, n, outcome.NothingAtStake)
+	unfelt.Unfelt = 1
+	unsent := came(n, n, n, outcome.SendFailed)
+	unsent.Unsent = 1
+	return map[string]injector.Settled{
+		"reset":          lost,
+		"idle-expire":    {Prevented: injector.Prevented{How: features.ByData, Silence: 500 * time.Millisecond, Needed: time.Second}},
+		"half-open":      unfelt,
+		"closed-socket":  came(y, n, n, outcome.WentOn),
+		"linger-reset":   came(y, u, y, outcome.SilentAnyway),
+		"refuse":         unsent,
+		"rst-close":      {ClosedBefore: 1, Furthest: outcome.Outcome{Why: outcome.ClosedBefore}},
+		"keepalive-drop": {},
+	}
+}
+
+// settling has each run come to what outcomes says of its faults.
+func (w *world) settling() {
+	all, start := outcomes(), w.sys.Start
+	w.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
+		rule := injector.RuleStats{Flows: 2, Chosen: 1}
+		for _, f := range cfg.Rules[0].Faults {
+			s := all[f.Name]
+			rule.Faults = append(rule.Faults, injector.FaultStats{Name: f.Name, Fired: s.Struck + s.ClosedBefore, Settled: s})
+		}
+		w.session.stats = injector.Snapshot{Rules: []injector.RuleStats{rule}}
+		return start(ctx, cfg)
+	}
+}
+
+// TestVerifyWords holds what is printed of every verdict, and that one which is no
+// pass decides the exit code.
+func TestVerifyWords(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	w.settling()
+	code := w.runs(t, "verify --to :5432 --every 2 --faults reset,idle-expire,half-open,closed-socket,linger-reset,refuse,rst-close,keepalive-drop", "true")
+	if code != exitNotFired {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	golden(t, "verify-words.txt", w.out.String())
+	for line := range strings.Lines(w.out.String()) {
+		if strings.Contains(line, "struck\n") && len([]rune(line)) > 80 {
+			t.Errorf("wide: %s", line)
+		}
+	}
+	for flags, want := range map[string]int{
+		"--faults reset,idle-expire":                                        exitOK,
+		"--faults reset,half-open":                                          exitNotFired,
+		"--faults reset,half-open --may-idle half-open":                     exitOK,
+		"--faults reset,half-open,refuse --may-idle half-open":              exitNotFired,
+		"--faults reset,half-open,refuse --may-idle half-open --allow-idle": exitOK,
+		"--faults reset --may-idle nope":                                    exitUsage,
+	} {
+		w := newWorld(t)
+		w.timers = never
+		w.settling()
+		if code := w.runs(t, "verify --every 2 "+flags, "true"); code != want {
+			t.Errorf("%s: exit %d, want %d\n%s%s", flags, code, want, &w.out, &w.err)
+		}
+	}
+}
+
+// TestVerifyWrongTarget holds that a --to which none of the command's connections
+// goes to ends verify at once.
+func TestVerifyWrongTarget(t *testing.T) {
+	w := newWorld(t)
+	w.timers = never
+	w.opens = []string{"127.0.0.1:5433"}
+	if code := w.runs(t, "verify --to :5432 --faults reset,refuse", "true"); code != exitNotFired || w.cfg.Rules != nil {
+		t.Errorf("exit %d, rules %+v", code, w.cfg.Rules)
+	}
+	golden(t, "verify-wrong-target.txt", w.out.String())
+}
+
+// TestInjectWords holds the exit codes of a fault that runs by itself, and what is
+// said of it.
+func TestInjectWords(t *testing.T) {
+	for fault, tc := range map[string]struct {
+		code, run int
+		says      string
+	}{
+		"reset":                         {exitOK, exitOK, "2 requests reached the service whole and their answer was lost; 1 of them came again"},
+		"idle-expire --after 1s":        {exitOK, exitOK, "idle-expire was prevented: longest silence 0.5s of 1s: kept alive by data."},
+		"half-open":                     {exitOK, exitRunNotFired, ""}, // nobody was there to ask
+		"linger-reset":                  {exitOK, exitRunNotFired, ""},
+		"closed-socket":                 {exitNotFired, exitRunNotFired, "closed-socket was not accepted: the TCP that it was meant for took no notice"},
+		"refuse":                        {exitNotFired, exitRunNotFired, "refuse was not accepted: it did not leave this host: this host refused to send it, because a firewall drops it"},
+		"rst-close":                     {exitNotFired, exitRunNotFired, "rst-close never fired: its moment came on 1 connection, closed before"},
+		"keepalive-drop":                {exitNotFired, exitRunNotFired, "keepalive-drop never fired"},
+		"refuse --may-idle refuse":      {exitOK, exitOK, "did not leave this host"},
+		"refuse --allow-idle":           {exitOK, exitOK, ""},
+		"keepalive-drop --fault reset":  {exitNotFired, exitRunNotFired, ""},
+		"idle-expire:after=1s,reset":    {exitOK, exitOK, ""},
+		"half-open --may-idle refuse":   {exitOK, exitRunNotFired, ""},
+		"refuse,reset --may-idle reset": {exitNotFired, exitRunNotFired, ""},
+	} {
+		w := newWorld(t)
+		w.settling()
+		code := w.faultctl("inject " + fault + " --to :80 --duration 1s --expect-fired")
+		flat := strings.Join(strings.Fields(w.out.String()), " ")
+		if code != tc.code || !strings.Contains(flat, tc.says) {
+			t.Errorf("inject %s: exit %d, want %d and %q\n%s", fault, code, tc.code, tc.says, &w.out)
+		}
+		w = newWorld(t)
+		w.timers = never
+		w.settling()
+		if code := w.runs(t, "run "+fault, "true"); code != tc.run {
+			t.Errorf("run %s: exit %d, want %d\n%s", fault, code, tc.run, &w.err)
+		}
+	}
+}
+
+// TestFeltColumn holds that a summary has a column more only where it says more,
+// and how an outcome is told.
+func TestFeltColumn(t *testing.T) {
+	w := newWorld(t)
+	w.settling()
+	w.session.events = append(w.session.events, injector.Event{Time: noon.Add(time.Second), Kind: injector.Outcome, Fault: "half-open", Flow: dbFlow,
+		Outcome: came(outcome.Yes, outcome.Yes, outcome.No, outcome.NothingAtStake).Furthest},
+		injector.Event{Time: noon.Add(time.Second), Kind: injector.Outcome, Fault: "half-open", Flow: dbFlow, Outcome: outcome.Outcome{Why: outcome.ClosedBefore}})
+	w.faultctl("inject half-open --fault idle-expire:after=1s --to :80 --duration 1s")
+	golden(t, "felt.txt", w.out.String())
+}

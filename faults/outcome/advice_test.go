@@ -1,0 +1,25 @@
+package outcome
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestAdvice holds that each verdict which is no pass says in one sentence what
+// to do next, and no other one does.
+func TestAdvice(t *testing.T) {
+	for v := range Verdict(numVerdicts) {
+		text := advice[v]
+		if (text != "") != (v.Exit() != 0) || text != "" && !strings.HasSuffix(text, ".") {
+			t.Errorf("%s: %q", v, text)
+		}
+	}
+	unsent := Case{Outcome: Outcome{Struck: true, Sent: Step{Answer: No}}}
+	if Advice(unsent) != adviceUnsent {
+		t.Errorf("unsent: %q", Advice(unsent))
+	}
+	unsent.Outcome.Sent.Answer, unsent.Outcome.Accepted.Answer = Yes, No
+	if Advice(unsent) != advice[Unaccepted] {
+		t.Errorf("not accepted: %q", Advice(unsent))
+	}
+}
