@@ -26,7 +26,7 @@ func TestVerifyAtOnce(t *testing.T) {
 						faults, every, want = "observe,delay:by=1ms", "2", 0
 					}
 					code, out := m.run(t, n, "", "verify", "--faults", faults, "--every", every, "--", "sh", "-c", fmt.Sprintf("%s=pair %s", roleEnvVar, bin))
-					failed := strings.Count(out, "FAILED")
+					failed := strings.Count(out, "FAILED  ")
 					if code != want || failed != want-want/3 || strings.Contains(out, "never fired  ") {
 						t.Errorf("%s: exit code %d, want %d\n%s", faults, code, want, out)
 					}
