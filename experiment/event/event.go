@@ -152,62 +152,6 @@ type Fired struct {
 	Reason  string `json:"reason" doc:"why, in words"`
 }
 
-// Outcome says what a fault's strikes on a connection came to, or that there was
-// nothing to be struck. docs/VERDICTS.md says what the steps mean.
-type Outcome struct {
-	Head
-	Fault   string `json:"fault" doc:"the name of the fault"`
-	Flow    Ends   `json:"flow" doc:"the ends of the connection"`
-	Rule    int    `json:"rule" doc:"as in the connection's flow event"`
-	Ordinal uint64 `json:"ordinal" doc:"as in the connection's flow event"`
-	Struck  bool   `json:"struck" doc:"whether something was done to a connection that was there"`
-	Why     string `json:"why,omitempty" doc:"why it was not struck, in words"`
-
-	Sent     OutcomeStep `json:"sent" doc:"whether it left this host"`
-	Accepted OutcomeStep `json:"accepted" doc:"whether the TCP that it was meant for acted on it"`
-	Felt     OutcomeStep `json:"felt" doc:"whether the application at that end had something at stake"`
-
-	AnswerLost bool `json:"answer_lost,omitempty" doc:"whether the last request reached the service whole and its answer did not reach the client: sent again, it is carried out twice"`
-}
-
-// OutcomeStep is one of the three steps of an Outcome.
-type OutcomeStep struct {
-	Answer   string `json:"answer" doc:"\"yes\", \"no\" or \"not known\""`
-	Evidence string `json:"evidence,omitempty" doc:"what says so, in words"`
-	After    string `json:"after,omitempty" doc:"how long after the strike that was seen, if it is known"`
-}
-
-// Text is the outcome in words: the steps that were taken, and the first one that
-// was not with what says so.
-func (e Outcome) Text() string {
-	if !e.Struck {
-		return "not struck: " + e.Why
-	}
-	text := ""
-	for _, s := range []struct {
-		OutcomeStep
-		yes string
-	}{{e.Sent, "sent"}, {e.Accepted, "accepted"}, {e.Felt, "felt"}} {
-		if text != "" {
-			text += ", "
-		}
-		switch s.Answer {
-		case "yes":
-			text += s.yes
-			continue
-		case "no":
-			text += "not " + s.yes
-		default:
-			text += "not known whether " + s.yes
-		}
-		if s.Evidence != "" {
-			text += ": " + s.Evidence
-		}
-		return text
-	}
-	return text + ": " + e.Felt.Evidence
-}
-
 // Target says that what a name stands for has changed.
 type Target struct {
 	Head
@@ -229,20 +173,6 @@ type Totals struct {
 	Outcomes
 	Flaws
 	Duration string `json:"duration" doc:"how long the run lasted, from the moment it was ready"`
-}
-
-// Outcomes count what the strikes of a fault came to, by connection, but for the
-// last two. docs/VERDICTS.md says what the words mean.
-type Outcomes struct {
-	Struck       uint64 `json:"struck,omitempty" doc:"connections that were there when the fault acted on them"`
-	Unsent       uint64 `json:"unsent,omitempty" doc:"of those, connections on which what was done did not leave this host"`
-	Unaccepted   uint64 `json:"unaccepted,omitempty" doc:"of those, connections on which it left, and the TCP that it was meant for took no notice"`
-	Unfelt       uint64 `json:"unfelt,omitempty" doc:"of those, connections on which it was accepted, and the application had nothing at stake"`
-	Felt         uint64 `json:"felt,omitempty" doc:"of those, connections on which it was sent, accepted and felt"`
-	Unknown      uint64 `json:"unknown,omitempty" doc:"of those, connections of which a step is not known"`
-	ClosedBefore uint64 `json:"closed_before,omitempty" doc:"connections that were closed already when the fault acted"`
-	AnswersLost  uint64 `json:"answers_lost,omitempty" doc:"requests that reached the service whole, and whose answer was lost"`
-	SentAgain    uint64 `json:"sent_again,omitempty" doc:"of those, requests whose bytes came again: the service carried them out twice, unless it knew them again"`
 }
 
 // Flaws count what a run could not judge, follow, change or tell. Where one is
@@ -398,7 +328,6 @@ func (Started) Name() string       { return "started" }
 func (Ready) Name() string         { return "ready" }
 func (Flow) Name() string          { return "flow" }
 func (Fired) Name() string         { return "fired" }
-func (Outcome) Name() string       { return "outcome" }
 func (Target) Name() string        { return "target" }
 func (Ended) Name() string         { return "ended" }
 func (Command) Name() string       { return "command" }
@@ -417,7 +346,6 @@ func (e Started) with(h Head) Event       { e.Head = h; return e }
 func (e Ready) with(h Head) Event         { e.Head = h; return e }
 func (e Flow) with(h Head) Event          { e.Head = h; return e }
 func (e Fired) with(h Head) Event         { e.Head = h; return e }
-func (e Outcome) with(h Head) Event       { e.Head = h; return e }
 func (e Target) with(h Head) Event        { e.Head = h; return e }
 func (e Ended) with(h Head) Event         { e.Head = h; return e }
 func (e Command) with(h Head) Event       { e.Head = h; return e }

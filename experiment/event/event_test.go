@@ -41,7 +41,7 @@ func TestAll(t *testing.T) {
 	for _, kind := range all {
 		want[kind.Name()] = true
 	}
-	for _, name := range []string{"event.go", "scenario.go", "control.go"} {
+	for _, name := range []string{"event.go", "outcome.go", "scenario.go", "control.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
