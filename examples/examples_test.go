@@ -108,6 +108,7 @@ func cases(found []finding, verdict string) []string {
 func TestWeaknesses(t *testing.T) {
 	build(t)
 	var (
+		probed = []string{"idle-expire"}
 		orders = []string{"reset", "idle-expire", "half-open", "closed-socket", "refuse", "unreachable"}
 		pool   = []string{"reset", "idle-expire", "half-open", "closed-socket", "unread-close"}
 		reader = []string{"idle-expire", "half-open"}
@@ -119,13 +120,14 @@ func TestWeaknesses(t *testing.T) {
 		timeout  []string // and where it waits for ever
 		never    []string // faults that never fire: the program has no keepalive
 		survived []string // the weaknesses of the unrepaired program
+		told     []string // of those, what only a call tells of: the RST answers a keepalive probe between requests, or follows an answer at once
 	}{
-		{"orders", []string{"--plan", "plan.txt"}, orders, nil, nil, nil},
-		{"orders -retry -idempotent", []string{"--plan", "plan.txt"}, nil, nil, nil, orders},
-		{"pool", []string{"--plan", "plan.txt"}, pool, nil, nil, nil},
-		{"pool -validate", []string{"--plan", "plan.txt"}, nil, nil, nil, pool},
-		{"reader", []string{"--plan", "reader/plan.txt", "--timeout", "10s"}, nil, reader, []string{"keepalive-drop"}, nil},
-		{"reader -keepalive", []string{"--plan", "reader/plan.txt"}, nil, nil, nil, reader},
+		{"orders", []string{"--plan", "plan.txt"}, orders, nil, nil, nil, nil},
+		{"orders -retry -idempotent", []string{"--plan", "plan.txt"}, nil, nil, nil, orders, probed},
+		{"pool", []string{"--plan", "plan.txt"}, pool, nil, nil, nil, nil},
+		{"pool -validate", []string{"--plan", "plan.txt"}, nil, nil, nil, pool, append(probed, "unread-close")},
+		{"reader", []string{"--plan", "reader/plan.txt", "--timeout", "10s"}, nil, reader, []string{"keepalive-drop"}, nil, nil},
+		{"reader -keepalive", []string{"--plan", "reader/plan.txt"}, nil, nil, nil, reader, reader},
 	} {
 		t.Run(tc.command, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +136,7 @@ func TestWeaknesses(t *testing.T) {
 			code, found := verify(t, tc.flags, words...)
 			failed, timeout, never, survived := cases(found, "failed"), cases(found, "timeout"), cases(found, "never fired"), cases(found, "survived")
 			learnt := slices.Concat(failed, timeout, survived, cases(found, "prevented"))
+			notTold := slices.Concat(cases(found, "unfelt"), cases(found, "not known"))
 			want := 0
 			switch {
 			case len(failed)+len(timeout) > 0:
@@ -146,7 +149,8 @@ func TestWeaknesses(t *testing.T) {
 					code, want, failed, tc.fails, timeout, tc.timeout, never, tc.never, survived)
 			}
 			for _, fault := range tc.survived {
-				if !slices.Contains(survived, fault) {
+				// Without tracepoints nobody says that the next call failed (docs/VERDICTS.md).
+				if !slices.Contains(survived, fault) && !(slices.Contains(tc.told, fault) && slices.Contains(notTold, fault)) {
 					t.Errorf("%s is not survived", fault)
 				}
 			}

@@ -95,6 +95,15 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt yes (the application sent the struck segment)", Survived,
 	}, {
+		"reset at the answer, which is swallowed with it", opened + `
+0.010 C>S P len 5
+0.020 S>C P len 8 dropped
+0.020 strike rst client
+0.020 S>C R seq 1 forged
+0.021 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt yes (data were affected)", Survived,
+	}, {
 		"reset at a request, of a client elsewhere", opened + `
 0.010 C>S P len 5 dropped
 0.010 strike rst client
