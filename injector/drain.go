@@ -2,23 +2,24 @@ package injector
 
 import "time"
 
-// Before a run ends or is paused nothing more is held back, and what is held leaves: in
-// its order and at its own pace, so that it is neither passed by what comes meanwhile
-// nor leaves in one burst that a slow device cannot take. Only then the rules go.
+// Before a run ends or is paused, no more packets are held, and the held packets leave,
+// in order and at their own pace: newer packets do not overtake them, and they do not
+// leave in one burst that a slow device cannot take. The rules are removed only after
+// that.
 
-// drainWithin is how long that takes at most: what would be held for longer leaves
-// faster by as much.
+// drainWithin is how long that takes at most. If packets would be held for longer,
+// all of them leave faster, in proportion.
 const drainWithin = 200 * time.Millisecond
 
-// draining is how that is going. The zero value is that it has not begun.
+// draining is the progress of a drain. In the zero value it has not begun.
 type draining struct {
 	begun   bool
 	at      time.Duration // when it began
-	pace    time.Duration // how much faster than real time what is held gets due
-	drained chan struct{} // closed when nothing is held any more
+	pace    time.Duration // how much faster than real time held packets become due
+	drained chan struct{} // closed when no packet is held
 }
 
-// drain begins it, and closes done when nothing is held any more.
+// drain begins to drain, and closes done when no packet is held.
 func (o *outbox) drain(now time.Duration, done chan struct{}) {
 	o.draining = draining{begun: true, at: now, pace: 1, drained: done}
 	for i := range o.timers.heap.Len() {
@@ -28,7 +29,7 @@ func (o *outbox) drain(now time.Duration, done chan struct{}) {
 	}
 }
 
-// drainTime is the time by which what is held leaves.
+// drainTime is the clock that decides which held packets are due.
 func (o *outbox) drainTime(now time.Duration) time.Duration {
 	if !o.draining.begun {
 		return now
@@ -36,7 +37,7 @@ func (o *outbox) drainTime(now time.Duration) time.Duration {
 	return o.draining.at + (now-o.draining.at)*o.draining.pace
 }
 
-// tellDrained tells whoever waits for it that nothing is held any more.
+// tellDrained closes the channel of the drain once no packet is held.
 func (o *outbox) tellDrained() {
 	if o.draining.drained != nil && o.timers.held == 0 {
 		close(o.draining.drained)
@@ -44,8 +45,9 @@ func (o *outbox) tellDrained() {
 	}
 }
 
-// drain has all workers let what they hold leave, and waits until they have, or are
-// gone, or it has taken too long: what comes in may never let them.
+// drain has all workers release the packets that they hold, and waits until they
+// have done so or have ended. It gives up after a while, because incoming packets
+// can keep a worker from finishing.
 func (c *workers) drain() {
 	late := time.After(2 * drainWithin)
 	done := make([]chan struct{}, len(c.all))

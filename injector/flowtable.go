@@ -10,32 +10,33 @@ import (
 )
 
 const (
-	maxFlows = 1 << 20 // flows a worker remembers of each sort; beyond that it forgets the quietest
-	fewFlows = 1 << 17 // so many it remembers for rememberFor
+	maxFlows = 1 << 20 // flows a worker remembers of each sort; beyond that it forgets the one that was quiet for the longest
+	fewFlows = 1 << 17 // up to this many it remembers for rememberFor
 
-	// rememberFor is how long a worker remembers a flow that it sees nothing of,
-	// while there are few: as long as conntrack does (established, by default).
-	// A flow whose fault waits may be busy all the time, and the first keepalive
-	// probe to a peer that is gone comes after two hours.
+	// rememberFor is how long a worker remembers a flow whose packets it does
+	// not see, while there are few flows: as long as conntrack does
+	// (established, by default). A flow with a waiting fault may be busy all the
+	// time, and the first keepalive probe to a dead peer is sent after two
+	// hours.
 	rememberFor = 5 * 24 * time.Hour
 
-	// forgetAfter is how long it does when there are more. It outlasts the
-	// kernel's memory of released flows, so that a flow that comes back is known
-	// to have been let go.
+	// forgetAfter is how long it remembers a flow when there are more. That is
+	// longer than the kernel remembers released flows, so that a flow that comes
+	// back is known to have been released.
 	forgetAfter = 2 * ruleset.ReleasedFor
 )
 
 // capacity is how many flows are remembered, see fewFlows and maxFlows.
 type capacity struct{ few, most int }
 
-// forgets reports whether the one of n flows that was quiet for the longest is to
-// be forgotten.
+// forgets reports whether the flow that was quiet for the longest, of n flows,
+// must be forgotten.
 func (r capacity) forgets(n int, quiet time.Duration) bool {
 	return n > r.most || quiet > rememberFor || n > r.few && quiet > forgetAfter
 }
 
-// flowTable finds flows by their addresses and forgets the quietest first. It
-// belongs to one worker.
+// flowTable finds flows by their addresses, and forgets the flow that was
+// quiet for the longest first. It belongs to one worker.
 type flowTable struct {
 	flows    map[flowKey]*entry
 	seen     lru.List[*entry] // by when they were last seen
@@ -64,8 +65,8 @@ func (t *flowTable) find(s packet.Segment) (*entry, faults.Direction) {
 	return nil, faults.Original
 }
 
-// add puts in a flow and forgets what has been quiet for too long. It returns how
-// many it forgot before their time, for want of room.
+// add adds a flow and forgets flows that have been quiet for too long. It returns
+// how many it forgot early because the table was full.
 func (t *flowTable) add(e *entry, now time.Duration) (crowded int) {
 	t.flows[flowKey{e.Client, e.Server}] = e
 	e.last = now
@@ -85,7 +86,7 @@ func (t *flowTable) touch(e *entry, now time.Duration) {
 	t.seen.Use(e)
 }
 
-// detach takes e out: it is known elsewhere.
+// detach removes e without a call of forgotten, because e is kept elsewhere.
 func (t *flowTable) detach(e *entry) {
 	delete(t.flows, flowKey{e.Client, e.Server})
 	t.seen.Remove(e)

@@ -3,9 +3,9 @@ package injector
 import "time"
 
 const (
-	// parkAfter is how long a flow must be quiet before it is parked: the
-	// packets that were under way when the kernel began to let it pass do not
-	// each wake it again.
+	// parkAfter is how long a flow must be quiet before it is parked: packets
+	// that were already queued when the kernel began to accept the flow must not
+	// unpark it one by one.
 	parkAfter = 100 * time.Millisecond
 
 	// parkBatch is how many flows are parked, or woken by their alarms, before

@@ -12,8 +12,8 @@ var latencyBounds = [...]time.Duration{
 	100 * time.Millisecond, 250 * time.Millisecond, time.Second,
 }
 
-// latency counts how long packets took from being received to their verdict's
-// leaving. Workers add, anyone reads.
+// latency counts the time from receiving a packet to sending its verdict.
+// Workers add, any goroutine may read.
 type latency struct {
 	counts [len(latencyBounds) + 1]atomic.Uint64 // the last one is beyond all bounds
 	sum    atomic.Int64                          // nanoseconds

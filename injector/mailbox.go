@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// mailbox is how other goroutines have something done by a worker, between two packets.
+// mailbox holds functions that other goroutines want a worker to run between two
+// packets.
 type mailbox struct {
-	wake   func() // makes a worker that waits for packets look
+	wake   func() // wakes a worker that waits for packets
 	posted atomic.Bool
 	mu     sync.Mutex
 	inbox  []func()
@@ -22,8 +23,8 @@ func (m *mailbox) post(f func()) {
 	m.wake()
 }
 
-// ask has f run by the worker, and waits until it has, or the worker is gone. Any other
-// goroutine may call it.
+// ask has f run by the worker, and waits until f has returned or the worker has ended.
+// Any other goroutine may call it.
 func (m *mailbox) ask(gone <-chan struct{}, f func()) {
 	done := make(chan struct{})
 	m.post(func() { f(); close(done) })

@@ -10,24 +10,24 @@ import (
 )
 
 // Packet is a packet of a chosen connection, as Config.OnPacket is told: one
-// that entered user space, as it came, or one that was put on its way instead
-// of it or besides.
+// that entered user space, as it came, or one that was sent in its place or
+// in addition.
 type Packet struct {
-	Time   time.Time // when it came; of what is put on its way, when it leaves, which may lie ahead
+	Time   time.Time // when it came; for a packet that is sent, when it leaves, which may be in the future
 	Bytes  []byte    // from the IP header on, maybe cut short; valid until OnPacket returns
 	Length int       // of the whole packet
-	Hook   Hook      // where it was judged; Output for what is put on its way
+	Hook   Hook      // where it was judged; Output for packets that are sent
 	Fate   Fate
-	Delay  time.Duration // from coming to leaving; 0 at once
+	Delay  time.Duration // time between arrival and departure; 0: it left at once
 	Behind bool          // it is delayed only because an older one of its direction is held
 
 	Flow       Flow
-	FromServer bool   // the server sent it, or is said to have
+	FromServer bool   // its source is the server, also if it is forged
 	Rule       int    // ordinal of the first rule that chose the connection
 	Ordinal    uint64 // the connection's ordinal within that rule, from 0
 
 	Fault string        // the fault that decided; empty if none did
-	Notes []faults.Note // what it said of it; valid until OnPacket returns
+	Notes []faults.Note // why the fault decided so; valid until OnPacket returns
 }
 
 // Hook is the place in the kernel's path of a packet where it was judged.
@@ -45,23 +45,24 @@ func (h Hook) String() string { return [...]string{"input", "forward", "output"}
 // Fate says what became of a packet.
 type Fate uint8
 
-// The fates. The first four are of packets as they came, the others of what was
-// put on its way.
+// The fates. The first four are those of packets as they came, the others those
+// of packets that were sent.
 const (
-	Passed      Fate = iota // it went on as it was
-	Dropped                 // it did not go on
-	Delayed                 // it went on as it was, later: see Late
-	Rewritten               // it went on as another: see Replacement
-	Replacement             // what a rewritten one went on as
-	Late                    // a delayed one, as it leaves
-	Forged                  // of our own making
+	Passed      Fate = iota // accepted as it was
+	Dropped                 // not accepted
+	Delayed                 // accepted as it was, later: see Late
+	Rewritten               // sent as a different packet: see Replacement
+	Replacement             // what a rewritten packet was sent as
+	Late                    // a delayed packet, as it leaves
+	Forged                  // made by a fault
 )
 
 func (f Fate) String() string {
 	return [...]string{"passed", "dropped", "delayed", "rewritten", "replacement", "late", "forged"}[min(f, Forged)]
 }
 
-// Came reports whether the packet came, rather than was put on its way.
+// Came reports whether the packet came from the network, rather than from
+// this run.
 func (f Fate) Came() bool { return f <= Rewritten }
 
 // Comment says in one line what was done to the packet, by which fault, and
@@ -118,8 +119,8 @@ type flowEnd struct {
 	server bool
 }
 
-// describedEnds bounds how many ends a Describer remembers; beyond it starts
-// anew, and numbers count from where it did.
+// describedEnds bounds how many ends a Describer remembers; beyond that it
+// starts over, with new first sequence numbers.
 const describedEnds = 1 << 14
 
 // Describe returns a line about p, the ends not named.

@@ -12,11 +12,11 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/lru"
 )
 
-// parkedFlows holds the flows that the kernel lets pass, each as a record of fixed
-// size without pointers: a million of them are 240 MB that the garbage collector
-// does not look at. It grows by a chunk of records at a time and its index by a
-// bucket at a time (linear hashing), so no flow waits for the others to be
-// moved. It belongs to one worker.
+// parkedFlows holds the flows that the kernel accepts without asking, each as a
+// record of fixed size without pointers: a million of them take 240 MB that the
+// garbage collector does not scan. It grows by one chunk of records at a time, and
+// its index by one bucket at a time (linear hashing), so no flow waits until
+// others have been moved. It belongs to one worker.
 type parkedFlows struct {
 	chunks   [][]parkedFlow
 	used     uint32 // records ever taken; 0 is never used
@@ -59,7 +59,7 @@ type parkedFlow struct {
 	attributes attributes
 }
 
-// attributes are what is either so or not.
+// attributes are the flags of a parked flow.
 type attributes uint16
 
 const (
@@ -117,7 +117,7 @@ func (r *parkedFlow) addrs() (client, server netip.AddrPort) {
 	return end(r.ends[:18]), end(r.ends[18:])
 }
 
-// bucket is where a flow of these ends is listed.
+// bucket returns the bucket of a flow with these ends.
 func (d *parkedFlows) bucket(ends *[36]byte) uint32 {
 	h := uint32(maphash.Bytes(d.seed, ends[:]))
 	b := h & (d.level - 1)
@@ -141,7 +141,7 @@ func (d *parkedFlows) find(client, server netip.AddrPort) uint32 {
 	return 0
 }
 
-// take returns a fresh record, listed under its ends and as the newest.
+// take returns a new record, already in its bucket and newest in the list.
 func (d *parkedFlows) take(client, server netip.AddrPort) uint32 {
 	i := d.freed
 	if i != 0 {
@@ -165,7 +165,7 @@ func (d *parkedFlows) take(client, server netip.AddrPort) uint32 {
 	return i
 }
 
-// split adds a bucket and moves into it what belongs there.
+// split adds a bucket and moves the records that belong there into it.
 func (d *parkedFlows) split() {
 	from := d.buckets - d.level
 	if int(d.buckets/bucketsAChunk) == len(d.heads) {
@@ -185,7 +185,7 @@ func (d *parkedFlows) split() {
 	}
 }
 
-// free takes a record out.
+// free removes a record.
 func (d *parkedFlows) free(i uint32) {
 	r := d.at(i)
 	for p := d.head(d.bucket(&r.ends)); *p != 0; p = &d.at(*p).next {
@@ -199,7 +199,8 @@ func (d *parkedFlows) free(i uint32) {
 	d.n--
 }
 
-// park puts a flow away, whose chain, if it has one, is already.
+// park stores a flow as a record. Its chain, if it has one, must be parked
+// already.
 func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	i := d.take(e.Client, e.Server)
 	r := d.at(i)
@@ -229,15 +230,15 @@ func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	}
 }
 
-// fewAlarms is how many alarms are kept for nothing without asking.
+// fewAlarms is how many stale alarms are tolerated without a sweep.
 const fewAlarms = 4096
 
 // sweepBatch is how many alarms are looked at for each that is added.
 const sweepBatch = 4
 
-// sweep looks at a few alarms if there are many more than records, and takes out
-// those that ring for nothing: where connections are short and alarms far away,
-// nearly all do.
+// sweep checks a few alarms if there are many more alarms than records, and
+// removes stale ones: with short connections and alarms far in the future,
+// nearly all are stale.
 func (d *parkedFlows) sweep() {
 	for range sweepBatch {
 		if d.alarms.Len() <= 2*d.n+fewAlarms {
@@ -250,8 +251,8 @@ func (d *parkedFlows) sweep() {
 	}
 }
 
-// unpark makes a flow of its record and gives that back. Its faults have the settings
-// that their rules have now.
+// unpark turns a record back into a flow and frees the record. The faults of the flow
+// get the current settings of their rules.
 func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	r := d.at(i)
 	a := r.attributes
@@ -292,7 +293,7 @@ func (d *parkedFlows) nextAlarm() (time.Duration, bool) {
 
 func centiseconds(d time.Duration) uint32 { return uint32(d / (10 * time.Millisecond)) }
 
-// milliseconds is d in whole ones, not less.
+// milliseconds is d in milliseconds, rounded up.
 func milliseconds(d time.Duration) uint32 {
 	n := d / time.Millisecond
 	if d%time.Millisecond != 0 {
@@ -301,8 +302,8 @@ func milliseconds(d time.Duration) uint32 {
 	return uint32(min(n, math.MaxUint32))
 }
 
-// alarm is when a record wakes, in whole milliseconds and not before that time. One
-// whose record has gone or was put off rings for nothing.
+// alarm is when a record wakes, in whole milliseconds and not before that time. An
+// alarm is stale if its record was freed or its time was put off.
 type alarm struct{ at, flow uint32 }
 
 // Before has the earliest first.

@@ -2,19 +2,19 @@ package injector
 
 import "golang.org/x/sys/unix"
 
-// useBatchScheduling makes the calling thread one that does not push another off its processor
-// when it wakes, but waits for a processor to be free or for its turn: SCHED_BATCH,
-// sched(7). It keeps its share, and with a processor to spare it wakes as early as
-// ever.
+// useBatchScheduling gives the calling thread the policy SCHED_BATCH (sched(7)): when it
+// wakes it does not preempt another thread, but waits for a free processor or for its
+// turn. Its share of processor time is unchanged, and if a processor is free it wakes as
+// early as before.
 //
-// A packet wakes its judge in the middle of what the client or the service is
-// sending. A judge that runs at once finds that one packet, and the sender is
-// switched off and on again for each; one that lets it go on finds all that it sent,
-// and answers in one call. That is what docs/PERFORMANCE.md calls giving way. Where
-// the kernel refuses, nothing but this is lost.
+// A packet wakes the worker while the client or the service is still sending. A
+// worker that runs at once finds only that packet, and the sender is preempted for
+// each one. A worker that waits finds everything that was sent, and answers it in
+// one call. docs/PERFORMANCE.md calls this giving way. If the kernel refuses, only
+// this gain is lost.
 //
-// Its nice value stays, and so does a policy that somebody chose for it. The
-// function that is returned makes the thread as it was.
+// The nice value is kept, and so is any policy other than SCHED_NORMAL. undo
+// restores the thread's policy.
 func useBatchScheduling() (undo func() error, err error) {
 	was, err := unix.SchedGetAttr(0, 0)
 	if err != nil || was.Policy != unix.SCHED_NORMAL {

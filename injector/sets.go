@@ -11,16 +11,17 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// setWriter changes and reads the kernel's sets from user space, where no
-// packet is at hand to do it. Its calls may wait for other users of nftables.
+// setWriter changes and reads the kernel's sets from user space, for cases
+// without a packet whose verdict could do it. Its calls may wait for other
+// users of nftables.
 type setWriter interface {
 	// setFlow changes the flow in the set of that kind of every rule.
 	setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error
 
-	// idle returns how long the kernel has seen nothing that counts of a flow
-	// that was admitted for the rule of that ordinal: at least so long if the flow
-	// has expired. Zero means that the rule does not watch for idle flows, or
-	// that it is not known.
+	// idle returns how long the kernel has seen no packet that keeps the flow
+	// alive, for a flow in the idle set of that rule. If the flow has expired, the
+	// true time may be longer. Zero means that the rule does not watch for idle
+	// flows, or that it is not known.
 	idle(rule int, f flowKey) time.Duration
 
 	// owned reports whether the kernel has learnt that the flow is the owner's
@@ -31,7 +32,7 @@ type setWriter interface {
 // tableSets is the setWriter of a real run.
 type tableSets struct {
 	write *nft.Table
-	read  setReader // by a connection of its own: it must not wait
+	read  setReader // has its own connection, because it must not wait
 	rules []*ruleState
 }
 
@@ -56,7 +57,7 @@ func (t *tableSets) idle(rule int, f flowKey) time.Duration {
 	}
 	left, _, err := t.read.Remaining(f.set(ruleset.Live, rule), f.client, f.server)
 	if err != nil {
-		return 0 // nobody knows, and a busy flow must not count as idle
+		return 0 // unknown, and a busy flow must not count as idle
 	}
 	return after - left
 }
@@ -70,13 +71,15 @@ func (t *tableSets) owned(rule int, f flowKey) bool {
 	return in
 }
 
-// set is the set of that kind and rule in which the flow is, if it is in one.
+// set returns the set of that kind and rule that can hold the flow, if the
+// rule has one.
 func (f flowKey) set(kind ruleset.SetKind, rule int) ruleset.SetName {
 	return ruleset.SetOf(kind, rule, ruleset.FamilyOf(f.server.Addr()))
 }
 
-// answerBySet gives a verdict whose signal the kernel would not understand:
-// the sets are changed first, the packet waits for it.
+// answerBySet answers a packet where the kernel does not understand the
+// verdict's signal: the sets are changed first, and the packet waits until
+// that is done.
 func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
 	out := v
 	out.Signal, out.Bytes = 0, append([]byte(nil), v.Bytes...)

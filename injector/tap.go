@@ -13,8 +13,8 @@ import (
 
 // tap carries copies of packets from a worker to Config.OnPacket without making
 // the worker wait, as reporter does with events: the worker writes into two
-// rings, one of records and one of bytes, and another goroutine reads. What
-// finds no room is lost, and counted.
+// rings, one of records and one of bytes, and another goroutine reads. Packets
+// that do not fit are lost, and counted.
 type tap struct {
 	recs  [tapPackets]tapRecord
 	bytes []byte // tapBytes of them
@@ -40,7 +40,7 @@ const (
 	tapNotes   = 3 // notes kept with a packet: more than one fault leaves on a segment
 )
 
-// tapRecord is a packet before anybody formats it.
+// tapRecord is a packet before it is formatted.
 type tapRecord struct {
 	at             time.Time
 	from, length   int    // where its bytes lie
@@ -48,7 +48,7 @@ type tapRecord struct {
 	fate           Fate
 	hook           uint8
 	delay          time.Duration
-	behind         bool // it is delayed for no reason of its own
+	behind         bool // it is delayed only because an older packet is held
 	client, server netip.AddrPort
 	rule           int
 	nth            uint64
@@ -57,9 +57,9 @@ type tapRecord struct {
 	noted          int
 }
 
-// why is what a fault decided for a connection, and told what it said of it.
-// Faults give their reason once a connection; the reader remembers it for the
-// packets that follow.
+// why is what a fault decided for a connection, and told is the reason it
+// gave. Faults give their reason once per connection; the reader remembers it
+// for later packets.
 type (
 	why struct {
 		flowKey
@@ -79,7 +79,7 @@ func newTap(start time.Time, bell chan struct{}, lost *atomic.Uint64) *tap {
 	return &tap{bytes: make([]byte, tapBytes), bell: bell, lost: lost, start: start, before: map[why]told{}}
 }
 
-// about says what the following packets are about: what a fault decided.
+// about sets the decision that the following packets result from.
 func (t *tap) about(f *entry, who int, notes []faults.Note) {
 	t.who, t.notes = nil, notes
 	if who >= 0 && who < len(f.links) {
@@ -87,7 +87,8 @@ func (t *tap) about(f *entry, who int, notes []faults.Note) {
 	}
 }
 
-// judged takes down a packet as it came, and what it goes on as.
+// judged records a packet as it came, and the packet that is accepted in its
+// place.
 func (t *tap) judged(p *nfqueue.Packet, f *entry, now time.Duration, v faults.Verdict, out *faults.Effects, delay time.Duration) {
 	r, rewritten := out.Replaced()
 	rec := tapRecord{at: t.start.Add(now), hook: p.Hook, delay: delay, behind: out.Hold == 0}
@@ -106,16 +107,16 @@ func (t *tap) judged(p *nfqueue.Packet, f *entry, now time.Duration, v faults.Ve
 	}
 }
 
-// forged takes down a packet of our own making that leaves after a while.
+// forged records a forged packet that leaves after the given time.
 func (t *tap) forged(f *entry, now, after time.Duration, pkt []byte) {
 	rec := tapRecord{at: t.start.Add(now), hook: unix.NF_INET_LOCAL_OUT, delay: after}
 	t.put(f, &rec, Forged, pkt)
 }
 
-// put copies a packet and what is known of it. Only the worker may call it.
+// put copies a packet and its description. Only the worker may call it.
 func (t *tap) put(f *entry, about *tapRecord, fate Fate, pkt []byte) {
 	w, from, start := t.write.Load(), int(t.head%tapBytes), t.head
-	if from+len(pkt) > tapBytes { // no packet is torn: leave a gap
+	if from+len(pkt) > tapBytes { // a packet is never split: leave a gap
 		start += uint64(tapBytes - from)
 		from = 0
 	}
@@ -133,7 +134,7 @@ func (t *tap) put(f *entry, about *tapRecord, fate Fate, pkt []byte) {
 	t.write.Store(w + 1)
 	select {
 	case t.bell <- struct{}{}:
-	default: // it has been rung already
+	default: // the reader has been woken already
 	}
 }
 
@@ -158,8 +159,8 @@ func (t *tap) take(tell func(Packet)) {
 }
 
 // recall gives a packet the reason that its fault gave for an earlier one of
-// the connection, if it has none of its own. What was said of that one's way is
-// said of its own.
+// the connection, if it has none of its own. The reason's direction is adapted
+// to that of the packet.
 func (t *tap) recall(rec *tapRecord, p *Packet) {
 	key := why{flowKey{rec.client, rec.server}, rec.fate}
 	switch {
@@ -189,8 +190,8 @@ func (t *tap) recall(rec *tapRecord, p *Packet) {
 	}
 }
 
-// forges reports whether an action puts a packet of our own on its way, to
-// whomever it concerns, rather than doing something to the one that came.
+// forges reports whether an action sends a packet made by the fault, rather
+// than changing the one that came.
 func forges(a faults.Action) bool {
 	return a == faults.SentRST || a == faults.SentFIN || a == faults.SentICMP
 }

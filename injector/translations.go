@@ -16,14 +16,14 @@ import (
 )
 
 // A Translation is a destination that the kernel rewrites (DNAT): connections
-// to From go on to To, which is what their packets carry in the hooks where
-// they are judged.
+// to From are sent to To, the address that their packets carry in the hooks
+// where they are judged.
 type Translation struct{ From, To netip.AddrPort }
 
-// Translations lists the destinations that m names and that connections of the
-// namespace, nil being the caller's own, are led away from, to where m does not
-// match. It asks conntrack for the connections that it knows at this moment,
-// those that have ended for a minute or two included.
+// Translations lists the destinations that m names but that DNAT in the
+// namespace, nil being the caller's own, rewrites to an address that m does not
+// match. It reads conntrack's present entries; those of ended connections stay
+// for a minute or two.
 func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
 	at := netns.None()
 	if ns != nil {
@@ -52,7 +52,8 @@ func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
 	return found, nil
 }
 
-// translated reports whether a connection is led to where m does not match.
+// translated reports whether a connection is rewritten to a destination that
+// m does not match.
 func translated(f *netlink.ConntrackFlow, m *target.Matcher) (Translation, bool) {
 	client, ok1 := addrPort(f.Forward.SrcIP, f.Forward.SrcPort)
 	asked, ok2 := addrPort(f.Forward.DstIP, f.Forward.DstPort)

@@ -1,6 +1,7 @@
 // Package pcap writes what a run did to packets into a pcapng file that
 // Wireshark opens: each packet of a chosen connection as it came, and what was
-// put on its way instead or besides, with a comment on each that was touched.
+// sent in its place or in addition, with a comment on each packet that a fault
+// changed.
 package pcap
 
 import (
@@ -17,13 +18,13 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// flushEvery is how much of a capture a killed process takes with it.
+// flushEvery limits how much of a capture is lost if the process is killed.
 const flushEvery = 250 * time.Millisecond
 
 // The interfaces of a file.
 const (
 	judged = iota // packets as they came
-	put           // packets that were put on their way
+	put           // packets that were sent
 )
 
 // File is a capture that is being written. Its methods may be called from
@@ -42,8 +43,7 @@ type File struct {
 }
 
 // Create makes the file, or empties the one that is there, and writes its
-// header. application is the name and version of the program that it is said
-// to be from.
+// header. application is the name and version of the program, for the header.
 func Create(path, application string) (*File, error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -70,8 +70,8 @@ func Create(path, application string) (*File, error) {
 	return f, nil
 }
 
-// Write adds a packet. One that leaves later is written when it does. It has
-// the form of injector.Config.OnPacket.
+// Write adds a packet. A packet that leaves later is written when it leaves.
+// The signature is that of injector.Config.OnPacket.
 func (f *File) Write(p injector.Packet) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,8 +118,8 @@ func (f *File) record(e *record) {
 	f.err = f.w.WritePacketWithOptions(ci, e.data, opts)
 }
 
-// flush keeps the file fresh, so that a process that is killed leaves one that
-// can be read.
+// flush writes out what is buffered, so that the file can be read even if the
+// process is killed.
 func (f *File) flush() {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -139,15 +139,15 @@ func (f *File) flush() {
 }
 
 // Close writes what is left and closes the file. lost is how many packets
-// found no room on their way here; the file says so. It returns the first
-// error there was.
+// were lost on the way here; the file records the number. It returns the
+// first error.
 func (f *File) Close(lost uint64) error {
 	close(f.end)
 	f.wait.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	for len(f.ahead) > 0 { // the end of a run lets go all that is held
+	for len(f.ahead) > 0 { // at the end of a run every held packet leaves
 		e := heap.Pop(&f.ahead).(*record)
 		if e.at.After(now) {
 			e.at = now
@@ -185,7 +185,7 @@ type record struct {
 	length  int
 	data    []byte
 	comment string
-	order   int // of being written, where the times are the same
+	order   int // of writing, for equal times
 }
 
 // queue is a heap of records by time.

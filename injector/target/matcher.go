@@ -1,6 +1,6 @@
-// Package target says which connections are meant: the two ends of a
-// connection, whose process holds one of them, and which of those that match
-// are chosen. It reads targets as people type them.
+// Package target says which connections are meant: by their two ends, by the
+// process that owns one of them, and by a choice among those that match. It
+// reads targets as people type them.
 package target
 
 import (
@@ -17,11 +17,11 @@ type Matcher struct {
 	To     []Endpoint     // the service end lies in one of these; empty means any
 	Except []Endpoint     // and in none of these
 	From   []netip.Prefix // the client's address lies in one of these; empty means any
-	Owner  Owner          // whose process holds an end of it; the zero Owner means anybody's
+	Owner  Owner          // the process that owns an end; the zero Owner means any process
 }
 
-// Matches reports whether a connection with these ends is one of m's, whoever
-// owns it.
+// Matches reports whether m matches a connection with these ends; the owner
+// is not checked.
 func (m *Matcher) Matches(client, server netip.AddrPort) bool {
 	for _, e := range m.Except {
 		if e.Contains(server) || e.Contains(client) {
@@ -112,8 +112,8 @@ func (m *Matcher) AllExcepted() bool {
 	})
 }
 
-// Single is the prefix of one address, as packets carry it: an IPv4 address in
-// IPv6's clothes is IPv4, and there is no zone.
+// Single is the prefix of one address, as packets carry it: an IPv4-mapped
+// IPv6 address becomes IPv4, and the zone is removed.
 func Single(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	return netip.PrefixFrom(a, a.BitLen())

@@ -16,23 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owner narrows a rule to connections of which a local process holds an end.
-// The kernel knows a packet's process only where there is a local socket: on
-// output, and for a cgroup on input as well. There the flow is learnt, and
-// matched by its set everywhere else. So a connection that this host merely
-// forwards belongs to nobody. A flow of a server is learnt by user with its
-// first answer, since nobody knows the user of a listener that a SYN is for.
+// Owner restricts a rule to connections with one end in a certain local
+// process. The kernel knows a packet's process only where there is a local
+// socket: on output, and for a cgroup on input as well. The rules add the
+// flow to a set there, and look it up in that set everywhere else. So a
+// connection that this host only forwards has no owner. With a UID, a
+// server's flow is added when the server first answers, because the kernel
+// does not tell the user of the listener for a SYN.
 type Owner struct {
-	// Cgroup is the cgroup v2 whose processes are meant, those in cgroups below
-	// it included. Nil means any.
+	// Cgroup selects the processes in this cgroup v2 and in the cgroups below
+	// it. Nil means any.
 	Cgroup *Cgroup
 
-	// UID is the user whose processes are meant, as the network namespace's user
-	// namespace counts. Nil means any.
+	// UID selects the processes of this user, numbered as in the user namespace
+	// that owns the network namespace. Nil means any.
 	UID *uint32
 }
 
-// Any reports whether o leaves every connection in.
+// Any reports whether o excludes no connection.
 func (o Owner) Any() bool { return o.Cgroup == nil && o.UID == nil }
 
 // Cgroup is a cgroup v2 as the kernel matches it. FindCgroup returns one.
@@ -44,8 +45,9 @@ type Cgroup struct {
 }
 
 // CgroupMount returns the directory at which cgroup v2 is mounted and the path
-// of its root in the hierarchy, "/" unless a part of it only is mounted. The
-// mount may sit beside those of v1. The error is an injector.ErrNotSupported.
+// of its root in the hierarchy, "/" unless only a part of the hierarchy is
+// mounted. The hierarchies of v1 may be mounted too. The error is an
+// injector.ErrNotSupported.
 func CgroupMount() (dir, root string, err error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -80,9 +82,9 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// FindCgroup returns the cgroup v2 of that name: the path of its directory, or
-// its path below the root as /proc/PID/cgroup has it. The error is an injector.ErrConfig
-// if it is none, or the root, which every process is in.
+// FindCgroup returns the cgroup v2 of that name: the path of its directory, or its path
+// below the root as /proc/PID/cgroup has it. The error is an injector.ErrConfig if there
+// is no such cgroup, or if it is the root, which contains every process.
 func FindCgroup(name string) (*Cgroup, error) {
 	mount, root, err := CgroupMount()
 	if err != nil {
@@ -131,7 +133,7 @@ func OwnCgroup() (string, error) {
 		if rest, inside := strings.CutPrefix(own, root); inside && !strings.Contains(own, "/..") {
 			return filepath.Join(mount, rest), nil
 		}
-		return mount, nil // it lies outside of what is mounted here
+		return mount, nil // it is outside of the mounted part
 	}
 	return "", fmt.Errorf("find the own cgroup: %w: this process is in no cgroup v2", fs.ErrNotExist)
 }

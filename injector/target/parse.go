@@ -15,9 +15,9 @@ type Resolver func(ctx context.Context, name string) ([]netip.Addr, error)
 
 // ParseEndpoints reads [HOST|CIDR]:PORTS, or a HOST or CIDR alone, which means any
 // port. A host name stands for every address that lookup returns. The unspecified
-// address, 0.0.0.0 or ::, means every address of either family, as it does where a
-// service listens, and cannot stand alone: no packet carries it. The error says
-// what is wrong with the text, or wraps that of lookup.
+// address, 0.0.0.0 or ::, means every address of either family, as it does for a
+// listening service, and needs a port, because no packet carries it. The error
+// says what is wrong with the text, or wraps that of lookup.
 func ParseEndpoints(ctx context.Context, text string, lookup Resolver) ([]Endpoint, error) {
 	name, ports, err := splitHostPorts(text)
 	if err != nil {

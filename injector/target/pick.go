@@ -11,25 +11,25 @@ type Pick struct {
 	Every uint64 // of those, every Every-th is chosen; 0 means each one
 	Max   uint64 // stop choosing after Max chosen connections; 0 means no end
 
-	// Only chooses the connections of these ordinals instead, whatever the
-	// fields above say. Nil means that those say it.
+	// Only chooses the connections with these ordinals and overrides the fields
+	// above. Nil means that the fields above decide.
 	Only *Ordinals
 
-	// NewOnly leaves alone the connections that were open before.
+	// NewOnly excludes connections that were open before the run.
 	NewOnly bool
 }
 
-// Share is a share of the connections. The zero value is all of them, so that
-// none can be said: ShareOf(0).
+// Share is a share of the connections. The zero value means all of them;
+// ShareOf(0) means none.
 type Share struct {
 	given bool
 	of    float64
 }
 
-// ShareOf is the share of p, from 0 (none) to 1 (all).
+// ShareOf returns the share p, from 0 (none) to 1 (all).
 func ShareOf(p float64) Share { return Share{given: true, of: p} }
 
-// Chance is the share as a number, 1 where none is given.
+// Chance returns the share as a number, 1 if none is given.
 func (s Share) Chance() float64 {
 	if !s.given {
 		return 1
@@ -40,8 +40,8 @@ func (s Share) Chance() float64 {
 // Valid reports whether the share lies within 0 to 1.
 func (s Share) Valid() bool { return s.Chance() >= 0 && s.Chance() <= 1 }
 
-// Chooses reports whether p does anything but pick every connection that it may
-// see: NewOnly alone does not count.
+// Chooses reports whether p excludes any connection by its ordinal. NewOnly
+// alone does not count.
 func (p Pick) Chooses() bool {
 	p.NewOnly = false
 	return p != Pick{}
