@@ -2,20 +2,20 @@ package event
 
 import "time"
 
-// Changed says that a run was changed while it goes on.
+// Changed says that a run was changed.
 type Changed struct {
 	Head
-	Set List[string] `json:"set" doc:"what the run says from now on, as name=value: percent=20, fault.by=50ms"`
+	Set List[string] `json:"set" doc:"the new values, as name=value: percent=20, fault.by=50ms"`
 }
 
-// Paused says that nothing more is judged until the run is resumed.
+// Paused says that no packet is judged until the run is resumed.
 type Paused struct{ Head }
 
 // Resumed says that the next matching packet is judged again.
 type Resumed struct{ Head }
 
-// Lost says that somebody who reads events too slowly missed some. It is told to
-// that reader only.
+// Lost says that a reader was too slow and missed events. Only that reader gets
+// it.
 type Lost struct {
 	Head
 	Events uint64 `json:"events" doc:"how many events the reader missed"`

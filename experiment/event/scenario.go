@@ -20,11 +20,11 @@ type ScenarioStarted struct {
 	Version   string             `json:"version" doc:"the version of faultctl"`
 	Rules     List[ScenarioRule] `json:"rules" doc:"the entries of the file, in order; rule in other events is the position in this list, counted from 0"`
 	Probes    List[string]       `json:"probes" doc:"the names of the probes"`
-	Protected List[Pair]         `json:"protected" doc:"connections that are left alone whatever matches"`
+	Protected List[Pair]         `json:"protected" doc:"connections that are never touched, even if they match"`
 	Duration  string             `json:"duration" doc:"how long the timeline is"`
-	Deadline  string             `json:"deadline" doc:"when everything has ended whatever happens, from the start"`
+	Deadline  string             `json:"deadline" doc:"when everything has ended in any case, from the start"`
 	Repeat    string             `json:"repeat" doc:"the command line that repeats the run"`
-	AllowIdle bool               `json:"allow_idle,omitempty" doc:"whether a fault may fire never"`
+	AllowIdle bool               `json:"allow_idle,omitempty" doc:"whether a fault may never fire"`
 }
 
 // Phase says that a phase of a scenario begins.
@@ -78,15 +78,15 @@ type ScenarioResult struct {
 	Head
 	Scenario string       `json:"scenario" doc:"the name of the scenario"`
 	Code     Code         `json:"code" doc:"the exit code"`
-	Why      List[string] `json:"why" doc:"what is behind a code other than 0, in whole sentences"`
+	Why      List[string] `json:"why" doc:"the reasons for a code other than 0, in whole sentences"`
 	Duration string       `json:"duration" doc:"how long everything took"`
 }
 
-// FileCheck is what scenario validate says of one file. It is no event: its line
-// has neither a time nor a name.
+// FileCheck is the result of scenario validate for one file. It is not an event:
+// its line has no time and no name.
 type FileCheck struct {
 	File     string            `json:"file" doc:"the file"`
-	OK       bool              `json:"ok" doc:"whether nothing is wrong with it"`
+	OK       bool              `json:"ok" doc:"whether the file is valid"`
 	Problems List[FileProblem] `json:"problems" doc:"what is wrong, in the order of the file"`
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 // Writer writes events, one whole line in one call of its io.Writer. Several
-// goroutines may use it. A stream has one Writer that all share: two would mix
-// what WriteAfter keeps apart.
+// goroutines may use it. All writers to one stream must share a Writer: with
+// two of them, the guarantee of WriteAfter does not hold.
 type Writer struct {
 	mu  sync.Mutex
 	w   io.Writer
@@ -18,9 +18,9 @@ type Writer struct {
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write writes an event that happened at that time. Once a write has failed it
-// writes nothing more, because a line after half a line could not be read, and
-// returns the error of that write.
+// Write writes an event that happened at that time. After a failed write it
+// writes nothing and returns that write's error, because a line that follows a
+// partial line could not be read.
 func (w *Writer) Write(at time.Time, e Event) error {
 	line := Encode(at, e)
 	w.mu.Lock()
@@ -43,7 +43,7 @@ func (w *Writer) WriteAfter(do func() error, at time.Time, e Event) error {
 	return nil
 }
 
-// WriteCheck writes what is said of a file, as Write writes an event.
+// WriteCheck writes the result for a file as Write writes an event.
 func (w *Writer) WriteCheck(c FileCheck) error {
 	line, err := compact(c)
 	if err != nil {
