@@ -9,20 +9,20 @@ import (
 	"github.com/faultctl/faultctl/injector"
 )
 
-// NewCage makes the cage of one command of the plan. The error says what a user
-// can do where there can be none.
+// NewCage makes the cage of one command of the plan. If that is not possible,
+// the error says what the user can do instead.
 func (p *Plan) NewCage() (place.Cage, error) {
 	in, err := p.sys.MakeCage(p.cfg.NetNS)
 	if errors.Is(err, injector.ErrPermission) || errors.Is(err, injector.ErrNotSupported) {
 		return nil, event.Preflightf("", "%w", err).WithAdvice("As root the command runs in a cgroup v2 of its own, so that its connections can be told apart. " +
-			"Where there can be none, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself. " +
-			"ip netns exec NAME hides the cgroups that there are: faultctl run --netns NAME does without it.")
+			"If that is not possible, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself. " +
+			"ip netns exec NAME hides the host's cgroups: use faultctl run --netns NAME instead.")
 	}
 	return in, err
 }
 
-// RunAlone runs the command of the plan in a cage, and nothing else happens. It
-// ends the command when ctx is done.
+// RunAlone runs the command of the plan in a cage, without faults. It ends the
+// command when ctx is done.
 func (p *Plan) RunAlone(ctx context.Context, st place.Stage) (place.JobEnd, error) {
 	j, err := p.sys.StartJob(st, p.Spec.Command)
 	if err != nil {
@@ -32,11 +32,13 @@ func (p *Plan) RunAlone(ctx context.Context, st place.Stage) (place.JobEnd, erro
 }
 
 // RunCommand runs the command of the plan under its faults, and returns when
-// both are over. The command starts when the rules are in, or healthy, before
-// Spec.StartAfter is over. It is ended when ctx is done or the run breaks; the
-// run ends with it. Nothing ran if the error is of the beginning.
+// both are over. The command starts when the rules are installed; with
+// Spec.StartAfter it starts that long before the faults. The command is ended
+// when ctx is done or the run breaks, and the run ends with the command. If
+// the run cannot start, the command does not run either.
 func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd, result Result, err error) {
-	// The target is looked up anew while it runs, and is the command's then too.
+	// The target's names are looked up again during the run, and the target must
+	// stay restricted to the command.
 	m := p.matcher()
 	m.Owner = st.Cage.Owner()
 	p.moved.Store(&m)
@@ -45,7 +47,7 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 	defer endJob()
 	runCtx, endRun := context.WithCancel(ctx)
 	defer endRun()
-	var ended chan error // of the command, once it was started
+	var ended chan error // the command's, once it was started
 	launch := func(r *Run) error {
 		var j *place.Job
 		if err := r.emitAfter(func() (err error) {
@@ -65,12 +67,12 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 		return nil
 	}
 	var r *Run
-	if p.Spec.StartAfter > 0 { // the command goes first, healthy
+	if p.Spec.StartAfter > 0 { // the command runs without faults first
 		r, err = start(runCtx, p, launch)
 	} else if r, err = start(runCtx, p, nil); err == nil {
-		select { // the engine tells of ready a moment after it has started
+		select { // the engine reports ready shortly after Start returns
 		case <-r.ready.c:
-		case <-r.done: // it was ended before
+		case <-r.done: // the run ended before that
 		}
 		if r.ready.isSet() {
 			err = launch(r)

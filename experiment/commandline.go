@@ -7,12 +7,12 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 )
 
-// unrepeated are the words that a line which repeats a run leaves out: what the
-// run leaves behind is not part of it.
+// unrepeated are the words that a line which repeats a run leaves out, because
+// output files are not part of the run.
 var unrepeated = map[string]bool{"pcap": true, "report": true, "metrics": true, "seed": true}
 
 // CommandLine is one line that repeats the run: faultctl inject, or faultctl run
-// where there is a command.
+// if the plan has a command.
 func (s *Spec) CommandLine() string {
 	verb := "inject"
 	if len(s.Command) > 0 {
@@ -39,8 +39,8 @@ func (s *Spec) CommandLine() string {
 	return strings.Join(append(line, s.flags()...), " ")
 }
 
-// flags are the words of the Spec as flags, without its faults: the seed last,
-// and the command behind it.
+// flags are the words of the Spec as flags, without its faults. The seed is
+// the last flag, and the command follows.
 func (s *Spec) flags() (line []string) {
 	for _, w := range Words {
 		if unrepeated[w.Name] {

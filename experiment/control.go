@@ -14,27 +14,28 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// changeable are the words that Update can change while a run goes on.
+// changeable are the words that Update can change during a run.
 var changeable = []string{"to", "from", "percent"}
 
-// ErrEnded is the error of a change to a run that is over.
+// ErrEnded is the error of a change to a run that has ended.
 var ErrEnded = errors.New("the run is over")
 
-// Update has the run do what next says from now on. What may differ from
-// [Run.Spec] are the service ends and clients of the target, its share
-// (percent), and the settings of the same faults, where the fault allows it. A
-// seed that next does not say stays. Each of these changes is atomic: a packet is
-// judged by what was before or by what is now, and none is lost. Connections that
-// were chosen stay so. The error is event.Problems about what cannot be changed,
-// ErrEnded, or of a change that was refused; nothing has changed then. If it cannot
-// be taken back what was changed before the refusal, the error says so.
+// Update changes the run to what next says. next may differ from [Run.Spec] in the
+// service ends and clients of the target, in its share (percent), and in the
+// settings of the same faults, where the fault allows it. If next has no seed, the
+// run keeps its own. Each of these changes is atomic: a packet is judged by the old
+// or by the new settings, and none is lost. Connections that were chosen stay
+// chosen. The error is event.Problems about what cannot be changed, ErrEnded, or
+// that of a change that was refused; then nothing has changed. If earlier changes
+// could not be undone after a refusal, the error says so.
 func (r *Run) Update(ctx context.Context, next Spec) error {
 	r.change.Lock()
 	defer r.change.Unlock()
 	return r.update(ctx, next.Clone())
 }
 
-// update is Update; the caller holds change, and leaves next to the run.
+// update is Update; the caller holds change, and must not use next
+// afterwards.
 func (r *Run) update(ctx context.Context, next Spec) error {
 	if r.over() {
 		return ErrEnded
@@ -83,8 +84,8 @@ type changed struct {
 
 func (c changed) String() string { return c.word + "=" + c.value }
 
-// changes lists what next says that s does not. Problems are about what cannot
-// change while a run goes on.
+// changes lists what is different in next. The problems are about what cannot
+// change during a run.
 func (s *Spec) changes(next *Spec) (set []changed, problems event.Problems) {
 	for _, w := range Words {
 		was, is := w.get(s), w.get(next)
@@ -122,7 +123,8 @@ func (s *Spec) changes(next *Spec) (set []changed, problems event.Problems) {
 	return set, problems
 }
 
-// knobsChanged lists the settings of g that f has not, or has another value of.
+// knobsChanged lists the settings of g that f does not have, or has with
+// another value.
 func knobsChanged(f, g faults.Spec) (ks [][2]string) {
 	value := func(s faults.Spec, name string) (v string) {
 		if kind, err := faults.Find(s.Name); err == nil {
@@ -145,7 +147,7 @@ func knobsChanged(f, g faults.Spec) (ks [][2]string) {
 	return ks
 }
 
-// apply makes the changes: all of them, or none if one is refused.
+// apply makes all the changes, or none if one is refused.
 func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) {
 	has := func(words ...string) bool {
 		return slices.ContainsFunc(set, func(c changed) bool { return slices.Contains(words, c.word) })
@@ -169,7 +171,7 @@ func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) 
 	steps := []struct {
 		changes bool
 		do      func(matchState) error
-	}{ // what is refused most often comes first
+	}{ // changes that are refused most often come first
 		{!reflect.DeepEqual(was.models, is.models), func(m matchState) error { return r.setModels(m.models) }},
 		{!reflect.DeepEqual(was.matcher, is.matcher), func(m matchState) error { return r.retarget(m.matcher) }},
 		{was.pick.Share != is.pick.Share, func(m matchState) error { return r.setShare(m.pick.Share) }},
@@ -192,7 +194,7 @@ func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) 
 	return nil
 }
 
-// aim is the matcher of what next names.
+// aim returns the matcher for the target of next.
 func (r *Run) aim(ctx context.Context, next *Spec) (target.Matcher, error) {
 	m, problems := readMatcher(ctx, &next.Target, r.plan.names.lookup)
 	if len(problems) > 0 {
@@ -207,8 +209,8 @@ func (r *Run) aim(ctx context.Context, next *Spec) (target.Matcher, error) {
 	return m, nil
 }
 
-// SetShare changes which share of the connections is struck, from 0 to 1: see
-// injector.SetShare. The error is that of Update.
+// SetShare changes the share of the connections that is struck, from 0 to 1:
+// see injector.SetShare. The error is that of Update.
 func (r *Run) SetShare(share float64) error {
 	r.change.Lock()
 	defer r.change.Unlock()
@@ -242,18 +244,19 @@ func (r *Run) setModels(models []injector.NamedModel) error {
 	return nil
 }
 
-// Pause has the run judge nothing until Resume: what is held leaves in its order
-// first. The run's duration goes on, and it can be changed. Where a container is
-// followed, the run stays paused when that is restarted. Pausing a paused run does
-// nothing. The error is ErrEnded, or the engine's, and the run goes on then.
+// Pause stops the faults until Resume: no packet is judged, and held packets leave
+// in order first. The run's duration continues to count, and the run can still be
+// changed. A run that follows a container stays paused when the container
+// restarts. Pausing a paused run does nothing. The error is ErrEnded, or that of
+// the engine; in that case the run is not paused.
 func (r *Run) Pause() error {
 	return r.setPaused(true, Engine.Pause, event.Paused{})
 }
 
-// Resume has a paused run judge again, from the next matching packet on.
-// Connections that were chosen before are struck again, as if they were new.
-// Resuming a run that is not paused does nothing. The error is ErrEnded, or the
-// engine's, and the run is still paused then.
+// Resume starts the faults of a paused run again, from the next matching packet
+// on. Connections that were chosen before are struck again, as if they were
+// new. Resuming a run that is not paused does nothing. The error is ErrEnded,
+// or that of the engine; in that case the run is still paused.
 func (r *Run) Resume() error {
 	return r.setPaused(false, Engine.Resume, event.Resumed{})
 }

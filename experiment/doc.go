@@ -1,5 +1,5 @@
-// Package experiment says what a run is and how it lives, for every front door
-// alike: the command line, scenario files, Go programs.
+// Package experiment defines a run and its life for every front end: the
+// command line, scenario files and Go programs.
 //
 //	spec := experiment.Spec{
 //		Faults: []faults.Spec{{Name: "idle-expire", Knobs: [][2]string{{"after", "300s"}}}},
@@ -10,9 +10,9 @@
 //	…
 //	err = run.Stop()                            // everything is as it was before
 //
-// A [Spec] is plain data in the words of the command line's flags and of
-// scenario files; faults.SpecOf says a fault that is a Go value so. A [Plan] is a Spec that was understood on this host. A [Run]
-// can be watched, changed, paused and stopped while it goes on. Errors are
-// values of package event: each knows its code, the word of the Spec that it is
-// about, and what to do next.
+// A [Spec] is plain data in the words of the command line's flags and of scenario files;
+// faults.SpecOf turns a fault that is a Go value into that form. A [Plan] is a Spec that
+// was resolved on this host. A [Run] can be watched, changed, paused and stopped from any
+// goroutine. Errors are values of package event: each has a code, the word of the Spec
+// that it is about, and advice on what to do next.
 package experiment

@@ -15,8 +15,8 @@ func usage(word event.Field, format string, args ...any) *event.Error {
 	return event.Usagef(word, format, args...)
 }
 
-// emptyWord refuses a word without a value, as "$N" of a shell is where it is
-// not set.
+// emptyWord is the error of a word with an empty value, such as that of an
+// unset shell variable.
 func emptyWord(word event.Field) *event.Error {
 	return usage(word, "is empty").WithAdvice("Leave it out if you do not need it.")
 }
@@ -44,15 +44,15 @@ func CodeOf(err error) event.Code {
 	return event.CodeFailure
 }
 
-// AdviceOf says in whole sentences what to do about an error; empty if nothing
-// is known to help.
+// AdviceOf says in whole sentences what to do about an error; empty if there
+// is no advice.
 func AdviceOf(err error) string {
 	var e *event.Error
 	switch {
 	case errors.As(err, &e) && e.Advice != "":
 		return e.Advice
 	case errors.Is(err, syscall.EMFILE):
-		return "This process may open no more files: raise its limit (ulimit -n 1024, LimitNOFILE= of a unit)."
+		return "This process has reached its limit of open files: raise it (ulimit -n 1024, LimitNOFILE= of a unit)."
 	case errors.Is(err, injector.ErrPermission):
 		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
 			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +

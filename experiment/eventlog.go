@@ -7,14 +7,15 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 )
 
-// logged is how many events a run keeps for those who read them late.
+// logged is how many events a run keeps for readers that start late or fall
+// behind.
 const logged = 1 << 13
 
 // eventLog keeps the last events of a run for any number of readers, each at its
-// own pace. It never waits for one.
+// own pace. It never waits for a reader.
 type eventLog struct {
 	mu     sync.Mutex
-	more   *sync.Cond // signalled when there is an event more, or no more to come
+	more   *sync.Cond // signaled when there is a new event, or when the log is closed
 	events []event.Event
 	first  uint64 // the ordinal of events[0]
 	over   bool
@@ -22,7 +23,7 @@ type eventLog struct {
 
 func (l *eventLog) init() { l.more = sync.NewCond(&l.mu) }
 
-// add keeps an event, and reports whether it did: not after close.
+// add adds an event. It reports false after close.
 func (l *eventLog) add(e event.Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,7 +46,8 @@ func (l *eventLog) close() {
 	l.more.Broadcast()
 }
 
-// all returns the events from the first one that is kept until no more come.
+// all returns the events from the oldest one that is kept until the log is
+// closed.
 func (l *eventLog) all() iter.Seq[event.Event] {
 	return func(yield func(event.Event) bool) {
 		for next := uint64(0); ; {
@@ -66,9 +68,9 @@ func (l *eventLog) all() iter.Seq[event.Event] {
 	}
 }
 
-// from returns the events from an ordinal on, and how many of them are kept no
-// more; then there are others. It waits until there is one, and returns none if no
-// more will come.
+// from returns the events from an ordinal on, and how many of those were dropped
+// from the log already. It waits until there is at least one event, and returns
+// none once the log is closed.
 func (l *eventLog) from(next uint64) (batch []event.Event, lost uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

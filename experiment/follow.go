@@ -16,7 +16,7 @@ import (
 	"github.com/faultctl/faultctl/internal/containers"
 )
 
-// matchState is which connections a run is about at this moment.
+// matchState is the current match of a run.
 type matchState struct {
 	matcher target.Matcher
 	pick    target.Pick
@@ -29,7 +29,7 @@ func (r *Run) matcher() target.Matcher {
 	return r.match.matcher
 }
 
-// config is what the next engine is started with; the caller holds mu.
+// config is the configuration for the next engine; the caller holds mu.
 func (r *Run) config() injector.Config {
 	cfg := r.plan.cfg
 	cfg.Rules = slices.Clone(cfg.Rules)
@@ -55,7 +55,8 @@ func (r *Run) config() injector.Config {
 	return cfg
 }
 
-// open puts the rules in, and returns what goes on until the context is done.
+// open installs the rules, and returns the function that runs until the
+// context is done.
 func (r *Run) open(ctx context.Context) (life func(context.Context) error, err error) {
 	if r.plan.followed() {
 		return r.openContainer(ctx)
@@ -71,20 +72,20 @@ func (r *Run) open(ctx context.Context) (life func(context.Context) error, err e
 	return func(context.Context) error { return e.Wait() }, nil
 }
 
-// work has e be the engine of the run.
+// work makes e the engine of the run.
 func (r *Run) work(e Engine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.engine = e
 }
 
-// followed reports whether the run goes along with a container. A command does
-// not move with one that is restarted.
+// followed reports whether the run follows a container. A run with a command
+// does not, because the command does not move when the container restarts.
 func (p *Plan) followed() bool { return p.Spec.Target.Container != "" && len(p.Spec.Command) == 0 }
 
-// followNames looks the names of the target up every so often, and has the
-// engine match what they have become. Connections that are known are judged to
-// their end, wherever they lead.
+// followNames looks up the target's names at intervals and updates the
+// engine's match. Known connections are judged until they end, even if their
+// address is no longer the name's.
 func (r *Run) followNames(ctx context.Context, every time.Duration) {
 	n := r.plan.names
 	for {
@@ -107,7 +108,7 @@ func (r *Run) lookAgain(ctx context.Context, n *names) {
 	is, problems := readMatcher(ctx, &spec.Target, n.lookup)
 	is.Owner, is.Except = was.Owner, append(is.Except, r.plan.spared...)
 	if len(problems) > 0 || reflect.DeepEqual(was, is) {
-		return // what was known still is
+		return // keep the known addresses
 	}
 	err := r.retarget(is)
 	if err == nil {
@@ -124,7 +125,7 @@ func (r *Run) lookAgain(ctx context.Context, n *names) {
 	}
 }
 
-// retarget has the run match by m.
+// retarget changes the match of the run to m.
 func (r *Run) retarget(m target.Matcher) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,14 +138,14 @@ func (r *Run) retarget(m target.Matcher) error {
 	return nil
 }
 
-// lookContainer is how often a container is looked at, besides when its engine
-// tells of it.
+// lookContainer is how often a container is checked, in addition to its
+// engine's events.
 const lookContainer = 2 * time.Second
 
-// openContainer puts the rules into the network namespace of the plan's
-// container. The run then goes along when the container is restarted, or made
-// anew under its name: each time the rules go into the new namespace, and
-// connections are chosen anew.
+// openContainer installs the rules in the network namespace of the plan's
+// container. The run then follows the container when it is restarted, or
+// created again under its name: each time the rules are installed in the new
+// namespace, and connections are chosen anew.
 func (r *Run) openContainer(ctx context.Context) (life func(context.Context) error, err error) {
 	ns, box, err := r.enterContainer(ctx, false)
 	if err != nil {
@@ -209,7 +210,7 @@ func (r *Run) startIn(ctx context.Context, ns *os.File, n uint64) (Engine, error
 	}
 	if pick := &cfg.Rules[0].Pick; pick.Max > 0 {
 		if struck := Chosen(r.sum); struck >= pick.Max {
-			pick.Skip = math.MaxUint64 // all that may be struck, was
+			pick.Skip = math.MaxUint64 // the limit of struck connections is reached
 		} else {
 			pick.Max -= struck
 		}
@@ -223,7 +224,8 @@ func (r *Run) startIn(ctx context.Context, ns *os.File, n uint64) (Engine, error
 	return e, nil
 }
 
-// stay works in one namespace until ctx ends or the container leaves it.
+// stay runs in one namespace until ctx ends or the container leaves the
+// namespace.
 func (r *Run) stay(ctx context.Context, e Engine, box *containers.Container) error {
 	here, leave := context.WithCancel(ctx)
 	defer leave()
@@ -241,8 +243,9 @@ func (r *Run) stay(ctx context.Context, e Engine, box *containers.Container) err
 	return e.Stop()
 }
 
-// watchContainer calls leave when the container is no longer where it was. An
-// engine that does not answer says nothing about that.
+// watchContainer calls leave when the container has left its namespace. If
+// the container engine does not answer, watchContainer assumes that it has
+// not.
 func (r *Run) watchContainer(ctx context.Context, box *containers.Container, leave func()) {
 	bell := make(chan struct{}, 1)
 	told := make(chan struct{})

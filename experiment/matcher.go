@@ -15,8 +15,8 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// readMatcher makes the matcher of a target's ends: what is wrong with any of
-// them comes back as problems.
+// readMatcher makes the matcher of a target's ends, and returns a problem for
+// each end that is wrong.
 func readMatcher(ctx context.Context, t *Target, lookup target.Resolver) (target.Matcher, event.Problems) {
 	var m target.Matcher
 	var problems event.Problems
@@ -52,20 +52,21 @@ const (
 	fromForms = "Write --from HOST or --from CIDR, such as 10.0.0.7, 10.0.0.0/8, fd00::/64 or web-1.internal."
 )
 
-// endError says what is wrong with an end of a target: how it is written, or
-// that no name server tells what it means.
+// endError says what is wrong with an end of a target: its syntax, or that
+// its name cannot be resolved.
 func endError(word event.Field, text string, err error, forms string) *event.Error {
 	var dns *net.DNSError
 	if errors.As(err, &dns) && !dns.IsNotFound {
 		return event.Failuref(word, "%w", err).WithValue(text).
-			WithAdvice("No name server gives an answer here: give the address instead of the name, or write both into /etc/hosts. " +
-				"A network namespace that has loopback only reaches none.")
+			WithAdvice("No name server answers here: give the address instead of the name, or write both into /etc/hosts. " +
+				"A network namespace with only loopback reaches no name server.")
 	}
 	return usage(word, "%w", err).WithValue(text).WithAdvice(forms)
 }
 
-// unmeetable says why no packet can ever match m: a run that can only end in
-// "never fired" is a mistake in the target. It is nil if one can.
+// unmeetable says why no packet can ever match m, because a run that can only
+// end with "never fired" is a mistake in the target. It is nil if a packet
+// can match.
 func unmeetable(m *target.Matcher) *event.Error {
 	switch {
 	case m.MixedFamilies():
@@ -78,8 +79,8 @@ func unmeetable(m *target.Matcher) *event.Error {
 	return nil
 }
 
-// owner finds the processes whose connections the target is about, and says so
-// in words, empty where it is anybody's.
+// owner finds the processes whose connections the target selects. It returns a
+// description of them, empty if the target selects those of any process.
 func (sys *System) owner(t *Target, m *target.Matcher) (owner string, err error) {
 	var words []string
 	var word event.Field // one of them

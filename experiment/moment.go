@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// moment is a time that comes once. c is closed then.
+// moment is a time that is set once. c is closed when it is set.
 type moment struct {
 	once sync.Once
 	c    chan struct{}
@@ -30,7 +30,7 @@ func (m *moment) isSet() bool {
 	}
 }
 
-// when is the time, the zero time if it has not come.
+// when is the time; zero if it is not set.
 func (m *moment) when() time.Time {
 	if !m.isSet() {
 		return time.Time{}
@@ -38,7 +38,7 @@ func (m *moment) when() time.Time {
 	return m.at
 }
 
-// since is the time from the moment until now, 0 if it has not come.
+// since is the time from the moment until now; 0 if it is not set.
 func (m *moment) since(now time.Time) time.Duration {
 	if !m.isSet() {
 		return 0

@@ -9,16 +9,17 @@ import (
 )
 
 const (
-	// resolveEvery is how often host names are looked up anew, unless the Spec
+	// resolveEvery is how often host names are looked up again, unless the Spec
 	// says otherwise.
 	resolveEvery = 30 * time.Second
 
-	// nameGrace is how long an address counts as a name's after the last answer
-	// that had it. A name server may answer each time with a few of many.
+	// nameGrace is how long an address belongs to a name after the last answer
+	// that contained it. A name server may return a few of many addresses each
+	// time.
 	nameGrace = 5 * time.Minute
 )
 
-// names looks host names up again and again, and remembers their addresses.
+// names looks up host names repeatedly, and remembers their addresses.
 type names struct {
 	sys  *System
 	seen map[string]map[netip.Addr]time.Time // when each address was last in an answer
@@ -28,12 +29,12 @@ func newNames(sys *System) *names {
 	return &names{sys: sys, seen: map[string]map[netip.Addr]time.Time{}}
 }
 
-// any reports whether a name was looked up.
+// any reports whether any name was looked up.
 func (n *names) any() bool { return len(n.seen) > 0 }
 
 // lookup returns the addresses of a name: those of the answer, and those of
-// earlier answers that have not been missing for long. Without an answer it is
-// all that were known. It is a target.Resolver.
+// recent answers, see nameGrace. If there is no answer, it returns all known
+// addresses. It is a target.Resolver.
 func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	addrs, err := n.sys.Lookup(ctx, name)
 	known, now := n.seen[name], n.sys.Now()

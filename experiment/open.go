@@ -15,9 +15,9 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// Open lists the connections of the namespace that are open now and that the
-// plan is about, client first. A command that is yet to run has none. What this
-// host only forwards is not among them.
+// Open lists the open connections in the namespace that the plan matches,
+// client first. If the plan has a command, there are none before it runs.
+// Connections that this host only forwards are not listed.
 func (p *Plan) Open() ([]event.Ends, error) {
 	flows := []event.Ends{}
 	if len(p.Spec.Command) > 0 {
@@ -44,8 +44,8 @@ func (p *Plan) Open() ([]event.Ends, error) {
 	return slices.Compact(flows), err // both ends of a connection over loopback are here
 }
 
-// ownedBy returns what tells the sockets of an owner's processes from others, as
-// far as the user may see whose they are.
+// ownedBy returns a function that recognizes the sockets of an owner's
+// processes, as far as the user may see who owns them.
 func (sys *System) ownedBy(o target.Owner) func(place.Socket) bool {
 	inodes := map[string]bool{}
 	if o.Cgroup != nil {
@@ -97,7 +97,7 @@ func (p *Plan) netDir() (string, error) {
 	return "", errors.New("no process lives in that network namespace")
 }
 
-// pathless leaves out what os puts before an error.
+// pathless removes the operation and path that os adds to an error.
 func pathless(err error) error {
 	var p *os.PathError
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// form is how documents write a value: one that is not of its form is refused
-// before it is read, by Schema and by SetTree alike.
+// form is how documents write a value. Schema and SetTree both refuse a value
+// of another form before it is read.
 type form int
 
 const (
@@ -25,8 +25,9 @@ const (
 	enumForm                 // one of the knob's own
 )
 
-// ErrShape is below each error of SetTree about something that Schema refuses,
-// too: a reader who has checked a document against it knows them already.
+// ErrShape is wrapped by each error of SetTree about something that Schema
+// refuses too. A caller that has checked the document against Schema can
+// ignore these errors.
 var ErrShape = errors.New("not of the form that a document has")
 
 // shaped is an error that Is ErrShape.
@@ -48,7 +49,7 @@ var (
 )
 
 // fits says what is wrong with the form of a plain value of a document; nil if
-// nothing is.
+// the form is right.
 func (f form) fits(v any) error {
 	text, isText := v.(string)
 	number, isNumber := numeric(v)
@@ -121,10 +122,10 @@ func formOf(k faults.Knob) form {
 type object = map[string]any
 
 // Schema is the JSON Schema of what ParseSpec reads, as a tree of plain values.
-// It is made of Words and of the knobs of the faults. ParseSpec refuses all that
-// it refuses, and what ParseSpec refuses besides is a matter of values: a port
-// that is none, a fault that lacks a setting. Its definitions fault and target
-// are those of scenario files too. The caller may change the tree.
+// It is generated from Words and from the knobs of the faults. ParseSpec refuses
+// everything that the schema refuses. It refuses some values in addition: an
+// invalid port, or a fault without a required setting. The definitions fault and
+// target are also used for scenario files. The caller may change the tree.
 func Schema() map[string]any {
 	kinds, target := object{}, object{}
 	for _, k := range faults.Catalog {
@@ -180,7 +181,7 @@ func (w Word) schema() object {
 	return s
 }
 
-// schema adds to s what a value of the form is like.
+// schema adds the schema of the form to s.
 func (f form) schema(s object) {
 	switch f {
 	case switchForm:
@@ -196,7 +197,7 @@ func (f form) schema(s object) {
 	}
 }
 
-// kindSchema is what stands below a fault's name: its settings.
+// kindSchema is the schema of a fault's settings, which are below its name.
 func kindSchema(k faults.Kind) object {
 	knobs := object{}
 	for _, knob := range faults.Knobs(k.New()) {

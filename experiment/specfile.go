@@ -31,7 +31,7 @@ func ParseSpec(text []byte) (Spec, error) {
 	return s, problems.Err()
 }
 
-// parse reads the text and judges only what it cannot read.
+// parse reads the text and reports only what it cannot read.
 func (s *Spec) parse(text []byte) event.Problems {
 	var tree map[string]any
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.UseOrderedMap()).Decode(&tree); err != nil {
@@ -40,8 +40,8 @@ func (s *Spec) parse(text []byte) event.Problems {
 	return s.SetTree(tree)
 }
 
-// SetTree has the Spec say what the plain values of a JSON or YAML document say.
-// It does not judge them together: that is Validate's.
+// SetTree sets the Spec from the plain values of a JSON or YAML document. It
+// does not check the Spec as a whole; Validate does.
 func (s *Spec) SetTree(tree map[string]any) (problems event.Problems) {
 	keep := func(err error) {
 		if err != nil {
@@ -162,7 +162,7 @@ func faultOf(name string, settings any) (f faults.Spec, problems event.Problems)
 	knobs := faults.Knobs(model)
 	known := map[string]bool{}
 	for _, k := range knobs {
-		for _, spelled := range append(k.Aliases, k.Name) { // of two spellings the present one holds
+		for _, spelled := range append(k.Aliases, k.Name) { // of two spellings the current one counts
 			known[spelled] = true
 			value, has := values[spelled]
 			if !has {
@@ -258,7 +258,7 @@ func (s *Spec) Data() json.RawMessage {
 	return text
 }
 
-// UnmarshalJSON reads what ParseSpec reads, without judging it as a whole.
+// UnmarshalJSON reads what ParseSpec reads, without checking it as a whole.
 func (s *Spec) UnmarshalJSON(text []byte) error {
 	*s = Spec{}
 	return s.parse(text).Err()
@@ -273,7 +273,7 @@ func (s Spec) MarshalYAML() ([]byte, error) {
 	return yaml.JSONToYAML(text)
 }
 
-// UnmarshalYAML reads what ParseSpec reads, without judging it as a whole.
+// UnmarshalYAML reads what ParseSpec reads, without checking it as a whole.
 func (s *Spec) UnmarshalYAML(text []byte) error { return s.UnmarshalJSON(text) }
 
 // problemOf is an error as a problem.

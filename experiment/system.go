@@ -16,25 +16,26 @@ import (
 	"github.com/faultctl/faultctl/internal/containers"
 )
 
-// System is the world in which runs are planned and started. NewSystem returns
-// the real one; a test may replace any part of it before it is used.
+// System is the host and the engine with which runs are planned and started.
+// NewSystem returns the real one; a test may replace any part before use.
 type System struct {
 	place.Host
 
-	Logger *slog.Logger // of what an operator may want to know; nil: nothing
+	Logger *slog.Logger // for operators; nil: no logging
 
-	Seed func() uint64 // draws a seed that a double holds exactly
+	Seed func() uint64 // draws a random seed that a float64 can represent exactly
 
-	Start     func(context.Context, injector.Config) (Engine, error) // returns when the rules are in
-	Ruleset   func(injector.Config) (string, error)                  // the rules that Start would put in
-	Preflight func(injector.Config) error                            // what would keep Start from it
+	Start     func(context.Context, injector.Config) (Engine, error) // returns when the rules are installed
+	Ruleset   func(injector.Config) (string, error)                  // the rules that Start would install
+	Preflight func(injector.Config) error                            // why Start would fail
 
 	Lookup       target.Resolver
 	FindCgroup   func(name string) (*target.Cgroup, error)
 	Translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
 
 	// Caged says that commands have a network namespace of their own here, with
-	// loopback only; Isolated why: without root, or because that was asked for.
+	// loopback only; Isolated says why: without root, or because the user asked
+	// for it.
 	Caged    bool
 	MakeCage func(netns *os.File) (cage.Cage, error)
 	Foreseen func() target.Owner // the owner that the next cage will have
@@ -55,7 +56,7 @@ type Engine interface {
 	Wait() error
 }
 
-// NewSystem is the world as it is.
+// NewSystem returns the real host and engine.
 func NewSystem() *System {
 	return &System{
 		Host: place.Host{
@@ -63,7 +64,7 @@ func NewSystem() *System {
 			Container:      new(containers.Engines).Find,
 			ContainerNames: func() []string { return new(containers.Engines).Names(context.Background()) },
 			WatchContainer: func(ctx context.Context, c *containers.Container, name string, happened func()) {
-				_ = c.Watch(ctx, name, happened) // without an engine the container is looked at now and then
+				_ = c.Watch(ctx, name, happened) // without an engine the container is checked at intervals only
 			},
 		},
 		Seed: func() uint64 { return uint64(rand.Uint32()) },
@@ -85,8 +86,8 @@ func NewSystem() *System {
 	}
 }
 
-// localAddrs lists the addresses of this network namespace, loopback's whole
-// network by one of them.
+// localAddrs lists the addresses of this network namespace. One address
+// stands for the whole loopback network.
 func localAddrs() []netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

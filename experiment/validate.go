@@ -15,9 +15,9 @@ import (
 	"github.com/faultctl/faultctl/injector"
 )
 
-// Validate returns all that is wrong with the Spec as far as it can be known
-// without asking anybody: no name is looked up, no namespace opened. Nil means
-// nothing.
+// Validate returns all that is wrong with the Spec, as far as that can be
+// checked without the host: it looks up no names and opens no namespace. Nil
+// means that nothing is wrong.
 func (s *Spec) Validate() event.Problems {
 	_, problems := s.models()
 	problems = append(problems, s.Target.validate()...)
@@ -69,9 +69,9 @@ func faultError(f faults.Spec, err error) *event.Error {
 	return usage("fault", "%w", err).WithAdvice("faultctl faults " + f.Name + " explains every setting.")
 }
 
-// settingError is an error about a setting. Where the setting has a place of its
-// own, what is wrong is enough; elsewhere the fault is named too. wrapped is the
-// whole, for errors.As.
+// settingError is an error about a setting. If the setting has a position of its
+// own, the message says only what is wrong; otherwise it names the fault too.
+// errors.As finds the whole error in it.
 func settingError(field event.Field, fault string, what, wrapped error) *event.Error {
 	var unknown *faults.UnknownKnobError
 	if errors.As(what, &unknown) {
@@ -88,7 +88,7 @@ type detail struct {
 
 func (d detail) Unwrap() error { return d.whole }
 
-// somewhere stands for the addresses of a name that nobody is asked about.
+// somewhere stands for the addresses of a name that is not looked up.
 var somewhere = netip.MustParseAddr("192.0.2.1")
 
 func (t *Target) validate() (problems event.Problems) {
@@ -122,7 +122,7 @@ func (t *Target) validate() (problems event.Problems) {
 func (s *Spec) validateRun() (problems event.Problems) {
 	if s.Queues < 0 || s.Queues > MaxQueues {
 		problems = append(problems, usage("queues", "not a whole number from 1 to %d", MaxQueues).WithValue(strconv.Itoa(s.Queues)).
-			WithAdvice("Each queue has a thread: more of them than processors do not help. Leave it out for one."))
+			WithAdvice("Each queue has a thread, so more queues than processors do not help. The default is 1."))
 	}
 	for _, d := range []struct {
 		word event.Field

@@ -7,14 +7,14 @@ import (
 )
 
 // Variant is a plan that differs from p in its faults, its seed, its duration and
-// in how its target chooses connections: change says so in a copy of the Spec, and
-// must change nothing else, such as which connections match. Events and reports
-// call its run by the name. It spares what p spares. Its observers are those of p,
-// and those that it is given itself.
+// in how its target chooses connections. change makes the changes in a copy of the
+// Spec, and must change nothing else, such as which connections match. Events and
+// reports use the name for its run. It excludes the connections that p excludes.
+// Its observers are those of p, and those that are added to it.
 //
 // The variant uses the host names that p has looked up and the network namespace
-// that p has opened. p must stay open until no run of the variant goes on; the
-// variant itself is not closed. The runs of p and of its variants must not
+// that p has opened. p must stay open until all runs of the variant have ended;
+// the variant itself is not closed. The runs of p and of its variants must not
 // overlap.
 //
 // The error is event.Problems about the Spec as it was changed.

@@ -11,8 +11,8 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// packets merges what the router saw at its two interfaces: what came in on one
-// and left on the other has passed, the rest is the fault's work.
+// packets merges the captures of the router's two interfaces: a segment that
+// came in on one and left on the other has passed; the fault did the rest.
 func (p *play) packets() []Packet {
 	rel := &relative{}
 	var out []Packet
@@ -72,18 +72,18 @@ func same(s, o lab.Captured) bool {
 		s.Flags() == o.Flags() && s.ID() == o.ID() && s.Window() == o.Window() && string(s.Payload()) == string(o.Payload())
 }
 
-// becomes reports whether o may be what a rewritten s left as.
+// becomes reports whether o may be s after a fault rewrote it.
 func becomes(s, o lab.Captured) bool {
 	return s.SrcAddrPort() == o.SrcAddrPort() && s.ID() == o.ID() && s.Segment.Seq() == o.Segment.Seq() && !o.At.Before(s.At)
 }
 
-// segmentKey tells a segment from all others of the conversation, wherever on
-// its way to the fault it is seen.
+// segmentKey identifies a segment within the conversation, at any point on
+// its way to the fault.
 func segmentKey(s packet.Segment) string {
 	return fmt.Sprint(s.SrcAddrPort(), s.ID(), s.Seq(), s.Ack(), s.Flags(), s.Window())
 }
 
-// relative writes sequence numbers from each side's first.
+// relative writes sequence numbers relative to each side's first.
 type relative struct{ first map[string]packet.Seq }
 
 func (r *relative) learn(segs []lab.Captured) {

@@ -1,6 +1,6 @@
-// Package document reads files in YAML, of which JSON is a part: a tree of plain
-// values that knows where each of them stands, and a check against a JSON Schema
-// that says in words, and where, what is wrong.
+// Package document reads YAML files, and so JSON files too, into a tree of plain
+// values with the position of each value, and checks them against a JSON Schema.
+// Its errors say in words what is wrong, and where.
 package document
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// place is where something stands in a file.
+// place is a position in a file.
 type place struct{ line, column int }
 
 func placeOf(t *token.Token) place {
@@ -24,7 +24,8 @@ func placeOf(t *token.Token) place {
 	return place{max(1, t.Position.Line), max(1, t.Position.Column)}
 }
 
-// beginning is where a node begins: a mapping, at its first key.
+// beginning is the position where a node begins; for a mapping, that of its
+// first key.
 func beginning(n ast.Node) place {
 	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
 		return placeOf(m.Values[0].Key.GetToken())
@@ -32,11 +33,11 @@ func beginning(n ast.Node) place {
 	return placeOf(n.GetToken())
 }
 
-// Document is a file as a tree of plain values, and where each stands. A path
-// into it is a list of keys and, in lists, of numbers from 0 in decimal. The nil
-// Document has nothing in it.
+// Document is a file as a tree of plain values, with the position of each. A
+// path into it is a list of keys and, in lists, of numbers from 0 in decimal. A
+// nil Document is empty.
 type Document struct {
-	File string // as it was named
+	File string // its name, as given to Read
 	Tree any    // map[string]any, []any, string, int64, uint64, float64, bool or nil
 
 	values map[string]place // by path, see join
@@ -45,11 +46,12 @@ type Document struct {
 	anchor map[string]ast.Node
 }
 
-// mostValues is how large a file may be once its aliases are written out.
+// mostValues limits the number of values in a file after its aliases are
+// expanded.
 const mostValues = 100_000
 
-// Read parses YAML, of which JSON is a part. kind is what one file holds, such as
-// "scenario"; file is what problems call it. The error is Problems.
+// Read parses YAML, and so JSON. kind is what one file holds, such as "scenario";
+// file is what problems call it. The error is Problems.
 func Read(kind, file string, text []byte) (*Document, error) {
 	d := &Document{File: file, values: map[string]place{}, keys: map[string]place{}, left: mostValues, anchor: map[string]ast.Node{}}
 	f, err := parser.ParseBytes(text, 0)
@@ -91,7 +93,7 @@ func (d *Document) bad(n ast.Node, path []string, format string, args ...any) (a
 	return nil, d.problem(placeOf(n.GetToken()), display(path), format, args...), errBad
 }
 
-// value turns a node into a plain value and takes down where it stands.
+// value turns a node into a plain value and records its position.
 func (d *Document) value(n ast.Node, path []string) (any, Problem, error) {
 	if d.left--; d.left < 0 {
 		return d.bad(n, path, "the file is too large once its aliases are written out")
@@ -140,7 +142,7 @@ func (d *Document) value(n ast.Node, path []string) (any, Problem, error) {
 	return d.bad(n, path, "a %s has no meaning here", strings.ToLower(n.Type().String()))
 }
 
-// number makes an integer one of the types that a schema knows.
+// number converts an integer to a type that the schema package knows.
 func number(v any) any {
 	if u, ok := v.(uint64); ok && u <= 1<<63-1 {
 		return int64(u)
@@ -148,8 +150,8 @@ func number(v any) any {
 	return v
 }
 
-// mapping turns keys and values into a map. A merge key (<<) brings in what is
-// not said beside it.
+// mapping turns keys and values into a map. A merge key (<<) adds the keys
+// that the mapping itself does not have.
 func (d *Document) mapping(entries []*ast.MappingValueNode, path []string) (any, Problem, error) {
 	m := map[string]any{}
 	var merged []*ast.MappingValueNode
@@ -199,8 +201,8 @@ func (d *Document) Has(path []string) bool {
 	return value || key
 }
 
-// Problem reports something wrong with the value at a path. It is in the place
-// of the nearest thing around it that the file has.
+// Problem reports something wrong with the value at a path. If the file has no
+// such value, its position is that of the nearest enclosing value.
 func (d *Document) Problem(path []string, format string, args ...any) Problem {
 	if d == nil {
 		return Problem{Path: display(path), Message: fmt.Sprintf(format, args...)}
@@ -208,8 +210,8 @@ func (d *Document) Problem(path []string, format string, args ...any) Problem {
 	return d.problem(d.at(path), display(path), format, args...)
 }
 
-// at is where a value stands, or the nearest thing around it that stands
-// somewhere.
+// at is the position of a value, or that of the nearest enclosing value with
+// a position.
 func (d *Document) at(path []string) place {
 	for ; len(path) > 0; path = path[:len(path)-1] {
 		if p, ok := d.values[join(path)]; ok {
@@ -225,7 +227,7 @@ func (d *Document) at(path []string) place {
 	return place{1, 1}
 }
 
-// keyAt is where a key stands.
+// keyAt is the position of a key.
 func (d *Document) keyAt(path []string) place {
 	if p, ok := d.keys[join(path)]; ok {
 		return p

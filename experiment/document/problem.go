@@ -13,7 +13,7 @@ import (
 // 1; they are 0 where nothing was read from a file.
 type Problem event.FileProblem
 
-// String is the problem as compilers print theirs, without the advice:
+// String is the problem in the format of compilers, without the advice:
 // file:line:column: path: message.
 func (p Problem) String() string {
 	at := ""
@@ -26,7 +26,8 @@ func (p Problem) String() string {
 	return at + p.Message
 }
 
-// Problems are what is wrong with a file. It is an error if there is any.
+// Problems are all that is wrong with a file. It is an error if it is not
+// empty.
 type Problems []Problem
 
 // Error has a line for each problem.
@@ -46,7 +47,7 @@ func (ps Problems) Err() error {
 	return ps
 }
 
-// InOrder is ps in the order of the file, without what is said twice.
+// InOrder is ps in the order of the file, without duplicates.
 func (ps Problems) InOrder() (all Problems) {
 	seen := map[Problem]bool{}
 	for _, p := range ps {

@@ -18,10 +18,10 @@ import (
 // Schema is a JSON Schema that documents are checked against. Its definitions of
 // the name "duration" are durations as words.ParseDuration reads them.
 type Schema struct {
-	// OneOf says in words what a oneOf of the schema asks for.
+	// OneOf says in words what a oneOf of the schema requires.
 	OneOf string
-	// Key is what a key of the mapping at a path is called: "key" unless it says
-	// otherwise. It may be nil.
+	// Key returns what errors call a key of the mapping at a path. If it is nil,
+	// they say "key".
 	Key func(path []string) string
 
 	tree     map[string]any
@@ -30,8 +30,8 @@ type Schema struct {
 
 const schemaURL = "mem://schema.json"
 
-// Compile makes a schema of its text. It panics if that is none: it is part of
-// this program.
+// Compile parses a schema that is part of this program. It panics if the text
+// is not a schema.
 func Compile(text []byte) *Schema {
 	s := &Schema{}
 	Decode(text, &s.tree)
@@ -49,8 +49,8 @@ func Compile(text []byte) *Schema {
 	return s
 }
 
-// Decode reads JSON that is part of this program, and panics if it is none.
-// Numbers are json.Number.
+// Decode parses JSON that is part of this program, and panics if it is not
+// JSON. Numbers are json.Number.
 func Decode(text []byte, into any) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -71,8 +71,8 @@ func Encode(tree map[string]any) []byte {
 	return b.Bytes()
 }
 
-// Check holds a document against the schema and says what is wrong, in the order
-// of the file.
+// Check checks a document against the schema and returns what is wrong, in the
+// order of the file.
 func (s *Schema) Check(d *Document) Problems {
 	err := s.compiled.Validate(d.Tree)
 	var bad *jsonschema.ValidationError
@@ -84,8 +84,8 @@ func (s *Schema) Check(d *Document) Problems {
 	return ps.InOrder()
 }
 
-// collect gathers the errors that have no cause of their own. A choice between
-// forms is judged as a whole.
+// collect gathers the errors that have no further causes. An error about a
+// choice between forms is one error.
 func (s *Schema) collect(d *Document, e *jsonschema.ValidationError, ps *Problems) {
 	if _, choice := e.ErrorKind.(*kind.OneOf); choice {
 		*ps = append(*ps, d.problem(d.at(e.InstanceLocation), display(e.InstanceLocation), "%s", s.OneOf))
@@ -149,7 +149,7 @@ func (s *Schema) explain(d *Document, e *jsonschema.ValidationError) Problems {
 	return say("%v", e)
 }
 
-// unknown reports keys that have no meaning, each with the nearest that has.
+// unknown reports unknown keys, each with the most similar known key.
 func (s *Schema) unknown(d *Document, path []string, schema map[string]any, keys []string) Problems {
 	properties, _ := schema["properties"].(map[string]any)
 	names := make([]string, 0, len(properties))
@@ -227,7 +227,7 @@ func describe(v any) string {
 	case nil:
 		return "there is no value"
 	case string:
-		const enough = 40 // the file may be no scenario but all that somebody keeps secret
+		const enough = 40 // the file may not be a scenario, but contain secrets
 		if r := []rune(v); len(r) > enough {
 			return fmt.Sprintf("%q…", string(r[:enough]))
 		}

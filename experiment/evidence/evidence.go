@@ -1,5 +1,5 @@
-// Package evidence keeps what a command leaves besides what it prints: the report
-// in its several forms, the capture, and the counters that it serves.
+// Package evidence writes what a command produces besides its printed output: the
+// report in its formats, the capture, and the metrics.
 package evidence
 
 import (
@@ -24,41 +24,42 @@ import (
 	"github.com/faultctl/faultctl/internal/version"
 )
 
-// Evidence is what a command leaves. A command that runs faults opens it before
-// anything is touched, has it attend each of its plans, adds a case for each
-// thing that it tried, and closes it. A nil Evidence leaves nothing.
+// Evidence is the reports, the capture and the metrics of a command. A command
+// opens it before anything is touched, has it attend each of its plans, adds a
+// case for each thing that it tried, and closes it. A nil Evidence does
+// nothing.
 type Evidence struct {
 	now    func() time.Time
-	warn   io.Writer // told what could not be left
-	paths  []string  // of the report in its several forms; none: none is wanted
+	warn   io.Writer // warnings about what could not be written
+	paths  []string  // of the report, one for each format; none: no report
 	report report.Report
 	pcap   *pcap.File
 
 	metrics *metrics.Server
 
-	// A second signal ends the process while anything may be going on: what it
-	// leaves then is written by the goroutine that was told of the signal.
+	// A second signal ends the process at any moment. The goroutine that handles
+	// the signal then writes the evidence.
 	mu      sync.Mutex           // guards what follows, and report
-	missing injector.Snapshot    // of all runs: what could not be judged, followed or told
-	under   func() []report.Case // the cases that are under way, as far as they came; nil: none
+	missing injector.Snapshot    // of all runs: what could not be judged, followed or reported
+	under   func() []report.Case // the cases that have not ended yet; nil: none
 	closed  bool
 }
 
-// Config says what is wanted, and where.
+// Config says what to write, and where.
 type Config struct {
 	Command string       // what the report calls the command until Named says more
 	Pcap    string       // see experiment.Spec
 	Reports []string     // likewise
 	Metrics string       // likewise
-	Serve   net.Listener // where metrics are served instead of listening at Metrics; nil: there
+	Serve   net.Listener // serves the metrics, if not nil, instead of a listener at Metrics
 
 	Now  func() time.Time
 	Proc string    // where /proc is
-	Warn io.Writer // told, a line each, what could not be left and where metrics are
+	Warn io.Writer // gets a line for what could not be written, and for the address of the metrics
 }
 
-// Open refuses what could not be written. The capture's file is made now, the
-// report's at the end. The error is an *event.Error.
+// Open checks that everything can be written. It creates the capture's file;
+// the report's is created at the end. The error is an *event.Error.
 func Open(c Config) (*Evidence, error) {
 	e := &Evidence{now: c.Now, warn: c.Warn, paths: c.Reports}
 	e.report = report.Report{
@@ -103,7 +104,7 @@ func Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// refuse gives up what is open so far, and writes nothing.
+// refuse closes what is open so far, and writes nothing.
 func (e *Evidence) refuse(err error) error {
 	if e.metrics != nil {
 		e.metrics.Close()
@@ -120,9 +121,8 @@ func kernel(proc string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// Attend has what happens in the next run of the plan taken down, and its
-// packets shown to whoever wants to see them. It is called before the run
-// starts.
+// Attend records the events of the plan's next run, and passes its packets to
+// the report and the capture. It must be called before the run starts.
 func (e *Evidence) Attend(p *experiment.Plan) *Record {
 	if e == nil {
 		return nil
@@ -139,7 +139,7 @@ func (e *Evidence) Attend(p *experiment.Plan) *Record {
 	return rec
 }
 
-// Observer takes a run down in rec, and serves its counters.
+// Observer records a run in rec, and serves its counters.
 func (e *Evidence) Observer(rec *Record) experiment.Observer {
 	o := experiment.Observer{Event: rec.Take, Stats: func(now func() injector.Snapshot) {
 		rec.watch(now)
@@ -149,15 +149,16 @@ func (e *Evidence) Observer(rec *Record) experiment.Observer {
 	return o
 }
 
-// UnderWay says what to write of a case that begins if it does not end.
+// UnderWay sets what to write about a case that begins, in case it never
+// ends.
 func (e *Evidence) UnderWay(cases func() []report.Case) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.under = cases
 }
 
-// packets is what wants to see the packets of a run that is taken down in rec;
-// nil if nothing does.
+// packets returns the function that gets the packets of a run recorded in rec;
+// nil if none is needed.
 func (e *Evidence) packets(rec *Record) (see func(injector.Packet), headersOnly bool) {
 	capture, reported := e.pcap != nil, len(e.paths) > 0
 	switch {
@@ -166,13 +167,13 @@ func (e *Evidence) packets(rec *Record) (see func(injector.Packet), headersOnly 
 	case capture:
 		return e.pcap.Write, false
 	case reported:
-		return rec.packet, true // a report says how long a payload is, not what
+		return rec.packet, true // a report has the length of a payload, not its bytes
 	}
 	return nil, true
 }
 
-// Spare has the run of a plan leave the connections to the metrics alone, for
-// they are faultctl's own.
+// Spare excludes the connections to the metrics endpoint from the run of a
+// plan.
 func (e *Evidence) Spare(p *experiment.Plan) {
 	if e == nil || e.metrics == nil {
 		return
@@ -182,8 +183,8 @@ func (e *Evidence) Spare(p *experiment.Plan) {
 	}
 }
 
-// Add adds a case to the report. rec is what was taken down of its run, nil if
-// it did not come to one.
+// Add adds a case to the report. rec is the record of its run; nil if it had
+// none.
 func (e *Evidence) Add(c report.Case, rec *Record) {
 	if e == nil {
 		return
@@ -201,8 +202,8 @@ func (e *Evidence) Watch(now func() injector.Snapshot) {
 	}
 }
 
-// Named gives the report the line that repeats the command as a whole, where
-// that is more than one run.
+// Named sets the line that repeats the whole command, for a command with more
+// than one run.
 func (e *Evidence) Named(line string, seed uint64) {
 	if e != nil {
 		e.mu.Lock()
@@ -211,7 +212,7 @@ func (e *Evidence) Named(line string, seed uint64) {
 	}
 }
 
-// Ended notes what a run says of itself when it is over.
+// Ended records the counters of a run that has ended.
 func (e *Evidence) Ended(s injector.Snapshot) {
 	if e != nil {
 		e.mu.Lock()
@@ -221,7 +222,7 @@ func (e *Evidence) Ended(s injector.Snapshot) {
 	}
 }
 
-// Flaws says what the runs so far lack.
+// Flaws lists what the runs so far could not judge, follow or report.
 func (e *Evidence) Flaws() []string {
 	if e == nil {
 		return nil
@@ -231,7 +232,7 @@ func (e *Evidence) Flaws() []string {
 	return experiment.Flaws(e.missing)
 }
 
-// listenError says in words why an address cannot be listened on.
+// listenError says in words why a listener cannot be opened.
 func listenError(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -246,7 +247,8 @@ func listenError(err error) error {
 	return err
 }
 
-// noPath leaves out what os puts before an error: the path is said already.
+// noPath removes the operation and path that os adds to an error, because the
+// message has the path already.
 func noPath(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {

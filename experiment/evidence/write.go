@@ -11,10 +11,9 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// Close writes the report and ends the capture, whatever became of the command,
-// which ends with the exit code. failed says how faultctl itself failed; empty
-// if it did not. It returns what kept the evidence from being written, each a
-// sentence of its own.
+// Close writes the report and ends the capture, however the command ended; code
+// is its exit code. failed says how faultctl itself failed; empty if it did
+// not. It returns why evidence could not be written, in one sentence each.
 func (e *Evidence) Close(code event.Code, failed string) (lost []error) {
 	if e == nil {
 		return nil
@@ -50,7 +49,7 @@ func (e *Evidence) Close(code event.Code, failed string) (lost []error) {
 func (e *Evidence) write(code event.Code, failed string) (lost []error) {
 	r := &e.report
 	r.Took, r.Code, r.Flaws = e.now().Sub(r.Start), int(code), experiment.Flaws(e.missing)
-	if failed != "" && !r.Has(report.Broken) { // a report that hides it would pass
+	if failed != "" && !r.Has(report.Broken) { // without it the report would look like a success
 		r.Cases = append(r.Cases, report.Case{Name: "faultctl", Verdict: report.Broken, Reason: failed, Start: r.Start, Took: r.Took})
 	}
 	for _, path := range e.paths {
@@ -61,15 +60,14 @@ func (e *Evidence) write(code event.Code, failed string) (lost []error) {
 	return lost
 }
 
-// ErrCutShort is why a case that was under way says no more.
+// ErrCutShort is why a case has no result: it was interrupted.
 var ErrCutShort = errors.New("it was cut short")
 
-// abandonFor is how long the last words of a process that is to end at once may
-// take.
+// abandonFor limits how long writing takes in a process that must end at once.
 const abandonFor = time.Second
 
-// Abandon leaves what is known, when the process is to end at once and whatever
-// goes on in it will not come to its end.
+// Abandon writes what is known so far, in a process that must end at once,
+// before its runs have ended.
 func (e *Evidence) Abandon(code event.Code, why string) {
 	if e == nil {
 		return

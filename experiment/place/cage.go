@@ -2,6 +2,7 @@ package place
 
 import "github.com/faultctl/faultctl/internal/cage"
 
-// A Cage keeps a command and all that it starts together: faults strike the
-// connections of these processes only, and none of them outlives faultctl.
+// A Cage keeps a command and all processes that it starts together: faults
+// strike only the connections of these processes, and none of them outlives
+// faultctl.
 type Cage = cage.Cage

@@ -17,10 +17,10 @@ import (
 )
 
 // OpenContainer opens the network namespace that a running container uses. It
-// proves that the process which the engine names is the container's, because a
-// number from another machine, or of a process that is gone, would be somebody
-// else's here. wide says that the target names neither an address nor an
-// owner.
+// checks that the process that the engine names really belongs to the
+// container, because a number from another machine, or of a process that has
+// ended, may belong to an unrelated process here. wide says that the target
+// names neither an address nor an owner.
 func (h *Host) OpenContainer(ctx context.Context, name string, wide bool) (f *os.File, c *containers.Container, err error) {
 	for range 3 { // it may be restarted meanwhile
 		if c, err = h.Container(ctx, name); err != nil {
@@ -63,15 +63,15 @@ func (h *Host) OpenContainer(ctx context.Context, name string, wide bool) (f *os
 
 var errMoving = errors.New("it is restarted again and again")
 
-// isOf reports whether a process is one of the container: by the namespace that
-// the engine keeps, by its cgroup, or by the files that engines mount into a
-// container from a directory that has its ID.
+// isOf reports whether a process belongs to the container: by the namespace
+// that the engine keeps, by its cgroup, or by the files that engines mount into
+// a container from a directory that has its ID.
 func (h *Host) isOf(proc string, ns *os.File, c *containers.Container) bool {
 	mine, err := ns.Stat()
 	if err != nil || len(c.ID) < 12 {
 		return false
 	}
-	// An engine with a mount namespace of its own leaves an empty file here.
+	// If the engine has a mount namespace of its own, this file is empty here.
 	if sandbox, err := netns.Open(c.Sandbox); err == nil {
 		defer sandbox.Close()
 		is, err := sandbox.Stat()

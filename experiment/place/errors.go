@@ -8,8 +8,8 @@ import (
 	"github.com/faultctl/faultctl/injector"
 )
 
-// plain says in words what an error of the operating system means, where there
-// is a better word than its own, and leaves the path out.
+// plain puts some errors of the operating system into clearer words, and
+// removes the path.
 func plain(err error) error {
 	var p *os.PathError
 	switch {
@@ -21,9 +21,9 @@ func plain(err error) error {
 	return err
 }
 
-// noPath leaves out what os puts before an error: the path is said already.
-// Unlike plain it takes a file that may not be read or written for what it is,
-// not for a lack of capabilities.
+// noPath removes the operation and path that os adds to an error, because the
+// message has the path already. Unlike plain it takes a permission error as
+// one about the file, not about capabilities.
 func noPath(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {

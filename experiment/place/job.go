@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Grace is how long a command has between SIGTERM and SIGKILL.
+// Grace is the time between SIGTERM and SIGKILL.
 const Grace = 5 * time.Second
 
 // A Job is a command in a cage.
@@ -29,7 +29,7 @@ type Job struct {
 	host  *Host
 	cage  cage.Cage
 	begun time.Time
-	ended chan struct{} // closed when the command is gone
+	ended chan struct{} // closed when the command has ended
 }
 
 // A JobEnd says how a command ended.
@@ -40,8 +40,8 @@ type JobEnd struct {
 	Took     time.Duration
 }
 
-// FindCommand returns where a program is. The error has the code that run ends
-// with.
+// FindCommand returns the path of a program. The error has the exit code for
+// faultctl run.
 func FindCommand(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	switch {
@@ -53,9 +53,8 @@ func FindCommand(name string) (string, error) {
 	return "", event.Errorf(event.CodeNotFound, "", "%s: command not found", Quote(name))
 }
 
-// Afresh is a command, told to run where it would rather say what it said last
-// time: go test keeps results, and a run of it that opens no connection shows
-// nothing.
+// Afresh changes a command so that it does not reuse an earlier result: go
+// test caches results, and a cached run opens no connections.
 func Afresh(command []string) []string {
 	if len(command) < 2 || filepath.Base(command[0]) != "go" || command[1] != "test" {
 		return command
@@ -72,7 +71,7 @@ func Afresh(command []string) []string {
 	return slices.Concat(command[:2], []string{"-count=1"}, command[2:])
 }
 
-// A Stage is where a command runs, and what it is given.
+// A Stage is the environment of a command.
 type Stage struct {
 	Cage                  cage.Cage
 	Path                  string           // of the program, see FindCommand
@@ -116,8 +115,9 @@ func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
 	return j, nil
 }
 
-// pendingSignals returns the signals that came before there was a command. It was not
-// there to have those of the terminal, so they are like any other.
+// pendingSignals returns the signals that arrived before the command was started. The
+// command did not get those from the terminal itself, so they are passed on like any
+// other.
 func pendingSignals(signals <-chan os.Signal) (early []os.Signal) {
 	for {
 		select {
@@ -132,8 +132,8 @@ func pendingSignals(signals <-chan os.Signal) (early []os.Signal) {
 	}
 }
 
-// Wait passes signals on until the command has ended, and ends whatever it left
-// running. It is ended before that when ctx is done, or when limit is over;
+// Wait passes signals on until the command has ended, and ends the processes
+// that it left running. It ends the command when ctx is done, or after limit;
 // zero means no limit.
 func (j *Job) Wait(ctx context.Context, signals <-chan os.Signal, limit time.Duration) (JobEnd, error) {
 	var over, kill <-chan time.Time

@@ -1,5 +1,5 @@
-// Package place knows where a run works: the network namespaces, containers,
-// processes and sockets of a host, and the connections that no run may touch.
+// Package place finds the network namespaces, containers, processes and
+// sockets of a host, and the connections that no run may touch.
 package place
 
 import (
@@ -20,21 +20,21 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// Host is what this package asks of the machine. Tests have another one.
+// Host is how this package reads the machine. Tests replace it.
 type Host struct {
 	Proc      string   // where /proc is
 	NetNSDirs []string // where named network namespaces are
 	Now       func() time.Time
 	After     func(time.Duration) <-chan time.Time
-	Getenv    func(string) string // of this process
+	Getenv    func(string) string // the environment of this process
 	Local     func() []netip.Addr // addresses of this network namespace; nil: unknown
 
 	// Container finds a container by its name or ID.
 	Container func(ctx context.Context, name string) (*containers.Container, error)
-	// ContainerNames lists those that run.
+	// ContainerNames lists the running containers.
 	ContainerNames func() []string
-	// WatchContainer calls happened when the engine tells of a container of that
-	// name, until ctx is done or the engine is gone.
+	// WatchContainer calls happened for each of the engine's events about a
+	// container of that name, until ctx is done or the engine has ended.
 	WatchContainer func(ctx context.Context, c *containers.Container, name string, happened func())
 }
 
@@ -70,7 +70,7 @@ func (h *Host) OpenNetNSOf(pid int) (*os.File, error) {
 	return f, netnsError("pid", number, err)
 }
 
-// netnsError says what is wrong with a namespace that a word of the Spec names.
+// netnsError is the error of a network namespace that a word of the Spec names.
 func netnsError(word event.Field, value string, err error) error {
 	switch {
 	case err == nil:

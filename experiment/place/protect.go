@@ -59,7 +59,7 @@ func joinAddrPort(addr, port string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Unmap().WithZone(""), n), errors.Join(err1, err2)
 }
 
-// lineage returns the parent and the session of a process, 0 if it is gone.
+// lineage returns the parent and the session of a process; 0 if it has ended.
 func (h *Host) lineage(pid string) (parent, session int) {
 	stat, err := os.ReadFile(filepath.Join(h.Proc, pid, "stat"))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package replay reads what a command recorded of itself, its stream of events,
-// and compares it with what is decided when the same is done again.
+// Package replay reads the event stream of an earlier command, and compares the
+// decisions in it with those of a new run.
 package replay
 
 import (
@@ -30,14 +30,14 @@ const (
 	Scenario Kind = "scenario run"
 )
 
-// A Recording is the stream of events of an earlier command, and what one that
-// makes its decisions again has decided so far. Once it is read, any goroutine
-// may use it.
+// A Recording is the event stream of an earlier command, together with the
+// decisions of the command that repeats it. Once it is read, any goroutine may
+// use it.
 type Recording struct {
 	Kind Kind
 
-	// Spec is what an inject or a run did, and what all cases of a verify had in
-	// common. What it left behind is not part of it.
+	// Spec is that of an inject or run, or what all cases of a verify have in
+	// common. Output files are not part of it.
 	Spec  experiment.Spec
 	Cases []event.Rule // of a verify: the faults of each case
 	Runs  int          // of a verify: how often each case ran
@@ -49,22 +49,23 @@ type Recording struct {
 	Lost uint64 // events that the stream lacks
 
 	// An inject that follows a container counts connections anew in each of its
-	// namespaces, and begins each with another event ready. Its decisions are
-	// those in the first: nobody could restart the container at the same moments.
+	// namespaces, and begins each with another event ready. Only the decisions in
+	// the first are compared, because the container cannot be restarted at the
+	// same moments again.
 	readies    int // in the record
 	readyAgain int // while its decisions are made again
 
 	then map[stretch]*decisions
-	made []stretch // those of then, in their order
+	made []stretch // the recorded ones, in order
 
-	at     stretch                     // while it is read: where events belong
+	at     stretch                     // while reading: where events belong
 	rules  []stretch                   // likewise, of a scenario: where those of each entry belong
-	alone  map[stretch]json.RawMessage // the Spec of each run under a case of a verify
+	alone  map[stretch]json.RawMessage // the Spec of each run of a case of a verify
 	starts map[string]int              // how often each name has begun
 
 	mu   sync.Mutex
 	now  map[stretch]*decisions
-	seen bool // it got as far as being ready
+	seen bool // the run became ready
 }
 
 // stretch is a part of a command in which connections are counted from 0: all of
@@ -85,10 +86,10 @@ func (s stretch) String() string {
 	return ""
 }
 
-// decisions are what was decided in a stretch, by the ordinals of connections.
+// decisions are the decisions in a stretch, by connection ordinal.
 type decisions struct {
 	made  map[uint64][]string   // of each chosen connection, in order
-	owner map[event.Ends]uint64 // the connection that has these ends now
+	owner map[event.Ends]uint64 // the present connection with these ends
 }
 
 func newDecisions() *decisions {
@@ -102,8 +103,8 @@ func (d *decisions) chosen(flow event.Ends, nth uint64) {
 	}
 }
 
-// fired adds what a fault did. The same thing done again counts once: how often
-// it comes to it is the peers' doing.
+// fired adds an action of a fault. A repeated action counts once, because the
+// number of repetitions depends on the peers.
 func (d *decisions) fired(flow event.Ends, what string) {
 	nth, known := d.owner[flow]
 	if made := d.made[nth]; known && !slices.Contains(made, what) {
@@ -115,9 +116,8 @@ func decision(e event.Fired) string {
 	return fmt.Sprintf("%s: %s to %s, %s", e.Fault, e.Action, e.To, e.Reason)
 }
 
-// Read reads the events of an inject, run, verify or scenario run. A last line
-// that the end of its process cut short is left out. Lines that it does not need
-// may be of a later version.
+// Read reads the events of an inject, run, verify or scenario run. An incomplete
+// last line is ignored. Lines that Read does not need may be of a later version.
 func Read(r io.Reader) (*Recording, error) {
 	rec := &Recording{
 		then: map[stretch]*decisions{}, now: map[stretch]*decisions{}, alone: map[stretch]json.RawMessage{}, starts: map[string]int{},
@@ -142,7 +142,7 @@ func Read(r io.Reader) (*Recording, error) {
 	}
 }
 
-// add takes in one event.
+// add adds one event.
 func (r *Recording) add(e event.Event) error {
 	switch e := e.(type) {
 	case event.Started:
@@ -199,7 +199,7 @@ func (r *Recording) add(e event.Event) error {
 
 var errSecond = errors.New("a second event started: the decisions of one command at a time can be made again")
 
-// begins takes in what the command did.
+// begins reads the event that says what the command does.
 func (r *Recording) begins(kind Kind, spec json.RawMessage, repeat string) error {
 	switch {
 	case r.Kind != "":
@@ -214,7 +214,7 @@ func (r *Recording) begins(kind Kind, spec json.RawMessage, repeat string) error
 	return nil
 }
 
-// of is where a decision about a connection belongs; nil if it is not to be
+// of returns the decisions that an event belongs to; nil if it must not be
 // compared.
 func (r *Recording) of(name string, rule int) (*decisions, error) {
 	if r.moved(r.readies) {
@@ -230,8 +230,8 @@ func (r *Recording) of(name string, rule int) (*decisions, error) {
 	return nil, fmt.Errorf("event %s: before anything has begun", name)
 }
 
-// moved reports whether what a run decides after so many events ready is not to
-// be compared.
+// moved reports whether decisions after that many ready events must not be
+// compared.
 func (r *Recording) moved(readies int) bool { return r.Kind == Inject && readies > 1 }
 
 // Restarts is how often the container of an inject was restarted.
@@ -242,7 +242,7 @@ func (r *Recording) Restarts() int {
 	return r.readies - 1
 }
 
-// mostEntries bounds the faults of a scenario: a file of 1 MiB has no room for
+// mostEntries limits the faults of a scenario; a file of 1 MiB cannot have
 // more.
 const mostEntries = 1 << 20
 
@@ -297,9 +297,9 @@ func (r *Recording) Chosen() (n int) {
 	return n
 }
 
-// Attend has the next run of the plan choose the connections that were chosen
-// then, by the plan's name, and takes down what is decided in it. A run that the
-// record does not have chooses its own. A nil Recording attends nothing.
+// Attend makes the next run of the plan choose the recorded connections, found
+// by the plan's name, and records its decisions. If the recording has no such
+// run, the run chooses by itself. A nil Recording does nothing.
 func (r *Recording) Attend(p *experiment.Plan) {
 	if r == nil {
 		return
@@ -317,7 +317,7 @@ func (r *Recording) Attend(p *experiment.Plan) {
 	p.Observe(experiment.Observer{Event: func(_ time.Time, e event.Event) { r.saw(s, e) }})
 }
 
-// saw takes down an event of a stretch.
+// saw records an event of a stretch.
 func (r *Recording) saw(at stretch, e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -336,14 +336,14 @@ func (r *Recording) saw(at stretch, e event.Event) {
 	}
 }
 
-// Seen reports whether what makes the decisions again got as far as being ready.
+// Seen reports whether the repeated run became ready.
 func (r *Recording) Seen() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen
 }
 
-// Says says a difference in words.
+// Says describes a difference in words.
 func Says(d event.Difference) string {
 	list := func(s []string) string {
 		if len(s) == 0 {
@@ -359,8 +359,8 @@ func Says(d event.Difference) string {
 }
 
 // Compare returns where the decisions differ from what was recorded, in the
-// record's order. In which order a connection met with them does not count: which
-// of its ends closes first is their doing.
+// record's order. The order of decisions within a connection does not count,
+// because it depends on which end closes first.
 func (r *Recording) Compare() event.List[event.Difference] {
 	r.mu.Lock()
 	defer r.mu.Unlock()

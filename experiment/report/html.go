@@ -67,12 +67,12 @@ func viewCase(i int, c *Case) caseView {
 	return v
 }
 
-// since is a moment of a case, counted from its start.
+// since formats a time relative to the start of a case.
 func since(start, at time.Time) string {
 	return fmt.Sprintf("%+.3f s", at.Sub(start).Seconds())
 }
 
-// exactly is since for what comes one after the other in no time, as packets do.
+// exactly is since with more digits, for packets.
 func exactly(start, at time.Time) string {
 	return fmt.Sprintf("%+.6f s", at.Sub(start).Seconds())
 }

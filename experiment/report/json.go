@@ -36,7 +36,7 @@ func (c Case) MarshalJSON() ([]byte, error) {
 	}{plain(c), c.Took.Seconds()})
 }
 
-// list is s, and an empty list where there is none.
+// list is s, or an empty list instead of nil.
 func list[T any](s []T) []T {
 	if s == nil {
 		return []T{}

@@ -9,11 +9,12 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// mostPulses bounds the timeline.
+// mostPulses limits the length of the timeline.
 const mostPulses = 10_000
 
 // mostAtOnce is how many faults may be active at the same moment: the kernel's
-// hooks have room for so many runs of the injector, and some for others.
+// hooks have room for that many runs of the injector, and for some of other
+// programs.
 const mostAtOnce = 20
 
 // crowded reports a moment at which too many faults are active.
@@ -33,7 +34,7 @@ func (s *Scenario) crowded() (ps document.Problems) {
 	return nil
 }
 
-// contradictions reports what a schema cannot see.
+// contradictions reports problems that a schema cannot express.
 func (s *Scenario) contradictions() (ps document.Problems) {
 	bad := func(format string, args []any, path ...string) {
 		ps = append(ps, s.problem(path, format, args...))
@@ -82,7 +83,7 @@ func (s *Scenario) contradictions() (ps document.Problems) {
 	return ps
 }
 
-// noughts reports times that are given as nothing, where nothing makes no sense.
+// noughts reports times that are zero but must not be.
 func (s *Scenario) noughts() (ps document.Problems) {
 	check := func(path ...string) {
 		if v, said := s.doc.Look(path).(string); said {
@@ -132,7 +133,7 @@ func (s *Scenario) probeContradictions() (ps document.Problems) {
 	return ps
 }
 
-// addresses checks where a probe goes.
+// addresses checks the address of a probe.
 func (s *Scenario) addresses(p *Probe, at string) (ps document.Problems) {
 	if p.HTTP != nil {
 		if err := checkURL(p.HTTP.URL); err != nil {

@@ -1,12 +1,12 @@
-// Package scenario is a game day as data, and plays it: the file that describes
-// it, its JSON Schema, its timeline, its probes, and the verdict.
+// Package scenario plays game days that are described in files. It has the file
+// format, its JSON Schema, the timeline, the probes, and the verdict.
 //
 //	s, err := scenario.Parse("gameday.yaml", text)               // all that is wrong with the file
 //	plan, err := scenario.NewPlan(ctx, sys, s, scenario.Options{}) // names resolved, nothing touched
 //	err = plan.Preflight()
 //	result := scenario.Play(ctx, plan, nil, watcher, scenario.Hooks{})
 //
-// An entry of its faults is an experiment.Spec and its times. The schema says
-// what a file may hold: it checks every file, is published, and is what the docs
-// page is made from.
+// Each fault entry is an experiment.Spec with its times. The schema defines what
+// a file may contain: every file is checked against it, it is published, and the
+// docs page is generated from it.
 package scenario

@@ -54,8 +54,8 @@ func table(w io.Writer, title string, schema map[string]any, keys []string) {
 // cell keeps a text inside its cell of a table.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// keysInOrder lists the properties of a part of the outline as they stand
-// there: a map of Go forgets that. JSON is YAML.
+// keysInOrder lists the properties of a part of the outline in the order of
+// the file, which a Go map does not keep. It reads the JSON as YAML.
 func keysInOrder(path ...string) []string {
 	f, err := parser.ParseBytes(outline, 0)
 	if err != nil {

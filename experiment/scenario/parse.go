@@ -9,10 +9,10 @@ import (
 	"github.com/faultctl/faultctl/experiment/document"
 )
 
-// Parse reads a scenario and judges all of it that can be judged without asking
-// anybody: no name is looked up, no namespace or container searched. The error is
-// document.Problems, all that is wrong with it. file is what they call it, and
-// what a scenario without a name is called after.
+// Parse reads a scenario and checks all that can be checked without the host: it
+// looks up no names, namespaces or containers. The error is document.Problems
+// with all that is wrong. file is the name in problems, and gives a scenario
+// without a name its name.
 func Parse(file string, text []byte) (*Scenario, error) {
 	d, err := document.Read("scenario", file, text)
 	if err != nil {
@@ -120,7 +120,8 @@ func (p *Probe) complete() {
 	}
 }
 
-// longest is how long the scenario may take by its own numbers.
+// longest is the longest time that the scenario can take according to its own
+// settings.
 func (s *Scenario) longest() Duration {
 	var before, after Duration
 	for i := range s.Probes {

@@ -12,16 +12,16 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 )
 
-// Options say how a scenario is played, besides what it says itself.
+// Options are settings for playing a scenario that are not in its file.
 type Options struct {
-	Seed      *uint64 // goes before the file's; nil: the file's, or else one is drawn
+	Seed      *uint64 // overrides the file's; nil: the file's, or a random one
 	AllowIdle bool    // a fault that never fired is no failure
 	File      string  // what the line that repeats the run calls the file; empty: as Parse was told
 }
 
-// A Plan is a Scenario that was understood on this host. Nothing has been touched
-// but the network namespaces, which are open: it must be closed. It is for one
-// goroutine, and played once.
+// A Plan is a Scenario that was resolved on this host. It holds network
+// namespaces open and must be closed; nothing else was touched. It is for one
+// goroutine, and can be played once.
 type Plan struct {
 	Scenario  *Scenario
 	Entries   []*experiment.Plan // one for each of the Scenario's Faults, in their order
@@ -32,7 +32,7 @@ type Plan struct {
 	sys *experiment.System
 }
 
-// NewPlan understands a scenario on a system. The error is an *event.Error whose
+// NewPlan resolves a scenario on a system. The error is an *event.Error whose
 // message begins with the place in the file.
 func NewPlan(ctx context.Context, sys *experiment.System, s *Scenario, o Options) (*Plan, error) {
 	p := &Plan{Scenario: s, AllowIdle: o.AllowIdle, File: o.File, sys: sys}
@@ -59,7 +59,7 @@ func NewPlan(ctx context.Context, sys *experiment.System, s *Scenario, o Options
 	return p, nil
 }
 
-// inFile says where in the file an error about an entry comes from, and keeps its
+// inFile adds the position in the file to an error about an entry, and keeps its
 // code and advice.
 func (s *Scenario) inFile(entry int, err error) error {
 	all := []error{err}
@@ -73,7 +73,7 @@ func (s *Scenario) inFile(entry int, err error) error {
 	return &event.Error{Code: experiment.CodeOf(err), Field: "", Err: problems.InOrder(), Advice: experiment.AdviceOf(err)}
 }
 
-// Close gives back what the plan holds open. Nothing of it may go on.
+// Close closes what the plan holds open. Play must have returned.
 func (p *Plan) Close() error {
 	var first error
 	for _, e := range p.Entries {
@@ -82,7 +82,7 @@ func (p *Plan) Close() error {
 	return first
 }
 
-// Preflight finds out now what would keep an entry from beginning, perhaps
+// Preflight checks in advance that every entry can start, because some start
 // minutes after the others.
 func (p *Plan) Preflight() error {
 	for i, e := range p.Entries {

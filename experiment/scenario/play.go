@@ -40,11 +40,11 @@ type player struct {
 	start time.Time // the timeline
 }
 
-// Play carries a plan out: its phases, its timeline, its probes. It returns when
-// everything is as it was before, which is soon after ctx is done; the cause of
-// that is then the Result's Err, and its code (experiment.CodeOf) the Result's.
-// ev, which may be nil, is given a case for each entry and each probe; whoever
-// opened it closes it.
+// Play plays a plan: its phases, its timeline, its probes. It returns when all
+// faults have been removed, soon after ctx is done if that comes first; then the
+// Result's Err is the cause of ctx, and its Code is experiment.CodeOf of that.
+// ev, which may be nil, gets a case for each entry and each probe; Play does not
+// close it.
 func Play(ctx context.Context, p *Plan, ev *evidence.Evidence, w Watcher, h Hooks) Result {
 	pl := &player{Plan: p, watch: w, hooks: h, try: h.Try, starts: map[string]int{}}
 	tidy := func() error { return nil }
@@ -82,8 +82,8 @@ func Play(ctx context.Context, p *Plan, ev *evidence.Evidence, w Watcher, h Hook
 	return r
 }
 
-// watchDeadline ends the scenario when its deadline has come, and has the process
-// ended if that does not help.
+// watchDeadline ends the scenario at its deadline, and ends the process if that
+// does not help.
 func (pl *player) watchDeadline(cancel context.CancelCauseFunc, over <-chan struct{}) {
 	select {
 	case <-over:
@@ -100,8 +100,8 @@ func (pl *player) watchDeadline(cancel context.CancelCauseFunc, over <-chan stru
 	}
 }
 
-// phases plays before, during and after. The error is what kept faultctl from
-// going on, an abort, or what ended ctx.
+// phases plays before, during and after. The error is a failure of faultctl,
+// an abort, or the cause of ctx.
 func (pl *player) phases(ctx context.Context) error {
 	if err := pl.before(ctx); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (pl *player) during(ctx context.Context) error {
 	return err
 }
 
-// timeline does what the timeline says, when it says so.
+// timeline carries out the steps of the timeline at their times.
 func (pl *player) timeline(ctx context.Context, cancel context.CancelCauseFunc) error {
 	for _, step := range pl.Timeline() {
 		if err := pl.sleep(ctx, step.At); err != nil {
@@ -218,7 +218,8 @@ func (pl *player) sleep(ctx context.Context, until time.Duration) error {
 	}
 }
 
-// keepTelling tells how far the timeline is, again and again until it is over.
+// keepTelling reports the progress of the timeline at intervals until it has
+// ended.
 func (pl *player) keepTelling(ctx context.Context) {
 	if pl.hooks.TickEvery == 0 {
 		return

@@ -36,15 +36,15 @@ type Prober struct {
 	cage     place.Cage // nil: there is none
 }
 
-// NewProber returns a Prober. makeCage makes the cage of the commands of probes,
-// in which none of their children outlives this process. Where it fails, a command
-// itself ends with this process, and its children with its try.
+// NewProber returns a Prober. makeCage makes the cage for the commands of probes,
+// so that none of their children outlives this process. If makeCage fails, a
+// command is killed when this process ends, and its children when the try ends.
 func NewProber(makeCage func() (place.Cage, error)) *Prober {
 	return &Prober{clients: map[*Probe]*http.Client{}, makeCage: makeCage}
 }
 
-// proberOn is the Prober of a system. Without root there is no cage that leaves a
-// command in the network namespace that it is to look at.
+// proberOn is the Prober of a system. Without root no cage can keep a command in
+// the network namespace that it must probe.
 func proberOn(sys *experiment.System) *Prober {
 	return NewProber(func() (place.Cage, error) {
 		if sys.Caged || os.Geteuid() != 0 {
@@ -70,7 +70,8 @@ func (pr *Prober) start(cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
-// Close ends what commands left behind. No probe is being asked.
+// Close ends the processes that commands left running. No probe may be
+// running.
 func (pr *Prober) Close() error {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
@@ -182,8 +183,8 @@ func tryTCP(ctx context.Context, want *TCP) error {
 	return nil
 }
 
-// tryCommand runs a command in a process group of its own, which ends with the
-// try, and with this process.
+// tryCommand runs a command in a process group of its own, which is killed
+// when the try or this process ends.
 func (pr *Prober) tryCommand(ctx context.Context, argv Command) error {
 	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
 	defer runtime.UnlockOSThread()
@@ -221,7 +222,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last is the last line that says something, cut to a sensible length.
+// last is the last line that is not empty, cut to a sensible length.
 func (t *tail) last() string {
 	lines := strings.Split(string(t.b), "\n")
 	for _, line := range slices.Backward(lines) {
@@ -235,7 +236,7 @@ func (t *tail) last() string {
 	return ""
 }
 
-// inShort is what went wrong, without where it was going: that is known.
+// inShort is the error without the address, which is known.
 func inShort(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

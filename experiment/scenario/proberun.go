@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// probeRun is a probe and what it has shown so far. In each phase one goroutine
-// asks it.
+// probeRun is a probe and its results so far. In each phase one goroutine runs
+// it.
 type probeRun struct {
 	ProbeResult
 	watch *Watch
 }
 
-// in lists the probes that are asked in a phase.
+// in lists the probes of a phase.
 func (pl *player) in(ph Phase) (all []*probeRun) {
 	for _, p := range pl.probes {
 		if p.Probe.In(ph) {
@@ -24,9 +24,9 @@ func (pl *player) in(ph Phase) (all []*probeRun) {
 	return all
 }
 
-// ask asks a probe once and tells of it. It reports false if ctx ended meanwhile,
-// which says nothing about the service. last is whether there will be no further
-// try in this phase.
+// ask runs a probe once and reports the result. It returns false if ctx ended
+// meanwhile, which says nothing about the service. last says that this is the
+// last try of the phase.
 func (pl *player) ask(ctx context.Context, p *probeRun, ph Phase, since time.Duration, last bool) (err error, counts bool) {
 	began := pl.sys.Now()
 	if p.Begun.IsZero() {
@@ -50,7 +50,7 @@ func (pl *player) ask(ctx context.Context, p *probeRun, ph Phase, since time.Dur
 	return err, true
 }
 
-// keepAsking asks a probe again and again until the timeline is over.
+// keepAsking runs a probe at its interval until the timeline has ended.
 func (pl *player) keepAsking(ctx context.Context, p *probeRun, cancel context.CancelCauseFunc) {
 	interval := time.Duration(p.Probe.Interval)
 	for n := 0; ; n++ {
@@ -72,7 +72,7 @@ func (pl *player) keepAsking(ctx context.Context, p *probeRun, cancel context.Ca
 	}
 }
 
-// after asks every probe until it passes or its time to recover is over.
+// after runs every probe until it passes or its recovery time has passed.
 func (pl *player) after(ctx context.Context) {
 	all := pl.in(After)
 	if len(all) == 0 {
@@ -105,7 +105,7 @@ func (pl *player) untilRecovered(ctx context.Context, p *probeRun, begun time.Ti
 	}
 }
 
-// summary is what the probe has shown, now that it is asked no more.
+// summary is the result of a probe after its last try.
 func (p *probeRun) summary() ProbeResult {
 	r := p.ProbeResult
 	r.Tried, r.Failed = p.watch.Tried, p.watch.Failed

@@ -7,11 +7,11 @@ import (
 	"github.com/faultctl/faultctl/experiment/document"
 )
 
-// Scenario is a file, understood: every default is filled in.
+// Scenario is a parsed file with every default filled in.
 type Scenario struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description"`
-	Seed        *uint64  `json:"seed"` // nil: to be drawn
+	Seed        *uint64  `json:"seed"` // nil: a random one
 	Duration    Duration `json:"duration"`
 	Deadline    Duration `json:"deadline"`
 	Faults      []Entry  `json:"faults"`
@@ -47,7 +47,8 @@ type Ramp struct {
 	Steps int      `json:"steps"`
 }
 
-// Probe says whether the service holds. One of HTTP, TCP and Command is set.
+// Probe checks whether the service works. One of HTTP, TCP and Command is
+// set.
 type Probe struct {
 	Name      string    `json:"name"`
 	HTTP      *HTTP     `json:"http"`
@@ -70,7 +71,7 @@ const (
 	After  Phase = "after"
 )
 
-// In reports whether the probe is asked in a phase.
+// In reports whether the probe runs in a phase.
 func (p *Probe) In(ph Phase) bool { return slices.Contains(p.When, ph) }
 
 // HTTP is a request.
@@ -92,7 +93,7 @@ type TCP struct {
 	Expect  string `json:"expect"`
 }
 
-// Abort ends everything at once.
+// Abort is a condition that ends the scenario at once.
 type Abort struct {
 	Probe      string   `json:"probe"`
 	Failures   int      `json:"failures"`    // in a row; 0: not by their number

@@ -13,8 +13,8 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// readSpecs reads the Spec of each entry from the document, and judges it. It
-// takes a document that the schema refuses, too: then there may be fewer entries
+// readSpecs reads and validates the Spec of each entry of the document. It also
+// accepts a document that the schema refuses; then it may return fewer entries
 // than the document has, or none.
 func (s *Scenario) readSpecs() (problems document.Problems) {
 	all, _ := s.doc.Look([]string{"faults"}).([]any)
@@ -35,7 +35,7 @@ func (s *Scenario) readSpecs() (problems document.Problems) {
 	return problems
 }
 
-// judge reads a Spec and returns what is wrong with it besides what the schema
+// judge reads a Spec and returns what is wrong with it, except what the schema
 // refuses.
 func judge(spec *experiment.Spec, tree map[string]any) (problems event.Problems) {
 	_, said := tree["fault"]
@@ -54,7 +54,8 @@ func judge(spec *experiment.Spec, tree map[string]any) (problems event.Problems)
 	return problems
 }
 
-// whole is the word of a Spec that a field is part of: a fault is judged as one.
+// whole is the word of a Spec that a field is part of; all settings of a fault
+// are one word.
 func whole(f event.Field) event.Field {
 	if strings.HasPrefix(string(f), "fault") {
 		return "fault"
@@ -62,8 +63,8 @@ func whole(f event.Field) event.Field {
 	return f
 }
 
-// specTree is what an entry says of its Spec: its target's words go before those
-// of the scenario.
+// specTree is the part of an entry that is its Spec. Words of its target
+// override those of the scenario's target.
 func (s *Scenario) specTree(entry map[string]any) map[string]any {
 	tree, target := map[string]any{}, map[string]any{}
 	for _, from := range []any{s.doc.Look([]string{"target"}), entry["target"]} {
@@ -102,8 +103,8 @@ func (s *Scenario) about(entry int, err error) document.Problem {
 	return p
 }
 
-// place is the path of what a field of an entry's Spec is about; nil if the file
-// does not say it.
+// place is the path in the file of a field of an entry's Spec; nil if the file
+// does not have it.
 func (s *Scenario) place(entry []string, f event.Field) []string {
 	knob, isKnob := strings.CutPrefix(string(f), "fault.")
 	word := strings.TrimPrefix(string(f), "target.") // of an unknown key
@@ -124,7 +125,7 @@ func (s *Scenario) place(entry []string, f event.Field) []string {
 
 // placeOfKnob is the path of a setting of a fault, as the file spells it.
 func (s *Scenario) placeOfKnob(fault []string, knob string) []string {
-	kind, _ := faults.Find(fault[len(fault)-1]) // of a fault that is none nothing is said about its settings
+	kind, _ := faults.Find(fault[len(fault)-1]) // the settings of an unknown fault are not checked
 	for _, k := range faults.Knobs(kind.New()) {
 		for _, old := range k.Aliases {
 			if at := slices.Concat(fault, []string{old}); k.Name == knob && s.doc.Has(at) {

@@ -24,7 +24,7 @@ type Step struct {
 	Do      Action
 	Fault   int     // the ordinal of its entry
 	Pulse   int     // Start: how many there were before
-	Percent float64 // Start, Share: which share is struck from now on; negative: what the target says
+	Percent float64 // Start, Share: which share is struck from now on; negative: the target's own share
 }
 
 // Timeline lists what happens when, in order. Each Start has its Stop.
@@ -52,7 +52,8 @@ func (f *Entry) steps(n int) []Step {
 	return steps
 }
 
-// pulse is the fault active from one moment to another.
+// pulse returns the steps of a fault that is active from one moment to
+// another.
 func (f *Entry) pulse(n, k int, from, to time.Duration) []Step {
 	steps := []Step{
 		{At: from, Do: Start, Fault: n, Pulse: k, Percent: f.percentAt(from)},

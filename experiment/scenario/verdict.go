@@ -8,7 +8,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 )
 
-// result is how the scenario ended, whose phases returned err.
+// result is the result of a scenario whose phases returned err.
 func (pl *player) result(err error) Result {
 	r := Result{Took: pl.sys.Now().Sub(pl.began)}
 	for _, e := range pl.entries {
@@ -23,8 +23,8 @@ func (pl *player) result(err error) Result {
 	return r
 }
 
-// verdict is the exit code, why it is that, and the error behind it if it is
-// faultctl's own or the cause of the context's end.
+// verdict is the exit code, its reasons, and the error behind it if that is
+// faultctl's own or the cause of the context.
 func (pl *player) verdict(r *Result, err error) (code event.Code, why []string, own error) {
 	var abort aborted
 	switch {

@@ -7,8 +7,8 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// A Watch counts the tries of a probe during the timeline and says what they
-// mean. One goroutine uses it.
+// A Watch counts the failed tries of a probe during the timeline and decides
+// when they are too many. One goroutine uses it.
 type Watch struct {
 	Tried, Failed uint64
 
@@ -29,8 +29,8 @@ func (s *Scenario) NewWatch(p *Probe) *Watch {
 	return w
 }
 
-// Note takes down a try that began and ended at moments of the timeline. It
-// returns why everything must end now, or nothing.
+// Note records a try that began and ended at these times of the timeline. It
+// returns why the scenario must be aborted now, or an empty string.
 func (w *Watch) Note(began, ended time.Duration, passed bool) (abort string) {
 	w.Tried++
 	if passed {
@@ -60,7 +60,7 @@ func times(n int, how string) string {
 	return fmt.Sprintf("%d times %s", n, how)
 }
 
-// Held reports whether no more tries failed than may.
+// Held reports whether the number of failed tries is within the tolerance.
 func (w *Watch) Held() bool {
 	if w.tolerance.Share > 0 {
 		return float64(w.Failed) <= w.tolerance.Share*float64(w.Tried)

@@ -16,8 +16,9 @@ import (
 // A Case is one thing to try: faults that strike the same connections of the
 // command together.
 type Case struct {
-	// Faults are asked in order; at least one. One without settings has those of
-	// DefaultCases, or the catalogue's defaults if it is in no default case.
+	// Faults are asked in order; at least one. A fault without settings gets
+	// those of DefaultCases, or the catalogue's defaults if no default case has
+	// it.
 	Faults []faults.Spec
 
 	Line int // of the plan file, from 1 on; zero: it is from none
@@ -43,8 +44,8 @@ func (c Case) complete() Case {
 	return full
 }
 
-// names are the names of cases, in their order. Of several with the same name
-// all but the first have a number behind it.
+// names are the names of cases, in their order. If several have the same
+// name, all but the first get a number.
 func names(cases []Case) (all []string) {
 	for _, c := range cases {
 		name := c.Name()
@@ -70,7 +71,7 @@ func ParseCases(text string) ([]Case, error) {
 	return cases, nil
 }
 
-// adviceOn says what helps where a list of SPECs cannot be read.
+// adviceOn is the advice for a list of SPECs that cannot be read.
 func adviceOn(text string) string {
 	pieces := strings.Split(text, ",")
 	last := "" // the fault that a setting would belong to
@@ -118,7 +119,7 @@ func ReadCases(r io.Reader, name string) ([]Case, error) {
 	return cases, nil
 }
 
-// ReadPlan has the Spec try the cases of a plan file; - is what stdin has. The
+// ReadPlan sets the cases of the Spec from a plan file; - means stdin. The
 // error is an *event.Error about the field plan.
 func (s *Spec) ReadPlan(path string, stdin io.Reader) error {
 	r := stdin
@@ -142,7 +143,8 @@ func planError(name, format string, args ...any) *event.Error {
 	return event.Usagef("plan", format, args...).WithValue(name)
 }
 
-// noPath leaves out what os puts before an error: the path is said already.
+// noPath removes the operation and path that os adds to an error, because the
+// message has the path already.
 func noPath(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {

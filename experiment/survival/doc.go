@@ -1,7 +1,7 @@
 // Package survival finds out which faults a command survives: it runs the command
-// without a fault, and then under each fault of a list, and says of each case
-// what became of the command, why, and what helps. faultctl verify is its front
-// door on the command line.
+// without a fault, and then under each fault of a list, and reports for each case
+// what happened to the command, why, and what helps. faultctl verify is its front
+// end on the command line.
 //
 //	spec := survival.Spec{Base: experiment.Spec{
 //		Target:  experiment.Target{To: []string{":5432"}},
@@ -12,5 +12,5 @@
 //	cases, err := survival.Run(ctx, plan, place.Stage{}, nil, watcher)
 //	os.Exit(int(plan.Code(cases)))
 //
-// It prints nothing: a [Watcher] is told how it goes on.
+// It prints nothing: a [Watcher] gets the progress.
 package survival

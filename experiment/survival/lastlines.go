@@ -9,18 +9,19 @@ import (
 	"github.com/faultctl/faultctl/internal/words"
 )
 
-// Of what a command prints so many of the last bytes are kept, and of these so
-// many lines are shown.
+// These limit how many of the last bytes that a command prints are kept, and
+// how many lines of them are shown.
 const (
 	keptBytes = 64 << 10
 	keptLines = 20
 )
 
-// patience is how long the last output of a command that has ended may take to
-// arrive.
+// patience is how long to wait for the last output of a command that has
+// ended.
 const patience = 3 * time.Second
 
-// output keeps the end of what a command prints to w. It must be ended by lines.
+// output keeps the end of what a command prints to w. The caller must end it by
+// calling lines.
 type output struct {
 	r, w *os.File
 	done chan struct{}
@@ -53,8 +54,9 @@ func (o *output) read() {
 }
 
 // lines returns the last lines that were printed. The cage is empty by then: a
-// process that still holds the other end was handed it outside the cage, as by
-// systemd-run --pipe, or does not die. It is not waited for.
+// process that still has the other end open got it outside the cage, for
+// example from systemd-run --pipe, or cannot be killed. lines does not wait
+// for it.
 func (o *output) lines() string {
 	o.w.Close()
 	select {

@@ -9,10 +9,11 @@ import (
 	"github.com/faultctl/faultctl/injector"
 )
 
-// A Watcher is told how a Run goes on. All but Event are called by the goroutine
-// that called Run, which goes on when they return: Started once, then Running for
-// each run of the command and Result when a case has been tried, and Ended once.
-// A Run that fails without a fault for a reason of faultctl's own has no Ended.
+// A Watcher gets the progress of a Run. All methods but Event are called by the
+// goroutine that called Run, which continues when they return: Started once, then
+// Running for each run of the command and Result when a case has been tried, and
+// Ended once. If the run without a fault fails for a reason in faultctl itself,
+// Ended is not called.
 type Watcher interface {
 	// Started says that the Run begins. See Plan.Started for its event.
 	Started(p *Plan)
@@ -20,17 +21,17 @@ type Watcher interface {
 	// Running says that a run of the command is about to begin.
 	Running(a Attempt)
 
-	// Event says what happens in a run under a case, between its Running and what
-	// is called next. It begins with an event.Case. One goroutine calls it at a
-	// time, and packets never wait for it. When it is slower than the events some
-	// are lost, and counted.
+	// Event gets the events of a run under a case, between its Running and the
+	// next call. The first is an event.Case. One goroutine calls it at a time,
+	// and packets never wait for it. If it is too slow, events are lost, and
+	// counted.
 	Event(at time.Time, e event.Event)
 
-	// Result says what became of a case, of one that was not tried too. See
+	// Result gets the result of a case, also if it was not tried. See
 	// Result.Event for its event.
 	Result(r Result)
 
-	// Ended is told of all cases, as Run returns them. See Verified for its event.
+	// Ended gets all cases, as Run returns them. See Verified for its event.
 	Ended(cases []report.Case)
 }
 
@@ -51,12 +52,12 @@ type Attempt struct {
 	Stats func() injector.Snapshot
 }
 
-// A Result is what became of a case.
+// A Result is the result of a case.
 type Result struct {
 	report.Case
 
-	// Stats are the counters of its last run; the zero Snapshot if it did not
-	// come to one.
+	// Stats are the counters of its last run; the zero Snapshot if there was no
+	// run.
 	Stats injector.Snapshot
 
 	// Repeat is one line that repeats its last run alone; empty if there was none
