@@ -3,6 +3,7 @@ package injector
 import (
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/minirun"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,7 +27,8 @@ func BenchmarkRules(b *testing.B) {
 		fault     NamedModel
 		skip      uint64
 		bystander bool
-		ends      int // of the target, if it names addresses
+		ends      int  // of the target, if it names addresses
+		nat       bool // the host translates other connections, with a run and without
 	}{
 		"bystander":        {fault: model(b, "reset", "at", "bytes=1000000000000"), bystander: true},
 		"bystander-of-256": {fault: model(b, "syn-drop"), bystander: true, ends: 256},
@@ -38,6 +41,8 @@ func BenchmarkRules(b *testing.B) {
 		"linger-reset":     {fault: model(b, "linger-reset")},
 		"rst-close":        {fault: model(b, "rst-close")},
 		"observe":          {fault: model(b, "observe")},
+		"observe-nat":      {fault: model(b, "observe"), nat: true},
+		"bystander-nat":    {fault: model(b, "observe"), bystander: true, nat: true},
 	} {
 		for family, ends := range map[string][2]string{"IPv4": {"10.9.0.1", "10.9.0.2"}, "IPv6": {"fd09::1", "fd09::2"}} {
 			b.Run(name+"/"+family, func(b *testing.B) {
@@ -59,9 +64,15 @@ func BenchmarkRules(b *testing.B) {
 					{netip.AddrPortFrom(here, 40000), netip.AddrPortFrom(there, port)},
 					{netip.AddrPortFrom(here, port), netip.AddrPortFrom(there, 40000)},
 				}
-				kerneltest.NetNS(b)
+				translates := func(ns *os.File) {
+					if c.nat {
+						minirun.Shell(b, ns, "nft add table inet n; nft add chain inet n pre '{ type nat hook prerouting priority -100; }'; nft add rule inet n pre tcp dport 9 redirect to :10")
+					}
+				}
+				translates(kerneltest.NetNS(b))
 				bare := packetsAway(b, here, there)
 				ns := kerneltest.NetNS(b)
+				translates(ns)
 				ruled := packetsAway(b, here, there)
 				inj, stop := startInjector(b, ns, false, Config{Rules: []Rule{rule}})
 				for i, f := range flows {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -13,10 +14,12 @@ import (
 	"github.com/faultctl/faultctl/internal/netns"
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
 )
 
 // NAT reports in which families, by ruleset.Family, rules of the namespace may translate
-// addresses: those with a chain for it, of nftables or of iptables.
+// addresses: those with a rule for it, of nftables or of iptables. A chain alone does not
+// even have conntrack track.
 func NAT(ns *os.File) (nat [2]bool, err error) {
 	t, err := Open(ns)
 	if err != nil {
@@ -27,13 +30,32 @@ func NAT(ns *os.File) (nat [2]bool, err error) {
 	if err != nil {
 		return nat, fmt.Errorf("list chains: %w", kerror.Explain(err))
 	}
+	type table struct {
+		family nftables.TableFamily
+		name   string
+	}
 	for _, c := range chains {
 		if c.Type != nftables.ChainTypeNAT {
 			continue
 		}
-		f := c.Table.Family
-		nat[ruleset.IPv4] = nat[ruleset.IPv4] || f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyINet
-		nat[ruleset.IPv6] = nat[ruleset.IPv6] || f == nftables.TableFamilyIPv6 || f == nftables.TableFamilyINet
+		of := table{c.Table.Family, c.Table.Name}
+		if of.family == nftables.TableFamilyIPv4 && nat[ruleset.IPv4] || of.family == nftables.TableFamilyIPv6 && nat[ruleset.IPv6] {
+			continue
+		}
+		for _, any := range chains { // its rules may stand in one that it leads to
+			if of != (table{any.Table.Family, any.Table.Name}) {
+				continue
+			}
+			rules, err := t.conn.GetRules(any.Table, any)
+			if err != nil {
+				return nat, fmt.Errorf("list rules: %w", kerror.Explain(err))
+			}
+			if slices.ContainsFunc(rules, translates) {
+				nat[ruleset.IPv4] = nat[ruleset.IPv4] || of.family != nftables.TableFamilyIPv6
+				nat[ruleset.IPv6] = nat[ruleset.IPv6] || of.family != nftables.TableFamilyIPv4
+				break
+			}
+		}
 	}
 	err = netns.Do(ns, func() error { // of the older iptables, by the tables that are in use
 		for f, file := range [...]string{ruleset.IPv4: "ip_tables_names", ruleset.IPv6: "ip6_tables_names"} {
@@ -45,6 +67,18 @@ func NAT(ns *os.File) (nat [2]bool, err error) {
 		return nil
 	})
 	return nat, err
+}
+
+// translates reports whether a rule of a table for NAT may translate: by an expression for
+// it, or by a target of iptables, of whichever name.
+func translates(r *nftables.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(e expr.Any) bool {
+		switch e.(type) {
+		case *expr.NAT, *expr.Masq, *expr.Redir, *expr.Target:
+			return true
+		}
+		return false
+	})
 }
 
 // Name returns what the client of a connection calls its server, given both ends as
