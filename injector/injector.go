@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -80,8 +79,7 @@ func (i *Injector) Ruleset() string {
 	if i.copies().SeparateGSO {
 		at.gso = nfqueue.FirstGSO
 	}
-	rules := i.cfg.compile(&at, i.rules).String()
-	return strings.TrimSuffix(rules, "}\n") + exitwatch.Text(leavingSigns(at.tag)...) + "}\n"
+	return i.cfg.compile(&at, i.rules).With(exitwatch.Text(leavingSigns(at.tag)...))
 }
 
 // copies is how the queue hands packets over. What comes as its local sender made it

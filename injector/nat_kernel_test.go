@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,6 +251,10 @@ func TestTracksNothingMore(t *testing.T) {
 			if got := c.Connect(at); got != "ok" {
 				t.Fatal(got)
 			}
+		}
+		text := inj.Ruleset()
+		if left, more := strings.Index(text, "chain left_input"), strings.Index(text, "\ntable ip "); left < 0 || (more >= 0) != nat || nat && more < left {
+			t.Errorf("IPv4 translated %v: the rules are shown as\n%s", nat, text)
 		}
 		if n := inj.Stats().Rules[0].Flows; n != uint64(len(addrsOf(l.Server))) {
 			t.Errorf("%d connections judged", n)

@@ -9,7 +9,10 @@ import (
 )
 
 // String prints the ruleset as nft -f would read it.
-func (rs *Ruleset) String() string {
+func (rs *Ruleset) String() string { return rs.With("") }
+
+// With is String, with more in the table for either family, behind all else.
+func (rs *Ruleset) With(more string) string {
 	var b strings.Builder
 	for _, only := range rs.Tables() {
 		fmt.Fprintf(&b, "table %s %s {\n\tflags owner\n", only, rs.Table)
@@ -22,6 +25,9 @@ func (rs *Ruleset) String() string {
 			if rs.Chains[i].Only == only {
 				b.WriteString(rs.Chains[i].String())
 			}
+		}
+		if only == EitherFamily {
+			b.WriteString(more)
 		}
 		b.WriteString("}\n")
 	}
