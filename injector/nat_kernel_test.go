@@ -346,3 +346,20 @@ func TestRunsBesideBehindNAT(t *testing.T) {
 		}
 	})
 }
+
+// TestFindNAT holds that rules of either iptables are found, in their family.
+func TestFindNAT(t *testing.T) {
+	for _, tool := range []string{"iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy"} {
+		t.Run(tool, func(t *testing.T) {
+			ns := kerneltest.NetNS(t)
+			to, want := "10.0.0.1", NAT{IPv4: true}
+			if strings.HasPrefix(tool, "ip6") {
+				to, want = "fd00::1", NAT{IPv6: true}
+			}
+			minirun.Shell(t, ns, tool+" -t nat -A PREROUTING -p tcp --dport 9 -j DNAT --to-destination "+to)
+			if got, err := FindNAT(ns); err != nil || got != want {
+				t.Errorf("%+v, %v; want %+v", got, err, want)
+			}
+		})
+	}
+}
