@@ -212,11 +212,17 @@ func (inv *invocation) valueCandidates(fault, flag string) []candidate {
 			return list(strings.Split(k.Type, "|"))
 		}
 		if k.Name == flag && k.Type == "trigger" {
-			var heads []string // match=TEXT and match=/RE2/ begin alike
-			for _, t := range faults.TriggerForms {
-				heads = append(heads, strings.TrimRight(t, "NDTEX/R2"))
+			var all []candidate
+			for _, t := range faults.Triggers {
+				head, _, has := strings.Cut(t.Form, "=")
+				if has {
+					head += "="
+				}
+				if !slices.ContainsFunc(all, func(c candidate) bool { return c.word == head }) {
+					all = append(all, candidate{head, t.Moment}) // of several that begin alike the first
+				}
 			}
-			return list(slices.Compact(heads))
+			return all
 		}
 	}
 	return nil

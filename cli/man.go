@@ -191,7 +191,10 @@ func manCatalogue() string {
 		}
 	}
 	r.head("TRIGGERS")
-	r.paragraph("A TRIGGER is the moment at which a fault fires, once per connection: " + strings.Join(faults.TriggerForms, ", ") + ".")
+	r.paragraph("A TRIGGER is the moment at which a fault fires, once per connection.")
+	for _, t := range faults.Triggers {
+		r.item(t.Form, t.Moment+".")
+	}
 	r.head("SEE ALSO")
 	r.paragraph("faultctl(1)")
 	return r.String()

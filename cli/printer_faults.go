@@ -43,7 +43,10 @@ func catalogue(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\nA TRIGGER is the moment at which a fault fires, once per connection: `%s`.\n", strings.Join(faults.TriggerForms, "`, `"))
+	fmt.Fprint(w, "\nA TRIGGER is the moment at which a fault fires, once per connection:\n\n| trigger | the moment |\n|---|---|\n")
+	for _, t := range faults.Triggers {
+		fmt.Fprintf(w, "| `%s` | %s |\n", t.Form, cell(t.Moment))
+	}
 }
 
 // cell keeps a text inside its cell of a table.
@@ -139,10 +142,14 @@ func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 	for _, knob := range faults.Knobs(k.New()) {
 		inv.explainKnob(&b, knob, width)
 	}
-	if help := triggerHelp(knobFlags(k)); help != "" {
-		b.WriteString(text.Wrap(help, "  ", width))
-	}
 	section("Settings", strings.TrimRight(b.String(), "\n"))
+	if triggerHelp(knobFlags(k)) != "" {
+		b.Reset()
+		for _, t := range faults.Triggers {
+			fmt.Fprintln(&b, text.Hanging("  "+text.Pad(t.Form, 18), t.Moment, width))
+		}
+		section("A TRIGGER is the moment at which the fault fires, once per connection", strings.TrimRight(b.String(), "\n"))
+	}
 	if ps := presets(k); ps != nil {
 		b.Reset()
 		for _, preset := range ps {

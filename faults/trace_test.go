@@ -66,15 +66,19 @@ func anyHas(set map[string]bool, prefix string) bool {
 // shown by a trace.
 func TestEveryTriggerHasATrace(t *testing.T) {
 	for _, form := range faults.TriggerForms {
-		prefix, _, _ := strings.Cut(form, "=")
+		prefix, arg, has := strings.Cut(form, "=")
+		if has {
+			prefix += "="
+		}
 		if strings.HasPrefix(form, "match=/") {
 			prefix = "match=/"
 		}
+		_, side, _ := strings.Cut(arg, "@")
 		shown := false
 		for spec := range tracedSpecs(t) {
 			for _, kv := range spec[1:] {
 				at, ok := strings.CutPrefix(kv, "at=")
-				shown = shown || ok && strings.HasPrefix(at, prefix)
+				shown = shown || ok && strings.HasPrefix(at, prefix) && strings.HasSuffix(at, side)
 			}
 		}
 		if !shown {

@@ -18,11 +18,11 @@ import (
 // has its default.
 type Trigger struct {
 	kind triggerKind
-	n    uint64        // segment, bytes
+	n    uint64        // request, response: which turn, 0 if not said; segment, bytes
 	d    time.Duration // age, idle
 	text string        // match, as typed
 	re   *regexp.Regexp
-	side Side // bytes: whose payload counts
+	side Side // bytes: whose payload counts; segment: whose segments do
 }
 
 type triggerKind uint8
@@ -41,19 +41,50 @@ const (
 	atIdle
 	atMatch
 	atNow
+	atTLSData
+	atReady
 )
 
 var triggerNames = [...]string{
 	atNever: "never", atSYN: "syn", atSYNACK: "synack", atEstablished: "established", atRequest: "request",
 	atResponse: "response", atSegment: "segment", atBytes: "bytes", atFIN: "fin", atAge: "age", atIdle: "idle",
-	atMatch: "match", atNow: "now",
+	atMatch: "match", atNow: "now", atTLSData: "tls-data", atReady: "ready",
+}
+
+// A TriggerForm is a way to write a Trigger, and the moment that it stands for.
+type TriggerForm struct{ Form, Moment string }
+
+// Triggers lists the ways to write a Trigger, in the order in which help shows
+// them.
+var Triggers = []TriggerForm{
+	{"syn", "the client's SYN"},
+	{"synack", "the server's SYN-ACK"},
+	{"established", "the ACK that completes the handshake"},
+	{"request", "the first payload of the client"},
+	{"request=N", "the client's N-th request: payload of the client after payload of the server, or the first of all, begins one"},
+	{"response", "the first payload of the server"},
+	{"response=N", "the server's N-th response: payload of the server after payload of the client, or the first of all, begins one"},
+	{"ready", "the first request on a connection that has been used and was then quiet: an exchange is over, 50ms have passed without payload, and the client sends again. A login or a TLS handshake is over by then"},
+	{"tls-data", "the first application data of the client inside TLS, after the handshake, also after STARTTLS. With a client certificate in TLS 1.3 it may be the second"},
+	{"segment=N", "the N-th segment, of both ends together, that carries something new"},
+	{"segment=N@client", "the N-th such segment of the client, its SYN being the first"},
+	{"segment=N@server", "the N-th such segment of the server, its SYN-ACK being the first"},
+	{"bytes=N", "N bytes of payload have been carried, of both ends together or of the end that bytes-of names"},
+	{"fin", "the first FIN"},
+	{"age=D", "the connection has been open for so long; a duration alone means this too"},
+	{"idle=D", "the first segment after the connection was silent for so long"},
+	{"match=TEXT", "a segment with this text in its payload"},
+	{"match=/RE2/", "a segment whose payload matches this regular expression"},
+	{"now", "the first segment that is seen"},
 }
 
 // TriggerForms are the ways to write a Trigger.
-var TriggerForms = []string{
-	"syn", "synack", "established", "request", "response", "segment=N", "bytes=N", "fin", "age=D", "idle=D",
-	"match=TEXT", "match=/RE2/", "now",
-}
+var TriggerForms = func() (all []string) {
+	for _, t := range Triggers {
+		all = append(all, t.Form)
+	}
+	return all
+}()
 
 var triggerForms = strings.Join(TriggerForms, ", ")
 
@@ -74,7 +105,16 @@ func (Trigger) TypeName() string { return "trigger" }
 func (t Trigger) MarshalText() ([]byte, error) {
 	name := triggerNames[t.kind]
 	switch t.kind {
-	case atSegment, atBytes:
+	case atSegment:
+		name += "=" + strconv.FormatUint(t.n, 10)
+		if t.side.one() {
+			name += "@" + t.side.String()
+		}
+	case atRequest, atResponse:
+		if t.n > 0 {
+			name += "=" + strconv.FormatUint(t.n, 10)
+		}
+	case atBytes:
 		name += "=" + strconv.FormatUint(t.n, 10)
 	case atAge, atIdle:
 		name += "=" + words.ShortDuration(t.d)
@@ -103,12 +143,16 @@ func (t *Trigger) UnmarshalText(text []byte) error {
 		}
 	}
 	wants := kind == atSegment || kind == atBytes || kind == atAge || kind == atIdle || kind == atMatch
+	may := kind == atRequest || kind == atResponse
 	switch {
 	case kind == atNever:
 		return fmt.Errorf("unknown trigger %q%s: write one of %s", name, words.DidYouMean(name, triggerNames[1:]), triggerForms)
-	case wants && arg == "":
+	case may && !has:
+		*t = Trigger{kind: kind}
+		return nil
+	case (wants || may) && arg == "":
 		return fmt.Errorf("trigger %q needs a value: write one of %s", name, triggerForms)
-	case !wants && has:
+	case !wants && !may && has:
 		return fmt.Errorf("trigger %q takes no value", name)
 	}
 	*t = Trigger{kind: kind}
@@ -133,13 +177,24 @@ func (t *Trigger) argument(arg string) (err error) {
 	switch t.kind {
 	case atBytes:
 		var b Bytes
+		if n, _, has := strings.Cut(arg, "@"); has {
+			return fmt.Errorf("bytes=%s: whose payload counts is a setting of its own: write bytes=%s and bytes-of", arg, n)
+		}
 		if err := b.UnmarshalText([]byte(arg)); err != nil || b == 0 {
 			return fmt.Errorf("bytes=%s: not a number of bytes above 0: write 4096, 64k or 1m", arg)
 		}
 		t.n = uint64(b)
-	case atSegment:
-		if t.n, err = strconv.ParseUint(arg, 10, 63); err != nil || t.n == 0 {
-			return fmt.Errorf("%s=%s: not a whole number above 0", triggerNames[t.kind], arg)
+	case atSegment, atRequest, atResponse:
+		name := triggerNames[t.kind]
+		count, side, has := strings.Cut(arg, "@")
+		switch {
+		case has && t.kind != atSegment:
+			return fmt.Errorf("%s=%s: it is of one end by itself: write %s=%s", name, arg, name, count)
+		case has && (t.side.UnmarshalText([]byte(side)) != nil || !t.side.one()):
+			return fmt.Errorf("%s=%s: %q is neither client nor server%s", name, arg, side, words.DidYouMean(side, []string{"client", "server"}))
+		}
+		if t.n, err = strconv.ParseUint(count, 10, 63); err != nil || t.n == 0 {
+			return fmt.Errorf("%s=%s: not a whole number above 0", name, arg)
 		}
 	case atAge, atIdle:
 		if t.d, err = words.ParseDuration(arg); err == nil && t.d == 0 {
@@ -172,7 +227,7 @@ func (t Trigger) diverts() Diversion {
 	case atIdle:
 		return Diversion{SYN: true, Idle: t.d}
 	}
-	return Diversion{SYN: true, All: true, Whole: t.kind == atMatch}
+	return Diversion{SYN: true, All: true, Whole: t.kind == atMatch || t.kind == atTLSData}
 }
 
 // trigger is the state of a Trigger on one flow.
@@ -184,6 +239,9 @@ type trigger struct {
 	segments uint64
 	last     [2]packet.Seq // segment: the highest number counted so far
 	counted  [2]bool
+	turns    turns       // request=N, response=N
+	quiet    quietMoment // ready
+	tls      tlsStream   // tls-data
 }
 
 // onSegment reports whether the trigger fires at this segment. It asks out for
@@ -212,14 +270,23 @@ func (s *trigger) decide(t *Trigger, ev *Event, out *Effects, first bool) bool {
 		return flags.Has(packet.FIN)
 	case atEstablished:
 		return f.Midstream || ev.Dir == Original && flags.Has(packet.ACK) && !flags.Any(packet.SYN|packet.RST)
-	case atRequest:
-		return ev.Dir == Original && seg.PayloadLen() > 0
-	case atResponse:
-		return ev.Dir == Reply && seg.PayloadLen() > 0
+	case atRequest, atResponse:
+		dir := Original
+		if t.kind == atResponse {
+			dir = Reply
+		}
+		if t.n > 0 {
+			return s.turns.onSegment(ev) >= t.n && ev.Dir == dir
+		}
+		return ev.Dir == dir && seg.PayloadLen() > 0
+	case atReady:
+		return s.quiet.onSegment(ev, first)
+	case atTLSData:
+		return s.tls.onSegment(ev)
 	case atBytes:
 		return t.carried(f) >= t.n
 	case atSegment:
-		return s.count(ev) >= t.n
+		return t.side.Includes(ev.Dir.From()) && s.count(ev) >= t.n
 	case atMatch:
 		if t.re != nil {
 			return t.re.Match(seg.Payload())
@@ -261,19 +328,25 @@ func (t *Trigger) carried(f *Flow) (n uint64) {
 // mayCount reports that m has one side's payload count, for a trigger that does
 // not count: only bytes=N does.
 func (t Trigger) mayCount(m Model, side Side) error {
+	if side.one() && t.kind == atSegment {
+		return wrong(m, "bytes-of", "it is for at=bytes=N only: write at=segment=%d@%v", t.n, side)
+	}
 	if side.one() && t.kind != atBytes {
 		return wrong(m, "bytes-of", "it is for at=bytes=N only: give that too")
 	}
 	return nil
 }
 
-// of is the trigger with only the payload of that side counted.
+// of is the trigger with only the payload of that side counted, if it counts
+// payload.
 func (t Trigger) of(side Side) Trigger {
-	t.side = side
+	if t.kind == atBytes {
+		t.side = side
+	}
 	return t
 }
 
-// count counts the segments of both directions that carry something new.
+// count counts the segments that carry something new.
 func (s *trigger) count(ev *Event) uint64 {
 	end, d := ev.Seg.End(), ev.Dir
 	if ev.Seg.SeqLen() > 0 && (!s.counted[d] || s.last[d].Less(end)) {

@@ -17,7 +17,7 @@ import (
 // passes to user space. "skip" before one says that the connection is not chosen;
 // the fault strikes a connection that is chosen as soon as it opens.
 var waiting = map[string][]string{
-	"reset":           {"at=fin", "at=age=1h", "at=idle=1h", "at=bytes=1000000000", "at=segment=1000000", "at=match=nowhere"},
+	"reset":           {"at=fin", "at=request=1000000", "at=response=1000000", "at=tls-data", "at=segment=1000000@client", "at=age=1h", "at=idle=1h", "at=bytes=1000000000", "at=segment=1000000", "at=match=nowhere"},
 	"syn-drop":        {"backlog=1000,drain=1000", "skip"},
 	"idle-expire":     {"after=1h", "after=1h,then=rst-both", "after=1h,refresh=data", "after=1h,keepalives=ignore"},
 	"half-open":       {"at=fin", "at=age=1h"},

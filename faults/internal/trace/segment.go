@@ -70,6 +70,12 @@ func (p *player) build(words []string) (packet.Segment, faults.Direction, error)
 			payload = []byte(text)
 			break
 		}
+		if words[i-1] == "tls" {
+			if payload, err = records(words[i]); err != nil {
+				return packet.Segment{}, 0, err
+			}
+			continue
+		}
 		if words[i-1] == "sack" {
 			sack = words[i]
 			continue
@@ -213,4 +219,28 @@ func (p *player) showRaw(b []byte, dir faults.Direction) (string, error) {
 		codes = map[byte]string{0: "net", 3: "host", 4: "port", 1: "admin"}
 	}
 	return way + " ICMP " + codes[b[at+1]] + " unreachable about seq " + fmt.Sprint(uint32(quoted.Seq()-p.side[dir.Flip()].isn)), nil
+}
+
+// records are TLS records, such as hello:200,20:1,23:53: the type of each and its
+// length. A hello is a handshake record that holds a ClientHello.
+func records(text string) (b []byte, err error) {
+	for _, r := range strings.Split(text, ",") {
+		kind, size, _ := strings.Cut(r, ":")
+		n, err := strconv.ParseUint(size, 10, 14)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%q has no length", r)
+		}
+		body := make([]byte, n)
+		if kind == "hello" {
+			kind, body[0] = "22", 1
+		}
+		k, err := strconv.ParseUint(kind, 10, 8)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, byte(k), 3, 3)
+		b = binary.BigEndian.AppendUint16(b, uint16(n))
+		b = append(b, body...)
+	}
+	return b, nil
 }
