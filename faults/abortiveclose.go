@@ -57,11 +57,13 @@ func (c *abortiveClose) split(ev *Event, out *Effects) Verdict {
 	return Accept
 }
 
-// withhold drops the last bytes of each segment that the side sends. If the close
-// does not come, TCP retransmits them, and then they pass.
+// withhold drops the last bytes of each segment that ends what the side had to send:
+// TCP pushes it. In the middle of an answer it would make a hole, and what passes
+// behind a hole is not read. If the close does not come, TCP retransmits the bytes,
+// and then they pass.
 func (c *abortiveClose) withhold(ev *Event, out *Effects) Verdict {
 	n := ev.Seg.PayloadLen()
-	if c.discard == 0 || n == 0 || !ev.Fresh {
+	if c.discard == 0 || n == 0 || !ev.Fresh || !ev.Seg.Flags().Has(packet.PSH) {
 		return Pass
 	}
 	if n <= c.discard || !ev.Seg.Complete() {

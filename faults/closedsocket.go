@@ -22,7 +22,7 @@ var closedSocketKind = Kind{
 type ClosedSocket struct {
 	At           Trigger `knob:"at" alias:"after" default:"request" help:"when the server closes"`
 	BytesOf      Side    `knob:"bytes-of" alias:"dir" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
-	PassResponse bool    `knob:"pass-response" help:"close only after the next answer has passed"`
+	PassResponse bool    `knob:"pass-response" help:"close only after the next answer has passed: all of it, until the server closes or pauses, or the client goes on"`
 	FINLost      bool    `knob:"fin-lost" help:"the FIN is lost on the way to the client"`
 	FINTimeout   Timeout `knob:"fin-timeout" default:"1m" help:"how long the closed socket keeps answering probes (net.ipv4.tcp_fin_timeout)"`
 	RTT          RTT     `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
@@ -37,7 +37,10 @@ func (m *ClosedSocket) Validate() error {
 }
 
 // Diverts implements Model.
-func (m *ClosedSocket) Diverts() Diversion { return completed(m).At.diverts() }
+func (m *ClosedSocket) Diverts() Diversion {
+	at := completed(m).At
+	return at.diverts().Union(Diversion{Whole: m.PassResponse || at.kind == atFIN}) // a FIN may carry data
+}
 
 // Start implements Model.
 func (m *ClosedSocket) Start() Instance {
@@ -56,6 +59,7 @@ type closedSocket struct {
 	acked        time.Duration // when it last answered a segment without data
 	ackedOK      bool
 	acknowledged bool // its FIN was
+	answer       answer
 
 	next packet.Seq    // SND.NXT of the closed socket, its FIN included
 	wait packet.Fields // what its ACKs look like
@@ -73,13 +77,17 @@ func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
 		out.Capture()
 	}
 	if ev.Seg.Flags().Any(packet.SYN | packet.RST) {
+		c.answer.onSegment(ev, out)
 		return Pass // no server closes a connection before accept has returned it
 	}
-	if c.m.PassResponse && !(ev.Dir == Reply && ev.Seg.PayloadLen() > 0) {
-		if c.moment.probed() && ev.Dir.From() == c.moment.prober.asked && ev.Seg.SeqLen() == 0 {
-			c.moment.prober = prober{} // only once: later bare ACKs are the flow's own
-			return Drop
-		}
+	if !c.m.PassResponse {
+		return c.close(ev, out)
+	}
+	if c.moment.probed() && ev.Dir.From() == c.moment.prober.asked && ev.Seg.SeqLen() == 0 {
+		c.moment.prober = prober{} // only once: later bare ACKs are the flow's own
+		return Drop
+	}
+	if c.answer.onSegment(ev, out) == notOver {
 		return Pass
 	}
 	return c.close(ev, out)
@@ -96,8 +104,14 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	if ev.Dir == Reply {
 		after = behind
 		fin.Seq, fin.Ack, v = ev.Seg.Seq().Add(uint32(ev.Seg.PayloadLen())), ev.Seg.Ack(), Accept
-		if ev.Seg.Flags().Has(packet.FIN) || c.moment.probed() {
+		switch {
+		case c.moment.probed(), ev.Seg.Flags().Has(packet.FIN) && ev.Seg.PayloadLen() == 0:
 			v = Drop
+		case ev.Seg.Flags().Has(packet.FIN) && ev.Seg.Complete():
+			w := out.Copy(ev.Seg) // its data arrives
+			w.SetFlags(w.Flags() &^ packet.FIN)
+			w.UpdateChecksums()
+			out.Replace(w)
 		}
 		if c.moment.probed() {
 			fin.ID = ev.Seg.ID() // the probe's answer, which had this one, is swallowed
@@ -105,6 +119,16 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	} else {
 		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()
 	}
+	c.send(fin, after, out)
+	dispose(ev, out, Server)
+	if ev.Dir == Original && !c.moment.probed() {
+		c.afterClose(ev, out)
+	}
+	return v
+}
+
+// send sends the FIN, and remembers what the closed socket has sent.
+func (c *closedSocket) send(fin packet.Fields, after time.Duration, out *Effects) {
 	if !c.m.FINLost {
 		out.ForgeAfter(after, fin, nil)
 		out.Note(SentFIN, Client, "the server has closed")
@@ -114,11 +138,15 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	c.next = fin.Seq.Add(1)
 	c.wait = fin
 	c.wait.Flags, c.wait.Seq, c.wait.ID, c.wait.DF = packet.ACK, c.next, 0, true
-	dispose(ev, out, Server)
-	if ev.Dir == Original && !c.moment.probed() {
-		c.afterClose(ev, out)
+}
+
+// closeAtRest sends the FIN while nothing travels.
+func (c *closedSocket) closeAtRest(ev *Event, out *Effects) {
+	if fin, ok := closing(ev, packet.FIN); ok {
+		c.closed, c.at = true, ev.At
+		c.send(fin, 0, out)
+		disposeAtRest(ev, out)
 	}
-	return v
 }
 
 // afterClose answers the client like the closed socket: data is answered by a
@@ -166,9 +194,14 @@ func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
 	c.m.RTT.answer(out, f)
 }
 
-// OnWake implements Waker: the connection has reached its age.
+// OnWake implements Waker: the connection has reached its age, or the answer is
+// over because the server has paused.
 func (c *closedSocket) OnWake(ev *Event, out *Effects) {
-	if !c.closed && !c.due {
+	switch {
+	case c.closed:
+	case !c.due:
 		c.moment.onWake(&c.m.At, ev, out)
+	case c.m.PassResponse && c.answer.onWake(ev, out):
+		c.closeAtRest(ev, out)
 	}
 }

@@ -15,7 +15,7 @@ var lingerResetKind = Kind{
 // (tcp_disconnect, tcp_send_active_reset).
 type LingerReset struct {
 	Side    Side  `knob:"side" default:"server" help:"which end closes"`
-	Discard Bytes `knob:"discard" help:"how many bytes before the close never arrive; the end of each message is then delayed by a retransmission"`
+	Discard Bytes `knob:"discard" help:"how many bytes before the close never arrive, at most the last segment; the end of each message is then delayed by a retransmission"`
 	RTT     RTT   `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 

@@ -16,7 +16,7 @@ var unreadCloseKind = Kind{
 // section 2.17, __tcp_close): the answer, or as much of it as has left, and
 // then a RST.
 type UnreadClose struct {
-	Pass Bytes `knob:"pass" help:"how much of the answer arrives; 0: its first segment, whole"`
+	Pass Bytes `knob:"pass" help:"how much of the answer arrives; 0: all of it, until the server closes or pauses, or the client goes on"`
 	RTT  RTT   `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 
@@ -33,46 +33,98 @@ func (m *UnreadClose) Start() Instance {
 }
 
 type unreadClose struct {
-	m     *UnreadClose
-	asked bool
-	done  bool
-	left  int // bytes of the answer that may still arrive
+	m      *UnreadClose
+	asked  bool
+	done   bool
+	left   int // bytes of the answer that may still arrive; with Pass
+	answer answer
 }
+
+const unreadNote = "closed with unread data"
 
 func (u *unreadClose) OnSegment(ev *Event, out *Effects) Verdict {
 	n := ev.Seg.PayloadLen()
 	switch {
 	case u.done:
-		return ghost{dead: Server, rtt: u.m.RTT}.onSegment(ev, out, "closed with unread data")
-	case ev.Dir == Original:
-		if n > 0 && !u.asked {
+		return ghost{dead: Server, rtt: u.m.RTT}.onSegment(ev, out, unreadNote)
+	case !u.asked:
+		if ev.Dir == Original && n > 0 {
 			u.asked, u.left = true, int(u.m.Pass)
 		}
 		return Pass
-	case !u.asked || n == 0 || !ev.Fresh:
+	}
+	switch u.answer.onSegment(ev, out) {
+	case overWithIt:
+		return u.endAt(ev, out, n)
+	case overBefore:
+		u.end(ev, out, true)
+		dispose(ev, out, Server)
+		return Drop
+	}
+	if u.m.Pass == 0 || ev.Dir == Original || n == 0 || !ev.Fresh {
 		return Pass
-	case u.m.Pass > 0 && n < u.left:
+	}
+	if n < u.left {
 		u.left -= n
 		return Pass
 	}
+	return u.endAt(ev, out, n)
+}
+
+// endAt has the answer end with a segment of the server, of which as many bytes
+// arrive as may. The RST follows it; it takes the place of a FIN without data.
+func (u *unreadClose) endAt(ev *Event, out *Effects, arrives int) Verdict {
 	u.done = true
 	out.Capture()
-	out.Note(SentRST, Client, "closed with unread data")
-	rst, arrives := packet.Abort(ev.Seg), n
-	if u.m.Pass > 0 && u.left < n && ev.Seg.Complete() {
-		arrives = u.left
+	out.Note(SentRST, Client, unreadNote)
+	dispose(ev, out, Server)
+	fin := ev.Seg.Flags().Has(packet.FIN)
+	cut := u.m.Pass > 0 && u.left < arrives
+	rst := packet.Abort(ev.Seg)
+	switch {
+	case arrives == 0:
+		out.Replace(packet.AbortInPlace(out.Copy(ev.Seg)))
+		return Accept
+	case !ev.Seg.Complete():
+		rst.Seq = ev.Seg.End() // it cannot be changed, FIN and all
+	case cut || fin:
+		if cut {
+			arrives = u.left
+		}
 		w := out.Copy(ev.Seg)
 		w.SetFlags(w.Flags() &^ packet.FIN)
 		out.Replace(w.Truncate(arrives))
-	} else if ev.Seg.Flags().Has(packet.FIN) {
-		w := out.Copy(ev.Seg)
-		w.SetFlags(w.Flags() &^ packet.FIN)
-		w.UpdateChecksums()
-		out.Replace(w)
+		fallthrough
+	default:
+		rst.Seq = ev.Seg.Seq().Add(uint32(arrives))
 	}
-	rst.Seq = ev.Seg.Seq().Add(uint32(arrives))
 	rst.ID++
 	out.ForgeAfter(behind, rst, nil)
-	dispose(ev, out, Server)
 	return Accept
+}
+
+// end has the answer end after what the server has sent. The RST acknowledges all
+// that the client has sent: the server's kernel has it, its program does not. It
+// answers a segment of the client, or comes by itself.
+func (u *unreadClose) end(ev *Event, out *Effects, asked bool) {
+	u.done = true
+	out.Capture()
+	rst, ok := closing(ev, packet.RST)
+	if !ok {
+		return
+	}
+	out.Note(SentRST, Client, unreadNote)
+	if asked {
+		u.m.RTT.answer(out, rst)
+	} else {
+		out.Forge(rst, nil)
+	}
+}
+
+// OnWake implements Waker: the answer is over if the server has paused.
+func (u *unreadClose) OnWake(ev *Event, out *Effects) {
+	if !u.done && u.answer.onWake(ev, out) {
+		u.end(ev, out, false)
+		disposeAtRest(ev, out)
+	}
 }

@@ -52,7 +52,7 @@ const (
 // Pause is how long a side must have sent nothing for what it said to be taken
 // as complete. It is longer than what a retransmission needs on a short path
 // (RTO_MIN, 200 ms), so that a lost segment in mid-answer is no pause.
-const Pause = 250 * time.Millisecond
+const Pause = faults.AnswerPause
 
 // Half is what one side of a connection sent. Its fields are in the order that
 // takes the least memory.
