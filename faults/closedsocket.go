@@ -106,15 +106,12 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 		fin.Seq, fin.Ack, v = ev.Seg.Seq().Add(uint32(ev.Seg.PayloadLen())), ev.Seg.Ack(), Accept
 		switch {
 		case c.moment.probed(), ev.Seg.Flags().Has(packet.FIN) && ev.Seg.PayloadLen() == 0:
-			v = Drop
+			v, fin.ID = Drop, ev.Seg.ID() // it takes the place of this one
 		case ev.Seg.Flags().Has(packet.FIN) && ev.Seg.Complete():
 			w := out.Copy(ev.Seg) // its data arrives
 			w.SetFlags(w.Flags() &^ packet.FIN)
 			w.UpdateChecksums()
 			out.Replace(w)
-		}
-		if c.moment.probed() {
-			fin.ID = ev.Seg.ID() // the probe's answer, which had this one, is swallowed
 		}
 	} else {
 		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()

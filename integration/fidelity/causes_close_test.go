@@ -17,8 +17,18 @@ import (
 var closeCauses = []cause{
 	{
 		name: "closed-socket", fault: "closed-socket:pass-response=true", watch: faults.Client, lazy: true,
-		genuine: "the server reads a request, answers it and calls close; the client keeps sending",
-		before:  answered, act: closes,
+		genuine: "the server reads a request, answers it and, when the answer has arrived, calls close; the client keeps sending",
+		before:  answered, act: closesLater,
+		then: []string{`recv() = pong`, `recv() = EOF`, "ack", `send("hello") = 5`, "RST", `send("world") = EPIPE`, `recv() = EOF`},
+		shows: []string{
+			"S>C [P.] seq=1 ack=5 len=4 TS", "C>S [.] seq=5 ack=5", "S>C [F.] seq=5 ack=5 len=0 TS", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6 len=5",
+			shapeB("S>C", 6) + " label=own",
+		},
+	},
+	{
+		name: "closed-socket, at once", fault: "closed-socket:pass-response=true", watch: faults.Client, lazy: true,
+		genuine: "the server answers and at once calls close; the client keeps sending",
+		before:  answered, act: closes, healthy: closes,
 		then: []string{`recv() = pong`, `recv() = EOF`, "ack", `send("hello") = 5`, "RST", `send("world") = EPIPE`, `recv() = EOF`},
 		shows: []string{
 			"S>C [P.] seq=1 ack=5 len=4 TS", "S>C [F.] seq=5 ack=5 len=0 TS id=+1", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6 len=5",
@@ -27,8 +37,8 @@ var closeCauses = []cause{
 	},
 	{
 		name: "closed-socket, keepalive", fault: "closed-socket:pass-response=true", watch: faults.Client, lazy: true,
-		genuine: "the server answers and calls close; the client keeps the connection, with keepalive",
-		before:  probing(answered), act: closes,
+		genuine: "the server answers and, when the answer has arrived, calls close; the client keeps the connection, with keepalive",
+		before:  probing(answered), act: closesLater,
 		then: []string{`recv() = pong`, `recv() = EOF`, "ack", "C>S [.] seq=4"},
 		shows: []string{
 			"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [.] seq=4 ack=6 len=0", "S>C [.] seq=6 ack=5 len=0 TS id=0 DF label=own",
@@ -104,17 +114,27 @@ var closeCauses = []cause{
 	},
 	{
 		name: "unread-close", fault: "unread-close", watch: faults.Client, lazy: true,
-		genuine: "of two requests the server reads one, answers it and calls close",
+		genuine: "of two requests the server reads one, answers it and, when the answer has arrived, calls close",
 		before:  func(p *play) { unread(p); p.server.Send("pong") },
-		act:     closes,
+		act:     closesLater,
 		then:    append([]string{`recv() = pong`}, reading...),
+		shows: []string{
+			"C>S [P.] seq=5 ack=1 len=4", "S>C [.] seq=1 ack=9", "S>C [P.] seq=1 ack=9 len=4", "C>S [.] seq=9 ack=5", shapeA("S>C", 5, 9),
+		},
+	},
+	{
+		name: "unread-close, at once", fault: "unread-close", watch: faults.Client, lazy: true,
+		genuine: "of two requests the server reads one, answers it and at once calls close",
+		before:  func(p *play) { unread(p); p.server.Send("pong") },
+		act:     closes, healthy: readsCloses,
+		then: append([]string{`recv() = pong`}, reading...),
 		shows: []string{
 			"C>S [P.] seq=5 ack=1 len=4", "S>C [.] seq=1 ack=9", "S>C [P.] seq=1 ack=9 len=4", shapeA("S>C", 5, 9),
 		},
 	},
 	{
 		name: "unread-close, upload", fault: "unread-close", watch: faults.Client, lazy: true,
-		genuine: "the server reads nothing of an upload, answers early and calls close; the client keeps sending",
+		genuine: "the server reads nothing of an upload, answers early and, when the answer has arrived, calls close; the client keeps sending",
 		before: func(p *play) {
 			p.open()
 			for range 3 {
@@ -123,7 +143,7 @@ var closeCauses = []cause{
 			}
 			p.server.Send("no!\n")
 		},
-		act:   closes,
+		act:   closesLater,
 		then:  []string{"RST", `send(1000 bytes) = ECONNRESET`, "recv() = no!\n", `recv() = EOF`},
 		shows: []string{"C>S [P.] seq=2001 ack=1 len=1000", "S>C [P.] seq=1 ack=3001 len=4", shapeA("S>C", 5, 3001)},
 	},

@@ -61,8 +61,8 @@ var farCauses = []cause{
 		name: "unread-close, far", fault: "unread-close", watch: faults.Client, far: true,
 		genuine: "of two requests the server reads one, answers it and calls close; the client's acknowledgment of the answer crosses the RST",
 		before:  func(p *play) { unread(p); p.server.Send("pong") },
-		act:     closes,
-		then:    []string{`recv() = pong`, `recv() = ECONNRESET`},
+		act:     closes, healthy: readsCloses,
+		then: []string{`recv() = pong`, `recv() = ECONNRESET`},
 		shows: []string{
 			"S>C [P.] seq=1 ack=9 len=4", "C>S [.] seq=9 ack=5", shapeA("S>C", 5, 9), shapeB("S>C", 5),
 		},
@@ -70,7 +70,7 @@ var farCauses = []cause{
 	{
 		name: "closed-socket, far", fault: "closed-socket:pass-response=true", watch: faults.Client, far: true,
 		genuine: "the server answers and calls close; the client sends twice before the first answer arrives",
-		before:  answered, act: closes,
+		before:  answered, act: closes, healthy: closes,
 		then: []string{`recv() = pong`, `recv() = EOF`, `send("hello") = 5`, `send("world") = 5`, "RST", `send("again") = EPIPE`},
 		shows: []string{
 			"S>C [P.] seq=1 ack=5 len=4", "S>C [F.] seq=5 ack=5 len=0 TS id=+1", "C>S [P.] seq=5 ack=6 len=5", "C>S [P.] seq=10 ack=6 len=5",

@@ -75,6 +75,8 @@ func probing(before func(*play)) func(*play) {
 // Acts.
 
 func closes(p *play)       { p.server.Close() }
+func closesLater(p *play)  { p.quiet(); p.server.Close() }
+func readsCloses(p *play)  { p.server.Recv(); p.server.Close() }
 func aborts(p *play)       { p.must(p.server.Linger()); p.server.Close() }
 func clientCloses(p *play) { p.client.Close() }
 func clientAborts(p *play) { p.must(p.client.Linger()); p.client.Close() }
