@@ -35,7 +35,7 @@ func verifyFlags() []urfave.Flag {
 	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
-		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings; repeatable"),
+		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings, the first if it tries several; repeatable"),
 		valueFlag(runHeading, "timeout", "`D` end a run of CMD after D; 0: no limit (default ten times the healthy run, at least 30s)"),
 		valueFlag(runHeading, "repeat", "`N` run CMD N times under each fault, and N times without one"),
 		outputFlag(runHeading),

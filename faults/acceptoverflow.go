@@ -13,7 +13,7 @@ var acceptOverflowKind = Kind{
 	Remedy:  "Set a deadline on the first answer, not only on connect; accept faster, or raise the backlog and net.core.somaxconn.",
 	Example: "faultctl inject accept-overflow --room-after 5s --to :8080",
 	Demo:    Demo{Settings: "room-after=900ms"},
-	Verify:  Verify{Settings: "room-after=1s"},
+	Verify:  []Verify{{Settings: "room-after=1s"}},
 	New:     func() Model { return new(AcceptOverflow) },
 }
 

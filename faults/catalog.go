@@ -20,7 +20,7 @@ type Kind struct {
 	Remedy  string // what helps
 	Example string // a command line
 	Demo    Demo
-	Verify  Verify
+	Verify  []Verify // how verify tries it, a case each; nil: once, with the defaults
 
 	// New returns a fresh model of the fault. All its fields are zero, which means
 	// the defaults.
@@ -36,7 +36,10 @@ type Demo struct {
 	Keepalive bool          // the client has TCP keepalive on, with short times
 }
 
-// Verify is how a fault is tried on a test command.
+// Verify is how a fault is tried on a test command. A fault of an open connection is
+// tried on its first exchange, and on one that has been used and is used again: the
+// first request of a pool's connection is often its login or its TLS handshake, and
+// the pool then never comes to use the connection.
 type Verify struct {
 	Settings string // as in a SPEC, with times that a test has; empty: the defaults
 	Moment   string // how to bring the fault about, if few tests do so by themselves
@@ -75,8 +78,33 @@ var Catalog = []Kind{
 // DemoSpec is the fault as a demonstration shows it.
 func (k Kind) DemoSpec() Spec { return k.spec(k.Demo.Settings) }
 
-// VerifySpec is the fault as verify tries it.
-func (k Kind) VerifySpec() Spec { return k.spec(k.Verify.Settings) }
+// VerifySpecs is the fault as verify tries it, a case each. There is at least one,
+// and the first is what a bare name means to verify.
+func (k Kind) VerifySpecs() []Spec {
+	if len(k.Verify) == 0 {
+		return []Spec{k.spec("")}
+	}
+	specs := make([]Spec, len(k.Verify))
+	for i, v := range k.Verify {
+		specs[i] = k.spec(v.Settings)
+	}
+	return specs
+}
+
+// VerifyMoment says how a test command brings the fault about with the settings of
+// s, or with those of its first try; empty if there is nothing to say.
+func (k Kind) VerifyMoment(s Spec) string {
+	moment := ""
+	for i, tried := range k.VerifySpecs() {
+		if i < len(k.Verify) && (i == 0 || tried.String() == s.String()) {
+			moment = k.Verify[i].Moment
+		}
+	}
+	return moment
+}
+
+// readyMoment is the Moment of the trigger ready.
+const readyMoment = "Have the command use a connection again that has not been used for 50ms, as pools and keep-alive connections do."
 
 // spec reads settings that stand in the catalogue. A test holds that they are right.
 func (k Kind) spec(settings string) Spec {

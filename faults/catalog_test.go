@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,11 @@ func TestCatalog(t *testing.T) {
 		if !strings.HasPrefix(k.Example, "faultctl inject "+k.Name) {
 			t.Errorf("%s: the example is about something else: %q", k.Name, k.Example)
 		}
-		for what, spec := range map[string]faults.Spec{"demo": k.DemoSpec(), "verify": k.VerifySpec()} {
+		tried := map[string]faults.Spec{"demo": k.DemoSpec()}
+		for i, spec := range k.VerifySpecs() {
+			tried[fmt.Sprintf("verify %d", i)] = spec
+		}
+		for what, spec := range tried {
 			if again, err := faults.ParseSpecs(spec.String()); err != nil || len(again) != 1 {
 				t.Errorf("%s: the settings for %s, %s: %v", k.Name, what, spec, err)
 			}

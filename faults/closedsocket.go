@@ -12,6 +12,7 @@ var closedSocketKind = Kind{
 	Symptom: "The first send succeeds, the next fails with EPIPE (Java: Broken pipe); recv returns 0. ECONNRESET appears only if the FIN was lost.",
 	Remedy:  "Read to the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a new connection.",
 	Example: "faultctl inject closed-socket --pass-response --to :8080",
+	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
 	New:     func() Model { return new(ClosedSocket) },
 }
 

@@ -13,7 +13,7 @@ var connectStallKind = Kind{
 	Remedy:  "Set a connect timeout above the slowest normal handshake, and retry; keep spare connections in the pool.",
 	Example: "faultctl inject connect-stall --for 5s --to :443",
 	Demo:    Demo{Settings: "for=2s"},
-	Verify:  Verify{Settings: "for=1s"},
+	Verify:  []Verify{{Settings: "for=1s"}},
 	New:     func() Model { return new(ConnectStall) },
 }
 

@@ -23,10 +23,10 @@ var idleExpireKind = Kind{
 	Remedy:  "Send heartbeats, or TCP keepalive probes, at an interval below the shortest idle timeout on the path; validate a pooled connection when it is borrowed, or retire it before the timeout; set TCP_USER_TIMEOUT against silence.",
 	Example: "faultctl inject idle-expire --after 300s --to :5432",
 	Demo:    Demo{Settings: "after=1s"},
-	Verify: Verify{
+	Verify: []Verify{{
 		Settings: "after=1s",
 		Moment:   "Have the command leave a connection idle for longer than that between two requests, or give a shorter time (--faults idle-expire:after=200ms).",
-	},
+	}},
 	New: func() Model { return new(IdleExpire) },
 }
 

@@ -13,7 +13,7 @@ var keepaliveDropKind = Kind{
 	Remedy:  "Send heartbeats in the application's own protocol instead of relying on TCP keepalive.",
 	Example: "faultctl inject keepalive-drop --to :5222",
 	Demo:    Demo{Keepalive: true, Quiet: 4 * time.Second},
-	Verify:  Verify{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."},
+	Verify:  []Verify{{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."}},
 	New:     func() Model { return new(KeepaliveDrop) },
 }
 

@@ -6,7 +6,7 @@ var lingerResetKind = Kind{
 	Symptom: "Data that has arrived can be read, then recv fails with ECONNRESET (Java: Connection reset); a writer gets ECONNRESET, then EPIPE.",
 	Remedy:  "Do not set SO_LINGER to zero while the peer still needs data; as the peer, decide by its length whether an answer is complete, never by the end of the stream.",
 	Example: "faultctl inject linger-reset --discard 1k --to :8080",
-	Verify:  Verify{Moment: "It happens when the server closes a connection; with side=client, when the client does."},
+	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
 	New:     func() Model { return new(LingerReset) },
 }
 

@@ -15,7 +15,7 @@ var pawsRejectKind = Kind{
 	Remedy:  "Turn tcp_tw_recycle off, or upgrade the kernel; set a connect timeout and retry.",
 	Example: "faultctl inject paws-reject --regress 10s --percent 30 --to :80",
 	Demo:    Demo{Settings: "regress=1500ms"},
-	Verify:  Verify{Settings: "regress=900ms"},
+	Verify:  []Verify{{Settings: "regress=900ms"}},
 	New:     func() Model { return new(PAWSReject) },
 }
 

@@ -12,7 +12,7 @@ var resetKind = Kind{
 	Symptom: "The call in progress fails with ECONNRESET: recv if the application was reading (Java: Connection reset), send if it was writing (Java: Connection reset by peer). After that recv returns 0 and send fails with EPIPE (Broken pipe). In SYN_SENT connect fails with ECONNREFUSED.",
 	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Have the pool validate connections when they are borrowed, and limit their lifetime.",
 	Example: "faultctl inject reset --at request --percent 10 --to :8080",
-	Verify:  Verify{Settings: "at=request"},
+	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
 	New:     func() Model { return new(Reset) },
 }
 

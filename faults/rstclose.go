@@ -6,7 +6,7 @@ var rstCloseKind = Kind{
 	Symptom: "No data is lost, but where the end of the stream was expected recv fails with ECONNRESET.",
 	Remedy:  "Decide by its length whether a message is complete; treat ECONNRESET on an idle pooled connection as a close.",
 	Example: "faultctl inject rst-close --side server --to :8080",
-	Verify:  Verify{Moment: "It happens when the server closes a connection; with side=client, when the client does."},
+	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
 	New:     func() Model { return new(RSTClose) },
 }
 

@@ -12,7 +12,7 @@ var stallKind = Kind{
 	Symptom: "The peer's kernel acknowledges a request, but no answer comes: reads wait. Writes succeed until the window and the send buffer are full, then block, or fail with EAGAIN. There is never an error, since the peer's kernel answers probes. What the peer wrote before still arrives.",
 	Remedy:  "Set a deadline on reads and on writes; use backpressure instead of unbounded buffers. TCP_USER_TIMEOUT covers a closed window too, but not a request that has been acknowledged.",
 	Example: "faultctl inject stall --for 30s --to :6379",
-	Verify:  Verify{Settings: "for=1s"},
+	Verify:  []Verify{{Settings: "for=1s"}},
 	New:     func() Model { return new(Stall) },
 }
 

@@ -14,7 +14,7 @@ var synDropKind = Kind{
 	Remedy:  "Set a connect timeout of a few seconds and retry with backoff; accept faster, or give the listener a larger backlog (and raise net.core.somaxconn).",
 	Example: "faultctl inject syn-drop --attempts 1 --to :5432",
 	Demo:    Demo{Settings: "attempts=2"},
-	Verify:  Verify{Settings: "attempts=1"},
+	Verify:  []Verify{{Settings: "attempts=1"}},
 	New:     func() Model { return new(SYNDrop) },
 }
 

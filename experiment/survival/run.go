@@ -317,7 +317,7 @@ func whyNot(p *experiment.Plan, result experiment.Result, j experiment.Judgement
 		text := p.WhyFault(result, f)
 		if f.Verdict == outcome.NeverFired {
 			text = f.Fault + ": " + p.WhyNot(result, f)
-			if hint := momentOf(f.Fault); hint != "" && f.Rule.Chosen > 0 {
+			if hint := momentOf(p.Spec.Faults, f.Fault); hint != "" && f.Rule.Chosen > 0 {
 				text += " " + hint
 			}
 		}

@@ -172,8 +172,21 @@ func TestMoments(t *testing.T) {
 	w := newWorld()
 	w.flows, w.chosen = 1, 1
 	_, cases, err := w.verify(t, t.Context(), spec(t, "faults keepalive-drop", "true"), &diary{})
-	if err != nil || !strings.HasSuffix(cases[1].Reason, "says which one that is. "+momentOf("keepalive-drop")) {
+	if err != nil || !strings.HasSuffix(cases[1].Reason, "says which one that is. "+momentOf([]faults.Spec{{Name: "keepalive-drop"}}, "keepalive-drop")) {
 		t.Errorf("%q, %v", cases[1].Reason, err)
+	}
+}
+
+// TestMomentOf holds that each case of a fault has its own hint.
+func TestMomentOf(t *testing.T) {
+	for text, want := range map[string]string{"reset:at=request": "", "reset:at=fin": "", "reset:at=ready": "50ms", "idle-expire:after=2s": "idle for longer"} {
+		cases, err := ParseCases(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := momentOf(cases[0].Faults, cases[0].Faults[0].Name); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want something with %q", text, got, want)
+		}
 	}
 }
 

@@ -20,21 +20,35 @@ func itoa(n uintptr) string { return strconv.FormatUint(uint64(n), 10) }
 // flags spells fields as the command line does.
 func flags(f event.Field) string { return "--" + string(f) }
 
-// TestDefaultCases holds that every reset cause is tried, once, and that bare
-// names have its settings.
+// TestDefaultCases holds that every reset cause is tried, with each of the settings
+// that the catalogue has for it, that the cases have different names, and that bare
+// names have the first settings.
 func TestDefaultCases(t *testing.T) {
-	var want, got []string
+	var want, got, first []string
 	for _, k := range faults.Catalog {
 		if k.Group == "reset" {
-			want = append(want, k.Name)
+			for range k.VerifySpecs() {
+				want = append(want, k.Name)
+			}
 		}
 	}
 	var s Spec
-	planned := s.Names()
-	for _, c := range DefaultCases() {
-		got = append(got, c.Faults[0].Name)
+	var planned []string
+	for i, name := range s.Names() {
+		c := DefaultCases()[i]
+		if c.Name() != name {
+			t.Errorf("two cases have the name %s", c.Name())
+		}
+		if got = append(got, c.Faults[0].Name); !slices.Contains(first, c.Faults[0].Name) {
+			first, planned = append(first, c.Faults[0].Name), append(planned, name)
+		}
 	}
-	bare, err := ParseCases(strings.Join(got, ","))
+	for _, name := range []string{"reset:at=request", "reset:at=ready", "half-open:at=ready,peer=rebooted", "closed-socket:at=ready"} {
+		if !slices.Contains(s.Names(), name) {
+			t.Errorf("%s is not among %v", name, s.Names())
+		}
+	}
+	bare, err := ParseCases(strings.Join(first, ","))
 	if err != nil {
 		t.Fatal(err)
 	}
