@@ -3,6 +3,7 @@ package injector
 import (
 	"math"
 	"math/rand/v2"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
@@ -40,15 +41,37 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 // noOrdinal stands for the ordinal of a connection that is not counted.
 const noOrdinal = math.MaxUint64
 
-// choose decides whether the rule strikes its next connection, and returns the
-// connection's ordinal.
-func (r *ruleState) choose(seed uint64, midstream bool) (nth uint64, chosen bool) {
+// choose decides whether the rule strikes its next connection e, and returns the
+// connection's ordinal. dials says that e begins with a SYN of a local program: it
+// may then belong to a try over the other address family, and has its ordinal, see
+// [tries].
+func (r *ruleState) choose(seed uint64, e *entry, dials bool, now time.Duration) (nth uint64, chosen bool) {
 	r.flows.Add(1)
-	if r.Pick.NewOnly && midstream {
+	if r.Pick.NewOnly && e.openBefore {
 		return noOrdinal, false
 	}
+	port, v6 := e.Server.Port(), !e.Server.Addr().Unmap().Is4()
+	if dials {
+		if nth, joined := r.tries.join(now, port, v6, r.next.Load()); joined {
+			return nth, r.strikes(seed, nth)
+		}
+	}
 	nth = r.next.Add(1) - 1
+	if dials {
+		r.tries.begin(now, port, v6, nth)
+	}
 	return nth, r.strikes(seed, nth)
+}
+
+// connected takes note that the flow, which began with the SYN of a local program, is
+// open for its client.
+func (w *worker) connected(e *entry) {
+	e.dials = false
+	for _, r := range w.rules {
+		if o, counted := e.ordinalOf(r.index); counted {
+			r.tries.end(o.nth)
+		}
+	}
 }
 
 // strikes decides whether the rule strikes the connection of that ordinal, and
@@ -83,10 +106,11 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 
 // match asks the rules whether they strike the connection. before is what was
 // known of it when they were asked last, or nil. A rule that chose it then strikes it
-// still, wherever its target lies by now.
-func (w *worker) match(e, before *entry) {
+// still, wherever its target lies by now. dials says that the connection begins with
+// a SYN of a local program.
+func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	var instances []faults.Instance
-	e.adjustedAt = w.adjusted.Load()
+	e.adjustedAt, e.dials = w.adjusted.Load(), dials
 	if before != nil {
 		e.asked, e.fired = before.asked, before.fired
 	}
@@ -102,7 +126,7 @@ func (w *worker) match(e, before *entry) {
 			o.chosen = r.strikes(w.seed, o.nth)
 		default:
 			o.rule = r.index
-			o.nth, o.chosen = r.choose(w.seed, e.openBefore)
+			o.nth, o.chosen = r.choose(w.seed, e, dials, now)
 		}
 		e.note(o)
 		if !o.chosen {

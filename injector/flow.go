@@ -27,6 +27,7 @@ type entry struct {
 	// once they have changed, and one that was chosen before the run was paused.
 	asked      []ordinal
 	askedAt    uint32 // the count of changes then
+	dials      bool   // it may belong to one of the tries, and was not seen to be open
 	openBefore bool   // its very first segment seen was no SYN
 
 	fresh    bool // its first SYN has yet to clear the kernel's sets

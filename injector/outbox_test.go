@@ -147,9 +147,9 @@ func TestForgedKeepsItsPlace(t *testing.T) {
 		chain []NamedModel
 		want  []string
 	}{
-		{"answer and RST", []NamedModel{model(t, "unread-close")},
+		{"answer and RST", []NamedModel{model(t, "unread-close", "pass", "5")},
 			[]string{"let go", "R ", "let go", "R. "}},
-		{"delayed answer and RST", []NamedModel{model(t, "delay", "by", "20ms", "dir", "server"), model(t, "unread-close")},
+		{"delayed answer and RST", []NamedModel{model(t, "delay", "by", "20ms", "dir", "server"), model(t, "unread-close", "pass", "5")},
 			[]string{"let go", "R ", "20ms", "let go", "R. "}},
 		{"pieces of a delayed answer", []NamedModel{model(t, "delay", "by", "20ms", "dir", "server"), model(t, "slice", "size", "2")},
 			[]string{". as", "P. k", "20ms", ". he", ". ll", "P. o"}},

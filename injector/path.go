@@ -7,6 +7,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"golang.org/x/sys/unix"
 )
 
 // The path of a packet: receive it, parse it, find its flow, observe what it does to it,
@@ -70,7 +71,8 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		return
 	}
 	now := w.clock()
-	f, dir := w.flow(seg, now)
+	local := p.Hook == unix.NF_INET_LOCAL_OUT || p.Iface == loopback
+	f, dir := w.flow(seg, local, now)
 	f.route(dir, p.Mark, p.Iface)
 	f.alias.met(p.Hook, dir)
 	if p.ID.InGSO() {
@@ -88,8 +90,9 @@ func (w *worker) handle(p *nfqueue.Packet) {
 // flow returns the flow that the segment belongs to, and makes one if it is
 // new: rules are asked once, on a flow's first segment, and once more after
 // they changed about a flow that none has chosen, or whose faults a pause ended. What
-// the flow did meanwhile was not seen, so it starts anew then.
-func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Direction) {
+// the flow did meanwhile was not seen, so it starts anew then. local says that a
+// program of this host may have sent the segment.
+func (w *worker) flow(seg packet.Segment, local bool, now time.Duration) (*entry, faults.Direction) {
 	e, dir := w.find(seg, now)
 	if e != nil && startsAnew(e, dir, seg) {
 		e.superseded = true
@@ -126,7 +129,7 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 	if w.names != nil {
 		dir = w.learnName(e, dir)
 	}
-	w.match(e, before)
+	w.match(e, before, local && e.fresh && dir == faults.Original, now)
 	w.add(e, now)
 	return e, dir
 }
@@ -134,6 +137,9 @@ func (w *worker) flow(seg packet.Segment, now time.Duration) (*entry, faults.Dir
 // judge asks the faults about a segment, and carries out what they decide.
 func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	fresh := f.Observe(now, dir, seg)
+	if f.dials && dir == faults.Original && !seg.Flags().Has(packet.SYN) {
+		w.connected(f)
+	}
 	w.out.Reset()
 	if f.chain == nil {
 		w.pass(p, f, dir, seg, 0, now)

@@ -70,6 +70,7 @@ type ruleState struct {
 	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
 	settings      atomic.Pointer[settings]       // of its faults, see SetModels
 	next          atomic.Uint64                  // the ordinal of the next connection
+	tries         tries                          // that a connection over the other family may join
 	flows, chosen atomic.Uint64
 	faults        []*counters
 }

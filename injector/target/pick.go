@@ -3,6 +3,11 @@ package target
 // Pick chooses among the connections that match, by their ordinal within the
 // rule. The choice is sticky and depends on the seed and the ordinal, not on
 // timing. The zero value picks every connection.
+//
+// A connection of a local program over the one address family, and one over the
+// other that follows within 400 ms to the same port, are one try (Happy Eyeballs, RFC
+// 8305): they share an ordinal and so are both chosen or both left alone, unless Max
+// allows only one of them.
 type Pick struct {
 	Share Share // of the connections, chosen at random; the zero Share means all
 
