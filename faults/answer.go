@@ -29,6 +29,7 @@ type answer struct {
 	dead   bool          // a RST has passed: there is nobody to speak for
 	pushed bool          // its last segment so far had PSH: nothing waits behind it
 	armed  bool          // an alarm is set
+	quiet  bool          // the sender has paused, but for answerAgain
 	last   time.Duration // when the server sent, or the client acknowledged, something new
 	acked  packet.Seq    // what the client had acknowledged then
 }
@@ -55,14 +56,14 @@ func (a *answer) onSegment(ev *Event, out *Effects) over {
 			return overWithIt
 		}
 		if ev.Fresh && seg.PayloadLen() > 0 {
-			a.begun, a.pushed, a.last, a.acked = true, flags.Has(packet.PSH), ev.At, client.Ack
+			a.begun, a.quiet, a.pushed, a.last, a.acked = true, false, flags.Has(packet.PSH), ev.At, client.Ack
 		}
 	case a.begun:
 		if ev.Fresh && a.pushed && a.delivered(ev.Flow) && (seg.PayloadLen() > 0 || flags.Has(packet.FIN)) {
 			return overBefore
 		}
 		if a.acked.Less(client.Ack) || !a.armed && a.delivered(ev.Flow) {
-			a.acked, a.last = client.Ack, ev.At
+			a.acked, a.last, a.quiet = client.Ack, ev.At, false
 		}
 	}
 	if !a.dead && a.begun && !a.armed && a.delivered(ev.Flow) {
@@ -83,8 +84,18 @@ func (a *answer) onWake(ev *Event, out *Effects) bool {
 		out.Wake(left)
 		return false
 	}
+	if !a.quiet {
+		a.quiet, a.armed = true, true
+		out.Wake(answerAgain)
+		return false
+	}
 	return true
 }
+
+// answerAgain is how much later than a pause its end is looked for once more: on a
+// busy host segments that came in time may wait to be handed over when the alarm
+// rings, and are then seen before the next one.
+const answerAgain = 10 * time.Millisecond
 
 // delivered reports whether the client has acknowledged everything that the server
 // sent, and has room for more.
