@@ -8,6 +8,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector/internal/tracepoint"
+	"golang.org/x/sys/unix"
 )
 
 // tracing is what the kernel's tracepoints tell a run that a command is judged by: which
@@ -76,6 +77,7 @@ type toldSocket struct {
 func (w *worker) traced(ev tracepoint.Event) {
 	switch ev.Kind {
 	case tracepoint.ReceivedReset:
+		delete(w.reset, ev.Sock) // a socket's memory is another one's once it is closed
 		f, end := w.socketOf(ev.Local, ev.Remote, ev.Cookie)
 		if f == nil {
 			return
@@ -86,7 +88,10 @@ func (w *worker) traced(ev tracepoint.Event) {
 		}
 		w.reset[ev.Sock] = toldSocket{f, end}
 	case tracepoint.CallFailed:
-		if s, known := w.reset[ev.Sock]; known && s.flow.track != nil && !s.flow.track.settled {
+		s, known := w.reset[ev.Sock]
+		delete(w.reset, ev.Sock)
+		if known && ev.Errno == unix.ECONNRESET && // others come without a RST as well, from whoever has the memory now
+			s.flow.track != nil && !s.flow.track.settled {
 			s.flow.track.Kernel(w.clock(), s.end.From(), outcome.ToldByCall)
 		}
 	}

@@ -321,6 +321,9 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 		}
 	case ToldByCall:
 		t.accept(at, e, ev)
+		if ev := e.evidence[felt]; e.has(detached) || ev == ClosedItself || ev == MayBeHalfClosed {
+			return // it had closed: the call may be on another socket that has its memory
+		}
 		e.set(felt, at, Yes, ev)
 	}
 }
