@@ -65,7 +65,7 @@ func TestVerifyWords(t *testing.T) {
 	}
 	golden(t, "verify-words.txt", w.out.String())
 	for line := range strings.Lines(w.out.String()) {
-		if strings.Contains(line, "struck\n") && len([]rune(line)) > 100 {
+		if strings.Contains(line, "struck\n") && len([]rune(line)) > 80 {
 			t.Errorf("wide: %s", line)
 		}
 	}

@@ -43,7 +43,7 @@ func TestDefaultCases(t *testing.T) {
 			first, planned = append(first, c.Faults[0].Name), append(planned, name)
 		}
 	}
-	for _, name := range []string{"reset:at=request", "reset:at=ready", "half-open:at=ready,peer=rebooted", "closed-socket:at=ready"} {
+	for _, name := range []string{"reset:at=request", "reset:at=ready", "half-open:at=ready", "closed-socket:at=ready"} {
 		if !slices.Contains(s.Names(), name) {
 			t.Errorf("%s is not among %v", name, s.Names())
 		}
