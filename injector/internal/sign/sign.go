@@ -46,23 +46,58 @@ type Tag uint32
 // TagOf returns the tag of a network namespace, nil being the caller's own. All
 // processes of the machine come to the same.
 func TagOf(netns *os.File) (Tag, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	proc, err := openProc()
 	if err != nil {
-		return 0, fmt.Errorf("make a sign: %w", err)
+		return 0, fmt.Errorf("make a sign: %w: mount proc on /proc", err)
+	}
+	defer proc.Close()
+	var boot [36]byte
+	id, err := unix.Openat(int(proc.Fd()), "sys/kernel/random/boot_id", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Read(id, boot[:])
+		unix.Close(id)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("make a sign: read sys/kernel/random/boot_id: %w", err)
 	}
 	var st unix.Stat_t
 	if netns != nil {
 		err = unix.Fstat(int(netns.Fd()), &st)
 	} else {
-		err = unix.Stat("/proc/thread-self/ns/net", &st)
+		err = os.NewSyscallError("stat thread-self/ns/net", unix.Fstatat(int(proc.Fd()), "thread-self/ns/net", &st, 0))
 	}
 	if err != nil {
 		return 0, fmt.Errorf("make a sign: %w", err)
 	}
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s%d", boot, st.Ino)
+	fmt.Fprintf(h, "%s%d", boot[:], st.Ino)
 	sum := h.Sum32()
 	return Tag((sum ^ sum>>tagBits) & (1<<tagBits - 1)), nil
+}
+
+// openProc opens the root of proc. Where none is mounted, as in an empty root, it is
+// mounted for this process alone, which takes CAP_SYS_ADMIN.
+func openProc() (*os.File, error) {
+	if fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err == nil && st.Type == unix.PROC_SUPER_MAGIC {
+			return os.NewFile(uintptr(fd), "/proc"), nil
+		}
+		unix.Close(fd)
+	}
+	ctx, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open proc: %w", err)
+	}
+	defer unix.Close(ctx)
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return nil, fmt.Errorf("open proc: %w", err)
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
+	if err != nil {
+		return nil, fmt.Errorf("mount proc: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "proc"), nil
 }
 
 // Of returns the priority of what a run of that level, 0 to Levels-1, sends.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -273,5 +274,34 @@ func TestOf(t *testing.T) {
 	}
 	if here.Passes(0, 0) || here.Passes(0, 6) {
 		t.Error("an ordinary priority passes")
+	}
+}
+
+// TestTagWithoutProc holds that a process in an empty root comes to the same tag as
+// the others.
+func TestTagWithoutProc(t *testing.T) {
+	want, err := TagOf(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error)
+	go func() { // it ends with its thread, whose root it changes
+		runtime.LockOSThread()
+		got <- func() error {
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return err
+			}
+			if err := unix.Chroot(t.TempDir()); err != nil {
+				return err
+			}
+			tag, err := TagOf(nil)
+			if err == nil && tag != want {
+				err = fmt.Errorf("tag %x, want %x", tag, want)
+			}
+			return err
+		}()
+	}()
+	if err := <-got; err != nil {
+		t.Error(err)
 	}
 }
