@@ -74,8 +74,10 @@ func (s *Spec) Judge(stats injector.Snapshot, command outcome.Command) Judgement
 // judge judges one fault of a rule.
 func judge(rule injector.RuleStats, f injector.FaultStats, command outcome.Command) Judged {
 	j := Judged{Fault: f.Name, Rule: rule, Stats: f, Case: outcome.Case{Outcome: OutcomeOf(f), Command: command, Prevented: prevented(f)}}
+	k, err := faults.Find(f.Name)
+	j.Case.Control = err == nil && k.Ignored
 	j.Verdict = outcome.Judge(j.Case)
-	if k, err := faults.Find(f.Name); err == nil && k.Group == "control" && j.Verdict.Exit() != 3 {
+	if err == nil && k.Group == "control" && j.Verdict.Exit() != 3 {
 		// It strikes nothing, and is there to watch.
 		if j.Verdict = outcome.NeverFired; f.Fired > 0 {
 			j.Verdict = outcome.Fired
@@ -174,6 +176,9 @@ func (j Judged) Reason() string {
 	o := &j.Case.Outcome
 	switch j.Verdict {
 	case outcome.Prevented:
+		if o.Struck {
+			return "TCP took no notice of it, as it must" + because(o.Accepted)
+		}
 		p := j.Stats.Settled.Prevented
 		return fmt.Sprintf("longest silence %s of %s: %s", seconds(p.Silence), seconds(p.Needed), p.How)
 	case outcome.NeverFired:

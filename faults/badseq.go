@@ -12,6 +12,7 @@ var badSeqKind = Kind{
 	Symptom: "None: a healthy connection survives them, with an occasional challenge ACK.",
 	Remedy:  "None is needed: this is a control experiment.",
 	Example: "faultctl inject bad-seq --kind rst-in-window --interval 1s --to :5432",
+	Ignored: true,
 	New:     func() Model { return new(BadSeq) },
 }
 

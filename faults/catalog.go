@@ -20,6 +20,7 @@ type Kind struct {
 	Remedy  string // what helps
 	Example string // a command line
 	Demo    Demo
+	Ignored bool     // a control experiment: a TCP that follows the RFCs takes no notice of it
 	Verify  []Verify // how verify tries it, a case each; nil: once, with the defaults
 
 	// New returns a fresh model of the fault. All its fields are zero, which means

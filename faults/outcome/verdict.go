@@ -10,7 +10,7 @@ const (
 	NeverFired                 // no connection that matched met the fault's moment
 	Unaccepted                 // it was not sent, or the TCP that it was meant for took no notice
 	Unfelt                     // nothing was at stake on the struck connections
-	Prevented                  // the client's own behaviour kept the cause from arising
+	Prevented                  // the client's own behaviour, or TCP itself, kept it from doing harm
 	Survived                   // sent, accepted and felt, and the command succeeded
 	Failed                     // the command failed
 	TimedOut                   // the command did not end in time
@@ -56,6 +56,7 @@ type Case struct {
 	Outcome   Outcome // of all connections, see [Further]
 	Command   Command
 	Prevented bool // the ends did something that kept the cause from arising, and nothing was struck
+	Control   bool // what is sent must be ignored by a TCP that follows the RFCs, see [faults.BadSeq]
 }
 
 // Row is one line of the table. A row matches if each of its conditions does; an
@@ -67,6 +68,7 @@ type Row struct {
 	Accepted Cond
 	Felt     Cond
 	Prevents Cond
+	Control  Cond
 	Verdict  Verdict
 	Meaning  string // what it says, in words for people
 }
@@ -112,6 +114,8 @@ var Table = []Row{
 		Meaning: "No connection that matched met the fault's moment, or it was closed before."},
 	{Sent: Is(No), Verdict: Unaccepted,
 		Meaning: "It did not leave this host: a firewall, no route, no address."},
+	{Command: []Command{NoCommand, Succeeded}, Sent: Is(Yes), Accepted: Is(No), Control: Is(Yes), Verdict: Prevented,
+		Meaning: "A control experiment: a TCP that follows RFC 5961 must take no notice of it, and this one took none."},
 	{Accepted: Is(No), Verdict: Unaccepted,
 		Meaning: "The TCP that it was meant for took no notice: a firewall or NAT before it, or an option such as TCP-MD5."},
 	{Command: []Command{NoCommand}, Sent: Is(NotKnown), Verdict: Unknown,
@@ -142,7 +146,7 @@ func (r *Row) matches(c Case) bool {
 	}
 	o := &c.Outcome
 	return r.Struck.holds(yesNo(o.Struck)) && r.Sent.holds(o.Sent.Answer) && r.Accepted.holds(o.Accepted.Answer) &&
-		r.Felt.holds(o.Felt.Answer) && r.Prevents.holds(yesNo(c.Prevented))
+		r.Felt.holds(o.Felt.Answer) && r.Prevents.holds(yesNo(c.Prevented)) && r.Control.holds(yesNo(c.Control))
 }
 
 func contains(cs []Command, c Command) bool {

@@ -41,14 +41,14 @@ func TestPage(t *testing.T) {
 
 func tableText() string {
 	var b strings.Builder
-	b.WriteString("| command | struck | sent | accepted | felt | prevented | verdict | exit | what it means |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| command | struck | sent | accepted | felt | prevented | control | verdict | exit | what it means |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range Table {
 		var cmds []string
 		for _, c := range r.Command {
 			cmds = append(cmds, c.String())
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | **%s** | %d | %s |\n", strings.Join(cmds, " or "), r.Struck.Text(),
-			r.Sent.Text(), r.Accepted.Text(), r.Felt.Text(), r.Prevents.Text(), r.Verdict, r.Verdict.Exit(), r.Meaning)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | **%s** | %d | %s |\n", strings.Join(cmds, " or "), r.Struck.Text(),
+			r.Sent.Text(), r.Accepted.Text(), r.Felt.Text(), r.Prevents.Text(), r.Control.Text(), r.Verdict, r.Verdict.Exit(), r.Meaning)
 	}
 	return b.String()
 }
@@ -62,11 +62,12 @@ func TestTable(t *testing.T) {
 	answers := []Answer{NotKnown, Yes, No}
 	for _, command := range []Command{NoCommand, Succeeded, CommandFailed, CommandTimedOut} {
 		for _, struck := range []bool{true, false} {
-			for _, prevented := range []bool{true, false} {
+			for _, kind := range [][2]bool{{true, false}, {false, false}, {false, true}} {
+				prevented, control := kind[0], kind[1]
 				for _, s := range answers {
 					for _, a := range answers {
 						for _, f := range answers {
-							c := Case{Command: command, Prevented: prevented, Outcome: Outcome{
+							c := Case{Command: command, Prevented: prevented, Control: control, Outcome: Outcome{
 								Struck: struck, Sent: Step{Answer: s}, Accepted: Step{Answer: a}, Felt: Step{Answer: f},
 							}}
 							v := Judge(c)
@@ -87,7 +88,7 @@ func TestTable(t *testing.T) {
 							if v == Fired && (command != NoCommand || !struck || s != Yes || a == No) {
 								t.Errorf("%+v: %s", c, v)
 							}
-							if v == Prevented && struck {
+							if v == Prevented && struck && (!control || s != Yes || a != No) {
 								t.Errorf("%+v: %s", c, v)
 							}
 						}
