@@ -121,7 +121,7 @@ type Started struct {
 	Version   string       `json:"version" doc:"the version of faultctl"`
 	NetNS     string       `json:"netns" doc:"the network namespace: \"self\" (the caller's own), \"isolated\" (made for the command, with loopback only), or what --netns, --pid or --container names"`
 	Rules     List[Rule]   `json:"rules" doc:"which connections the faults are for"`
-	Protected List[Pair]   `json:"protected" doc:"connections that are left alone whatever matches"`
+	Protected List[Pair]   `json:"protected" doc:"connections that are never touched, even if they match"`
 	Duration  string       `json:"duration" doc:"how long the run lasts; \"0s\": it does not end by itself"`
 	Repeat    string       `json:"repeat" doc:"the command line that repeats the run"`
 
