@@ -8,6 +8,7 @@ var unreadCloseKind = Kind{
 	Symptom: "The answer can be read, then recv fails with ECONNRESET. A client that is still sending gets ECONNRESET from send although the answer waits in its receive buffer.",
 	Remedy:  "Server: read to the end, or shut down for writing and drain, before close. Client: after an error on send, read what has arrived.",
 	Example: "faultctl inject unread-close --to :8080",
+	Verify:  []Verify{{Moment: "The reset comes right after an answer: have the command use the connection again."}},
 	New:     func() Model { return new(UnreadClose) },
 }
 

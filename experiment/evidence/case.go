@@ -74,12 +74,16 @@ func ended(v report.Verdict) string {
 // Allowed is a case as a report has it: that nothing was learnt of a fault is no
 // failure there if it was said that nothing need be.
 func Allowed(c report.Case) report.Case {
+	by := "--allow-idle"
+	if c.Optional {
+		by = "the default plan"
+	}
 	switch {
 	case !c.MayIdle:
 	case c.Verdict == report.NeverFired:
-		c.Verdict, c.Reason = report.Skipped, "Nothing was tried, which --allow-idle allows: "+c.Reason
+		c.Verdict, c.Reason = report.Skipped, "Nothing was tried, which "+by+" allows: "+c.Reason
 	case c.Verdict.Idle():
-		c.Verdict, c.Reason = report.Skipped, "Nothing was learnt ("+string(c.Verdict)+"), which --allow-idle allows: "+c.Reason
+		c.Verdict, c.Reason = report.Skipped, "Nothing was learnt ("+string(c.Verdict)+"), which "+by+" allows: "+c.Reason
 	}
 	return c
 }

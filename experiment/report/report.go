@@ -47,7 +47,8 @@ type Case struct {
 	AnswersLost uint64 `json:"answers_lost,omitempty"`
 	SentAgain   uint64 `json:"sent_again,omitempty"`
 
-	MayIdle bool `json:"-"` // a verdict by which nothing was learnt is no failure, as was asked for
+	MayIdle  bool `json:"-"` // a verdict by which nothing was learnt is no failure, as was asked for
+	Optional bool `json:"-"` // or as the default plan has it
 
 	CutShort bool `json:"-"` // it was under way when the process had to end; Reason is to say why
 }

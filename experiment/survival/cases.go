@@ -21,6 +21,11 @@ type Case struct {
 	// it.
 	Faults []faults.Spec
 
+	// Optional is that nothing need be learnt by it, as the plan was not made for this
+	// command: no exit code comes of its fault never firing, or being felt by nobody, or
+	// of what it came to being not known. One that was not accepted still counts.
+	Optional bool
+
 	Line int // of the plan file, from 1 on; zero: it is from none
 }
 
@@ -37,7 +42,7 @@ func (c Case) specs() (all []string) {
 
 // complete is the case with all its settings.
 func (c Case) complete() Case {
-	full := Case{Line: c.Line}
+	full := Case{Optional: c.Optional, Line: c.Line}
 	for _, f := range c.Faults {
 		full.Faults = append(full.Faults, planned(f))
 	}

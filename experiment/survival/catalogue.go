@@ -8,12 +8,12 @@ import (
 
 // DefaultCases lists every reset cause of the catalogue with settings for which a
 // test has the time (faults.Verify): a case each, or several that strike at
-// different moments.
+// different moments. Those that few commands bring about by themselves are Optional.
 func DefaultCases() (cases []Case) {
 	for _, k := range faults.Catalog {
 		if k.Group == "reset" {
 			for _, s := range k.VerifySpecs() {
-				cases = append(cases, Case{Faults: []faults.Spec{s}})
+				cases = append(cases, Case{Faults: []faults.Spec{s}, Optional: k.VerifyMoment(s) != ""})
 			}
 		}
 	}

@@ -100,8 +100,8 @@ func (p *Plan) of(nth int, second bool) (*experiment.Plan, error) {
 
 // Code is the exit code for cases that Run returned without an error, if it was
 // not interrupted: CodeProbe if the command failed in one or did not end in time,
-// CodeNeverFired if nothing was learnt of a fault and the Spec does not allow that,
-// else CodeOK.
+// CodeNeverFired if nothing was learnt of a fault and neither the Spec nor the case allows that, else
+// CodeOK.
 func (p *Plan) Code(cases []report.Case) event.Code {
 	code := event.CodeOK
 	for i := range cases {

@@ -202,6 +202,10 @@ func (r *runner) try(ctx context.Context, nth int) (report.Case, error) {
 		j := a.judge(all, outcome.Succeeded)
 		c.Verdict, c.MayIdle = evidence.VerdictOf(j.Verdict), j.Code() == event.CodeOK
 		c.Reason = whyNot(a.plan, experiment.Result{Stats: all, NAT: a.result.NAT}, j)
+		if c.Verdict.Idle() && c.Verdict != report.NotAccepted && r.plan.Spec.Cases[nth].Optional && !c.MayIdle {
+			c.MayIdle, c.Optional = true, true
+			c.Reason += " It does not count against the command, as the default plan is not made for it; --faults " + c.Name + " has it count."
+		}
 	}
 	c.AnswersLost, c.SentAgain = experiment.AnswersLost(all)
 	if ctx.Err() != nil {

@@ -64,6 +64,32 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestOptional holds that a case which the default plan has, and few commands bring
+// about, need not teach anything, while one that was asked for must.
+func TestOptional(t *testing.T) {
+	asked := DefaultCases()[1]
+	if !asked.Optional || asked.Name() != "reset:at=ready" || DefaultCases()[0].Optional {
+		t.Fatalf("%+v", DefaultCases()[:2])
+	}
+	for _, tc := range []struct {
+		optional bool
+		code     event.Code
+		says     string
+	}{
+		{true, event.CodeOK, "It does not count against the command"},
+		{false, event.CodeNeverFired, ""},
+	} {
+		w := newWorld()
+		s := spec(t, "", "true")
+		asked.Optional = tc.optional
+		s.Cases = []Case{asked}
+		p, cases, err := w.verify(t, t.Context(), s, &diary{})
+		if err != nil || p.Code(cases) != tc.code || cases[1].Verdict != report.NeverFired || !strings.Contains(cases[1].Reason, tc.says) || cases[1].MayIdle != tc.optional {
+			t.Errorf("%+v: %+v, %v, code %d", tc, cases, err, p.Code(cases))
+		}
+	}
+}
+
 // TestHealthyFails holds what is said of a command that fails untouched.
 func TestHealthyFails(t *testing.T) {
 	w := newWorld()

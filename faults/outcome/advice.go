@@ -14,12 +14,19 @@ var advice = [numVerdicts]string{
 // adviceUnsent is for what did not leave this host.
 const adviceUnsent = "Let it out: a rule of this host's firewall for the forged segments (nft list ruleset shows them), a route, or an address."
 
+// adviceAnswer is for what came so soon after an answer that more of it may have
+// been under way.
+const adviceAnswer = "TCP does not show where an answer ends: choose a moment before it, such as --at request, have the command use the connection again, or allow it with --may-idle NAME."
+
 // Advice says in one sentence what to do next about the verdict on a case. NAME
 // in it stands for the fault's name. Empty: nothing.
 func Advice(c Case) string {
 	v := Judge(c)
 	if v == Unaccepted && c.Outcome.Sent.Answer == No {
 		return adviceUnsent
+	}
+	if v == Unknown && c.Outcome.Felt.Evidence == AnswerMayGoOn {
+		return adviceAnswer
 	}
 	return advice[v]
 }

@@ -18,6 +18,10 @@ func TestAdvice(t *testing.T) {
 	if Advice(unsent) != adviceUnsent {
 		t.Errorf("unsent: %q", Advice(unsent))
 	}
+	soon := Case{Command: Succeeded, Outcome: Outcome{Struck: true, Sent: Step{Answer: Yes}, Accepted: Step{Answer: Yes}, Felt: Step{Evidence: AnswerMayGoOn}}}
+	if Advice(soon) != adviceAnswer {
+		t.Errorf("right after an answer: %q", Advice(soon))
+	}
 	unsent.Outcome.Sent.Answer, unsent.Outcome.Accepted.Answer = Yes, No
 	if Advice(unsent) != advice[Unaccepted] {
 		t.Errorf("not accepted: %q", Advice(unsent))
