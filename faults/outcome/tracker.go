@@ -281,8 +281,18 @@ func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
 		if !side.Includes(dir.From()) {
 			continue
 		}
+		if ev == SocketGone && t.closedInOrder(dir) {
+			continue // it would be gone without the strike as well
+		}
 		t.kernel(at, e, ev)
 	}
+}
+
+// closedInOrder reports whether an end closed by itself: it sent a RST, or both ends
+// sent a FIN and each got the other's.
+func (t *Tracker) closedInOrder(dir faults.Direction) bool {
+	own, peer := &t.Half[dir], &t.Half[1-dir]
+	return own.RST || own.FIN && peer.FIN && !own.Swallowed() && !peer.Swallowed()
 }
 
 func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {

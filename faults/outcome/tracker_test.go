@@ -52,6 +52,18 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (its receiver acted on it); accepted yes (the kernel's socket is gone); felt yes (data were affected)", Survived,
 	}, {
+		"a RST that is ignored, and the connection is closed in order soon after", opened + `
+0.010 C>S P len 5
+0.010 strike rst client
+0.010 S>C R seq 100 forged
+0.011 S>C P len 8
+0.012 C>S F
+0.013 S>C F
+0.014 C>S .
+0.030 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted not known (the end is silent, but had nothing to send); felt yes (the application sent the struck segment)", Unknown,
+	}, {
 		"half-open after the only answer was read", asked + `
 1.000 C>S . dropped
 1.000 strike drop client
