@@ -85,6 +85,15 @@ func (h *Half) Unacked() bool { return h.Seen && (!h.HasAck || h.Acked.Less(h.Ne
 // has not arrived by another way: its TCP will surely send that again.
 func (h *Half) Swallowed() bool { return h.Seen && (!h.HasPass || h.Passed.Less(h.Next)) }
 
+// Cut reports whether payload that it sent did not go on to its peer. A FIN is none.
+func (h *Half) Cut() bool {
+	end := h.Next
+	if h.FIN {
+		end = end.Add(^uint32(0))
+	}
+	return h.Seen && (!h.HasPass || h.Passed.Less(end))
+}
+
 // Silence is a time without segments, or without payload.
 type Silence struct {
 	For   time.Duration
@@ -360,10 +369,10 @@ func (f *Flow) AnswerOver(at time.Duration) bool {
 }
 
 // Delivered reports whether the client's last request reached the service
-// whole: all that the client sent went on, or was acknowledged.
+// whole: all its payload went on, or was acknowledged.
 func (f *Flow) Delivered() bool {
 	c := &f.Half[faults.Original]
-	return c.Bytes > 0 && c.HasPass && c.Next.LessEq(c.Passed)
+	return c.Bytes > 0 && !c.Cut()
 }
 
 // AnswerLost reports whether the client's last request reached the service whole
@@ -377,7 +386,7 @@ func (f *Flow) AnswerLost() bool {
 	case f.Turn == ClientSent:
 		return true
 	case f.Turn == ServerSent:
-		return !s.HasPass || s.Passed.Less(s.Next)
+		return s.Cut()
 	}
 	return false
 }

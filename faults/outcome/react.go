@@ -137,7 +137,7 @@ func (t *Tracker) stake(at time.Duration, a faults.Action, dir faults.Direction)
 		return Yes, Sending
 	case !known:
 		return NotKnown, HistoryUnseen
-	case client && peer.LastData == at && peer.Bytes > 0 && peer.Swallowed():
+	case client && peer.LastData == at && peer.Bytes > 0 && peer.Cut():
 		return Yes, DataAffected // it is the answer itself that does not arrive
 	case client && at-peer.LastData < features.Pause:
 		return NotKnown, AnswerMayGoOn

@@ -157,6 +157,11 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		e.at = at
 	}
 	t.Flow.Forged(dir, s)
+	if active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
+		// It brings the payload, and lacks nothing but the FIN.
+		answer, ev := t.stake(at, e.action, dir.Flip())
+		e.set(felt, at, answer, ev)
+	}
 }
 
 // await begins to wait for what the end makes of a segment.
@@ -255,6 +260,11 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 		e.seq, e.zero = s.End(), s.Window() == 0
 	}
 	t.Flow.Forged(dir, s)
+	if active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
+		// It brings the payload, and lacks nothing but the FIN.
+		answer, ev := t.stake(at, e.action, dir.Flip())
+		e.set(felt, at, answer, ev)
+	}
 }
 
 // SendFailed says that a segment for that side did not leave the host.

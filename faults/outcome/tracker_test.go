@@ -52,6 +52,16 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (its receiver acted on it); accepted yes (the kernel's socket is gone); felt yes (data were affected)", Survived,
 	}, {
+		"a RST in place of the FIN that came with an answer", opened + `
+0.010 C>S P len 5
+0.020 S>C PF len 8 rewritten
+0.020 strike rst client
+0.020 S>C P len 8 seq 1 ack 6 replaced
+0.020 S>C R seq 9 forged
+0.021 kernel client reset
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt not known (the answer may not have been over)", Unknown,
+	}, {
 		"a RST that is ignored, and the connection is closed in order soon after", opened + `
 0.010 C>S P len 5
 0.010 strike rst client
