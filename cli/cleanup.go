@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
 )
 
-func (inv *invocation) cleanupCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "cleanup", Usage: "remove what a killed faultctl may have left on an old kernel",
-		Action: func(c *urfave.Context) error {
+func (inv *invocation) cleanupCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{Use: "cleanup", Short: "remove what a killed faultctl may have left on an old kernel"}, nil,
+		func(c *call) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
@@ -29,6 +28,5 @@ func (inv *invocation) cleanupCommand() *urfave.Command {
 				fmt.Fprintln(inv.stdout, "nothing to clean up: no table or cgroup of a process that is gone")
 			}
 			return nil
-		},
-	}
+		})
 }

@@ -1,8 +1,7 @@
 // Package cli is the command line of faultctl, one file per command. A command
 // reads its flags into an experiment.Spec, runs it and prints what comes back.
-// args.go turns a command line into the form that urfave/cli reads; only files that
-// read flags know that library. printer*.go print. The package knows neither
-// packets nor netlink.
+// args.go has what cobra does not know of the grammar; only files that read flags
+// know that library. printer*.go print. The package knows neither packets nor netlink.
 package cli
 
 import (
@@ -10,15 +9,14 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
-	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Main runs faultctl with the given arguments, the program's name first, and
@@ -46,6 +44,7 @@ type invocation struct {
 	dryRun   bool                              // --dry-run
 	logger   *slog.Logger                      // for --log-level
 	asRun    bool                              // its exit codes are those of run
+	noFault  error                             // what the command line names as a FAULT is none
 	leaving  atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
 }
 
@@ -58,13 +57,9 @@ func (h *host) run(args []string) int {
 	inv.stdout = &stdoutWatch{w: h.stdout, broken: func(err error) { unwritten = err; cancel(err) }}
 	inv.events = event.NewWriter(inv.stdout)
 	inv.asRun = len(args) > 1 && args[1] == "run"
-	app := inv.app()
-	rest, command := cutCommand(args)
-	inv.command = command
-	tidy, err := arrange(app, rest, inv.sys.Getenv)
+	err := dashesMissing(args)
 	if err == nil {
-		urfave.HelpPrinter = inv.printHelp
-		err = app.RunContext(ctx, tidy)
+		err = inv.program(args).ExecuteContext(ctx)
 	}
 	var broken stdoutError
 	if errors.As(unwritten, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(stdoutError)) {
@@ -73,99 +68,62 @@ func (h *host) run(args []string) int {
 	return inv.report(args, err)
 }
 
-// app is the command line as urfave/cli wants it.
-func (inv *invocation) app() *urfave.App {
-	app := &urfave.App{
-		Name:                      "faultctl",
-		Usage:                     "make TCP connections die as they do in production",
-		Writer:                    inv.stdout,
-		ErrWriter:                 inv.stderr,
-		HideVersion:               true,
-		HideHelpCommand:           true,
-		DisableSliceFlagSeparator: true, // --to 10.0.0.5:80,443 is one target
-		ExitErrHandler:            func(*urfave.Context, error) {},
-		OnUsageError:              onUsageError,
-		Flags:                     []urfave.Flag{urfave.HelpFlag, &urfave.BoolFlag{Name: "version", Usage: "print the version", Aliases: []string{"v"}}},
-		Commands: []*urfave.Command{
-			inv.injectCommand(), inv.runCommand(), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(),
-			inv.demoCommand(), inv.faultsCommand(), inv.doctorCommand(), inv.cleanupCommand(), inv.versionCommand(),
-			inv.completionCommand(), inv.completeCommand(), inv.manCommand(),
-		},
-		Action: inv.bare,
+// program is the command line as cobra wants it. args are the program's name and
+// its arguments: a FAULT among them decides which flags its command has.
+func (inv *invocation) program(args []string) *cobra.Command {
+	args = doubleDashes(args[min(1, len(args)):])
+	fault := inv.faultOf(args)
+	root := &cobra.Command{
+		Use: "faultctl", Short: "make TCP connections die as they do in production",
+		SilenceErrors: true, SilenceUsage: true,
 	}
-	for _, c := range app.Commands {
-		inv.finish(c)
-		for _, sub := range c.Subcommands {
-			inv.finish(sub)
-		}
-	}
-	app.Setup() // completes the HelpName of each command
-	for _, c := range app.Commands {
-		for _, sub := range c.Subcommands {
-			sub.HelpName = c.HelpName + " " + sub.Name
-		}
-	}
-	return app
+	root.SetArgs(args)
+	root.SetOut(inv.stdout)
+	root.SetErr(inv.stderr)
+	root.SetFlagErrorFunc(inv.flagError)
+	root.SetHelpFunc(inv.help)
+	root.SetHelpCommand(inv.helpCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	version := toggleFlag(otherHeading, "version", "print the version")
+	version.Shorthand = "v"
+	inv.complete(root, []*pflag.Flag{version}, inv.bare)
+	root.AddCommand(inv.injectCommand(fault), inv.runCommand(fault), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(),
+		inv.demoCommand(fault), inv.faultsCommand(fault), inv.doctorCommand(), inv.cleanupCommand(), inv.versionCommand())
+	inv.completionCommand(root)
+	root.AddCommand(inv.manCommand())
+	return root
 }
 
-// finish sets what is the same for each command and subcommand.
-func (inv *invocation) finish(cmd *urfave.Command) {
-	cmd.HideHelpCommand = true
-	cmd.OnUsageError = onUsageError
-	if action := cmd.Action; action != nil {
-		cmd.Action = func(c *urfave.Context) error {
-			if err := inv.read(c); err != nil {
-				return err
-			}
-			return action(c)
-		}
-	}
-}
+func init() { cobra.EnableCommandSorting = false }
 
 // read reads the flags that mean the same for every command.
-func (inv *invocation) read(c *urfave.Context) (err error) {
-	inv.name, inv.dryRun = c.Command.HelpName, c.Bool("dry-run")
-	switch o := c.String("output"); {
+func (inv *invocation) read(c *call) (err error) {
+	inv.name, inv.dryRun = helpName(c.Command), c.Bool("dry-run")
+	value := func(name string) string {
+		if c.Flag(name) == nil {
+			return ""
+		}
+		return c.String(name)
+	}
+	switch o := value("output"); {
 	case o == "json":
 		inv.json = true
-	case o == "markdown" && c.Command.Name == "faults":
+	case o == "markdown" && c.Name() == "faults":
 		inv.markdown = true
 	case o != "" && o != "text":
-		return usageError("%s: --output %q is neither text nor json%s", c.Command.Name, o, words.DidYouMean(o, []string{"text", "json"}))
+		return usageError("%s: --output %q is neither text nor json%s", c.Name(), o, words.DidYouMean(o, []string{"text", "json"}))
 	}
-	inv.logger, err = inv.newLogger(c.String("log-level"))
+	inv.logger, err = inv.newLogger(value("log-level"))
 	return err
 }
 
 // bare is faultctl without a command.
-func (inv *invocation) bare(c *urfave.Context) error {
-	if c.Bool("version") {
-		return inv.version(c)
+func (inv *invocation) bare(c *call) error {
+	switch {
+	case c.Bool("version"):
+		return inv.version(&call{Command: c.Command})
+	case len(c.words) > 0:
+		return unknownCommand(c.Command, c.first())
 	}
-	if !c.Args().Present() {
-		return urfave.ShowAppHelp(c)
-	}
-	return unknownCommand(c.App, c.Args().First())
-}
-
-func unknownCommand(app *urfave.App, name string) error {
-	var names []string
-	for _, cmd := range app.Commands {
-		if !cmd.Hidden {
-			names = append(names, cmd.Name)
-		}
-	}
-	if _, err := faults.Find(name); err == nil {
-		return usageError("unknown command %q: it is a fault; did you mean faultctl inject %s?", name, name)
-	}
-	return usageError("unknown command %q%s", name, words.DidYouMean(name, names)).
-		WithAdvice("Commands: " + strings.Join(names, ", ") + ".")
-}
-
-// noArguments refuses arguments behind a command that takes none.
-func noArguments(c *urfave.Context) error {
-	if c.Args().Present() {
-		return usageError("%s: unexpected argument %q", c.Command.Name, c.Args().First())
-	}
-	return nil
+	return c.Help()
 }

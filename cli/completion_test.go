@@ -21,7 +21,6 @@ func TestComplete(t *testing.T) {
 		{[]string{"inject", "--to", ":80", "id"}, "idle-expire"},
 		{[]string{"inject", "idle-expire", "--a"}, "--after"},
 		{[]string{"inject", "idle-expire", "--"}, "--to"},
-		{[]string{"inject", "reset", "--"}, "-"},
 		{[]string{"inject", "reset", "--"}, "---after"},
 		{[]string{"inject", "idle-expire", "--then", ""}, "rst-next"},
 		{[]string{"inject", "idle-expire", "--preset", "aws"}, "aws-nlb"},
@@ -42,21 +41,30 @@ func TestComplete(t *testing.T) {
 		{[]string{"scenario", ""}, "-reset"},
 		{[]string{"scenario", "run", "--"}, "--dry-run"},
 		{[]string{"scenario", "run", "x.yaml", "-o", ""}, "json"},
-		{[]string{"scenario", "run", "../examples/scenarios/re"}, "../examples/scenarios/redis-cache.yaml"},
-		{[]string{"scenario", "validate", "../examples/sc"}, "../examples/scenarios/"},
-		{[]string{"scenario", "run", "../examples/pl"}, "-../examples/plan.txt"},
-		{[]string{"replay", "testdata/run.n"}, "testdata/run.ndjson"},
-		{[]string{"verify", "--plan", "../examples/pl"}, "../examples/plan.txt"},
-		{[]string{"scenario", "run", "--report", "../exam"}, "../examples/"},
+		{[]string{"scenario", "run", "../examples/scenarios/re"}, "yaml"},
+		{[]string{"scenario", "validate", "x.yaml", "y"}, "yaml"},
+		{[]string{"scenario", "run", "x"}, ":8"},     // files with those extensions
+		{[]string{"replay", "testdata/run.n"}, ":0"}, // the shell completes files
+		{[]string{"verify", "--plan", "../examples/pl"}, ":0"},
+		{[]string{"verify", "--to", ":80", "--", "go"}, ":0"},
+		{[]string{"run", "reset", "--", "go"}, ":0"},
+		{[]string{"scenario", "run", "--report", "../exam"}, ":0"},
+		{[]string{"inject", "reset", "--to", ""}, ":4"}, // nothing
+		{[]string{"inject", "reset", ""}, ":4"},
+		{[]string{"doctor", ""}, ":4"},
+		{[]string{"inject", "--fault", "idle-expire", "--a"}, "--after"},
+		{[]string{"inject", "idle-expire:after=3s", "--a"}, "--after"},
+		{[]string{"help", "in"}, "inject"},
+		{[]string{"demo", "idle-expire", "--aft"}, "--after"},
 		{[]string{"nosuch", ""}, "-inject"},
 	} {
 		w := newWorld(t)
-		w.run(append([]string{"faultctl", "__complete", "--"}, tc.words...))
+		w.run(append([]string{"faultctl", "__complete"}, tc.words...))
 		want, not := strings.CutPrefix(tc.want, "-")
 		if strings.HasPrefix(tc.want, "--") && !strings.HasPrefix(tc.want, "---") {
 			want, not = tc.want, false
 		}
-		has := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want) + `\t`).MatchString(w.out.String())
+		has := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want) + `(\t|$)`).MatchString(w.out.String())
 		if has == not {
 			t.Errorf("%q: %q among the candidates is %v:\n%s", tc.words, want, has, &w.out)
 		}
@@ -76,9 +84,13 @@ func TestBashCompletion(t *testing.T) {
 		t.Fatalf("exit %d", code)
 	}
 	const ask = `
-faultctl() { [ "$1 $2 $3 $4" = "__complete -- inject id" ] && printf 'idle-expire\tA NAT forgets\n'; }
-COMP_WORDS=(faultctl inject id) COMP_CWORD=2
-_faultctl
+# As bash and its package bash-completion have them.
+_get_comp_words_by_ref() { words=(faultctl inject id) cword=2 cur=id prev=inject; }
+__ltrim_colon_completions() { :; }
+compopt() { :; }
+faultctl() { [ "$1 $2 $3" = "__complete inject id" ] && printf 'idle-expire\tA NAT forgets\n:4\n'; }
+COMP_TYPE=9
+__start_faultctl
 echo "${COMPREPLY[@]}"
 `
 	out, err := exec.Command(bash, "--norc", "-c", w.out.String()+ask).CombinedOutput()

@@ -6,34 +6,30 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // demoCommand shows a fault in a lab of its own: two hosts and a router between
 // them, a client and a server that talk.
-func (inv *invocation) demoCommand() *urfave.Command {
-	cmd := &urfave.Command{
-		Name: "demo", Usage: "show a fault in a lab of two hosts; needs no root",
-		ArgsUsage: "[FAULT] [fault flags]", Description: "faultctl demo\nfaultctl demo half-open --peer crashed",
-		Action: func(c *urfave.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			return inv.demo(c.Context, flaggedSpec(c, "idle-expire"))
-		},
+func (inv *invocation) demoCommand(fault *faults.Kind) *cobra.Command {
+	cmd, flags := &cobra.Command{
+		Use: "demo [FAULT] [fault flags]", Short: "show a fault in a lab of two hosts; needs no root",
+		Example: "faultctl demo\nfaultctl demo half-open --peer crashed", ValidArgsFunction: completeFault,
+	}, []*pflag.Flag(nil)
+	if fault != nil {
+		cmd.Use, cmd.Annotations, flags = "demo [FAULT] [flags]", map[string]string{faultNamed: fault.Name}, knobFlags(*fault)
 	}
-	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
-			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]", Flags: knobFlags(kind),
-			Action: func(c *urfave.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				return inv.demo(c.Context, flaggedSpec(c, kind.Name))
-			},
-		})
-	}
-	return cmd
+	return inv.complete(cmd, flags, func(c *call) error {
+		name, spec, err := singleFault(c)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			spec.Name = "idle-expire"
+		}
+		return inv.demo(c.Context(), spec)
+	})
 }
 
 func (inv *invocation) demo(ctx context.Context, spec faults.Spec) error {

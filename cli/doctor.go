@@ -7,15 +7,14 @@ import (
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-func (inv *invocation) doctorCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "doctor", Usage: "check what this kernel and user can do, and how to get the rest",
-		ArgsUsage: "[flags]", Flags: []urfave.Flag{outputFlag(otherHeading)},
-		Action: inv.doctor,
-	}
+func (inv *invocation) doctorCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{
+		Use: "doctor [flags]", Short: "check what this kernel and user can do, and how to get the rest",
+	}, []*pflag.Flag{outputFlag(otherHeading)}, inv.doctor)
 }
 
 // featureJSON is a feature as programs read it.
@@ -29,7 +28,7 @@ type featureJSON struct {
 
 // doctor tries everything and leaves nothing behind. It ends with 5 if
 // something is missing without which nothing works.
-func (inv *invocation) doctor(c *urfave.Context) error {
+func (inv *invocation) doctor(c *call) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}

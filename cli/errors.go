@@ -12,7 +12,8 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The exit codes of the contract. A run that a signal ended has 128 more than
@@ -91,7 +92,7 @@ func (inv *invocation) report(args []string, err error) int {
 		return outcome
 	}
 	advice := experiment.AdviceOf(err)
-	if wantsEvents(args, inv.sys.Getenv) {
+	if wantsEvents(args) {
 		inv.events.Write(inv.sys.Now(), event.ErrorEvent{
 			Code: experiment.CodeOf(err), Message: event.Render(err, asFlag), Advice: advice, Field: event.FieldOf(err),
 		})
@@ -149,27 +150,22 @@ func exitCode(err error) int {
 	return int(experiment.CodeOf(err))
 }
 
-// onUsageError is what is left for urfave/cli to refuse behind arrange.
-func onUsageError(c *urfave.Context, err error, _ bool) error {
-	return usageError("%s: %w", c.Command.Name, err)
-}
-
 // unknownFlag suggests the nearest flag of c, or names the faults that have
 // the flag.
-func unknownFlag(c *urfave.Command, name string) *event.Error {
-	names := slices.DeleteFunc(flagNames(c.Flags), func(n string) bool { return len(n) < 2 }) // near to any short word
+func unknownFlag(c *cobra.Command, name string) *event.Error {
+	names := []string{"help"}
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(append(names, f.Name), f.Annotations[oldSpellings]...) })
 	var owners []string
 	for _, k := range faults.Catalog {
 		if slices.ContainsFunc(faults.Knobs(k.New()), func(k faults.Knob) bool { return k.Name == name }) {
 			owners = append(owners, k.Name)
 		}
 	}
-	where := strings.TrimPrefix(c.HelpName+": ", "faultctl")
-	e := usageError("%sunknown flag --%s%s", strings.TrimLeft(where, " :"), name, words.DidYouMean(name, names))
+	e := usageError("%s: unknown flag --%s%s", shortName(c), name, words.DidYouMean(name, names))
 	if len(owners) > 0 {
 		return e.WithAdvice(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
 	}
-	return e.WithAdvice(c.HelpName + " --help lists the flags.")
+	return e.WithAdvice(helpName(c) + " --help lists the flags.")
 }
 
 // aboutFile strips the operation and path of an *os.PathError, for messages that

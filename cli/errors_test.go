@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"completion", 2, "for which shell?"},
 		{"help injet", 2, `did you mean "inject"?`},
 		{"help inject rset", 2, `did you mean "reset"?`},
-		{"help doctor reset", 2, "doctor takes no fault"},
+		{"help doctor reset", 2, `help doctor: unexpected argument "reset"`},
 	} {
 		t.Run(tc.line, func(t *testing.T) {
 			w := newWorld(t)

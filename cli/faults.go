@@ -2,40 +2,32 @@ package cli
 
 import (
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-func (inv *invocation) faultsCommand() *urfave.Command {
-	cmd := &urfave.Command{
-		Name: "faults", Usage: "list the faults, or explain one: cause, symptom, settings, remedy",
-		ArgsUsage: "[FAULT] [flags]", Description: "faultctl faults idle-expire\nfaultctl faults -o json",
-		Flags: []urfave.Flag{outputFlag(otherHeading)},
-		Action: func(c *urfave.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			if inv.markdown {
-				catalogue(inv.stdout)
-				return nil
-			}
+func (inv *invocation) faultsCommand(fault *faults.Kind) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "faults [FAULT] [flags]", Short: "list the faults, or explain one: cause, symptom, settings, remedy",
+		Example: "faultctl faults idle-expire\nfaultctl faults -o json", ValidArgsFunction: completeFault,
+	}
+	if fault != nil {
+		cmd.Annotations = map[string]string{faultNamed: fault.Name}
+	}
+	return inv.complete(cmd, []*pflag.Flag{outputFlag(otherHeading)}, func(c *call) error {
+		name, _, err := singleFault(c)
+		switch {
+		case err != nil:
+			return err
+		case name == "" && inv.markdown:
+			catalogue(inv.stdout)
+			return nil
+		case name == "":
 			return inv.listFaults(faults.Catalog)
-		},
-	}
-	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
-			Name: kind.Name, Usage: kind.Cause, ArgsUsage: "[flags]",
-			Flags: []urfave.Flag{outputFlag(otherHeading)},
-			Action: func(c *urfave.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				if inv.json {
-					return faultsJSON(inv.stdout, []faults.Kind{kind})
-				}
-				inv.explainFault(inv.stdout, kind)
-				return nil
-			},
-		})
-	}
-	return cmd
+		case inv.json:
+			return faultsJSON(inv.stdout, []faults.Kind{*fault})
+		}
+		inv.explainFault(inv.stdout, *fault)
+		return nil
+	})
 }

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/pflag"
 )
 
 // The headings under which help shows flags.
@@ -16,25 +18,74 @@ const (
 	otherHeading  = "Other"
 )
 
-// valueFlag, listFlag and toggleFlag make flags. Every value is read as a string and parsed by
-// this package, so that errors are ours. The placeholder stands in the usage
-// in back quotes. Each flag has its environment variable.
-func valueFlag(heading, name, usage string, aliases ...string) urfave.Flag {
-	env := []string{envVar(name)}
+// The annotations of a flag.
+const (
+	headingOf    = "heading"
+	oldSpellings = "old" // names that still work; its help has them
+)
+
+// textValue is the value of a flag as it was typed: this package reads it, so that
+// errors are ours.
+type textValue struct{ placeholder, text string }
+
+func (v *textValue) String() string     { return v.text }
+func (v *textValue) Set(s string) error { v.text = s; return nil }
+func (v *textValue) Type() string       { return v.placeholder }
+
+// listValue is that of a flag that can be repeated.
+type listValue struct {
+	textValue
+	all []string
+}
+
+func (v *listValue) Set(s string) error { v.all = append(v.all, s); return nil }
+func (v *listValue) GetSlice() []string { return v.all }
+
+// toggleValue is that of a flag that is on or off.
+type toggleValue bool
+
+func (v *toggleValue) String() string { return strconv.FormatBool(bool(*v)) }
+func (v *toggleValue) Type() string   { return "" }
+func (v *toggleValue) Set(s string) error {
+	on, err := strconv.ParseBool(s)
+	*v = toggleValue(on)
+	return err
+}
+
+// valueFlag, listFlag and toggleFlag make flags. The placeholder of the value begins
+// the usage, in back quotes. An alias of one letter is short for the flag, others are
+// old spellings. Each flag has its environment variable.
+func valueFlag(heading, name, usage string, aliases ...string) *pflag.Flag {
+	placeholder, usage := cutPlaceholder(usage)
+	f := newFlag(heading, name, usage, &textValue{placeholder: placeholder})
 	for _, a := range aliases {
-		if len(a) > 1 { // an old spelling
-			env = append(env, envVar(a))
+		if len(a) == 1 {
+			f.Shorthand = a
+		} else {
+			f.Annotations[oldSpellings] = append(f.Annotations[oldSpellings], a)
 		}
 	}
-	return &urfave.StringFlag{Name: name, Aliases: aliases, Category: heading, Usage: usage, EnvVars: env}
+	return f
 }
 
-func listFlag(heading, name, usage string) urfave.Flag {
-	return &urfave.StringSliceFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
+func listFlag(heading, name, usage string) *pflag.Flag {
+	placeholder, usage := cutPlaceholder(usage)
+	return newFlag(heading, name, usage, &listValue{textValue: textValue{placeholder: placeholder}})
 }
 
-func toggleFlag(heading, name, usage string) urfave.Flag {
-	return &urfave.BoolFlag{Name: name, Category: heading, Usage: usage, EnvVars: []string{envVar(name)}}
+func toggleFlag(heading, name, usage string) *pflag.Flag {
+	f := newFlag(heading, name, usage, new(toggleValue))
+	f.NoOptDefVal = "true"
+	return f
+}
+
+func newFlag(heading, name, usage string, value pflag.Value) *pflag.Flag {
+	return &pflag.Flag{Name: name, Usage: usage, Value: value, DefValue: value.String(), Annotations: map[string][]string{headingOf: {heading}}}
+}
+
+func cutPlaceholder(usage string) (placeholder, rest string) {
+	placeholder, rest, _ = strings.Cut(strings.TrimPrefix(usage, "`"), "`")
+	return placeholder, strings.TrimSpace(rest)
 }
 
 func envVar(flag string) string {
@@ -42,7 +93,7 @@ func envVar(flag string) string {
 }
 
 // wordFlags are the flags of some of the words of a Spec, in their order.
-func wordFlags(heading string, is func(experiment.Word) bool) (fs []urfave.Flag) {
+func wordFlags(heading string, is func(experiment.Word) bool) (fs []*pflag.Flag) {
 	for _, w := range experiment.Words {
 		if is(w) {
 			fs = append(fs, wordFlag(heading, w))
@@ -52,7 +103,7 @@ func wordFlags(heading string, is func(experiment.Word) bool) (fs []urfave.Flag)
 }
 
 // wordFlag is a word of a Spec as a flag.
-func wordFlag(heading string, w experiment.Word) urfave.Flag {
+func wordFlag(heading string, w experiment.Word) *pflag.Flag {
 	usage := "`" + w.Placeholder + "` " + w.Help
 	switch w.Kind {
 	case experiment.Switch:
@@ -68,11 +119,11 @@ func inGroup(g experiment.WordGroup) func(experiment.Word) bool {
 }
 
 // targetFlags choose the connections.
-func targetFlags() []urfave.Flag { return wordFlags(targetHeading, inGroup(experiment.OfTarget)) }
+func targetFlags() []*pflag.Flag { return wordFlags(targetHeading, inGroup(experiment.OfTarget)) }
 
 // runFlags say how a run goes.
-func runFlags() []urfave.Flag {
-	fs := []urfave.Flag{listFlag(runHeading, "fault", "`SPEC` another fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
+func runFlags() []*pflag.Flag {
+	fs := []*pflag.Flag{listFlag(runHeading, "fault", "`SPEC` another fault on the same connections: NAME or NAME:knob=value,…; repeatable")}
 	expects := func(w experiment.Word) bool {
 		return w.Name == "expect-fired" || w.Name == "allow-idle" || w.Name == "may-idle"
 	}
@@ -83,18 +134,18 @@ func runFlags() []urfave.Flag {
 }
 
 // leavingFlags say which files a run writes, and what it logs.
-func leavingFlags() []urfave.Flag {
+func leavingFlags() []*pflag.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
 		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
 }
 
-func outputFlag(heading string) urfave.Flag {
+func outputFlag(heading string) *pflag.Flag {
 	return valueFlag(heading, "output", "`text|json` how results are printed (default text)", "o")
 }
 
 // knobFlags are the settings of a fault as flags.
-func knobFlags(k faults.Kind) []urfave.Flag {
-	var fs []urfave.Flag
+func knobFlags(k faults.Kind) []*pflag.Flag {
+	var fs []*pflag.Flag
 	for _, knob := range faults.Knobs(k.New()) {
 		if knob.Type == "bool" {
 			fs = append(fs, toggleFlag(faultHeading, knob.Name, knob.Help))
@@ -120,13 +171,11 @@ func shownDefault(k faults.Knob) string {
 }
 
 // triggerHelp explains TRIGGER if one of the flags takes it.
-func triggerHelp(fs []urfave.Flag) string {
-	for _, f := range fs {
-		if left, _ := flagHelp(f); strings.HasSuffix(left, " TRIGGER") {
-			return "TRIGGER is the moment at which the fault fires, once per connection: " + strings.Join(faults.TriggerForms, ", ") + "."
-		}
+func triggerHelp(fs []*pflag.Flag) string {
+	if !slices.ContainsFunc(fs, func(f *pflag.Flag) bool { return f.Value.Type() == "TRIGGER" }) {
+		return ""
 	}
-	return ""
+	return "TRIGGER is the moment at which the fault fires, once per connection: " + strings.Join(faults.TriggerForms, ", ") + "."
 }
 
 // placeholder stands for a knob's value in help.
@@ -144,28 +193,10 @@ func placeholder(k faults.Knob) string {
 	return strings.ToUpper(k.Type)
 }
 
-func flagNames(fs []urfave.Flag) []string {
-	var names []string
-	for _, f := range fs {
-		names = append(names, f.Names()...)
-	}
-	return names
-}
-
 // takesValue reports whether a flag is followed by its value.
-func takesValue(f urfave.Flag) bool {
-	d, ok := f.(urfave.DocGenerationFlag)
-	return ok && d.TakesValue()
-}
+func takesValue(f *pflag.Flag) bool { return f.NoOptDefVal == "" }
 
-// findFlag returns the flag of that name or alias, or nil.
-func findFlag(fs []urfave.Flag, name string) urfave.Flag {
-	for _, f := range fs {
-		for _, n := range f.Names() {
-			if n == name {
-				return f
-			}
-		}
-	}
-	return nil
+// without leaves out the flags of some names.
+func without(fs []*pflag.Flag, names ...string) []*pflag.Flag {
+	return slices.DeleteFunc(fs, func(f *pflag.Flag) bool { return slices.Contains(names, f.Name) })
 }

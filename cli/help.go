@@ -2,35 +2,84 @@ package cli
 
 import (
 	"fmt"
-	"io"
-	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/faultctl/faultctl/internal/words"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// printHelp writes the help of the program or of a command. It is urfave's
-// HelpPrinter; see docs/design/command-line.md for why the library's own is not used.
-func (inv *invocation) printHelp(w io.Writer, _ string, what any) {
-	switch what := what.(type) {
-	case *urfave.App:
-		inv.appHelp(w, what)
-	case *urfave.Command:
-		if what.HelpName == "" || what.Name == "faultctl" {
-			return
+// helpName is what starts a command: its path, and the FAULT that it is called with.
+func helpName(cmd *cobra.Command) string {
+	return strings.TrimSpace(cmd.CommandPath() + " " + cmd.Annotations[faultNamed])
+}
+
+// shortName is that without the program.
+func shortName(cmd *cobra.Command) string { return strings.TrimPrefix(helpName(cmd), "faultctl ") }
+
+// takesFault reports whether a command is followed by a FAULT.
+func takesFault(cmd *cobra.Command) bool { return strings.Contains(cmd.Use, "FAULT") }
+
+// usage is how a command is called.
+func usage(cmd *cobra.Command) string {
+	line := strings.TrimSpace(cmd.UseLine())
+	if fault := cmd.Annotations[faultNamed]; fault != "" {
+		line = strings.NewReplacer(" [FAULT]", " "+fault, " FAULT", " "+fault).Replace(line)
+	}
+	return line
+}
+
+// help prints how to use a command, in place of cobra's template, whose lines are
+// as long as their text, with all flags in one heap.
+func (inv *invocation) help(cmd *cobra.Command, _ []string) {
+	if !cmd.HasParent() {
+		inv.overview(cmd)
+		return
+	}
+	w, width := inv.stdout, inv.columns()
+	fmt.Fprintf(w, "usage: %s\n\n%s\n", usage(cmd), text.Wrap(text.Sentence(cmd.Short), "", width))
+	if cmd.Long != "" && cmd.Annotations[faultNamed] == "" {
+		fmt.Fprintf(w, "\n%s\n", text.Wrap(cmd.Long, "", width))
+	}
+	for i, sub := range cmd.Commands() {
+		if i == 0 {
+			fmt.Fprintln(w)
 		}
-		inv.commandHelp(w, what)
+		fmt.Fprintln(w, text.Hanging("  "+text.Pad(sub.Name(), 10), sub.Short, width))
+	}
+	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
+		shown := pflag.NewFlagSet("", pflag.ContinueOnError)
+		shown.SortFlags = false
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Annotations[headingOf] != nil && f.Annotations[headingOf][0] == heading {
+				one := *f
+				one.NoOptDefVal = "" // [=true] would be said of each toggle
+				shown.AddFlag(&one)
+			}
+		})
+		if !shown.HasFlags() {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s:\n%s", heading, shown.FlagUsagesWrapped(width))
+		if kind, err := faults.Find(cmd.Annotations[faultNamed]); err == nil && heading == faultHeading && triggerHelp(knobFlags(kind)) != "" {
+			fmt.Fprintln(w, text.Wrap(triggerHelp(knobFlags(kind)), "  ", width))
+		}
+	}
+	if cmd.Example != "" {
+		fmt.Fprintf(w, "\nexamples:\n%s\n", text.Indent(cmd.Example, "  "))
 	}
 }
 
-// appHelp fits one screen of 80 columns and 24 lines.
-func (inv *invocation) appHelp(w io.Writer, app *urfave.App) {
-	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", app.Usage)
-	for _, c := range app.Commands {
-		if !c.Hidden {
-			fmt.Fprintf(w, "  %s  %s\n", text.Pad(c.Name, 10), c.Usage)
+// overview fits one screen of 80 columns and 24 lines.
+func (inv *invocation) overview(root *cobra.Command) {
+	w := inv.stdout
+	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", root.Short)
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			fmt.Fprintf(w, "  %s  %s\n", text.Pad(c.Name(), 10), c.Short)
 		}
 	}
 	fmt.Fprint(w, "\nexamples:\n"+
@@ -41,75 +90,46 @@ func (inv *invocation) appHelp(w io.Writer, app *urfave.App) {
 		"fault never fired, 5 permission or kernel feature missing, 6 refused, 130 ^C.\n")
 }
 
-func (inv *invocation) commandHelp(w io.Writer, c *urfave.Command) {
-	width := inv.columns()
-	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace(c.HelpName+" "+c.ArgsUsage), text.Wrap(text.Sentence(c.Usage), "", width))
-	if takesFault(c) {
-		fmt.Fprintf(w, "\nFAULT is one of these, or a SPEC, which has settings too (NAME:knob=value,…):\n%s\n%s\n",
-			text.Wrap(strings.Join(faults.Names(), ", "), "  ", width),
-			text.Wrap("faultctl faults describes them; "+c.HelpName+" FAULT --help lists the settings of one.", "", width))
-	}
-	if len(c.Subcommands) > 0 && !takesFault(c) {
-		fmt.Fprintln(w)
-		for _, sub := range c.Subcommands {
-			fmt.Fprintln(w, text.Hanging("  "+text.Pad(sub.Name, 10), sub.Usage, width))
-		}
-	}
-	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
-		printFlags(w, heading, c.Flags, width)
-		if help := triggerHelp(c.Flags); heading == faultHeading && help != "" {
-			fmt.Fprintln(w, text.Wrap(help, "  ", width))
-		}
-	}
-	if c.Description != "" {
-		fmt.Fprintf(w, "\nexamples:\n%s\n", text.Indent(c.Description, "  "))
-	}
-}
-
-// printFlags writes the flags of one heading, if there are any.
-func printFlags(w io.Writer, heading string, fs []urfave.Flag, width int) {
-	const column = 30
-	titled := false
-	for _, f := range fs {
-		if c, ok := f.(urfave.CategorizableFlag); !ok || c.GetCategory() != heading {
-			continue
-		}
-		if !titled {
-			fmt.Fprintf(w, "\n%s:\n", heading)
-			titled = true
-		}
-		left, usage := flagHelp(f)
-		if text.Width(left) > column-2 {
-			fmt.Fprintf(w, "%s\n%s\n", left, text.Wrap(usage, strings.Repeat(" ", column), width))
-			continue
-		}
-		fmt.Fprintln(w, text.Hanging(text.Pad(left, column), usage, width))
+// helpCommand is faultctl help COMMAND, which says what COMMAND --help does.
+func (inv *invocation) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "say how to use a command",
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) (all []string, _ cobra.ShellCompDirective) {
+			for _, sub := range c.Root().Commands() {
+				if sub.IsAvailableCommand() && len(args) == 0 {
+					all = append(all, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+				}
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			of, rest, err := c.Root().Find(args)
+			switch {
+			case err != nil:
+				return usageError("help: %w", err)
+			case !of.HasParent() && len(rest) > 0:
+				return unknownCommand(of, rest[0])
+			case len(rest) > 0 && takesFault(of) && inv.noFault != nil:
+				return usageError("help %s: %w", of.Name(), inv.noFault).WithAdvice(specAdvice(inv.noFault))
+			case len(rest) > 0 && of.Annotations[faultNamed] == "":
+				return usageError("help %s: unexpected argument %q", of.Name(), rest[0])
+			}
+			inv.help(of, nil)
+			return nil
+		},
 	}
 }
 
-// flagHelp returns a flag with its placeholder, and its description.
-func flagHelp(f urfave.Flag) (left, usage string) {
-	usage = f.(urfave.DocGenerationFlag).GetUsage()
-	left = "  --" + f.Names()[0]
-	for _, alias := range f.Names()[1:] {
-		if len(alias) == 1 { // old spellings stand in the text
-			left += ", -" + alias
+func unknownCommand(root *cobra.Command, name string) *event.Error {
+	var names []string
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
 		}
 	}
-	if rest, ok := strings.CutPrefix(usage, "`"); ok {
-		arg, text, _ := strings.Cut(rest, "`")
-		return left + " " + arg, strings.TrimSpace(text)
+	if _, err := faults.Find(name); err == nil {
+		return usageError("unknown command %q: it is a fault; did you mean faultctl inject %s?", name, name)
 	}
-	return left, usage
-}
-
-// helpFlag turns help COMMAND FAULT into COMMAND FAULT --help.
-func helpFlag(app *urfave.App, args []string, getenv func(string) string) ([]string, error) {
-	words := args[2:]
-	if len(words) > 1 {
-		if cmd := app.Command(words[0]); cmd != nil && len(cmd.Subcommands) == 0 {
-			return nil, usageError("help %s: %s takes no fault", words[0], words[0])
-		}
-	}
-	return arrange(app, slices.Concat(args[:1], words, []string{"--help"}), getenv)
+	return usageError("unknown command %q%s", name, words.DidYouMean(name, names)).
+		WithAdvice("Commands: " + strings.Join(names, ", ") + ".")
 }

@@ -2,12 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/pflag"
 )
 
 func TestFaultsJSON(t *testing.T) {
@@ -142,35 +143,50 @@ func TestHelp(t *testing.T) {
 // Help of every command names every flag and stays narrow, and its examples
 // are understood.
 func TestHelpOfCommands(t *testing.T) {
-	app := (&invocation{host: newWorld(t).host}).app()
-	for _, c := range app.Commands {
-		for _, cmd := range append([]*urfave.Command{c}, c.Subcommands...) {
-			if c.Hidden {
-				continue
+	lines := []string{}
+	for _, c := range (&invocation{host: newWorld(t).host}).program(nil).Commands() {
+		if !c.IsAvailableCommand() {
+			continue
+		}
+		lines = append(lines, c.Name())
+		for _, sub := range c.Commands() {
+			lines = append(lines, c.Name()+" "+sub.Name())
+		}
+		for _, k := range faults.Catalog {
+			if slices.Contains([]string{"inject", "run", "demo", "faults"}, c.Name()) {
+				lines = append(lines, c.Name()+" "+k.Name)
 			}
-			line := strings.TrimPrefix(cmd.HelpName, "faultctl ")
-			w := newWorld(t)
-			if code := w.faultctl(line + " --help"); code != exitOK {
-				t.Errorf("%s --help: exit %d\n%s", line, code, &w.err)
-			}
-			for _, name := range flagNames(cmd.Flags) {
+		}
+	}
+	for _, line := range lines {
+		w := newWorld(t)
+		if code := w.faultctl(line + " --help"); code != exitOK {
+			t.Errorf("%s --help: exit %d\n%s", line, code, &w.err)
+		}
+		words := strings.Fields("faultctl " + line)
+		cmd, _, err := (&invocation{host: w.host}).program(words).Find(words[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			for _, name := range append(f.Annotations[oldSpellings], f.Name) {
 				old := strings.Contains(strings.Join(strings.Fields(w.out.String()), " "), "old spelling: "+name)
-				if !strings.Contains(w.out.String(), "-"+name) && !old {
+				if f.Annotations[headingOf] != nil && !strings.Contains(w.out.String(), "--"+name) && !old {
 					t.Errorf("%s --help does not name --%s", line, name)
 				}
 			}
-			narrow(t, line, w.out.String())
-			if !strings.HasPrefix(w.out.String(), "usage: faultctl "+line) {
-				t.Errorf("%s --help begins with %.40q", line, w.out.String())
-			}
-			if c.Name != "inject" {
-				continue
-			}
-			for _, example := range strings.Split(cmd.Description, "\n") {
-				w := newWorld(t)
-				if code := w.faultctl(strings.TrimPrefix(example, "faultctl ") + " --duration 1s"); code != exitOK {
-					t.Errorf("%s: exit %d\n%s", example, code, &w.err)
-				}
+		})
+		narrow(t, line, w.out.String())
+		if !strings.HasPrefix(w.out.String(), "usage: faultctl "+line) {
+			t.Errorf("%s --help begins with %.40q", line, w.out.String())
+		}
+		if !strings.HasPrefix(line, "inject") {
+			continue
+		}
+		for _, example := range strings.Split(cmd.Example, "\n") {
+			w := newWorld(t)
+			if code := w.faultctl(strings.TrimPrefix(example, "faultctl ") + " --duration 1s"); code != exitOK {
+				t.Errorf("%s: exit %d\n%s", example, code, &w.err)
 			}
 		}
 	}
@@ -182,7 +198,7 @@ func TestHelpOfContainer(t *testing.T) {
 	for cmd, follows := range map[string]bool{"inject": true, "run": false, "verify": false} {
 		w := newWorld(t)
 		w.faultctl(cmd + " --help")
-		if text := w.out.String(); strings.Contains(text, "follow it") != follows || !strings.Contains(text, "--container") {
+		if text := strings.Join(strings.Fields(w.out.String()), " "); strings.Contains(text, "follow it") != follows || !strings.Contains(text, "--container") {
 			t.Errorf("%s follows a container: want %v\n%s", cmd, follows, text)
 		}
 	}

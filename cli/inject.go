@@ -11,60 +11,56 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/outcome"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // injectCommand is faultctl inject FAULT [flags].
-func (inv *invocation) injectCommand() *urfave.Command {
-	return underFault(&urfave.Command{
-		Name:      "inject",
-		Usage:     "inject a fault into connections until Ctrl-C or --duration",
-		ArgsUsage: "FAULT [flags]",
-		Description: "faultctl inject idle-expire --after 300s --to :5432\n" +
+func (inv *invocation) injectCommand(fault *faults.Kind) *cobra.Command {
+	return inv.underFault(&cobra.Command{
+		Use:   "inject FAULT [flags]",
+		Short: "inject a fault into connections until Ctrl-C or --duration",
+		Example: "faultctl inject idle-expire --after 300s --to :5432\n" +
 			"faultctl inject reset --percent 10 --to 10.0.0.5:8080 --duration 60s\n" +
 			"faultctl inject syn-drop:attempts=1 --fault idle-expire:after=5s --to :6379 -o json",
-	}, "faultctl inject idle-expire --after 300s --to :5432",
-		func() []urfave.Flag { return append(targetFlags(), runFlags()...) },
+	}, fault, "faultctl inject idle-expire --after 300s --to :5432", append(targetFlags(), runFlags()...),
 		func(example string) string { return example }, inv.inject)
 }
 
-// underFault completes a command that takes a FAULT: each fault of the catalogue
-// becomes a subcommand, with the fault's settings as flags. example is a command
-// line, shown says how it does what the catalogue's example of a fault does,
-// flags makes those of the command, and do carries it out: first is the FAULT
-// whose knobs are flags of c, empty if --fault alone names any.
-func underFault(cmd *urfave.Command, example string, flags func() []urfave.Flag, shown func(string) string, do func(c *urfave.Context, first string) error) *urfave.Command {
-	cmd.Flags = flags()
-	cmd.Action = func(c *urfave.Context) error {
-		if len(c.StringSlice("fault")) == 0 {
-			return usageError("%s: which FAULT? For example: %s", cmd.Name, example).
+// faultNamed annotates a command with the FAULT that it was called with.
+const faultNamed = "fault"
+
+// underFault completes a command that takes a FAULT: the settings of the one that
+// it was called with, nil if there is none, are flags of it. example is a command
+// line, shown says how it does what the catalogue's example of a fault does.
+func (inv *invocation) underFault(cmd *cobra.Command, fault *faults.Kind, example string, flags []*pflag.Flag, shown func(string) string, do func(*call) error) *cobra.Command {
+	cmd.ValidArgsFunction = completeFault
+	cmd.Long = "FAULT is one of these, or a SPEC, which has settings too (NAME:knob=value,…):\n" + strings.Join(faults.Names(), ", ") + "\n" +
+		"faultctl faults describes them; faultctl " + strings.Fields(cmd.Use)[0] + " FAULT --help lists the settings of one."
+	if fault != nil {
+		cmd.Short, cmd.Example, cmd.Annotations = fault.Cause, shown(fault.Example), map[string]string{faultNamed: fault.Name}
+		flags = append(knobFlags(*fault), flags...)
+	}
+	return inv.complete(cmd, flags, func(c *call) error {
+		switch {
+		case len(c.words) == 0 && len(c.StringSlice("fault")) == 0:
+			return usageError("%s: which FAULT? For example: %s", cmd.Name(), example).
 				WithAdvice("There are " + strings.Join(faults.Names(), ", ") + "; faultctl faults says what they do.")
+		case len(c.words) > 1:
+			return unexpected(c, c.words[1])
 		}
-		return do(c, "")
-	}
-	for _, kind := range faults.Catalog {
-		cmd.Subcommands = append(cmd.Subcommands, &urfave.Command{
-			Name: kind.Name, Usage: kind.Cause, ArgsUsage: strings.TrimPrefix(cmd.ArgsUsage, "FAULT "),
-			Description: shown(kind.Example),
-			Flags:       append(knobFlags(kind), flags()...),
-			Action:      func(c *urfave.Context) error { return do(c, kind.Name) },
-		})
-	}
-	return cmd
+		return do(c)
+	})
 }
 
-// inject runs faults in the foreground. first is the FAULT whose settings are
-// flags of c; there may be none.
-func (inv *invocation) inject(c *urfave.Context, first string) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	spec, err := inv.spec(c, first)
+// inject runs faults in the foreground.
+func (inv *invocation) inject(c *call) error {
+	spec, err := inv.spec(c)
 	if err != nil {
 		return err
 	}
 	sys := inv.system()
-	p, err := sys.Plan(c.Context, spec)
+	p, err := sys.Plan(c.Context(), spec)
 	if err != nil {
 		return err
 	}
@@ -72,7 +68,7 @@ func (inv *invocation) inject(c *urfave.Context, first string) error {
 	if inv.dryRun {
 		return inv.showDryRun(p)
 	}
-	return inv.strike(c.Context, p, nil)
+	return inv.strike(c.Context(), p, nil)
 }
 
 // strike carries out a plan in the foreground until its duration is over, standard

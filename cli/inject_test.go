@@ -13,7 +13,6 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	urfave "github.com/urfave/cli/v2"
 )
 
 // knobsSet lists the settings of the faults of a run that are not at their
@@ -251,11 +250,6 @@ func TestEnvironment(t *testing.T) {
 	if !strings.Contains(w.out.String(), again+"\n") {
 		t.Errorf("the line that repeats the run is not there:\n%s", &w.out)
 	}
-	for _, f := range append(targetFlags(), runFlags()...) {
-		if vars := f.(urfave.DocGenerationFlag).GetEnvVars(); !slices.Contains(vars, envVar(f.Names()[0])) {
-			t.Errorf("--%s has the environment variables %v", f.Names()[0], vars)
-		}
-	}
 }
 
 // Flags, variables and entries of a scenario as they were spelled before mean
@@ -299,7 +293,10 @@ func TestOldSpellings(t *testing.T) {
 
 // A fault's setting must not have the name of a flag that every command has.
 func TestKnobsDoNotClash(t *testing.T) {
-	common := flagNames(append(targetFlags(), runFlags()...))
+	var common []string
+	for _, f := range append(targetFlags(), runFlags()...) {
+		common = append(common, f.Name, f.Shorthand)
+	}
 	for _, k := range faults.Catalog {
 		for _, knob := range faults.Knobs(k.New()) {
 			if slices.Contains(common, knob.Name) || knob.Name == "help" || knob.Name == "h" {

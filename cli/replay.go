@@ -11,39 +11,39 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // replayCommand is faultctl replay EVENTS.
-func (inv *invocation) replayCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "replay", Usage: "repeat a recorded run with the same decisions", ArgsUsage: "EVENTS [flags]",
-		Description: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
+func (inv *invocation) replayCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{
+		Use: "replay EVENTS [flags]", Short: "repeat a recorded run with the same decisions",
+		Example: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
 			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
 			"faultctl replay verify.ndjson --case idle-expire",
-		Flags:  replayFlags(),
-		Action: inv.replay,
-	}
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+	}, replayFlags(), inv.replay)
 }
 
 // replayFlags are those of a run that say how it goes, not what it does.
-func replayFlags() []urfave.Flag {
-	fs := slices.DeleteFunc(runFlags(), func(f urfave.Flag) bool {
-		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Names()[0])
+func replayFlags() []*pflag.Flag {
+	fs := slices.DeleteFunc(runFlags(), func(f *pflag.Flag) bool {
+		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Name)
 	})
 	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
 }
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
 // and says where the decisions differ.
-func (inv *invocation) replay(c *urfave.Context) error {
-	if c.Args().Len() != 1 {
+func (inv *invocation) replay(c *call) error {
+	if len(c.words) != 1 {
 		return usageError("replay: which EVENTS? It is a file that inject, run, verify or scenario run wrote with -o json, or - for standard input.")
 	}
 	if problems := emptyFlags(c); len(problems) > 0 {
 		return problems
 	}
-	path := c.Args().First()
+	path := c.first()
 	rec, err := inv.recording(path)
 	if err != nil {
 		return usageError("replay %s: %w", path, err)
@@ -59,7 +59,7 @@ func (inv *invocation) replay(c *urfave.Context) error {
 	if problems := readWords(c, &rec.Spec); len(problems) > 0 {
 		return problems
 	}
-	err = inv.again(c.Context, rec)
+	err = inv.again(c.Context(), rec)
 	if !rec.Seen() {
 		return err // it did not come to a run, or another process of ours tells of it
 	}

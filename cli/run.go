@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment"
@@ -15,33 +14,32 @@ import (
 	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/replay"
+	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/outcome"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // runCommand is faultctl run FAULT [flags] -- CMD [ARG…].
-func (inv *invocation) runCommand() *urfave.Command {
-	return underFault(&urfave.Command{
-		Name:      "run",
-		Usage:     "run a command under a fault that strikes only its connections",
-		ArgsUsage: "FAULT [flags] -- CMD [ARG…]",
-		Description: "faultctl run reset --at request -- curl -sS http://127.0.0.1:8080/\n" +
+func (inv *invocation) runCommand(fault *faults.Kind) *cobra.Command {
+	return inv.underFault(&cobra.Command{
+		Use:   "run FAULT [flags] -- CMD [ARG…]",
+		Short: "run a command under a fault that strikes only its connections",
+		Example: "faultctl run reset --at request -- curl -sS http://127.0.0.1:8080/\n" +
 			"faultctl run idle-expire --after 2s --to :5432 -- go test ./storage/...\n" +
 			"faultctl run syn-drop:attempts=1 --fault delay:by=50ms --every 2 -- ./integration-tests",
-	}, "faultctl run reset --at request -- CMD", caged, func(example string) string {
+	}, fault, "faultctl run reset --at request -- CMD", caged(), func(example string) string {
 		return "faultctl run " + strings.TrimPrefix(example, "faultctl inject ") + " -- CMD"
 	}, inv.runUnder)
 }
 
 // caged are the flags of a command that starts one in a cage: whose the
 // connections are is settled.
-func caged() []urfave.Flag {
-	fs := slices.DeleteFunc(append(targetFlags(), runFlags()...), func(f urfave.Flag) bool {
-		return slices.Contains([]string{"cgroup", "uid", "expect-fired", "allow-idle", "may-idle", "output"}, f.Names()[0])
-	})
+func caged() []*pflag.Flag {
+	fs := without(append(targetFlags(), runFlags()...), "cgroup", "uid", "expect-fired", "allow-idle", "may-idle", "output")
 	for _, f := range fs {
-		if f, is := f.(*urfave.StringFlag); is && f.Name == "container" { // the command stays where it was started
-			f.Usage = "`NAME|ID` run CMD in that container's network namespace (Docker, Podman)"
+		if f.Name == "container" { // the command stays where it was started
+			f.Usage = "run CMD in that container's network namespace (Docker, Podman)"
 		}
 	}
 	timeout, _ := experiment.FindWord("timeout")
@@ -55,20 +53,6 @@ func caged() []urfave.Flag {
 		valueFlag(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
 		wordFlag(runHeading, isolate),
 	)
-}
-
-// takesCommand reports whether what stands behind -- is a command to run.
-func takesCommand(args []string) bool {
-	return len(args) > 1 && (args[1] == "run" || args[1] == "verify")
-}
-
-// cutCommand parts the arguments from the command behind --.
-func cutCommand(args []string) (rest, command []string) {
-	i := slices.Index(args, "--")
-	if !takesCommand(args) || i < 0 {
-		return args, nil
-	}
-	return args[:i:i], args[i+1:]
 }
 
 // enterFor leads into namespaces of its own if that is where a command must
@@ -119,13 +103,9 @@ func (inv *invocation) listenForInside(s *experiment.Spec) (*os.File, error) {
 	return l.(*net.TCPListener).File()
 }
 
-// runUnder runs a command under faults. first is the FAULT whose settings are
-// flags of c; there may be none.
-func (inv *invocation) runUnder(c *urfave.Context, first string) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	spec, err := inv.spec(c, first)
+// runUnder runs a command under faults.
+func (inv *invocation) runUnder(c *call) error {
+	spec, err := inv.spec(c)
 	if err != nil {
 		return err
 	}
@@ -133,7 +113,7 @@ func (inv *invocation) runUnder(c *urfave.Context, first string) error {
 		return err
 	}
 	sys := inv.system()
-	p, err := sys.Plan(c.Context, spec)
+	p, err := sys.Plan(c.Context(), spec)
 	if err != nil {
 		return err
 	}
@@ -141,7 +121,7 @@ func (inv *invocation) runUnder(c *urfave.Context, first string) error {
 	if inv.dryRun {
 		return inv.showDryRun(p)
 	}
-	return inv.runPlan(c.Context, p, nil)
+	return inv.runPlan(c.Context(), p, nil)
 }
 
 // runPlan runs the command of a plan under its faults. rec is the recording

@@ -13,64 +13,56 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // largestFile is how much of a scenario file is read.
 const largestFile = 1 << 20
 
-func (inv *invocation) scenarioCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "scenario", Usage: "run a timeline of faults and probes from a file", ArgsUsage: "run|validate|schema",
-		Description: "faultctl scenario run gameday.yaml\n" +
+func (inv *invocation) scenarioCommand() *cobra.Command {
+	yaml := completeFiles("yaml", "yml", "json")
+	cmd := &cobra.Command{
+		Use: "scenario run|validate|schema", Short: "run a timeline of faults and probes from a file",
+		Example: "faultctl scenario run gameday.yaml\n" +
 			"faultctl scenario validate gameday.yaml\n" +
 			"faultctl scenario schema > scenario.schema.json",
-		Action: func(c *urfave.Context) error {
-			var names []string
-			for _, sub := range c.Command.Subcommands {
-				names = append(names, sub.Name)
-			}
-			if !c.Args().Present() {
-				return usageError("scenario: run, validate or schema?").WithAdvice("faultctl scenario --help says more.")
-			}
-			word := c.Args().First()
-			e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, names)).WithAdvice("There are run, validate and schema.")
-			if _, err := os.Stat(word); err == nil {
-				return e.WithAdvice("Did you mean faultctl scenario run " + place.Quote(word) + "?")
-			}
-			return e
-		},
-		Subcommands: []*urfave.Command{
-			{
-				Name: "run", Usage: "run a scenario: exit 3 if a probe failed, 4 if a fault never fired", ArgsUsage: "FILE [flags]",
-				Description: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
-				Flags: append([]urfave.Flag{
-					valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; overrides the file's"),
-					toggleFlag(runHeading, "dry-run", "show the timeline, the rules and the connections that they match now; change nothing"),
-					toggleFlag(runHeading, "allow-idle", "do not fail if a fault never fired"),
-					outputFlag(runHeading),
-				}, leavingFlags()...),
-				Action: inv.scenarioRun,
-			},
-			{
-				Name: "validate", Usage: "check scenario files; run nothing and look nothing up", ArgsUsage: "FILE… [flags]",
-				Description: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
-				Flags:       []urfave.Flag{outputFlag(otherHeading)},
-				Action:      inv.scenarioValidate,
-			},
-			{
-				Name: "schema", Usage: "print the JSON Schema of scenario files", ArgsUsage: " ",
-				Description: "faultctl scenario schema > scenario.schema.json",
-				Action: func(c *urfave.Context) error {
-					if err := noArguments(c); err != nil {
-						return err
-					}
-					_, err := inv.stdout.Write(scenario.Schema())
-					return err
-				},
-			},
-		},
 	}
+	cmd.AddCommand(inv.complete(&cobra.Command{
+		Use: "run FILE [flags]", Short: "run a scenario: exit 3 if a probe failed, 4 if a fault never fired", ValidArgsFunction: yaml,
+		Example: "faultctl scenario run gameday.yaml\nfaultctl scenario run gameday.yaml --dry-run\nfaultctl scenario run gameday.yaml -o json > events.ndjson",
+	}, scenarioFlags(), inv.scenarioRun), inv.complete(&cobra.Command{
+		Use: "validate FILE… [flags]", Short: "check scenario files; run nothing and look nothing up", ValidArgsFunction: yaml,
+		Example: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
+	}, []*pflag.Flag{outputFlag(otherHeading)}, inv.scenarioValidate), inv.complete(&cobra.Command{
+		Use: "schema", Short: "print the JSON Schema of scenario files", Example: "faultctl scenario schema > scenario.schema.json",
+	}, nil, func(c *call) error {
+		if err := noArguments(c); err != nil {
+			return err
+		}
+		_, err := inv.stdout.Write(scenario.Schema())
+		return err
+	}))
+	return inv.complete(cmd, nil, func(c *call) error {
+		word := c.first()
+		if word == "" {
+			return usageError("scenario: run, validate or schema?").WithAdvice("faultctl scenario --help says more.")
+		}
+		e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, []string{"run", "validate", "schema"})).WithAdvice("There are run, validate and schema.")
+		if _, err := os.Stat(word); err == nil {
+			return e.WithAdvice("Did you mean faultctl scenario run " + place.Quote(word) + "?")
+		}
+		return e
+	})
+}
+
+func scenarioFlags() []*pflag.Flag {
+	return append([]*pflag.Flag{
+		valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; overrides the file's"),
+		toggleFlag(runHeading, "dry-run", "show the timeline, the rules and the connections that they match now; change nothing"),
+		toggleFlag(runHeading, "allow-idle", "do not fail if a fault never fired"),
+		outputFlag(runHeading),
+	}, leavingFlags()...)
 }
 
 // readScenario reads a file and checks all of it that can be checked without
@@ -111,13 +103,13 @@ func readFile(file string) ([]byte, error) {
 }
 
 // scenarioFiles reads the arguments of a command that takes files.
-func scenarioFiles(c *urfave.Context, most int) ([]string, error) {
-	files := c.Args().Slice()
+func scenarioFiles(c *call, most int) ([]string, error) {
+	files := c.words
 	switch {
 	case len(files) == 0:
-		return nil, usageError("scenario %s: which FILE?", c.Command.Name).WithAdvice("faultctl scenario " + c.Command.Name + " gameday.yaml")
+		return nil, usageError("scenario %s: which FILE?", c.Name()).WithAdvice("faultctl scenario " + c.Name() + " gameday.yaml")
 	case len(files) > most:
-		return nil, usageError("scenario %s: unexpected argument %q", c.Command.Name, files[most]).WithAdvice("It takes one FILE.")
+		return nil, usageError("scenario %s: unexpected argument %q", c.Name(), files[most]).WithAdvice("It takes one FILE.")
 	}
 	return files, nil
 }
@@ -132,7 +124,7 @@ func checkOf(file string, ps document.Problems) event.FileCheck {
 }
 
 // scenarioValidate checks files.
-func (inv *invocation) scenarioValidate(c *urfave.Context) error {
+func (inv *invocation) scenarioValidate(c *call) error {
 	files, err := scenarioFiles(c, 1<<20)
 	if err != nil {
 		return err

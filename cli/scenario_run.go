@@ -10,7 +10,6 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/scenario"
-	urfave "github.com/urfave/cli/v2"
 )
 
 // problemsError makes the problems of a file an error of a command.
@@ -25,7 +24,7 @@ func problemsError(ps document.Problems) error {
 }
 
 // scenarioRun is faultctl scenario run.
-func (inv *invocation) scenarioRun(c *urfave.Context) error {
+func (inv *invocation) scenarioRun(c *call) error {
 	files, err := scenarioFiles(c, 1)
 	if err != nil {
 		return err
@@ -34,7 +33,7 @@ func (inv *invocation) scenarioRun(c *urfave.Context) error {
 	if problems := append(emptyFlags(c), readWords(c, &spec)...); len(problems) > 0 {
 		return problems
 	}
-	return inv.playFile(c.Context, scenario.Options{AllowIdle: spec.AllowIdle, File: files[0], Seed: spec.Seed}, &spec, nil)
+	return inv.playFile(c.Context(), scenario.Options{AllowIdle: spec.AllowIdle, File: files[0], Seed: spec.Seed}, &spec, nil)
 }
 
 // scenarioAgain does what a scenario recorded.

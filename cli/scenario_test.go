@@ -13,7 +13,6 @@ import (
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	urfave "github.com/urfave/cli/v2"
 )
 
 const examples = "../examples/scenarios"
@@ -47,8 +46,8 @@ func TestScenarioSchema(t *testing.T) {
 	// Each target flag is a word of a target, with what it is for.
 	words := doc.(map[string]any)["$defs"].(map[string]any)["target"].(map[string]any)["properties"].(map[string]any)
 	for _, f := range targetFlags() {
-		if w, ok := words[f.Names()[0]].(map[string]any); !ok || w["description"] == "" {
-			t.Errorf("--%s is no word of a target", f.Names()[0])
+		if w, ok := words[f.Name].(map[string]any); !ok || w["description"] == "" {
+			t.Errorf("--%s is no word of a target", f.Name)
 		}
 	}
 	if len(words) != len(targetFlags()) {
@@ -187,9 +186,9 @@ func TestScenarioWords(t *testing.T) {
 	}
 	target := ""
 	for _, f := range targetFlags() {
-		name := f.Names()[0]
+		name := f.Name
 		v, special := values[name]
-		if _, isList := f.(*urfave.StringSliceFlag); !special && !isList {
+		if _, isList := f.Value.(*listValue); !special && !isList {
 			v = "3"
 		}
 		if v != "" {

@@ -10,29 +10,17 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/internal/words"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/pflag"
 )
 
-// spec reads what the flags of a command say into a Spec. first is the FAULT
-// whose settings are flags of c; empty if there is none. The error is
+// spec reads what the flags of a command say into a Spec. The error is
 // event.Problems, all that is wrong with any flag.
-func (inv *invocation) spec(c *urfave.Context, first string) (experiment.Spec, error) {
-	var s experiment.Spec
+func (inv *invocation) spec(c *call) (s experiment.Spec, err error) {
 	var problems event.Problems
-	if first != "" {
-		s.Faults = append(s.Faults, flaggedSpec(c, first))
-	}
-	for _, text := range c.StringSlice("fault") {
-		more, err := faults.ParseSpecs(text)
-		if err != nil {
-			problems = append(problems, event.Usagef("fault", "--fault %s: %w", text, err).WithAdvice(specAdvice(err)))
-			continue
-		}
-		s.Faults = append(s.Faults, more...)
-	}
+	s.Faults = faultSpecs(c, func(err error) { problems = append(problems, problemsOf(err)...) })
 	problems = append(problems, emptyFlags(c)...)
 	problems = append(problems, readWords(c, &s)...)
-	if takesCommand(strings.Fields(c.Command.HelpName)) {
+	if takesCommand(c.Command) {
 		if s.Command = inv.command; len(s.Command) == 0 {
 			problems = append(problems, noCommand(c))
 		}
@@ -44,9 +32,9 @@ func (inv *invocation) spec(c *urfave.Context, first string) (experiment.Spec, e
 }
 
 // readWords reads the words of a Spec among the flags of a command, but for some.
-func readWords(c *urfave.Context, s *experiment.Spec, but ...string) (problems event.Problems) {
+func readWords(c *call, s *experiment.Spec, but ...string) (problems event.Problems) {
 	for _, w := range experiment.Words {
-		if findFlag(c.Command.Flags, w.Name) == nil || !c.IsSet(w.Name) || slices.Contains(but, w.Name) {
+		if c.Flag(w.Name) == nil || !c.IsSet(w.Name) || slices.Contains(but, w.Name) {
 			continue
 		}
 		var values []string
@@ -79,32 +67,26 @@ func emptyFlag(name string) *event.Error {
 }
 
 // emptyFlags refuses the flags of a command that were given without a value.
-func emptyFlags(c *urfave.Context) (problems event.Problems) {
-	for _, f := range c.Command.Flags {
-		name := f.Names()[0]
-		if _, is := f.(*urfave.StringFlag); is && c.IsSet(name) && c.String(name) == "" {
-			problems = append(problems, emptyFlag(name))
+func emptyFlags(c *call) (problems event.Problems) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if _, list := f.Value.(*listValue); !list && f.Value.String() == "" {
+			problems = append(problems, emptyFlag(f.Name))
 		}
-	}
+	})
 	return problems
 }
 
 // flaggedSpec reads the settings of a fault that were given as flags.
-func flaggedSpec(c *urfave.Context, name string) faults.Spec {
+func flaggedSpec(c *call, name string) faults.Spec {
 	s := faults.Spec{Name: name}
 	kind, err := faults.Find(name)
 	if err != nil {
 		return s
 	}
 	for _, k := range faults.Knobs(kind.New()) {
-		if !c.IsSet(k.Name) {
-			continue
+		if c.IsSet(k.Name) {
+			s.Knobs = append(s.Knobs, [2]string{k.Name, c.String(k.Name)})
 		}
-		value := c.String(k.Name)
-		if k.Type == "bool" {
-			value = strconv.FormatBool(c.Bool(k.Name))
-		}
-		s.Knobs = append(s.Knobs, [2]string{k.Name, value})
 	}
 	return s
 }

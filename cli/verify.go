@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
@@ -11,27 +10,24 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/survival"
 	"github.com/faultctl/faultctl/faults"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // verifyCommand is faultctl verify [flags] -- CMD [ARG…].
-func (inv *invocation) verifyCommand() *urfave.Command {
-	return &urfave.Command{
-		Name:      "verify",
-		Usage:     "run a command under each reset cause and report which it survives",
-		ArgsUsage: "[flags] -- CMD [ARG…]",
-		Description: "faultctl verify --to :5432 -- go test ./storage/...\n" +
+func (inv *invocation) verifyCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{
+		Use:   "verify [flags] -- CMD [ARG…]",
+		Short: "run a command under each reset cause and report which it survives",
+		Example: "faultctl verify --to :5432 -- go test ./storage/...\n" +
 			"faultctl verify --faults idle-expire:after=2s,refuse,reset -- ./integration-tests\n" +
 			"faultctl verify --plan faults.txt --report survival.xml --repeat 3 -- pytest tests",
-		Flags:  verifyFlags(),
-		Action: inv.verify,
-	}
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+	}, verifyFlags(), inv.verify)
 }
 
-func verifyFlags() []urfave.Flag {
-	fs := slices.DeleteFunc(caged(), func(f urfave.Flag) bool {
-		return slices.Contains([]string{"fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "may-idle", "timeout", "output"}, f.Names()[0])
-	})
+func verifyFlags() []*pflag.Flag {
+	fs := without(caged(), "fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "may-idle", "timeout", "output")
 	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),
@@ -47,8 +43,8 @@ func verifyFlags() []urfave.Flag {
 }
 
 // verify runs a command without a fault and then under each of a plan.
-func (inv *invocation) verify(c *urfave.Context) error {
-	if word := c.Args().First(); c.Args().Present() {
+func (inv *invocation) verify(c *call) error {
+	if word := c.first(); len(c.words) > 0 {
 		e := usageError("verify: unexpected argument %q", word)
 		if _, err := faults.ParseSpecs(word); err == nil {
 			return e.WithAdvice("Name faults with --faults " + word + "; without it every reset cause is tried.")
@@ -59,11 +55,11 @@ func (inv *invocation) verify(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return inv.survive(c.Context, spec, nil)
+	return inv.survive(c.Context(), spec, nil)
 }
 
 // survivalSpec reads what the flags of verify say.
-func (inv *invocation) survivalSpec(c *urfave.Context) (s survival.Spec, err error) {
+func (inv *invocation) survivalSpec(c *call) (s survival.Spec, err error) {
 	problems := emptyFlags(c)
 	keep := func(err error) {
 		if err != nil {
@@ -160,7 +156,7 @@ func (inv *invocation) showPlan(p *survival.Plan) {
 }
 
 // noCommand is the error of run and verify without a command.
-func noCommand(c *urfave.Context) *event.Error {
-	return usageError("%s: which command? Put it after --, such as: %s -- go test ./...", c.Command.Name, c.Command.HelpName).
+func noCommand(c *call) *event.Error {
+	return usageError("%s: which command? Put it after --, such as: %s -- go test ./...", c.Name(), helpName(c.Command)).
 		WithAdvice("Flags go before the --.")
 }

@@ -5,18 +5,15 @@ import (
 	"fmt"
 
 	"github.com/faultctl/faultctl/internal/version"
-	urfave "github.com/urfave/cli/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-func (inv *invocation) versionCommand() *urfave.Command {
-	return &urfave.Command{
-		Name: "version", Usage: "print the version", ArgsUsage: "[flags]",
-		Flags:  []urfave.Flag{outputFlag(otherHeading)},
-		Action: inv.version,
-	}
+func (inv *invocation) versionCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{Use: "version [flags]", Short: "print the version"}, []*pflag.Flag{outputFlag(otherHeading)}, inv.version)
 }
 
-func (inv *invocation) version(c *urfave.Context) error {
+func (inv *invocation) version(c *call) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
