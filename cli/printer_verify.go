@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
@@ -13,7 +12,6 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/experiment/survival"
-	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -27,16 +25,17 @@ type verifyPrinter struct {
 	rec   *replay.Recording
 	paint text.Paint
 	width int // of the first column
+	alone map[string]string
 
-	mu     sync.Mutex
-	status string // the live line on the screen, if any
-	alone  map[string]string
-
-	clearStatus func() // ends the live line of the run that goes on
+	live     *live
+	progress *verifyProgress
+	stop     func() // ends what keeps the live line fresh; nil: nothing does
 }
 
 func (inv *invocation) verifyPrinter(p *survival.Plan, ev *evidence.Evidence, rec *replay.Recording) *verifyPrinter {
-	m := &verifyPrinter{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{}, clearStatus: func() {}}
+	m := &verifyPrinter{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{},
+		live:     &live{write: func(s string) { fmt.Fprint(inv.stdout, s) }, screen: inv.screen, paint: inv.paint()},
+		progress: newVerifyProgress(inv.sys.Now, len(p.Names()))}
 	m.width = text.Width(survival.NoFault)
 	for _, name := range p.Names() {
 		m.width = max(m.width, text.Width(name))
@@ -71,85 +70,64 @@ func (m *verifyPrinter) Event(at time.Time, e event.Event) {
 }
 
 // print writes lines above the live line.
-func (m *verifyPrinter) print(text string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.clear()
-	fmt.Fprint(m.inv.stdout, text)
-}
-
-func (m *verifyPrinter) clear() {
-	if m.status != "" {
-		fmt.Fprint(m.inv.stdout, text.ClearLine)
-		m.status = ""
-	}
-}
-
-// running shows on a terminal what is under way, in one of several lengths, the
-// longest first.
-func (m *verifyPrinter) running(what ...string) {
-	if m.inv.json || !m.inv.terminal {
-		return
-	}
-	line := text.Fitting(m.inv.screen(), what...)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.clear()
-	m.status = m.paint.Dim(line)
-	fmt.Fprint(m.inv.stdout, m.status)
-}
+func (m *verifyPrinter) print(text string) { m.live.above(text) }
 
 // Running implements survival.Watcher: it keeps the live line fresh while the
 // command runs.
 func (m *verifyPrinter) Running(a survival.Attempt) {
-	m.clearStatus()
 	if a.Plan != nil {
 		m.rec.Attend(a.Plan)
 	}
 	if m.inv.json || !m.inv.terminal {
 		return
 	}
-	if a.Nth == 0 {
-		m.running("  " + a.Name)
+	m.progress.running(a)
+	m.live.show(m.progress.lines()...)
+	if m.stop != nil {
 		return
 	}
-	begun := m.inv.sys.Now()
-	m.attempt(a, injector.Snapshot{}, 0)
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
 			case <-m.inv.sys.After(time.Second):
-				m.attempt(a, a.Stats(), m.inv.sys.Now().Sub(begun).Round(time.Second))
+				m.live.show(m.progress.lines()...)
 			case <-over:
 				return
 			}
 		}
 	}()
-	m.clearStatus = sync.OnceFunc(func() { close(over); <-done })
+	m.stop = func() { close(over); <-done }
 }
 
-// attempt is the live line of a run.
-func (m *verifyPrinter) attempt(a survival.Attempt, s injector.Snapshot, since time.Duration) {
-	flows, chosen, fired := totals(s)
-	head := fmt.Sprintf("  %d of %d  %s: ", a.Nth, len(m.plan.Names()), a.Name)
-	tail := fmt.Sprintf("%d chosen, %d fired; %s", chosen, fired, words.ShortDuration(since))
-	if a.Limit > 0 {
-		tail += fmt.Sprintf(", at most %s more", words.ShortDuration(max(0, a.Limit-since).Round(time.Second)))
+// close ends the live line.
+func (m *verifyPrinter) close() {
+	if m.stop != nil {
+		m.stop()
+		m.live.show()
+		m.stop = nil
 	}
-	m.running(head+words.Plural(flows, "connection")+", "+tail, head+tail)
 }
 
 // Result implements survival.Watcher.
 func (m *verifyPrinter) Result(r survival.Result) {
-	m.clearStatus()
+	m.progress.result(r.Case)
 	m.alone[r.Name] = r.Repeat
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), r.Event())
 		return
 	}
 	m.print(fmt.Sprintf("  %s  %s  %s\n", text.Pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))
+	if r.Base && r.Verdict == report.Passed && r.Reason != "" {
+		m.print(m.paint.Yellow(text.Wrap(r.Reason, "    ", m.inv.columns())) + "\n")
+		if r.Output != "" {
+			m.print(text.Indent(r.Output, "    | ") + "\n")
+		}
+	}
+	if m.inv.terminal {
+		m.live.show(m.progress.lines()...)
+	}
 }
 
 // verdict is a verdict as a word of one width, coloured.
@@ -197,7 +175,7 @@ func (m *verifyPrinter) numbers(c survival.Result) string {
 // Ended implements survival.Watcher: it sums up, and says of each failure what
 // helps.
 func (m *verifyPrinter) Ended(cases []report.Case) {
-	m.clearStatus()
+	m.close()
 	v := survival.Verified(cases)
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), v)

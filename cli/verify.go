@@ -34,6 +34,7 @@ func verifyFlags() []*pflag.Flag {
 		listFlag(runHeading, "faults", "`SPEC,…` the faults; a bare name has the default plan's settings, the first if it tries several; repeatable"),
 		valueFlag(runHeading, "timeout", "`D` end a run of CMD after D; 0: no limit (default ten times the healthy run, at least 30s)"),
 		valueFlag(runHeading, "repeat", "`N` run CMD N times under each fault, and N times without one"),
+		valueFlag(runHeading, "jobs", "`N` try N cases at the same time, for a CMD of which several may run at once (default 1)"),
 		outputFlag(runHeading),
 		toggleFlag(runHeading, "dry-run", "print the plan; run nothing"),
 		toggleFlag(runHeading, "expect-fired", "exit 4 if a fault never fired (the default)"),
@@ -66,7 +67,7 @@ func (inv *invocation) survivalSpec(c *call) (s survival.Spec, err error) {
 			problems = append(problems, problemsOf(err)...)
 		}
 	}
-	for _, word := range []string{"faults", "timeout", "repeat"} {
+	for _, word := range []string{"faults", "timeout", "repeat", "jobs"} {
 		switch {
 		case !c.IsSet(word):
 		case word == "faults":
@@ -113,7 +114,9 @@ func (inv *invocation) survive(ctx context.Context, spec survival.Spec, rec *rep
 	defer func() { err = inv.leave(ev, false, err) }()
 	ctx, release := inv.untilSignal(ctx)
 	defer release()
-	cases, err := survival.Run(ctx, p, place.Stage{}, ev, inv.verifyPrinter(p, ev, rec))
+	printer := inv.verifyPrinter(p, ev, rec)
+	cases, err := survival.Run(ctx, p, place.Stage{}, ev, printer)
+	printer.close()
 	if cut := cutShort(ctx); err == nil && cut != nil {
 		return cut
 	}

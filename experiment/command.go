@@ -37,11 +37,8 @@ func (p *Plan) RunAlone(ctx context.Context, st place.Stage) (place.JobEnd, erro
 // when ctx is done or the run breaks, and the run ends with the command. If
 // the run cannot start, the command does not run either.
 func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd, result Result, err error) {
-	// The target's names are looked up again during the run, and the target must
-	// stay restricted to the command.
-	m := p.matcher()
-	m.Owner = st.Cage.Owner()
-	p.moved.Store(&m)
+	// The target stays restricted to the command when its names are looked up again.
+	p.caged = new(st.Cage.Owner())
 	p.cfg.NetNS = st.Cage.NetNS()
 	jobCtx, endJob := context.WithCancel(ctx)
 	defer endJob()

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,9 +20,11 @@ const (
 	nameGrace = 5 * time.Minute
 )
 
-// names looks up host names repeatedly, and remembers their addresses.
+// names looks up host names repeatedly, and remembers their addresses. The runs of a
+// plan and its variants share it.
 type names struct {
 	sys  *System
+	mu   sync.Mutex
 	seen map[string]map[netip.Addr]time.Time // when each address was last in an answer
 }
 
@@ -30,13 +33,19 @@ func newNames(sys *System) *names {
 }
 
 // any reports whether any name was looked up.
-func (n *names) any() bool { return len(n.seen) > 0 }
+func (n *names) any() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.seen) > 0
+}
 
 // lookup returns the addresses of a name: those of the answer, and those of
 // recent answers, see nameGrace. If there is no answer, it returns all known
 // addresses. It is a target.Resolver.
 func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	addrs, err := n.sys.Lookup(ctx, name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	known, now := n.seen[name], n.sys.Now()
 	if err != nil && len(known) == 0 {
 		return nil, err
@@ -62,6 +71,8 @@ func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 
 // each lists the addresses of every name.
 func (n *names) each() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	all := map[string]string{}
 	for name, known := range n.seen {
 		var words []string

@@ -45,6 +45,7 @@ type Plan struct {
 	isolated  bool
 	observers []Observer
 
+	caged *target.Owner                   // of the cage of its command; nil: it is in none yet
 	moved *atomic.Pointer[target.Matcher] // where names have led meanwhile, shared with its variants; nil: nowhere else
 }
 
@@ -171,10 +172,15 @@ func (p *Plan) Close() error {
 
 // matcher is which connections the next run is about.
 func (p *Plan) matcher() target.Matcher {
-	if m := p.moved.Load(); m != nil {
-		return *m
+	m := p.cfg.Rules[0].Match
+	if led := p.moved.Load(); led != nil {
+		m = *led
+		m.Owner = p.cfg.Rules[0].Match.Owner // who shares it may have a cage of its own
 	}
-	return p.cfg.Rules[0].Match
+	if p.caged != nil {
+		m.Owner = *p.caged
+	}
+	return m
 }
 
 // Observe has o told what happens in the runs of the plan, after those who
@@ -222,6 +228,10 @@ func (p *Plan) Duration() time.Duration {
 	}
 	return 0
 }
+
+// Isolated reports whether the command of the plan runs in a network namespace of
+// its own.
+func (p *Plan) Isolated() bool { return p.isolated }
 
 // ExpectsFired reports whether a fault that never fires is a failure.
 func (p *Plan) ExpectsFired() bool {

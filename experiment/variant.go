@@ -14,8 +14,8 @@ import (
 //
 // The variant uses the host names that p has looked up and the network namespace
 // that p has opened. p must stay open until all runs of the variant have ended;
-// the variant itself is not closed. The runs of p and of its variants must not
-// overlap.
+// the variant itself is not closed. Runs of several variants may overlap if each
+// carries out its command in a cage of its own, see RunCommand; other runs must not.
 //
 // The error is event.Problems about the Spec as it was changed.
 func (p *Plan) Variant(name string, change func(*Spec)) (*Plan, error) {

@@ -38,6 +38,34 @@ func TestVerifyAtOnce(t *testing.T) {
 	}
 }
 
+// TestVerifyJobs checks that cases which run side by side find what they find alone,
+// that a cage which is emptied leaves the others alone, and that nothing is left of
+// what the commands leave running.
+func TestVerifyJobs(t *testing.T) {
+	bin := program(t)
+	for _, m := range cageKinds(t) {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			n := newTestbed(t, loopback, false).node()
+			code, out := m.run(t, n, "", "verify", "--jobs", "4", "--faults", "reset,observe,delay:by=1ms,refuse,observe,reset:at=fin", "--every", "1", "--allow-idle", "--",
+				"sh", "-c", fmt.Sprintf("sleep 600 & %s=pair %s", roleEnvVar, bin))
+			var got []string
+			for line := range strings.Lines(out) {
+				if words := strings.Fields(line); len(words) > 1 && strings.HasPrefix(line, "  ") {
+					if word := words[1]; word == "FAILED" || word == "survived" {
+						got = append(got, words[0]+" "+word)
+					}
+				}
+			}
+			want := "reset:at=request FAILED, delay:by=1ms survived, refuse FAILED"
+			if code != 3 || !strings.Contains(strings.Join(got, ", "), want) || strings.Contains(out, "one at a time") {
+				t.Errorf("exit code %d, %q; want %q\n%s", code, got, want, out)
+			}
+			m.nothingLeft(t, n, 0, "")
+		})
+	}
+}
+
 // TestNeverFired checks that a fault that matches nothing does not count as a
 // pass, and that every form of a report says so.
 func TestNeverFired(t *testing.T) {

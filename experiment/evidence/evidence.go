@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,10 +40,17 @@ type Evidence struct {
 
 	// A second signal ends the process at any moment. The goroutine that handles
 	// the signal then writes the evidence.
-	mu      sync.Mutex           // guards what follows, and report
-	missing injector.Snapshot    // of all runs: what could not be judged, followed or reported
-	under   func() []report.Case // the cases that have not ended yet; nil: none
+	mu      sync.Mutex        // guards what follows, and report
+	missing injector.Snapshot // of all runs: what could not be judged, followed or reported
+	under   []underWay        // in the order in which they began
 	closed  bool
+}
+
+// underWay is a run, or several, whose cases have not ended yet.
+type underWay struct {
+	name  string // of the case
+	cases func() []report.Case
+	now   func() injector.Snapshot // its counters; nil before it starts
 }
 
 // Config says what to write, and where.
@@ -122,21 +130,70 @@ func kernel(proc string) string {
 }
 
 // Attend records the events of the plan's next run, and passes its packets to
-// the report and the capture. It must be called before the run starts.
+// the report and the capture. It must be called before the run starts. Runs of plans
+// with different names may go on at the same time.
 func (e *Evidence) Attend(p *experiment.Plan) *Record {
 	if e == nil {
 		return nil
 	}
 	e.Spare(p)
 	rec := &Record{}
-	p.Observe(e.Observer(rec))
-	e.UnderWay(func() []report.Case {
+	e.begin(underWay{name: p.Name, cases: func() []report.Case {
 		c := Struck(p, experiment.Result{}, ErrCutShort)
 		c.CutShort = true
 		rec.Fill(&c)
 		return []report.Case{c}
-	})
+	}})
+	o := e.Observer(rec)
+	watch := o.Stats
+	o.Stats = func(now func() injector.Snapshot) { watch(now); e.watchOne(p.Name, now) }
+	p.Observe(o)
 	return rec
+}
+
+// begin notes what begins, in place of what was under way by that name.
+func (e *Evidence) begin(u underWay) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forget(u.name)
+	e.under = append(e.under, u)
+}
+
+// forget drops what is under way by that name. The caller holds mu.
+func (e *Evidence) forget(name string) {
+	e.under = slices.DeleteFunc(e.under, func(u underWay) bool { return u.name == name })
+}
+
+// watchOne serves the counters of all runs under way together, of which one begins:
+// the rules of one after those of the other.
+func (e *Evidence) watchOne(name string, now func() injector.Snapshot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []func() injector.Snapshot
+	for i := range e.under {
+		if u := &e.under[i]; u.name == name {
+			u.now = now
+		}
+		if e.under[i].now != nil {
+			all = append(all, e.under[i].now)
+		}
+	}
+	if len(all) > 1 && e.metrics != nil {
+		e.metrics.Watch(func() injector.Snapshot { return together(all) })
+	}
+}
+
+// together are the counters of several runs.
+func together(all []func() injector.Snapshot) (sum injector.Snapshot) {
+	var rules []injector.RuleStats
+	for _, now := range all {
+		s := now()
+		rules = append(rules, s.Rules...)
+		s.Rules = nil
+		sum = sum.Plus(s)
+	}
+	sum.Rules = rules
+	return sum
 }
 
 // Observer records a run in rec, and serves its counters.
@@ -149,13 +206,8 @@ func (e *Evidence) Observer(rec *Record) experiment.Observer {
 	return o
 }
 
-// UnderWay sets what to write about a case that begins, in case it never
-// ends.
-func (e *Evidence) UnderWay(cases func() []report.Case) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.under = cases
-}
+// UnderWay sets what to write about cases that begin, in case they never end.
+func (e *Evidence) UnderWay(cases func() []report.Case) { e.begin(underWay{cases: cases}) }
 
 // packets returns the function that gets the packets of a run recorded in rec;
 // nil if none is needed.
@@ -192,7 +244,9 @@ func (e *Evidence) Add(c report.Case, rec *Record) {
 	rec.Fill(&c)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.report.Cases, e.under = append(e.report.Cases, c), nil
+	e.report.Cases = append(e.report.Cases, c)
+	e.forget(c.Name)
+	e.forget("") // a run of its own
 }
 
 // Watch serves the counters of a run that begins.

@@ -81,8 +81,8 @@ func (e *Evidence) Abandon(code event.Code, why string) {
 			return
 		}
 		e.closed = true
-		if e.under != nil {
-			e.report.Cases = append(e.report.Cases, e.under()...)
+		for _, u := range e.under {
+			e.report.Cases = append(e.report.Cases, u.cases()...)
 		}
 		if len(e.paths) > 0 {
 			for i := range e.report.Cases {

@@ -46,6 +46,9 @@ type world struct {
 	limits    []time.Duration              // waited for
 	over      map[time.Duration]struct{}   // waits that are over at once; others never are
 
+	running int // commands
+	most    int // that have run at the same time
+
 	mu sync.Mutex
 }
 
@@ -63,7 +66,9 @@ func newWorld() *world {
 		},
 		Translations: func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil },
 		MakeCage: func(*os.File) (cage.Cage, error) {
-			c := &openCage{}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			c := &openCage{w: w}
 			w.cages = append(w.cages, c)
 			return c, nil
 		},
@@ -90,7 +95,9 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 	if cfg.Rules[0].Faults[0].Name == "observe" {
 		return w.watch(ctx, cfg), nil
 	}
+	w.mu.Lock()
 	w.started = append(w.started, cfg)
+	w.mu.Unlock()
 	e := &engine{done: make(chan struct{})}
 	rule := injector.RuleStats{Flows: w.flows, Chosen: w.chosen}
 	cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Ready})
@@ -118,7 +125,9 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 
 // watch is a run that only watches.
 func (w *world) watch(ctx context.Context, cfg injector.Config) *engine {
+	w.mu.Lock()
 	w.watched = append(w.watched, cfg)
+	w.mu.Unlock()
 	e := &engine{done: make(chan struct{})}
 	n := uint64(len(w.opens))
 	e.stats = injector.Snapshot{Lost: w.lost, Rules: []injector.RuleStats{{Flows: n, Chosen: n, Faults: []injector.FaultStats{{Name: "observe"}}}}}
@@ -156,15 +165,31 @@ func (e *engine) Done() <-chan struct{}                      { return e.done }
 func (e *engine) Wait() error                                { <-e.done; return nil }
 
 // openCage is a cage that holds nothing.
-type openCage struct{ started, emptied, closed int }
+type openCage struct {
+	started, emptied, closed int
+
+	w *world
+}
 
 func (c *openCage) Owner() target.Owner {
 	return target.Owner{Cgroup: &target.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
 }
-func (c *openCage) NetNS() *os.File           { return nil }
-func (c *openCage) Start(cmd *exec.Cmd) error { c.started++; return cmd.Start() }
-func (c *openCage) Empty() error              { c.emptied++; return nil }
-func (c *openCage) Close() error              { c.closed++; return nil }
+func (c *openCage) NetNS() *os.File { return nil }
+func (c *openCage) Start(cmd *exec.Cmd) error {
+	c.started++
+	c.w.count(1)
+	return cmd.Start()
+}
+func (c *openCage) Empty() error { c.emptied++; c.w.count(-1); return nil }
+func (c *openCage) Close() error { c.closed++; return nil }
+
+// count counts the commands that run.
+func (w *world) count(by int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running += by
+	w.most = max(w.most, w.running)
+}
 
 // diary is a watcher that writes down what it is told.
 type diary struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,7 @@ const NoFault = "no fault"
 // time in a cage of its own, and returns what became of each: the case without a
 // fault first. If that one fails nothing else is tried; when ctx is done the
 // command is ended and nothing more is tried. What was not tried is
-// report.Skipped.
+// report.Skipped. As many run at the same time as Spec.Jobs says.
 //
 // The stage says what the command is given: its Path, found here if that is
 // empty, and its Stdin. Its other fields are set here; what the command prints is
@@ -41,39 +42,32 @@ func Run(ctx context.Context, p *Plan, stage place.Stage, ev *evidence.Evidence,
 		}
 		stage.Path = path
 	}
-	r := &runner{p, stage, ev, w}
+	r := &runner{plan: p, stage: stage, ev: ev, order: newOrder(w), jobs: min(p.Spec.jobs(), len(p.Spec.Cases))}
 	w.Started(p)
 	healthy, err := r.healthy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cases := []report.Case{healthy}
-	skip := ""
 	switch healthy.Verdict {
 	case report.Passed:
 	case report.NeverFired:
-		skip = "the command opened none of the connections without a fault"
+		r.skip = "the command opened none of the connections without a fault"
 	default:
-		skip = "the command fails without a fault"
+		r.skip = "the command fails without a fault"
 	}
-	var broke error
-	for nth := range p.Spec.Cases {
-		if ctx.Err() != nil {
-			skip = "interrupted"
-		}
-		c := r.newCase(nth)
-		if skip != "" {
-			c.Verdict, c.Reason = report.Skipped, skip
-			r.tell(c)
-		} else if c, err = r.try(ctx, nth); err != nil {
-			c.Verdict, c.Reason, c.Remedy, c.Output = report.Broken, err.Error(), "", ""
-			r.tell(c)
-			skip, broke = "faultctl failed before", err
-		}
-		cases = append(cases, c)
+	cases := make([]report.Case, len(p.Spec.Cases))
+	var workers sync.WaitGroup
+	for range r.jobs {
+		workers.Go(func() {
+			for nth, skip := r.next(ctx); nth < len(cases); nth, skip = r.next(ctx) {
+				cases[nth] = r.oneCase(ctx, nth, skip)
+			}
+		})
 	}
+	workers.Wait()
+	cases = append([]report.Case{healthy}, cases...)
 	w.Ended(cases)
-	return cases, broke
+	return cases, r.broke
 }
 
 // runner carries out a plan.
@@ -81,7 +75,45 @@ type runner struct {
 	plan  *Plan
 	stage place.Stage
 	ev    *evidence.Evidence
-	w     Watcher
+	order *order
+	jobs  int // so many cases are tried at the same time
+
+	mu    sync.Mutex
+	tried int    // cases that were begun
+	skip  string // why no other case is tried
+	broke error  // what kept the first one that it kept from being tried
+}
+
+// next is the next case to try, and why it is not tried if it is not.
+func (r *runner) next(ctx context.Context) (nth int, skip string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ctx.Err() != nil && r.broke == nil {
+		r.skip = "interrupted"
+	}
+	r.tried++
+	return r.tried - 1, r.skip
+}
+
+// oneCase tries a case, unless it is to be skipped.
+func (r *runner) oneCase(ctx context.Context, nth int, skip string) report.Case {
+	c := r.newCase(nth)
+	if skip != "" {
+		c.Verdict, c.Reason = report.Skipped, skip
+		r.tell(nth, c)
+		return c
+	}
+	c, err := r.try(ctx, nth)
+	if err != nil {
+		c.Verdict, c.Reason, c.Remedy, c.Output = report.Broken, err.Error(), "", ""
+		r.mu.Lock()
+		if r.broke == nil {
+			r.skip, r.broke = "faultctl failed before", err
+		}
+		r.mu.Unlock()
+		r.tell(nth, c)
+	}
+	return c
 }
 
 // newCase is a case that begins.
@@ -90,58 +122,14 @@ func (r *runner) newCase(nth int) report.Case {
 }
 
 // tell tells of a case that did not come to a run under faults.
-func (r *runner) tell(c report.Case) {
-	r.ev.Add(c, nil)
-	r.w.Result(Result{Case: c})
-}
+func (r *runner) tell(nth int, c report.Case) { r.result(nth, c, nil, Result{Case: c}) }
 
-// healthy runs the command without a fault, and finds out how long it may take
-// with one, and whether it opens any connection that could be struck.
-func (r *runner) healthy(ctx context.Context) (report.Case, error) {
-	c := report.Case{Name: NoFault, Base: true, Verdict: report.Passed, Start: r.plan.sys.Now()}
-	longest := time.Duration(0)
-	all := experiment.Seen{All: true}
-	for n := 0; n < r.plan.Spec.runs() && c.Verdict == report.Passed; n++ {
-		r.w.Running(Attempt{Name: NoFault, Limit: r.plan.limit, Stats: func() injector.Snapshot { return injector.Snapshot{} }})
-		end, out, seen, err := r.alone(ctx)
-		if err != nil {
-			return c, err
-		}
-		c.Took += end.Took
-		c.Exit, c.Output = end.How, out
-		longest = max(longest, end.Took)
-		all = experiment.Seen{Matched: all.Matched + seen.Matched, Others: seen.Others, All: all.All && seen.All, NAT: seen.NAT}
-		switch {
-		case ctx.Err() != nil:
-			c.Verdict, c.Reason = report.Skipped, "interrupted"
-		case end.TimedOut:
-			c.Verdict, c.Reason = report.Timeout, "The command does not end in time without any fault, so nothing can be said: "+end.How+"."
-		case end.Status != 0:
-			c.Verdict, c.Reason = report.Failed, "The command fails without any fault, so nothing can be said: "+end.How+"."
-		}
-	}
-	if c.Verdict == report.Passed && all.All && all.Matched == 0 {
-		c.Verdict, c.Reason = report.NeverFired, r.plan.Base.WhyNone(all)
-	}
-	if r.plan.Spec.Timeout == nil {
-		r.plan.limit = foundLimit(longest)
-	}
-	r.tell(c)
-	return c, nil
-}
-
-// alone runs the command in a cage, without a fault. Where connections must be
-// struck that the target names, it is watched which ones the command opens.
-func (r *runner) alone(ctx context.Context) (end place.JobEnd, out string, seen experiment.Seen, err error) {
-	out, err = r.caged(func(st place.Stage) (err error) {
-		if p := r.plan.Base; p.NamesEnds() && p.ExpectsFired() {
-			end, seen, err = p.RunSeen(ctx, st)
-		} else {
-			end, err = p.RunAlone(ctx, st)
-		}
-		return err
+// result tells what became of a case, whose last run is on record.
+func (r *runner) result(nth int, c report.Case, record *evidence.Record, told Result) {
+	r.order.end(nth, r.plan.sys.Now(), func() {
+		r.ev.Add(c, record)
+		r.order.w.Result(told)
 	})
-	return end, out, seen, err
 }
 
 // caged makes a cage, has do run the command in it, and returns the last lines
@@ -221,8 +209,7 @@ func (r *runner) try(ctx context.Context, nth int) (report.Case, error) {
 	if last.plan != nil {
 		told.Repeat = last.plan.CommandLine()
 	}
-	r.ev.Add(evidence.Allowed(c), last.record)
-	r.w.Result(told)
+	r.result(nth, evidence.Allowed(c), last.record, told)
 	return c, nil
 }
 
@@ -278,16 +265,20 @@ func (r *runner) under(ctx context.Context, nth int, second bool) (a attempted, 
 			if _, is := e.(event.Started); is {
 				e = begun(a.plan)
 			}
-			r.w.Event(at, e)
+			r.order.event(nth, at, e)
 		},
 		Stats: func(stats func() injector.Snapshot) { now.Store(&stats) },
 	})
-	r.w.Running(Attempt{Nth: nth + 1, Name: a.plan.Name, Limit: r.plan.limit, Plan: a.plan, Stats: func() injector.Snapshot {
-		if stats := now.Load(); stats != nil {
-			return (*stats)()
-		}
-		return injector.Snapshot{}
-	}})
+	over := make(chan struct{})
+	defer close(over)
+	r.order.now(func() {
+		r.order.w.Running(Attempt{Nth: nth + 1, Name: a.plan.Name, Limit: r.plan.limit, Jobs: r.jobs, Over: over, Plan: a.plan, Stats: func() injector.Snapshot {
+			if stats := now.Load(); stats != nil {
+				return (*stats)()
+			}
+			return injector.Snapshot{}
+		}})
+	})
 	a.output, err = r.caged(func(st place.Stage) (err error) {
 		a.end, a.result, err = a.plan.RunCommand(ctx, st)
 		a.stats = a.result.Stats

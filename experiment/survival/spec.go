@@ -29,6 +29,13 @@ type Spec struct {
 	Cases  []Case // in the order in which they are tried; nil means DefaultCases
 	Repeat int    // how often the command runs in each case, and without a fault; zero means once
 
+	// Jobs is how many cases are tried at the same time, each in a cage of its own.
+	// Zero means one. More are for commands of which several may run at once: they
+	// share the host's ports and files, and every service that they reach. Whether a
+	// command is such, its untouched runs show, of which so many begin together
+	// first: if one fails then, and none does alone, Jobs is one.
+	Jobs int
+
 	// Timeout ends a run of the command. Nil means ten times as long as the
 	// longest run without a fault, 30 s at least, and no limit for that one. Zero
 	// means never.
@@ -53,7 +60,7 @@ func (s *Spec) Set(word string, values ...string) error {
 			s.Cases, s.Typed = append(s.Cases, cases...), append(s.Typed, text)
 		}
 		return nil
-	case "timeout", "repeat":
+	case "timeout", "repeat", "jobs":
 		if len(values) != 1 || values[0] == "" {
 			return event.Usagef(event.Field(word), "is empty").WithAdvice("Leave it out if you do not need it.")
 		}
@@ -73,12 +80,28 @@ func (s *Spec) Set(word string, values ...string) error {
 		}
 		s.Repeat = n
 		return nil
+	case "jobs":
+		n, err := strconv.Atoi(values[0])
+		if err != nil || n < 1 || n > mostJobs {
+			return badJobs(values[0])
+		}
+		s.Jobs = n
+		return nil
 	}
 	return s.Base.Set(word, values...)
 }
 
 func badRepeat(value string) *event.Error {
 	return event.Usagef("repeat", "not a whole number from 1 on").WithValue(value)
+}
+
+// mostJobs limits Jobs: each is a run of the command, with rules and queues of its
+// own in the kernel.
+const mostJobs = 64
+
+func badJobs(value string) *event.Error {
+	return event.Usagef("jobs", "not a whole number from 1 to %d", mostJobs).WithValue(value).
+		WithAdvice("Give the number of cases to try at the same time, such as 4.")
 }
 
 // Names are the names of the cases, in the order in which they are tried. Each is
@@ -94,6 +117,9 @@ func (s *Spec) cases() []Case {
 
 // runs is how often the command runs in each case.
 func (s *Spec) runs() int { return max(1, s.Repeat) }
+
+// jobs is how many cases are tried at the same time.
+func (s *Spec) jobs() int { return max(1, s.Jobs) }
 
 // chooses reports whether the target says which connections are struck.
 func (s *Spec) chooses() bool {
@@ -120,6 +146,9 @@ func (s *Spec) Validate() (problems event.Problems) {
 	}
 	if s.Repeat < 0 {
 		add(badRepeat(strconv.Itoa(s.Repeat)))
+	}
+	if s.Jobs < 0 || s.Jobs > mostJobs {
+		add(badJobs(strconv.Itoa(s.Jobs)))
 	}
 	if d := s.Timeout; d != nil && *d < 0 {
 		add(event.Usagef("timeout", "is negative").WithValue(d.String()))
@@ -212,6 +241,9 @@ func (s *Spec) CommandLine() string {
 	}
 	if s.Repeat > 0 {
 		given("repeat", strconv.Itoa(s.Repeat))
+	}
+	if s.Jobs > 0 {
+		given("jobs", strconv.Itoa(s.Jobs))
 	}
 	said("expect-fired", "allow-idle", "may-idle", "seed")
 	line = append(line, "--")

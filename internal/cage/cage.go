@@ -16,7 +16,8 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// Cage holds processes. It is not safe for concurrent use.
+// Cage holds the processes of one command. It is not safe for concurrent use, but
+// several may be in use at the same time.
 type Cage interface {
 	// Owner limits rules to connections of the processes in the cage.
 	Owner() target.Owner

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
@@ -34,6 +33,7 @@ type cgroupCage struct {
 	dir    *os.File
 	netns  *os.File // borrowed
 	guard  *guardian
+	cmd    *exec.Cmd // the command; nil until it was started
 }
 
 // Foreseen returns the owner that the next cage made by NewCgroup will have,
@@ -100,32 +100,18 @@ func (g *cgroupCage) Start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(g.dir.Fd())
-	return netns.Do(g.netns, cmd.Start)
+	err := startChild(cmd, func() error { return netns.Do(g.netns, cmd.Start) })
+	if err == nil {
+		g.cmd = cmd
+	}
+	return err
 }
 
 func (g *cgroupCage) Empty() error {
 	err := kill(g.cgroup.Dir)
-	g.reap()
+	forgetChild(g.cmd)
+	reapOrphans()
 	return err
-}
-
-// reap waits for processes that lost their parents and have ended.
-func (g *cgroupCage) reap() {
-	for {
-		var info siginfo
-		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
-		if errno != 0 || info.pid == 0 || int(info.pid) == g.guard.cmd.Process.Pid {
-			return // stop waits for the guardian
-		}
-		unix.Wait4(int(info.pid), nil, unix.WNOHANG, nil)
-	}
-}
-
-// siginfo is siginfo_t as waitid(2) fills it, on 64-bit Linux.
-type siginfo struct {
-	signo, errno, code, _ int32
-	pid                   int32
-	_                     [108]byte
 }
 
 func (g *cgroupCage) Close() error {

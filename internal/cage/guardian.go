@@ -46,7 +46,7 @@ func startGuardian(path string) (*guardian, error) {
 	g.cmd.Stdin = r
 	g.cmd.Dir = "/"
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that a terminal's Ctrl-C does not reach it
-	if err := g.cmd.Start(); err != nil {
+	if err := startChild(g.cmd, g.cmd.Start); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("start the guardian of the cgroup: %w", err)
 	}
@@ -56,6 +56,7 @@ func startGuardian(path string) (*guardian, error) {
 // stop ends the guardian, which removes the cgroup if it still exists.
 func (g *guardian) stop() error {
 	g.lifeline.Close()
+	defer forgetChild(g.cmd)
 	var exit *exec.ExitError
 	if err := g.cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("end the guardian of the cgroup: %w", err)

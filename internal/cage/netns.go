@@ -2,8 +2,12 @@ package cage
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,8 +20,16 @@ import (
 // netnsCage is a cage that is a network namespace with only loopback. The
 // processes are kept together by the PID namespace that Enter created.
 type netnsCage struct {
-	ns *os.File
-	id *identity
+	ns  *os.File
+	id  *identity
+	cmd *exec.Cmd // the command; nil until it was started
+}
+
+// open counts the cages of namespaces that are not closed yet. It is locked while
+// the last one kills everything.
+var open struct {
+	sync.Mutex
+	cages int
 }
 
 // NewNetns creates a cage that is a new network namespace. It works only in a
@@ -30,6 +42,9 @@ func NewNetns() (Cage, error) {
 	if err != nil {
 		return nil, err
 	}
+	open.Lock()
+	defer open.Unlock()
+	open.cages++
 	return &netnsCage{ns: ns, id: inside}, nil
 }
 
@@ -48,12 +63,24 @@ func (i *netnsCage) Start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.uid, HostID: 0, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.gid, HostID: 0, Size: 1}}
 	}
-	return netns.Do(i.ns, cmd.Start)
+	err := startChild(cmd, func() error { return netns.Do(i.ns, cmd.Start) })
+	if err == nil {
+		i.cmd = cmd
+	}
+	return err
 }
 
 // Empty kills every process except this one, which is the first of its PID
-// namespace.
+// namespace. While there are other cages it kills only the processes in its network
+// namespace and those that they started: what was moved out and lost its parents
+// stays until the last cage is emptied.
 func (i *netnsCage) Empty() error {
+	forgetChild(i.cmd)
+	open.Lock()
+	defer open.Unlock()
+	if open.cages > 1 {
+		return i.emptyAlone()
+	}
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		unix.Kill(-1, unix.SIGKILL)
 		_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
@@ -61,9 +88,79 @@ func (i *netnsCage) Empty() error {
 		case errors.Is(err, unix.ECHILD):
 			return nil
 		case time.Now().After(end):
-			return errors.New("processes of the command do not die of SIGKILL: they wait for a device")
+			return errImmortal
 		}
 	}
 }
 
-func (i *netnsCage) Close() error { return i.ns.Close() }
+var errImmortal = errors.New("processes of the command do not die of SIGKILL: they wait for a device")
+
+// emptyAlone kills the processes of this cage and of no other.
+func (i *netnsCage) emptyAlone() error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		pids, err := i.processes()
+		switch {
+		case err != nil:
+			return err
+		case len(pids) == 0:
+			reapOrphans()
+			return nil
+		case time.Now().After(end):
+			return errImmortal
+		}
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		reapOrphans()
+	}
+}
+
+// processes are those in the network namespace of the cage, and their descendants.
+// One that has ended and was not waited for is none.
+func (i *netnsCage) processes() (pids []int, err error) {
+	var own unix.Stat_t
+	if err := unix.Fstat(int(i.ns.Fd()), &own); err != nil {
+		return nil, fmt.Errorf("look at the network namespace of the command: %w", err)
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", bare(err))
+	}
+	parents, in := map[int]int{}, map[int]bool{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		var ns unix.Stat_t
+		if err := unix.Stat("/proc/"+e.Name()+"/ns/net", &ns); err != nil {
+			continue // it has ended
+		}
+		parents[pid], in[pid] = parentOf(pid), ns.Ino == own.Ino && ns.Dev == own.Dev
+	}
+	for pid := range parents {
+		for p, steps := pid, 0; p > 0 && steps < len(parents); p, steps = parents[p], steps+1 {
+			if in[p] {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, nil
+}
+
+// parentOf is the parent of a process; zero if it has ended.
+func parentOf(pid int) int {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, _ := strings.Cut(string(status), "\nPPid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	parent, _ := strconv.Atoi(strings.TrimSpace(line))
+	return parent
+}
+
+func (i *netnsCage) Close() error {
+	open.Lock()
+	open.cages--
+	open.Unlock()
+	return i.ns.Close()
+}
