@@ -45,7 +45,7 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 	}
 	e.heard = e.heard || late
 	if kind == features.Data && e.answers[felt] != Yes && at > e.at {
-		e.set(felt, at, Yes, SentAfter)
+		e.feel(at, SentAfter)
 	}
 }
 
@@ -76,7 +76,7 @@ func (t *Tracker) reset(at time.Duration, e *end, dir faults.Direction, s packet
 	case active(e.action) && at-e.at > t.grace(dir) && e.answers[accepted] == NotKnown:
 		e.set(accepted, at, No, Aborted)
 	case !active(e.action) && !nobodyThere && e.answers[felt] != Yes && t.Half[dir].Keepalives+t.Half[dir].Resent > 0:
-		e.set(felt, at, Yes, GaveUp)
+		e.feel(at, GaveUp)
 	}
 	e.heard = true
 }

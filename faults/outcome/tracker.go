@@ -77,6 +77,13 @@ func (e *end) set(step int, at time.Duration, a Answer, ev Evidence) {
 	e.steps[step], e.answers[step], e.evidence[step] = at, a, ev
 }
 
+// feel notes that the application felt the strike, unless no program has the socket.
+func (e *end) feel(at time.Duration, ev Evidence) {
+	if !e.has(detached) {
+		e.set(felt, at, Yes, ev)
+	}
+}
+
 func (e *end) step(step int) Step {
 	return Step{e.steps[step], e.answers[step], e.evidence[step]}
 }
@@ -125,7 +132,7 @@ func (t *Tracker) affected(at time.Duration, dir faults.Direction) {
 		e := &t.ends[i]
 		cut := faults.Direction(i) != dir && e.evidence[felt] == AnswerMayGoOn
 		if e.has(struck) && !e.has(nobody) && e.answers[felt] != Yes && (!active(e.action) || cut) {
-			e.set(felt, at, Yes, DataAffected)
+			e.feel(at, DataAffected)
 		}
 	}
 }

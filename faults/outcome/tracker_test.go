@@ -408,6 +408,14 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt yes (the application sent the struck segment)", Survived,
 	}, {
+		"a client that had closed before, and the rest of its answer is dropped", opened + `
+0.010 C>S P len 5
+0.100 kernel client orphan
+0.200 strike drop both
+0.200 S>C P len 8 dropped
+9.000 end`,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt no (the application had closed)", Unfelt,
+	}, {
 		"the other end is disposed of, and the RST that was meant is refused", opened + `
 0.010 C>S P len 5 dropped
 0.010 strike rst client
