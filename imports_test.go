@@ -33,13 +33,14 @@ func TestImports(t *testing.T) {
 		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/internal/sign", "injector/target"},
 		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target", "internal/netns"},
 		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/exitwatch", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
-			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/tracepoint", "injector/internal/watchdog"},
+			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/outcomes", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/tracepoint", "injector/internal/watchdog"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                                                   // for tests
 		"injector/internal/ruleset/rulesettest": {"faults", "injector/internal/ruleset", "injector/internal/sign", "injector/target"}, // for tests
 		"internal/netns":                        {},
 		"faults/features":                       {"faults", "faults/packet"},
 		"faults/outcome":                        {"faults", "faults/features", "faults/packet"},
 		"injector/internal/sockdiag":            {},
+		"injector/internal/outcomes":            {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/internal/exitwatch", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/tracepoint"},
 		"injector/internal/minirun":             {}, // for tests
 		"injector/internal/outcometest":         {}, // tests only
 		"injector/internal/exitwatch":           {},

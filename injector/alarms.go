@@ -58,13 +58,14 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 		w.out.Reset()
 		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(f.links[f.chain.Due(now)].rule, flowKey{f.Client, f.Server})}
 		who := f.chain.OnWake(&w.ev, &w.out)
-		if w.acts(faults.Pass) && !w.mayStrike(f, who, true, now) {
+		d := w.decision(f, faults.Pass, who)
+		if !w.watcher.MayStrike(f.outcome, d, false, now) {
 			w.change(f, w.leave(f, now), func() {})
 			return
 		}
-		w.strike(f, who, now)
+		w.watcher.Alarm(f.outcome, d, now)
 		w.note(f, who, false)
-		w.struck(f, now)
+		w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
 		w.commitWake(f, now)
 	}
 	w.mayPark(f, now)

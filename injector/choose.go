@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 )
 
 // direct finds out which way the first segment of a flow travels. A SYN says
@@ -147,7 +148,9 @@ func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	if instances != nil {
 		e.chain = faults.NewChain(instances)
 	}
-	w.track(e)
+	if e.chain != nil || w.judges && len(e.asked) > 0 {
+		e.outcome = outcomes.NewConn(e, w.judges && !e.openBefore, e.signed)
+	}
 }
 
 // ownersFlow reports whether the flow is one of the rule's owner. With a single

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/faults/features"
 	"github.com/faultctl/faultctl/faults/outcome"
 )
 
@@ -128,46 +127,9 @@ type FaultStats struct {
 	Settled Settled
 }
 
-// Settled sums up the outcomes of the connections of one fault: see
-// [outcome.Outcome] and docs/VERDICTS.md.
-type Settled struct {
-	Struck     uint64 // connections that were there when the fault acted on them
-	Unsent     uint64 // of those, what was done to them did not leave this host
-	Unaccepted uint64 // it left, and the TCP that it was meant for took no notice
-	Unfelt     uint64 // it was accepted, and the application had nothing at stake
-	Felt       uint64 // it was sent, accepted and felt
-	Unknown    uint64 // a step is not known
-
-	ClosedBefore uint64 // connections that were closed when the fault acted: not struck
-
-	AnswersLost uint64 // requests that reached the service whole, and whose answer was lost
-	SentAgain   uint64 // of those, requests whose bytes came again
-
-	// Furthest is the outcome of the connection that got furthest.
-	Furthest outcome.Outcome
-
-	// Prevented says what kept chosen connections from meeting the fault's moment,
-	// if none met it: that of the connection with the longest silence.
-	Prevented Prevented
-}
-
-// Prevented is what the ends did that kept a fault's moment from coming.
-type Prevented struct {
-	How     features.Prevention // the zero value: nothing did
-	Silence time.Duration       // the longest silence of the connection
-	Needed  time.Duration       // that the fault waits for
-}
-
-// Plus is the sum of what two runs of the same fault came to.
-func (s Settled) Plus(o Settled) Settled {
-	sum := Settled{
-		Struck: s.Struck + o.Struck, Unsent: s.Unsent + o.Unsent, Unaccepted: s.Unaccepted + o.Unaccepted,
-		Unfelt: s.Unfelt + o.Unfelt, Felt: s.Felt + o.Felt, Unknown: s.Unknown + o.Unknown,
-		ClosedBefore: s.ClosedBefore + o.ClosedBefore, AnswersLost: s.AnswersLost + o.AnswersLost, SentAgain: s.SentAgain + o.SentAgain,
-		Furthest: outcome.Further(s.Furthest, o.Furthest), Prevented: s.Prevented,
-	}
-	if o.Prevented.Silence > s.Prevented.Silence || s.Prevented.How == features.NotPrevented {
-		sum.Prevented = o.Prevented
-	}
-	return sum
-}
+// Settled sums up the outcomes of the connections of one fault, and Prevented says what
+// kept connections from meeting its moment: see docs/VERDICTS.md.
+type (
+	Settled   = outcome.Tally
+	Prevented = outcome.Prevention
+)

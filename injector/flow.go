@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/lru"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 )
 
 // flowKey names a connection by its ends.
@@ -50,8 +51,8 @@ type entry struct {
 	others     bool   // rules were asked besides the one that chose it
 	adjustedAt uint32 // the count of adjusted whose settings the chain has
 	gso        gsoState
-	track      *tracking // what strikes came to; nil: nobody wants to know
-	signed     bool      // its segments are (TCP-MD5, TCP-AO)
+	outcome    *outcomes.Conn // what strikes came to; nil: nobody wants to know
+	signed     bool           // its segments are (TCP-MD5, TCP-AO)
 	alias      alias
 
 	// superseded: a new connection took its addresses and ports, and clears the
@@ -103,6 +104,9 @@ func (e *entry) note(o ordinal) {
 	}
 	e.asked = append(e.asked, o)
 }
+
+// armed reports whether a fault of the flow waits for an alarm.
+func (e *entry) armed() bool { return e.chain != nil && e.chain.NextWake() != faults.Never }
 
 // releaseAgain is how long after it was released a flow may still be handed over
 // for what had been under way.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 )
 
 // flowStore is the connections that a worker knows. Those that have been quiet while the
@@ -96,7 +97,7 @@ func (s *flowStore) due(now time.Duration) *entry {
 func (s *flowStore) park(f *entry, now time.Duration) bool {
 	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
-	case f.track != nil && (f.track.struck && !f.track.settled):
+	case f.outcome.Open():
 		return false
 	case f.captured || f.timer != faults.Never || f.due[faults.Original] > now || f.due[faults.Reply] > now || f.turns != [2]int{}:
 		return false
@@ -137,7 +138,7 @@ func (s *flowStore) unpark(i uint32, now time.Duration) *entry {
 	e := s.parked.unpark(i, s.run.rules, s.run.seed)
 	e.adjustedAt = n
 	if e.chain != nil && e.fired == 0 {
-		e.track = restore(e)
+		e.outcome = outcomes.Resume(e, &e.Flow, e.last)
 	}
 	s.add(e, now)
 	return e

@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/exitwatch"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/nft"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/internal/sign"
@@ -79,7 +80,7 @@ func (i *Injector) Ruleset() string {
 	if i.copies().SeparateGSO {
 		at.gso = nfqueue.FirstGSO
 	}
-	return i.cfg.compile(&at, i.rules).With(exitwatch.Text(leavingSigns(at.tag)...))
+	return i.cfg.compile(&at, i.rules).With(exitwatch.Text(outcomes.Signs(at.tag)...))
 }
 
 // copies is how the queue hands packets over. What comes as its local sender made it
@@ -107,7 +108,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 		return err
 	}
 	defer c.close()
-	told := i.listen(c)
+	told := c.listen(i.judges, i.cfg.Logger)
 	rules := kernel.rules
 	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
 		if err := kernel.nft.TuneSets(rules); err != nil {
@@ -122,7 +123,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	}
 	i.changeable(nil, nil)
 	c.drain()
-	if err := told.close(); err != nil {
+	if err := told.Close(); err != nil {
 		i.cfg.Logger.Warn("tracepoints not closed", "error", err)
 	}
 	if err := kernel.put(kernel.rules.Disarmed()); err != nil {
@@ -210,7 +211,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
 	}
 	k.rules = i.kernelRules(&k.at)
-	leaving := leavingSigns(k.at.tag)
+	leaving := outcomes.Signs(k.at.tag)
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...); err != nil && k.at.translates() {
 		i.cfg.Logger.Warn("the rules for translated connections do not go in; the run goes on without them", "error", err)
 		k.at.nat = [2]bool{}

@@ -106,9 +106,9 @@ func (a *alias) met(hook uint8, dir faults.Direction) {
 	}
 }
 
-// socketEnds are both ends of the connection as the socket knows them that sends in that
-// direction, if it is on this host.
-func (f *entry) socketEnds(dir faults.Direction) (local, remote netip.AddrPort) {
+// SocketEnds returns the addresses of the connection as the socket knows them that sends
+// in that direction, if that socket is on this host.
+func (f *entry) SocketEnds(dir faults.Direction) (local, remote netip.AddrPort) {
 	switch {
 	case dir == faults.Reply:
 		return f.Server, f.Client

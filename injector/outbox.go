@@ -7,6 +7,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"golang.org/x/sys/unix"
@@ -24,9 +25,9 @@ type outbox struct {
 	queue  queue
 	sender sender
 
-	// sent is told of each packet of a tracked flow that was handed to the raw socket:
-	// whether it is of our own making, and why it could not be sent. See worker.sent.
-	sent func(of *entry, to faults.Direction, forged bool, pkt []byte, err error)
+	// sent is told of each packet of a watched flow that was handed to the raw socket:
+	// whether it is of our own making, and why it could not be sent.
+	sent func(of *outcomes.Conn, to faults.Direction, forged bool, pkt []byte, err error)
 
 	// answer gives the verdict on a packet that was held, see worker.answer.
 	answer func(v nfqueue.Verdict, f *entry, dir faults.Direction)
@@ -225,8 +226,8 @@ func refusal(err error) string {
 func (o *outbox) transmitNow(f *entry, to faults.Direction, pkt []byte, mark, iface uint32) {
 	o.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
 	o.transmit(o.single[:])
-	if f.track != nil {
-		o.sent(f, to, true, pkt, o.single[0].Err)
+	if f.outcome != nil {
+		o.sent(f.outcome, to, true, pkt, o.single[0].Err)
 	}
 }
 
@@ -245,8 +246,8 @@ func (o *outbox) flushCopies() {
 	}
 	o.transmit(o.copies)
 	for i := range o.copies {
-		if of := &o.copiesOf[i]; of.of != nil && of.of.track != nil {
-			o.sent(of.of, of.to, of.forged, o.copies[i].Bytes, o.copies[i].Err)
+		if of := &o.copiesOf[i]; of.of != nil && of.of.outcome != nil {
+			o.sent(of.of.outcome, of.to, of.forged, o.copies[i].Bytes, o.copies[i].Err)
 		}
 		o.recycle(o.copies[i].Bytes)
 	}

@@ -25,7 +25,7 @@ func (w *worker) run() error {
 		w.runTimers(now)
 		w.wakeParked(now)
 		w.parkIdle(now)
-		w.check(now)
+		w.watcher.Due(now)
 		w.flush()
 		w.tellDrained()
 		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
@@ -71,7 +71,7 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		return
 	}
 	now := w.clock()
-	local := p.Hook == unix.NF_INET_LOCAL_OUT || p.Iface == loopback
+	local := p.Hook == unix.NF_INET_LOCAL_OUT || p.ByLoopback()
 	f, dir := w.flow(seg, local, now)
 	f.route(dir, p.Mark, p.Iface)
 	f.alias.met(p.Hook, dir)
@@ -149,11 +149,10 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 		w.adjust(f, n)
 	}
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Fresh: fresh, Flow: &f.Flow, Busy: w.mixed.Load() && w.busy(f, now), Rand: f.rng}
-	if f.track != nil {
-		w.met(f, p, dir)
-	}
+	w.watcher.Met(f.outcome, p.Hook, p.ByLoopback(), dir)
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
-	if w.acts(v) && !w.mayStrike(f, who, false, now) {
+	d := w.decision(f, v, who)
+	if !w.watcher.MayStrike(f.outcome, d, f.Segments <= 1, now) {
 		w.pass(p, f, dir, seg, w.leave(f, now), now)
 		return
 	}
@@ -166,9 +165,9 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	for _, c := range f.links {
 		c.diverted.Add(1)
 	}
-	w.follow(f, dir, seg, v, who, now)
+	w.watcher.Segment(f.outcome, dir, seg, d, now)
 	w.note(f, who, v == faults.Drop)
-	w.struck(f, now)
+	w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
 	if w.tap != nil {
 		delay, _ := w.delay(f, dir, &w.out, now)
 		w.tap.judged(p, f, now, v, &w.out, delay)
@@ -180,17 +179,26 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 // is what the kernel's sets must learn besides.
 func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, sig ruleset.Signal, now time.Duration) {
 	sig |= w.forget(f)
-	if t := f.track; t != nil {
-		w.out.Reset()
-		w.follow(f, dir, seg, faults.Accept, -1, now)
-	}
-	if f.track == nil || !w.keeps(f, now) {
+	w.watcher.Passed(f.outcome, dir, seg, now)
+	if !w.watcher.Keeps(f.outcome, f.armed(), now) {
 		if f.release(now) {
 			sig |= ruleset.Release
 		}
 	}
 	f.Pass(dir, seg)
 	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
+}
+
+// leave ends the faults of a connection that must not be struck. It returns what the
+// kernel's sets must learn: that the connection is released.
+func (w *worker) leave(f *entry, now time.Duration) (sig ruleset.Signal) {
+	f.chain = nil
+	w.finish(f, now)
+	if f.captured {
+		sig |= ruleset.Forget
+	}
+	f.captured, f.released, f.toldAt = false, true, now
+	return sig | ruleset.Release
 }
 
 // commit carries out what the faults decided. It is the only place where a
@@ -205,7 +213,7 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 	passing := seg
 	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // of a head alone nothing can be made
 		out.Bytes, passing = r.Bytes(), r
-		out.Tag = w.replaced(f, dir, r, now)
+		out.Tag = w.watcher.Replaced(f.outcome, dir, r, now)
 	}
 	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
@@ -228,7 +236,7 @@ func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
 	case w.out.Captured() && !f.captured:
 		f.captured, f.released = true, false
 		sig |= ruleset.Capture
-	case w.out.Released() && !w.keeps(f, now) && f.release(now):
+	case w.out.Released() && !w.watcher.Keeps(f.outcome, f.armed(), now) && f.release(now):
 		if f.captured {
 			sig |= ruleset.Forget
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/target"
 )
 
@@ -80,15 +81,15 @@ type ruleState struct {
 type settings struct {
 	instances []faults.Instance // in force, shared by the flows of the rule
 	diverts   faults.Diversion  // what the kernel is to hand over, which may be more than the models need
-	waits     []waiting         // of each fault
+	waits     []outcomes.Wait   // of each fault
 }
 
 // waits is what each of the faults waits for.
-func waits(fs []NamedModel) []waiting {
-	all := make([]waiting, len(fs))
+func waits(fs []NamedModel) []outcomes.Wait {
+	all := make([]outcomes.Wait, len(fs))
 	for i, f := range fs {
 		d := f.Model.Diverts()
-		all[i] = waiting{after: d.Idle, data: d.Refresh.MinPayload > 0}
+		all[i] = outcomes.Wait{After: d.Idle, DataOnly: d.Refresh.MinPayload > 0}
 	}
 	return all
 }

@@ -1,9 +1,9 @@
 package injector
 
 import (
-	"sync"
 	"sync/atomic"
 
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
@@ -13,15 +13,7 @@ type counters struct {
 	rule                                    int
 	observes                                bool // it does nothing to connections
 	fired, acted, diverted, dropped, forged atomic.Uint64
-
-	mu      sync.Mutex // guards what follows; it is taken once or twice in a connection's life
-	settled Settled
-}
-
-func (c *counters) sums() Settled {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.settled
+	outcomes                                outcomes.Tally
 }
 
 // totals counts what belongs to no rule.
@@ -61,7 +53,7 @@ func (sh *shared) snapshot() Snapshot {
 		for _, c := range r.faults {
 			rs.Faults = append(rs.Faults, FaultStats{
 				Name: c.name, Fired: c.fired.Load(), Acted: c.acted.Load(),
-				Diverted: c.diverted.Load(), Dropped: c.dropped.Load(), Forged: c.forged.Load(), Settled: c.sums(),
+				Diverted: c.diverted.Load(), Dropped: c.dropped.Load(), Forged: c.forged.Load(), Settled: c.outcomes.Sum(),
 			})
 		}
 		s.Rules = append(s.Rules, rs)

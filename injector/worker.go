@@ -7,6 +7,7 @@ import (
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
@@ -23,12 +24,9 @@ type worker struct {
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
 	sets   setWriter
-	kernel kernelAsker // nil: it cannot be asked for sockets
-	tag    uint32      // of what goes on in a verdict's place; 0: verdicts cannot
-	checks checks
-	lost   lostRequests
-	names  nameReader            // nil: the host translates no destinations
-	reset  map[uint64]toldSocket // by the socket's address in the kernel
+	names  nameReader // nil: the host translates no destinations
+
+	watcher outcomes.Watcher // finds out what became of strikes
 
 	noticed   uint32        // what changes was when the worker last looked
 	changedAt time.Duration // when it had become that
@@ -48,7 +46,8 @@ func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Hand
 	w.outbox.run, w.queue, w.sender, w.outbox.answer, w.renamed = s, q, out, w.answer, w.rename
 	w.wake = func() { w.queue.Wake() }
 	w.flows.forgotten = w.forgotten
-	w.outbox.sent = w.sent
+	w.watcher = outcomes.Watcher{Engine: watched{w}, Clock: s.clock, Judged: s.judges, Signed: &s.totals.signed}
+	w.outbox.sent = w.watcher.Sent
 	w.putAway = func(f *entry) { w.finish(f, w.clock()) }
 	return w
 }
@@ -77,7 +76,7 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 	if len(w.out.Notes) == 0 {
 		return
 	}
-	if f.track != nil && f.track.closedBefore(w.ev.At) {
+	if f.outcome.ClosedBefore(w.ev.At) {
 		return // nothing was there
 	}
 	c.acted.Add(uint64(len(w.out.Notes)))
@@ -117,7 +116,7 @@ func (w *worker) patience() time.Duration {
 	if at, ok := w.idle.next(); ok { // the alarms of those that rest are not in a heap yet
 		wait = min(wait, at-now)
 	}
-	if at := w.checks.next(); at != faults.Never {
+	if at := w.watcher.Next(); at != faults.Never {
 		wait = min(wait, at-now)
 	}
 	return max(0, wait)

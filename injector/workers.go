@@ -2,11 +2,14 @@ package injector
 
 import (
 	"errors"
+	"log/slog"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/injector/internal/outcomes"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/faultctl/faultctl/injector/internal/tracepoint"
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
@@ -40,10 +43,10 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	for n, q := range k.queues {
 		w := newWorker(i.shared, q, k.senders[n], &tableSets{write: k.nft, read: k.ask, rules: i.rules}, c.dog.Handle())
 		if k.diag != nil {
-			w.kernel = &asker{diag: k.diag, ask: k.ask}
+			w.watcher.Kernel = outcomes.RealKernel(k.diag, k.ask)
 		}
 		if !i.bySet {
-			w.tag = leavesTag
+			w.watcher.Mark = outcomes.Mark
 		}
 		w.gsoQueue = q.GSONumber() != 0
 		if k.at.translates() {
@@ -111,6 +114,23 @@ func (c *workers) stop() error {
 func (c *workers) close() {
 	close(c.silent)
 	c.listening.Wait()
+}
+
+// listen has the workers be told what the kernel's tracepoints tell, if a command is
+// judged by the run, the kernel can and this process may.
+func (c *workers) listen(judged bool, log *slog.Logger) *outcomes.Listener {
+	if !judged {
+		return nil
+	}
+	l, err := outcomes.Listen(func(ev tracepoint.Event) {
+		for _, w := range c.all {
+			w.post(func() { w.watcher.Traced(ev) })
+		}
+	})
+	if err != nil {
+		log.Debug("whether a call has returned an error is not known", "error", err)
+	}
+	return l
 }
 
 // forgotten takes a flow that the worker no longer knows out of the one kernel

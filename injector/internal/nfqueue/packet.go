@@ -31,6 +31,10 @@ type Packet struct {
 	GSO      bool   // it stands for several segments (NFQA_SKB_GSO)
 }
 
+// ByLoopback reports whether the packet came in, or goes out, by the interface lo. Its index
+// is 1 in each network namespace (net/core/dev.c, LOOPBACK_IFINDEX).
+func (p *Packet) ByLoopback() bool { return p.Iface == 1 }
+
 // Verdict is the answer to one packet.
 type Verdict struct {
 	ID       ID
