@@ -93,9 +93,7 @@ func (inv *invocation) report(args []string, err error) int {
 	}
 	advice := experiment.AdviceOf(err)
 	if wantsEvents(args) {
-		inv.events.Write(inv.sys.Now(), event.ErrorEvent{
-			Code: experiment.CodeOf(err), Message: event.Render(err, asFlag), Advice: advice, Field: event.FieldOf(err),
-		})
+		inv.events.Write(inv.sys.Now(), experiment.Report(err, asFlag))
 	}
 	var problems event.Problems
 	if !errors.As(err, &problems) {

@@ -27,6 +27,9 @@ type verifyPrinter struct {
 	width int // of the first column
 	alone map[string]string
 
+	told  int    // how many cases have a result
+	skips string // why the last one was skipped, if it was
+
 	live     *live
 	progress *verifyProgress
 	stop     func() // ends what keeps the live line fresh; nil: nothing does
@@ -116,6 +119,21 @@ func (m *verifyPrinter) Result(r survival.Result) {
 	m.alone[r.Name] = r.Repeat
 	if m.inv.json {
 		m.inv.events.Write(m.inv.sys.Now(), r.Event())
+		return
+	}
+	again := r.Verdict == report.Skipped && r.Reason == m.skips
+	if m.skips = ""; r.Verdict == report.Skipped {
+		m.skips = r.Reason
+	}
+	left := len(m.plan.Names()) - m.told
+	if !r.Base {
+		m.told++
+	}
+	switch {
+	case again: // one line is enough
+		return
+	case r.Verdict == report.Skipped && !r.Base && left > 1:
+		m.print(text.Hanging("  ", fmt.Sprintf("the other %d cases are skipped: %s", left, r.Reason), m.inv.columns()) + "\n")
 		return
 	}
 	m.print(fmt.Sprintf("  %s  %s  %s\n", text.Pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))

@@ -151,7 +151,7 @@ func TestDoorsComplainAlike(t *testing.T) {
 		}
 		byFlags := e.(event.ErrorEvent)
 		_, err = experiment.ParseSpec([]byte(tc.file))
-		byFile := event.Report(err, nil)
+		byFile := experiment.Report(err, nil)
 		if !strings.Contains(byFlags.Message, tc.says) || !strings.Contains(byFile.Message, tc.says) {
 			t.Errorf("%s: by flags %q, by file %q", tc.flags, byFlags.Message, byFile.Message)
 		}

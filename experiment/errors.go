@@ -30,10 +30,13 @@ func badValue(word event.Field, value string, err error) *event.Error {
 }
 
 // CodeOf is the code of an error of this package, of injector, or of one that
-// wraps either.
+// wraps either; that of nil is event.CodeOK. Of several errors side by side it is
+// the first's.
 func CodeOf(err error) event.Code {
 	var e *event.Error
 	switch {
+	case err == nil:
+		return event.CodeOK
 	case errors.As(err, &e) && e.Code != 0:
 		return e.Code
 	case errors.Is(err, injector.ErrConfig), errors.Is(err, injector.ErrNoNamespace):
@@ -47,10 +50,10 @@ func CodeOf(err error) event.Code {
 // AdviceOf says in whole sentences what to do about an error; empty if there
 // is no advice.
 func AdviceOf(err error) string {
-	var e *event.Error
+	if advice := event.AdviceOf(err); advice != "" {
+		return advice
+	}
 	switch {
-	case errors.As(err, &e) && e.Advice != "":
-		return e.Advice
 	case errors.Is(err, syscall.EMFILE):
 		return "This process has reached its limit of open files: raise it (ulimit -n 1024, LimitNOFILE= of a unit)."
 	case errors.Is(err, injector.ErrPermission):
@@ -61,4 +64,9 @@ func AdviceOf(err error) string {
 		return "faultctl doctor says what this kernel lacks and what to do about it."
 	}
 	return ""
+}
+
+// Report is the event of an error, whose words are spelled as a front end has them.
+func Report(err error, spell event.Spelling) event.ErrorEvent {
+	return event.ErrorEvent{Code: CodeOf(err), Message: event.Render(err, spell), Advice: AdviceOf(err), Field: event.FieldOf(err)}
 }

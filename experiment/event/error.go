@@ -1,7 +1,6 @@
 package event
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -226,19 +225,6 @@ func each(err error, f func(*Error) bool) bool {
 	return slices.ContainsFunc(causes(err), func(cause error) bool { return each(cause, f) })
 }
 
-// CodeOf is the code of err: that of the outermost Error in it, or CodeFailure.
-// Of several that are side by side it is the first's. That of nil is CodeOK.
-func CodeOf(err error) Code {
-	if err == nil {
-		return CodeOK
-	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return CodeFailure
-}
-
 // FieldOf is what err is about: the field of the outermost Error that has one.
 func FieldOf(err error) (f Field) {
 	each(err, func(e *Error) bool { f = e.Field; return f != "" })
@@ -250,11 +236,6 @@ func FieldOf(err error) (f Field) {
 func AdviceOf(err error) (advice string) {
 	each(err, func(e *Error) bool { advice = e.Advice; return advice != "" })
 	return advice
-}
-
-// Report is the event of an error.
-func Report(err error, spell Spelling) ErrorEvent {
-	return ErrorEvent{Code: CodeOf(err), Message: Render(err, spell), Advice: AdviceOf(err), Field: FieldOf(err)}
 }
 
 // Problems are all that is wrong, such as with a Spec, where more than the first

@@ -308,7 +308,7 @@ type VerifyDryRun struct {
 	Faults List[string] `json:"faults" doc:"the faults with their settings"`
 }
 
-// ErrorEvent says that faultctl failed. Report makes it from an error.
+// ErrorEvent says that faultctl failed.
 type ErrorEvent struct {
 	Head
 	Code    Code   `json:"code" doc:"the exit code; under run, which then exits with 125, the code that it would be otherwise"`

@@ -249,11 +249,11 @@ func TestPlanRails(t *testing.T) {
 		onStage(t, func(t *testing.T, st *stage) {
 			st.env[tc.env] = tc.value
 			p, err := st.plan(t, tc.file)
-			if code := event.CodeOf(err); code != tc.code || !strings.Contains(fmt.Sprint(err), tc.says) {
+			if code := experiment.CodeOf(err); code != tc.code || !strings.Contains(fmt.Sprint(err), tc.says) {
 				t.Errorf("%+v: %d, %v", tc, code, err)
 			}
 			if err != nil {
-				if event.AdviceOf(err) == "" {
+				if experiment.AdviceOf(err) == "" {
 					t.Errorf("%v: no advice", err)
 				}
 				return

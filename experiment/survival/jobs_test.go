@@ -154,7 +154,7 @@ func TestJobsBroken(t *testing.T) {
 func TestJobsWrong(t *testing.T) {
 	for _, n := range []string{"0", "-1", "65", "four", "1.5"} {
 		var s Spec
-		if err := s.Set("jobs", n); event.CodeOf(err) != event.CodeUsage {
+		if err := s.Set("jobs", n); experiment.CodeOf(err) != event.CodeUsage {
 			t.Errorf("%s: %v", n, err)
 		}
 	}

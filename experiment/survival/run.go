@@ -38,7 +38,7 @@ func Run(ctx context.Context, p *Plan, stage place.Stage, ev *evidence.Evidence,
 	if stage.Path == "" {
 		path, err := place.FindCommand(p.Base.Spec.Command[0])
 		if err != nil {
-			return nil, event.Usagef("", "verify: %w", err).WithAdvice(event.AdviceOf(err))
+			return nil, event.Usagef("", "verify: %w", err).WithAdvice(experiment.AdviceOf(err))
 		}
 		stage.Path = path
 	}

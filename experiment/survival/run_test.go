@@ -344,8 +344,8 @@ func TestBroken(t *testing.T) {
 	w = newWorld()
 	w.MakeCage = func(*os.File) (place.Cage, error) { return nil, injector.ErrPermission }
 	d = &diary{}
-	if _, cases, err = w.verify(t, t.Context(), spec(t, "faults reset", "true"), d); cases != nil || event.CodeOf(err) != event.CodePreflight ||
-		!strings.Contains(event.AdviceOf(err), "--isolate") || slices.Contains(d.calls, "Ended") {
+	if _, cases, err = w.verify(t, t.Context(), spec(t, "faults reset", "true"), d); cases != nil || experiment.CodeOf(err) != event.CodePreflight ||
+		!strings.Contains(experiment.AdviceOf(err), "--isolate") || slices.Contains(d.calls, "Ended") {
 		t.Errorf("%v, %v, %v", cases, err, d.calls)
 	}
 }
@@ -356,11 +356,11 @@ func TestNotFound(t *testing.T) {
 	for command, says := range map[string]string{"no-such-command": "verify: no-such-command: command not found", "/": "verify: / cannot be executed"} {
 		d := &diary{}
 		_, _, err := newWorld().verify(t, t.Context(), spec(t, "faults reset", command), d)
-		if event.CodeOf(err) != event.CodeUsage || err.Error() != says || len(d.calls) > 0 {
+		if experiment.CodeOf(err) != event.CodeUsage || err.Error() != says || len(d.calls) > 0 {
 			t.Errorf("%v, %v", err, d.calls)
 		}
-		if command == "/" && !strings.Contains(event.AdviceOf(err), "chmod +x") {
-			t.Errorf("advice %q", event.AdviceOf(err))
+		if command == "/" && !strings.Contains(experiment.AdviceOf(err), "chmod +x") {
+			t.Errorf("advice %q", experiment.AdviceOf(err))
 		}
 	}
 }

@@ -87,7 +87,7 @@ func TestReadCases(t *testing.T) {
 		"# nothing\n":                    "--plan F: there is no fault in it",
 	} {
 		_, err := ReadCases(strings.NewReader(text), "F")
-		if event.FieldOf(err) != "plan" || event.CodeOf(err) != event.CodeUsage || event.Render(err, flags) != says {
+		if event.FieldOf(err) != "plan" || experiment.CodeOf(err) != event.CodeUsage || event.Render(err, flags) != says {
 			t.Errorf("%v, want %s", event.Render(err, flags), says)
 		}
 	}
@@ -131,7 +131,7 @@ func TestSet(t *testing.T) {
 		}
 		var e *event.Error
 		if got := event.Render(err, flags); !errors.As(err, &e) || e.Field != event.Field(tc.word) || !strings.Contains(got, tc.says) || !strings.Contains(e.Advice, tc.advice) {
-			t.Errorf("%s %s: %s (%s)", tc.word, tc.value, got, event.AdviceOf(err))
+			t.Errorf("%s %s: %s (%s)", tc.word, tc.value, got, experiment.AdviceOf(err))
 		}
 	}
 }
