@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -196,10 +198,6 @@ func (inv *invocation) flagError(cmd *cobra.Command, err error) error {
 	return usageError("%s: %w", cmd.Name(), err)
 }
 
-func neitherTrueNorFalse(cmd *cobra.Command, where, value string) error {
-	return usageError("%s: %s=%s: it is true or false", shortName(cmd), where, value)
-}
-
 // wantsEvents reports whether the command line asks for a stream of events,
 // even if it cannot be parsed.
 func wantsEvents(args []string) bool {
@@ -212,4 +210,22 @@ func wantsEvents(args []string) bool {
 		return f.Value.String() == "json"
 	}
 	return os.Getenv(envVar("output")) == "json"
+}
+
+// unknownFlag suggests the nearest flag of c, or names the faults that have
+// the flag.
+func unknownFlag(c *cobra.Command, name string) *event.Error {
+	names := []string{"help"}
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(append(names, f.Name), f.Annotations[oldSpellings]...) })
+	var owners []string
+	for _, k := range faults.Catalog {
+		if slices.ContainsFunc(faults.Knobs(k.New()), func(k faults.Knob) bool { return k.Name == name }) {
+			owners = append(owners, k.Name)
+		}
+	}
+	e := usageError("%s: unknown flag --%s%s", shortName(c), name, words.DidYouMean(name, names))
+	if len(owners) > 0 {
+		return e.WithAdvice(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
+	}
+	return e.WithAdvice(helpName(c) + " --help lists the flags.")
 }

@@ -7,14 +7,9 @@ package cli
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"sync/atomic"
 
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/experiment/evidence"
 	"github.com/faultctl/faultctl/internal/cage"
-	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -30,22 +25,6 @@ func Main(args []string) int {
 		h.goInside(signals)
 	}
 	return h.run(args)
-}
-
-// invocation is the state of one command line.
-type invocation struct {
-	*host
-	stdout   io.Writer                         // that of the host, watched
-	events   *event.Writer                     // to stdout
-	command  []string                          // behind --, for run and verify
-	name     string                            // of the command, such as faultctl scenario run
-	json     bool                              // --output json
-	markdown bool                              // --output markdown
-	dryRun   bool                              // --dry-run
-	logger   *slog.Logger                      // for --log-level
-	asRun    bool                              // its exit codes are those of run
-	noFault  error                             // what the command line names as a FAULT is none
-	leaving  atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
 }
 
 // run is Main on any host.
@@ -65,7 +44,7 @@ func (h *host) run(args []string) int {
 	if errors.As(unwritten, &broken) && (err == nil || errors.Is(err, broken.err)) && !errors.As(err, new(stdoutError)) {
 		err = broken.exitError()
 	}
-	return inv.report(args, err)
+	return inv.report(wantsEvents(args), err)
 }
 
 // program is the command line as cobra wants it. args are the program's name and
@@ -95,27 +74,6 @@ func (inv *invocation) program(args []string) *cobra.Command {
 }
 
 func init() { cobra.EnableCommandSorting = false }
-
-// read reads the flags that mean the same for every command.
-func (inv *invocation) read(c *call) (err error) {
-	inv.name, inv.dryRun = helpName(c.Command), c.Bool("dry-run")
-	value := func(name string) string {
-		if c.Flag(name) == nil {
-			return ""
-		}
-		return c.String(name)
-	}
-	switch o := value("output"); {
-	case o == "json":
-		inv.json = true
-	case o == "markdown" && c.Name() == "faults":
-		inv.markdown = true
-	case o != "" && o != "text":
-		return usageError("%s: --output %q is neither text nor json%s", c.Name(), o, words.DidYouMean(o, []string{"text", "json"}))
-	}
-	inv.logger, err = inv.newLogger(value("log-level"))
-	return err
-}
 
 // bare is faultctl without a command.
 func (inv *invocation) bare(c *call) error {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -111,4 +112,22 @@ func noArguments(c *call) error {
 		return usageError("%s: unexpected argument %q", c.Name(), c.first())
 	}
 	return nil
+}
+
+// faultNamed annotates a command with the FAULT that it was called with.
+const faultNamed = "fault"
+
+// helpName is what starts a command: its path, and the FAULT that it is called with.
+func helpName(cmd *cobra.Command) string {
+	return strings.TrimSpace(cmd.CommandPath() + " " + cmd.Annotations[faultNamed])
+}
+
+// shortName is that without the program.
+func shortName(cmd *cobra.Command) string { return strings.TrimPrefix(helpName(cmd), "faultctl ") }
+
+// takesFault reports whether a command is followed by a FAULT.
+func takesFault(cmd *cobra.Command) bool { return strings.Contains(cmd.Use, "FAULT") }
+
+func neitherTrueNorFalse(cmd *cobra.Command, where, value string) error {
+	return usageError("%s: %s=%s: it is true or false", shortName(cmd), where, value)
 }

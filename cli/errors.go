@@ -4,16 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
-	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/internal/words"
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // The exit codes of the contract. A run that a signal ended has 128 more than
@@ -84,15 +79,15 @@ func quietExit(code int) error {
 	return &status{code, fmt.Errorf("exit %d", code)}
 }
 
-// report prints err on stderr, and as an event if -o json was given, and returns
-// the exit code.
-func (inv *invocation) report(args []string, err error) int {
+// report prints err on stderr, and on stdout as an event if events are wanted, and
+// returns the exit code.
+func (inv *invocation) report(events bool, err error) int {
 	outcome := codeOf(err, inv.asRun)
 	if err == nil || alreadyReported(err) {
 		return outcome
 	}
 	advice := experiment.AdviceOf(err)
-	if wantsEvents(args) {
+	if events {
 		inv.events.Write(inv.sys.Now(), experiment.Report(err, asFlag))
 	}
 	var problems event.Problems
@@ -146,24 +141,6 @@ func exitCode(err error) int {
 		return s.code
 	}
 	return int(experiment.CodeOf(err))
-}
-
-// unknownFlag suggests the nearest flag of c, or names the faults that have
-// the flag.
-func unknownFlag(c *cobra.Command, name string) *event.Error {
-	names := []string{"help"}
-	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(append(names, f.Name), f.Annotations[oldSpellings]...) })
-	var owners []string
-	for _, k := range faults.Catalog {
-		if slices.ContainsFunc(faults.Knobs(k.New()), func(k faults.Knob) bool { return k.Name == name }) {
-			owners = append(owners, k.Name)
-		}
-	}
-	e := usageError("%s: unknown flag --%s%s", shortName(c), name, words.DidYouMean(name, names))
-	if len(owners) > 0 {
-		return e.WithAdvice(fmt.Sprintf("--%s is a setting of %s.", name, strings.Join(owners, ", ")))
-	}
-	return e.WithAdvice(helpName(c) + " --help lists the flags.")
 }
 
 // aboutFile strips the operation and path of an *os.PathError, for messages that

@@ -12,17 +12,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpName is what starts a command: its path, and the FAULT that it is called with.
-func helpName(cmd *cobra.Command) string {
-	return strings.TrimSpace(cmd.CommandPath() + " " + cmd.Annotations[faultNamed])
-}
-
-// shortName is that without the program.
-func shortName(cmd *cobra.Command) string { return strings.TrimPrefix(helpName(cmd), "faultctl ") }
-
-// takesFault reports whether a command is followed by a FAULT.
-func takesFault(cmd *cobra.Command) bool { return strings.Contains(cmd.Use, "FAULT") }
-
 // usage is how a command is called.
 func usage(cmd *cobra.Command) string {
 	line := strings.TrimSpace(cmd.UseLine())

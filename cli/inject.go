@@ -27,9 +27,6 @@ func (inv *invocation) injectCommand(fault *faults.Kind) *cobra.Command {
 		func(example string) string { return example }, inv.inject)
 }
 
-// faultNamed annotates a command with the FAULT that it was called with.
-const faultNamed = "fault"
-
 // underFault completes a command that takes a FAULT: the settings of the one that
 // it was called with, nil if there is none, are flags of it. example is a command
 // line, shown says how it does what the catalogue's example of a fault does.

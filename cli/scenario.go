@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
@@ -16,9 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
-
-// largestFile is how much of a scenario file is read.
-const largestFile = 1 << 20
 
 func (inv *invocation) scenarioCommand() *cobra.Command {
 	yaml := completeFiles("yaml", "yml", "json")
@@ -63,55 +57,6 @@ func scenarioFlags() []*pflag.Flag {
 		toggleFlag(runHeading, "allow-idle", "do not fail if a fault never fired"),
 		outputFlag(runHeading),
 	}, leavingFlags()...)
-}
-
-// readScenario reads a file and checks all of it that can be checked without
-// asking anybody. Problems are what is wrong with what it says.
-func readScenario(file string) (*scenario.Scenario, document.Problems, error) {
-	content, err := readFile(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := scenario.Parse(file, content)
-	var ps document.Problems
-	if errors.As(err, &ps) {
-		return nil, ps, nil
-	}
-	return s, nil, err
-}
-
-func readFile(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError("%s: there is no such file", file)
-	}
-	if err != nil {
-		return nil, usageError("read %s: %w", file, aboutFile(err))
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return nil, usageError("%s is a directory: name a file", file)
-	}
-	content, err := io.ReadAll(io.LimitReader(f, largestFile+1))
-	switch {
-	case err != nil:
-		return nil, usageError("read %s: %w", file, aboutFile(err))
-	case len(content) > largestFile:
-		return nil, usageError("%s is larger than 1 MiB: that is not a scenario", file)
-	}
-	return content, nil
-}
-
-// scenarioFiles reads the arguments of a command that takes files.
-func scenarioFiles(c *call, most int) ([]string, error) {
-	files := c.words
-	switch {
-	case len(files) == 0:
-		return nil, usageError("scenario %s: which FILE?", c.Name()).WithAdvice("faultctl scenario " + c.Name() + " gameday.yaml")
-	case len(files) > most:
-		return nil, usageError("scenario %s: unexpected argument %q", c.Name(), files[most]).WithAdvice("It takes one FILE.")
-	}
-	return files, nil
 }
 
 // checkOf is what scenario validate says of one file in JSON.

@@ -2,7 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment"
@@ -114,4 +118,56 @@ func (inv *invocation) showScenario(ctx context.Context, s *scenario.Scenario, o
 		}
 	}
 	return nil
+}
+
+// largestFile is how much of a scenario file is read.
+const largestFile = 1 << 20
+
+// readScenario reads a file and checks all of it that can be checked without
+// asking anybody. Problems are what is wrong with what it says.
+func readScenario(file string) (*scenario.Scenario, document.Problems, error) {
+	content, err := readFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := scenario.Parse(file, content)
+	var ps document.Problems
+	if errors.As(err, &ps) {
+		return nil, ps, nil
+	}
+	return s, nil, err
+}
+
+func readFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError("%s: there is no such file", file)
+	}
+	if err != nil {
+		return nil, usageError("read %s: %w", file, aboutFile(err))
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, usageError("%s is a directory: name a file", file)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, largestFile+1))
+	switch {
+	case err != nil:
+		return nil, usageError("read %s: %w", file, aboutFile(err))
+	case len(content) > largestFile:
+		return nil, usageError("%s is larger than 1 MiB: that is not a scenario", file)
+	}
+	return content, nil
+}
+
+// scenarioFiles reads the arguments of a command that takes files.
+func scenarioFiles(c *call, most int) ([]string, error) {
+	files := c.words
+	switch {
+	case len(files) == 0:
+		return nil, usageError("scenario %s: which FILE?", c.Name()).WithAdvice("faultctl scenario " + c.Name() + " gameday.yaml")
+	case len(files) > most:
+		return nil, usageError("scenario %s: unexpected argument %q", c.Name(), files[most]).WithAdvice("It takes one FILE.")
+	}
+	return files, nil
 }

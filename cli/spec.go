@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"log/slog"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/pflag"
 )
 
@@ -98,14 +95,8 @@ func (inv *invocation) system() *experiment.System {
 	return &sys
 }
 
-// newLogger returns the logger for a value of --log-level, which may be empty. It
-// writes to stderr.
-func (inv *invocation) newLogger(level string) (*slog.Logger, error) {
-	levels := map[string]slog.Level{"": slog.LevelWarn, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-	least, ok := levels[strings.ToLower(level)]
-	if !ok {
-		return nil, usageError("--log-level %s: it is debug, info, warn or error%s", level,
-			words.DidYouMean(level, []string{"debug", "info", "warn", "error"}))
-	}
-	return slog.New(slog.NewTextHandler(inv.stderr, &slog.HandlerOptions{Level: least})), nil
+// noCommand is the error of run and verify without a command.
+func noCommand(c *call) *event.Error {
+	return usageError("%s: which command? Put it after --, such as: %s -- go test ./...", c.Name(), helpName(c.Command)).
+		WithAdvice("Flags go before the --.")
 }

@@ -157,9 +157,3 @@ func (inv *invocation) showPlan(p *survival.Plan) {
 		}
 	}
 }
-
-// noCommand is the error of run and verify without a command.
-func noCommand(c *call) *event.Error {
-	return usageError("%s: which command? Put it after --, such as: %s -- go test ./...", c.Name(), helpName(c.Command)).
-		WithAdvice("Flags go before the --.")
-}

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/evidence"
+	"github.com/faultctl/faultctl/internal/words"
+)
+
+// invocation is the state of one command line.
+type invocation struct {
+	*host
+	stdout   io.Writer                         // that of the host, watched
+	events   *event.Writer                     // to stdout
+	command  []string                          // behind --, for run and verify
+	name     string                            // of the command, such as faultctl scenario run
+	json     bool                              // --output json
+	markdown bool                              // --output markdown
+	dryRun   bool                              // --dry-run
+	logger   *slog.Logger                      // for --log-level
+	asRun    bool                              // its exit codes are those of run
+	noFault  error                             // what the command line names as a FAULT is none
+	leaving  atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
+}
+
+// read reads the flags that mean the same for every command.
+func (inv *invocation) read(c *call) (err error) {
+	inv.name, inv.dryRun = helpName(c.Command), c.Bool("dry-run")
+	value := func(name string) string {
+		if c.Flag(name) == nil {
+			return ""
+		}
+		return c.String(name)
+	}
+	switch o := value("output"); {
+	case o == "json":
+		inv.json = true
+	case o == "markdown" && c.Name() == "faults":
+		inv.markdown = true
+	case o != "" && o != "text":
+		return usageError("%s: --output %q is neither text nor json%s", c.Name(), o, words.DidYouMean(o, []string{"text", "json"}))
+	}
+	inv.logger, err = inv.newLogger(value("log-level"))
+	return err
+}
+
+// newLogger returns the logger for a value of --log-level, which may be empty. It
+// writes to stderr.
+func (inv *invocation) newLogger(level string) (*slog.Logger, error) {
+	levels := map[string]slog.Level{"": slog.LevelWarn, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	least, ok := levels[strings.ToLower(level)]
+	if !ok {
+		return nil, usageError("--log-level %s: it is debug, info, warn or error%s", level,
+			words.DidYouMean(level, []string{"debug", "info", "warn", "error"}))
+	}
+	return slog.New(slog.NewTextHandler(inv.stderr, &slog.HandlerOptions{Level: least})), nil
+}
