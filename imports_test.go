@@ -31,7 +31,7 @@ func TestImports(t *testing.T) {
 		"injector/internal/nfqueue":  {"injector/internal/kerror"},
 		"injector/internal/rawsock":  {"injector/internal/kerror", "internal/netns"},
 		"injector/internal/ruleset":  {"faults", "faults/packet", "injector/internal/sign", "injector/target"},
-		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target", "internal/netns"},
+		"injector/internal/nft":      {"injector/internal/exitwatch", "injector/internal/kerror", "injector/internal/ruleset", "injector/target", "internal/netns", "internal/procid"},
 		"injector": {"faults", "faults/features", "faults/outcome", "faults/packet", "injector/target", "injector/internal/exitwatch", "injector/internal/heap", "injector/internal/kerror", "injector/internal/lru",
 			"injector/internal/nfqueue", "injector/internal/nft", "injector/internal/outcomes", "injector/internal/rawsock", "injector/internal/ruleset", "injector/internal/sign", "injector/internal/sockdiag", "injector/internal/tracepoint", "injector/internal/watchdog"},
 		"injector/internal/kerneltest":          {"internal/netns"},                                                                   // for tests
@@ -65,7 +65,8 @@ func TestImports(t *testing.T) {
 		"internal/strike":                       {"faults", "injector"}, // for tests
 		"internal/metrics":                      {"injector"},
 		"internal/containers":                   {},
-		"internal/cage":                         {"injector", "injector/target", "internal/netns", "lab/userns"},
+		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "lab/userns"},
+		"internal/procid":                       {},
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
 		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/words", "lab", "cli/internal/text"},
 		"cli/internal/text":                     {},

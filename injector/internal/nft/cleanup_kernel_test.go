@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/kerneltest"
 	"github.com/faultctl/faultctl/injector/internal/ruleset/rulesettest"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/procid"
 	"github.com/google/nftables"
 )
 
@@ -42,9 +43,9 @@ func TestCleanup(t *testing.T) {
 		}
 		return a
 	}
-	dead, dead2 := tableName(gone.Process.Pid, 0), tableName(gone.Process.Pid, 1)
-	alive := tableName(1, 0)
-	foreign, owned := fmt.Sprintf("my%s", dead), tableName(gone.Process.Pid, 2)
+	dead, dead2 := tableName(procid.Of(gone.Process.Pid), 0), tableName(procid.Of(gone.Process.Pid), 1)
+	alive := tableName(procid.Of(1), 0)
+	foreign, owned := fmt.Sprintf("my%s", dead), tableName(procid.Of(gone.Process.Pid), 2)
 	for _, table := range []string{dead, dead2, alive, foreign} {
 		leave(table, false).Close()
 	}

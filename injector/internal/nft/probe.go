@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector/internal/kerror"
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
+	"github.com/faultctl/faultctl/internal/procid"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -110,7 +111,7 @@ func tryTableOf(ns *os.File, family nftables.TableFamily, flags nftables.TableFl
 		return err
 	}
 	defer c.Close()
-	t := c.conn.CreateTable(&nftables.Table{Name: tableName(os.Getpid(), probes.Add(1)) + "_probe", Family: family, Flags: flags})
+	t := c.conn.CreateTable(&nftables.Table{Name: tableName(procid.Self(), probes.Add(1)) + "_probe", Family: family, Flags: flags})
 	if exprs != nil {
 		chain := c.conn.AddChain(&nftables.Chain{Name: "probe", Table: t})
 		c.conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
