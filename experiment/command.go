@@ -14,9 +14,9 @@ import (
 func (p *Plan) NewCage() (place.Cage, error) {
 	in, err := p.sys.MakeCage(p.cfg.NetNS)
 	if errors.Is(err, injector.ErrPermission) || errors.Is(err, injector.ErrNotSupported) {
-		return nil, event.Preflightf("", "%w", err).WithAdvice("As root the command runs in a cgroup v2 of its own, so that its connections can be told apart. " +
-			"If that is not possible, --isolate runs it in a network namespace of its own instead: it then reaches only services that it starts itself. " +
-			"ip netns exec NAME hides the host's cgroups: use faultctl run --netns NAME instead.")
+		return nil, event.Preflightf("", "%w", err).WithAdvice("The command needs a cgroup v2 of its own: in the machine's own network namespace its connections cannot be told from those of others otherwise. " +
+			"Make cgroup v2 writable, or run faultctl in a container with a network of its own, where every connection counts as the command's. " +
+			"--isolate runs the command in a network namespace of its own: it then reaches only services that it starts itself.")
 	}
 	return in, err
 }

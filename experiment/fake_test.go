@@ -39,6 +39,7 @@ func newFakeSystem(t *testing.T) *fakeSystem {
 	w.Getenv = func(string) string { return "" }
 	w.Local = func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }
 	w.System.Start = w.start
+	w.Shares = func(*os.File) error { return nil }
 	w.Lookup = func(_ context.Context, name string) ([]netip.Addr, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

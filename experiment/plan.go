@@ -3,6 +3,7 @@ package experiment
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -43,6 +44,7 @@ type Plan struct {
 	names     *names
 	owner     string // whose connections, in words
 	isolated  bool
+	shared    bool // the command's connections are not told from others in the network namespace
 	observers []Observer
 
 	caged *target.Owner                   // of the cage of its command; nil: it is in none yet
@@ -94,8 +96,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		p.aimAtCommand()
 	}
 	if v := sys.Getenv("FAULTCTL_REQUIRE_TARGET"); p.Everything && demanded(v) {
-		return nil, event.Refusedf("", "no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
-			WithAdvice("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
+		return nil, targetDemanded(v)
 	}
 	if p.Spec.Seed == nil {
 		p.Spec.Seed = new(sys.Seed())
@@ -115,7 +116,41 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err = p.shareNetNS(); err != nil {
+		p.Close()
+		return nil, err
+	}
 	return p, nil
+}
+
+func targetDemanded(v string) error {
+	return event.Refusedf("", "no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
+		WithAdvice("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
+}
+
+// shareNetNS finds out whether the connections of the plan's command can be told from
+// those of others in the network namespace. If not, as in most containers, the plan is
+// about all that are opened there while the command runs.
+func (p *Plan) shareNetNS() error {
+	if len(p.Spec.Command) == 0 || p.sys.Caged || p.sys.Shares == nil {
+		return nil
+	}
+	why := p.sys.Shares(p.cfg.NetNS)
+	if why == nil {
+		return nil
+	}
+	match := &p.cfg.Rules[0].Match
+	if v := p.sys.Getenv("FAULTCTL_REQUIRE_TARGET"); match.Wide() && p.NetNS == "" && demanded(v) {
+		return targetDemanded(v)
+	}
+	p.shared, p.owner = true, ""
+	p.cfg.Rules[0].Pick = p.pickOf(&p.Spec)
+	if p.NetNS == "" {
+		p.Protected = p.sys.Host.Protected(match.Wide())
+		p.cfg.Protect = p.Protected
+	}
+	p.Note = fmt.Sprintf("%v, so the command's connections cannot be told apart: every connection that is opened in this network namespace while it runs counts as the command's", why)
+	return nil
 }
 
 func protectedError(c target.Conn) error {
@@ -134,6 +169,14 @@ func (p *Plan) aimAtCommand() {
 		}
 		p.Note = why + ": the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself"
 	}
+}
+
+// pickOf is how a Spec chooses connections. What was open before the command began is
+// not the command's.
+func (p *Plan) pickOf(s *Spec) target.Pick {
+	pick := s.Target.Pick()
+	pick.NewOnly = pick.NewOnly || p.shared && s.StartAfter == 0
+	return pick
 }
 
 // openNetNS opens the network namespace of a target: nil is the caller's own.
@@ -246,7 +289,7 @@ func (p *Plan) Pick() target.Pick { return p.cfg.Rules[0].Pick }
 func (p *Plan) Config() injector.Config {
 	cfg := p.cfg
 	cfg.Rules = slices.Clone(cfg.Rules)
-	if len(p.Spec.Command) > 0 && !p.sys.Caged {
+	if len(p.Spec.Command) > 0 && !p.sys.Caged && !p.shared {
 		cfg.Rules[0].Match.Owner = p.sys.Foreseen()
 	}
 	return cfg

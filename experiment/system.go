@@ -39,6 +39,10 @@ type System struct {
 	Caged    bool
 	MakeCage func(netns *os.File) (cage.Cage, error)
 	Foreseen func() target.Owner // the owner that the next cage will have
+
+	// Shares says why the next cage cannot tell the command's connections from those of
+	// others in its network namespace; nil: it can, or there will be none.
+	Shares func(netns *os.File) error
 }
 
 // Engine is a run of the injector: the part of injector.Injector that a Run
@@ -81,8 +85,9 @@ func NewSystem() *System {
 		},
 		FindCgroup:   target.FindCgroup,
 		Translations: injector.Translations,
-		MakeCage:     cage.NewCgroup,
+		MakeCage:     cage.New,
 		Foreseen:     cage.Foreseen,
+		Shares:       cage.Shares,
 	}
 }
 

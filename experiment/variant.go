@@ -30,7 +30,7 @@ func (p *Plan) Variant(name string, change func(*Spec)) (*Plan, error) {
 	}
 	v := *p
 	v.Spec, v.Name, v.observers = s, name, slices.Clone(p.observers)
-	pick := s.Target.Pick()
+	pick := p.pickOf(&s)
 	pick.Only = p.cfg.Rules[0].Pick.Only
 	v.cfg.Rules = []injector.Rule{{Match: p.cfg.Rules[0].Match, Pick: pick, Faults: models}}
 	if s.Seed != nil {

@@ -107,7 +107,7 @@ func TestRun(t *testing.T) {
 // to the same service at the same time are not affected.
 func TestRunLeavesOthersAlone(t *testing.T) {
 	for _, m := range cageKinds(t) {
-		if m.name != "cgroup" {
+		if !m.cgroup {
 			continue
 		}
 		w := newTestbed(t, loopback, false)

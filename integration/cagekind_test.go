@@ -28,6 +28,9 @@ type cageKind struct {
 	name  string
 	flags []string
 	uid   uint32 // the user that runs faultctl
+
+	confined string // how it is confined, see confine
+	cgroup   bool   // it tells the command's connections by a cgroup
 }
 
 // cageKinds returns those that are possible here. Root of the host has all of
@@ -44,7 +47,10 @@ func cageKinds(t *testing.T) []cageKind {
 		}
 		t.Logf("without a cgroup: %v", err)
 	} else {
-		all = append(all, cageKind{name: "cgroup"})
+		all = append(all, cageKind{name: "cgroup", cgroup: true},
+			cageKind{name: "clone3 refused", confined: clone3Refused, cgroup: true},
+			cageKind{name: "cgroup v2 not mounted", confined: cgroupHidden, cgroup: true},
+			cageKind{name: "two capabilities", confined: twoCapabilities})
 	}
 	return append(all, cageKind{name: "without root", uid: nobody})
 }
@@ -64,6 +70,9 @@ func (m cageKind) faultctl(verb string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{verb}, m.flags, args)...)
 	cmd.Args[0] = "faultctl"
 	cmd.Env = roleEnv("faultctl", "GORACE=atexit_sleep_ms=0")
+	if m.confined != "" {
+		cmd.Env = roleEnv(m.confined, "GORACE=atexit_sleep_ms=0")
+	}
 	cmd.WaitDelay = patience
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // detached from the terminal of the tests
 	if m.uid != 0 {

@@ -34,7 +34,10 @@ func runRole() {
 		fmt.Fprintln(os.Stderr, withHosts(hosts)) // it returns only if it fails
 		os.Exit(1)
 	}
-	switch os.Getenv(roleEnvVar) {
+	switch role := os.Getenv(roleEnvVar); role {
+	case clone3Refused, cgroupHidden, twoCapabilities:
+		fmt.Fprintln(os.Stderr, role+":", confine(role)) // it returns only if it fails
+		os.Exit(1)
 	case "faultctl":
 		follow()
 		os.Exit(cli.Main(os.Args))

@@ -10,6 +10,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/faultctl/faultctl/injector/internal/kerror"
@@ -46,23 +48,61 @@ type Cgroup struct {
 
 // CgroupMount returns the directory at which cgroup v2 is mounted and the path
 // of its root in the hierarchy, "/" unless only a part of the hierarchy is
-// mounted. The hierarchies of v1 may be mounted too. The error is an
-// injector.ErrNotSupported.
+// mounted. The hierarchies of v1 may be mounted too. Where it is not mounted, as
+// under ip netns exec, which hides it, it is mounted for this process alone, which
+// takes CAP_SYS_ADMIN: see DetachedCgroups. The error is an
+// injector.ErrNotSupported, or an injector.ErrPermission.
 func CgroupMount() (dir, root string, err error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "", "", fmt.Errorf("find cgroup v2: %w", err)
 	}
-	dir, root = cgroupMount(b)
-	if dir == "" {
-		return "", "", fmt.Errorf("find cgroup v2: %w: it is not mounted", kerror.ErrNotSupported)
+	if dir, root = cgroupMount(b, isCgroup2); dir != "" {
+		return dir, root, nil
 	}
-	return dir, root, nil
+	f, err := detached()
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		return "", "", kerror.Deniedf("cgroup v2 is not mounted, and mounting it takes CAP_SYS_ADMIN")
+	case err != nil:
+		return "", "", fmt.Errorf("cgroup v2 is not mounted: %w (%w)", kerror.ErrNotSupported, err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), "/", nil
 }
 
+// DetachedCgroups is the mount of cgroup v2 that only this process has: the
+// directory of CgroupMount is /proc/self/fd/ and its descriptor then. A process that
+// is to use it too must be handed the file. Nil: there is none, because cgroup v2 is
+// mounted, or because CgroupMount was not called. The file must not be closed.
+func DetachedCgroups() *os.File { return detachedCgroups.Load() }
+
+var detachedCgroups atomic.Pointer[os.File]
+
+// detached mounts cgroup v2 without a place in the file system (fsmount, Linux 5.2).
+// The root of the mount is that of this process's cgroup namespace. It lasts as long
+// as the file is open, which is as long as the process.
+var detached = sync.OnceValues(func() (*os.File, error) {
+	ctx, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(ctx)
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "cgroup2")
+	detachedCgroups.Store(f)
+	return f, nil
+})
+
 // cgroupMount reads proc_pid_mountinfo(5): ID parent device root mount-point
-// options … - type source options.
-func cgroupMount(mountinfo []byte) (dir, root string) {
+// options … - type source options. Another mount may cover one that it lists: reached
+// reports whether one is still to be found at its place.
+func cgroupMount(mountinfo []byte, reached func(dir string) bool) (dir, root string) {
 	lines := bufio.NewScanner(bytes.NewReader(mountinfo))
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
@@ -70,11 +110,17 @@ func cgroupMount(mountinfo []byte) (dir, root string) {
 		if !ok || len(w) < 5 || !strings.HasPrefix(after, "cgroup2 ") {
 			continue
 		}
-		if r := unescape(w[3]); dir == "" || len(r) < len(root) { // the widest view
-			dir, root = unescape(w[4]), r
+		at, r := unescape(w[4]), unescape(w[3])
+		if (dir == "" || len(r) < len(root)) && reached(at) { // the widest view
+			dir, root = at, r
 		}
 	}
 	return dir, root
+}
+
+func isCgroup2(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
 // unescape undoes the octal escapes of mountinfo.
@@ -113,6 +159,18 @@ func FindCgroup(name string) (*Cgroup, error) {
 		return nil, kerror.Configf("%q is the root of cgroup v2, which every process is in", name)
 	}
 	return &Cgroup{Path: below, Dir: dir, ID: st.Ino, Level: uint32(strings.Count(below, "/") + 1)}, nil
+}
+
+// CanCreate reports why this process cannot create cgroups in a cgroup v2. The error
+// is an injector.ErrPermission.
+func CanCreate(dir string) error {
+	switch err := unix.Access(dir, unix.W_OK); {
+	case errors.Is(err, unix.EROFS):
+		return kerror.Deniedf("cgroup v2 is mounted read-only")
+	case err != nil:
+		return kerror.Deniedf("cgroup v2 cannot be written by this user")
+	}
+	return nil
 }
 
 // OwnCgroup returns the directory of the cgroup v2 that this process is in.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,11 +18,12 @@ import (
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/netns"
+	"github.com/faultctl/faultctl/internal/procid"
 	"golang.org/x/sys/unix"
 )
 
-// prefix is what the name of each of our cgroups starts with; the process id
-// follows.
+// prefix is what the name of each of our cgroups starts with; the process, as procid
+// names it, and a number follow.
 const prefix = "faultctl-"
 
 // made counts the cgroups that this process has created, for their names.
@@ -39,7 +41,7 @@ type cgroupCage struct {
 // Foreseen returns the owner that the next cage made by NewCgroup will have,
 // except for the id, which only the kernel knows. It serves to show rules.
 func Foreseen() target.Owner {
-	g := &target.Cgroup{Path: fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Load()+1), Level: 1}
+	g := &target.Cgroup{Path: name(made.Load() + 1), Level: 1}
 	own, err1 := target.OwnCgroup()
 	mount, root, err2 := target.CgroupMount()
 	if err1 == nil && err2 == nil {
@@ -48,6 +50,12 @@ func Foreseen() target.Owner {
 	}
 	return target.Owner{Cgroup: g}
 }
+
+// ourCgroup matches what name makes.
+var ourCgroup = regexp.MustCompile(`^` + prefix + `(` + procid.Pattern + `)-[0-9]+$`)
+
+// name is that of the nth cgroup of this process.
+func name(n uint32) string { return fmt.Sprintf("%s%s-%d", prefix, procid.Self(), n) }
 
 // NewCgroup creates a cage that is a cgroup v2 below this process's own, so that
 // limits on this process apply to the command too. Its processes run in netns,
@@ -58,12 +66,15 @@ func NewCgroup(netns *os.File) (Cage, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(own, fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), made.Add(1)))
+	path := filepath.Join(own, name(made.Add(1)))
 	g := &cgroupCage{netns: netns}
 	// This process reaps orphans of the command: not every container has an init
 	// that does.
 	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	if g.guard, err = startGuardian(path); err != nil {
+	if err := target.CanCreate(own); err != nil {
+		return nil, err
+	}
+	if g.guard, err = guardCgroup(path); err != nil {
 		return nil, err
 	}
 	if err = g.open(path); err != nil {
@@ -77,7 +88,7 @@ func (g *cgroupCage) open(path string) error {
 	err := os.Mkdir(path, 0o755)
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("create the cgroup %s: %w", path, injector.ErrPermission)
+		return fmt.Errorf("create the cgroup %s: %w (%w)", path, injector.ErrPermission, bare(err))
 	case err != nil:
 		return fmt.Errorf("create the cgroup %s: %w", path, bare(err))
 	}
@@ -96,6 +107,9 @@ func (g *cgroupCage) NetNS() *os.File     { return g.netns }
 // Start creates the process in the cgroup, so that it cannot open a connection
 // outside of it.
 func (g *cgroupCage) Start(cmd *exec.Cmd) error {
+	if !canCloneInto() {
+		return g.startHeld(cmd)
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -212,9 +226,8 @@ func Cleanup() ([]string, error) {
 	}
 	var removed []string
 	for _, e := range entries {
-		rest, ours := strings.CutPrefix(e.Name(), prefix)
-		pid, _, numbered := strings.Cut(rest, "-")
-		if n, err := strconv.Atoi(pid); !ours || !numbered || err != nil || n <= 0 || alive(n) || !e.IsDir() {
+		m := ourCgroup.FindStringSubmatch(e.Name())
+		if m == nil || procid.Alive(m[1]) || !e.IsDir() {
 			continue
 		}
 		path := filepath.Join(own, e.Name())
@@ -224,11 +237,6 @@ func Cleanup() ([]string, error) {
 		removed = append(removed, path)
 	}
 	return removed, nil
-}
-
-func alive(pid int) bool {
-	err := unix.Kill(pid, 0)
-	return err == nil || errors.Is(err, unix.EPERM)
 }
 
 // bare returns the cause of an *fs.PathError, because the message names the path

@@ -39,6 +39,14 @@ func forgetChild(cmd *exec.Cmd) {
 	}
 }
 
+// isWaitedFor reports whether a child of this process is one that it waits for.
+func isWaitedFor(pid int) bool {
+	children.Lock()
+	defer children.Unlock()
+	_, is := children.waited[pid]
+	return is
+}
+
 // reapOrphans waits for processes that lost their parents and have ended. It stops
 // at one that somebody else waits for: who does so comes here next.
 func reapOrphans() {

@@ -7,59 +7,89 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"github.com/faultctl/faultctl/injector/target"
 )
 
-// guardCommand makes this program a guardian: faultctl guard-cgroup PATH.
-const guardCommand = "guard-cgroup"
+// The commands that make this program a guardian: of a cgroup, faultctl guard-cgroup
+// PATH, or of processes with a mark in their environment, faultctl guard-marked MARK.
+const (
+	guardCgroupCommand = "guard-cgroup"
+	guardMarkedCommand = "guard-marked"
+)
 
-// Guard is the main function of a guardian. It returns false at once if args do
-// not ask for one. A guardian waits for the end of its standard input, a pipe
-// that ends with faultctl, even after SIGKILL. It then kills the processes in the
-// cgroup and removes it.
+// Guard is the main function of this package's own processes. It returns false at once
+// if args do not ask for one. A guardian waits for the end of its standard input, a
+// pipe that ends with faultctl, even after SIGKILL. It then kills the processes in the
+// cage, and removes it.
 func Guard(args []string) bool {
-	if len(args) != 3 || args[1] != guardCommand {
+	switch {
+	case len(args) > 4 && args[1] == heldCommand:
+		held(args) // it does not return
+	case len(args) != 3 || args[1] != guardCgroupCommand && args[1] != guardMarkedCommand:
 		return false
 	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	io.Copy(io.Discard, os.Stdin)
-	kill(args[2])
-	remove(args[2])
+	if what := args[2]; args[1] == guardCgroupCommand {
+		kill(what)
+		remove(what)
+	} else {
+		killAll(func() []int {
+			up := parents()
+			return withDescendants(marked(what, up), up)
+		})
+	}
 	return true
 }
 
-// guardian is the process that outlives this one until the cgroup is removed.
+// guardian is the process that outlives this one until the cage is empty.
 type guardian struct {
 	cmd      *exec.Cmd
 	lifeline *os.File // ends with this process
 }
 
-// startGuardian starts a guardian for a cgroup that does not exist yet.
-func startGuardian(path string) (*guardian, error) {
+// guardCgroup starts a guardian for a cgroup that does not exist yet.
+func guardCgroup(path string) (*guardian, error) {
+	mount := target.DetachedCgroups()
+	if mount == nil {
+		return startGuardian(guardCgroupCommand, path)
+	}
+	dir := fmt.Sprintf("/proc/self/fd/%d", mount.Fd())
+	return startGuardian(guardCgroupCommand, "/proc/self/fd/3"+strings.TrimPrefix(path, dir), mount)
+}
+
+// guardMarked starts a guardian for processes with that mark in their environment.
+func guardMarked(mark string) (*guardian, error) { return startGuardian(guardMarkedCommand, mark) }
+
+func startGuardian(command, what string, files ...*os.File) (*guardian, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("create a pipe to the guardian: %w", err)
 	}
 	defer r.Close()
-	g := &guardian{lifeline: w, cmd: exec.Command("/proc/self/exe", guardCommand, path)}
+	g := &guardian{lifeline: w, cmd: exec.Command("/proc/self/exe", command, what)}
 	g.cmd.Args[0] = "faultctl"
 	g.cmd.Stdin = r
 	g.cmd.Dir = "/"
+	g.cmd.ExtraFiles = files
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that a terminal's Ctrl-C does not reach it
 	if err := startChild(g.cmd, g.cmd.Start); err != nil {
 		w.Close()
-		return nil, fmt.Errorf("start the guardian of the cgroup: %w", err)
+		return nil, fmt.Errorf("start the guardian of the command: %w", err)
 	}
 	return g, nil
 }
 
-// stop ends the guardian, which removes the cgroup if it still exists.
+// stop ends the guardian, which empties the cage if it still exists.
 func (g *guardian) stop() error {
 	g.lifeline.Close()
 	defer forgetChild(g.cmd)
 	var exit *exec.ExitError
 	if err := g.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		return fmt.Errorf("end the guardian of the cgroup: %w", err)
+		return fmt.Errorf("end the guardian of the command: %w", err)
 	}
 	return nil
 }

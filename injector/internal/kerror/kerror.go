@@ -16,6 +16,14 @@ var (
 	ErrNoNamespace  = errors.New("no such network namespace")
 )
 
+// Deniedf returns an ErrPermission that says what is not permitted in words of its own.
+func Deniedf(format string, args ...any) error { return deniedError{fmt.Errorf(format, args...)} }
+
+type deniedError struct{ error }
+
+func (e deniedError) Unwrap() error        { return e.error }
+func (e deniedError) Is(target error) bool { return target == ErrPermission }
+
 // Configf returns an ErrConfig that says what is wrong in words of its own.
 func Configf(format string, args ...any) error { return configError{fmt.Errorf(format, args...)} }
 
