@@ -136,7 +136,8 @@ func runFlags() []*pflag.Flag {
 // leavingFlags say which files a run writes, and what it logs.
 func leavingFlags() []*pflag.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
-		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"))
+		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
+		toggleFlag(runHeading, "show-secrets", "keep passwords and tokens in the command lines and output that are printed and written"))
 }
 
 func outputFlag(heading string) *pflag.Flag {

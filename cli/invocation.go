@@ -14,22 +14,24 @@ import (
 // invocation is the state of one command line.
 type invocation struct {
 	*host
-	stdout   io.Writer                         // that of the host, watched
-	events   *event.Writer                     // to stdout
-	command  []string                          // behind --, for run and verify
-	name     string                            // of the command, such as faultctl scenario run
-	json     bool                              // --output json
-	markdown bool                              // --output markdown
-	dryRun   bool                              // --dry-run
-	logger   *slog.Logger                      // for --log-level
-	asRun    bool                              // its exit codes are those of run
-	noFault  error                             // what the command line names as a FAULT is none
-	leaving  atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
+	stdout      io.Writer                         // that of the host, watched
+	events      *event.Writer                     // to stdout
+	command     []string                          // behind --, for run and verify
+	name        string                            // of the command, such as faultctl scenario run
+	json        bool                              // --output json
+	markdown    bool                              // --output markdown
+	dryRun      bool                              // --dry-run
+	showSecrets bool                              // --show-secrets
+	logger      *slog.Logger                      // for --log-level
+	asRun       bool                              // its exit codes are those of run
+	noFault     error                             // what the command line names as a FAULT is none
+	leaving     atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
 }
 
 // read reads the flags that mean the same for every command.
 func (inv *invocation) read(c *call) (err error) {
 	inv.name, inv.dryRun = helpName(c.Command), c.Bool("dry-run")
+	inv.showSecrets = c.Flag("show-secrets") != nil && c.Bool("show-secrets")
 	value := func(name string) string {
 		if c.Flag(name) == nil {
 			return ""

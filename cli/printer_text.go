@@ -14,6 +14,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -35,6 +36,9 @@ type textPrinter struct {
 func (inv *invocation) textPrinter(w io.Writer) *textPrinter {
 	return &textPrinter{w: w, live: inv.terminal, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
 }
+
+// secretsLeftOut follows a line that repeats a run, if secrets are not in it.
+const secretsLeftOut = "(" + redact.Mark + " stands for secrets; --show-secrets keeps them)"
 
 const clockTime = "15:04:05.000"
 
@@ -89,6 +93,9 @@ func (t *textPrinter) started() {
 	}
 	fmt.Fprintln(&b)
 	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", p.Seed(), p.CommandLine())
+	if redact.In(p.ShownCommand()) {
+		fmt.Fprintln(&b, secretsLeftOut)
+	}
 	for _, c := range p.Protected {
 		fmt.Fprintf(&b, "protected: %v and %v\n", c.A, c.B)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/experiment/survival"
+	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -57,11 +58,15 @@ func (m *verifyPrinter) Started(p *survival.Plan) {
 	if p.Base.Note != "" {
 		fmt.Fprintln(&b, text.Wrap(p.Base.Note, "", m.inv.columns()))
 	}
-	fmt.Fprintf(&b, "verify %s: %s", m.paint.Bold(strings.Join(p.Base.Spec.Command, " ")), p.Base.Scope())
+	fmt.Fprintf(&b, "verify %s: %s", m.paint.Bold(strings.Join(p.Base.ShownCommand(), " ")), p.Base.Scope())
 	if !p.Picked {
 		fmt.Fprintf(&b, ", every %dnd one is struck", survival.Every)
 	}
-	fmt.Fprintf(&b, "\ntime limit of each run: %s; seed %d\nrepeat it: %s\n\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
+	fmt.Fprintf(&b, "\ntime limit of each run: %s; seed %d\nrepeat it: %s\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
+	if redact.In(p.Base.ShownCommand()) {
+		fmt.Fprintln(&b, secretsLeftOut)
+	}
+	fmt.Fprintln(&b)
 	m.print(b.String())
 }
 

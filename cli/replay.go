@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/replay"
+	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -29,7 +30,7 @@ func (inv *invocation) replayCommand() *cobra.Command {
 // replayFlags are those of a run that say how it goes, not what it does.
 func replayFlags() []*pflag.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f *pflag.Flag) bool {
-		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level"}, f.Name)
+		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level", "show-secrets"}, f.Name)
 	})
 	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
 }
@@ -47,6 +48,10 @@ func (inv *invocation) replay(c *call) error {
 	rec, err := inv.recording(path)
 	if err != nil {
 		return usageError("replay %s: %w", path, err)
+	}
+	if redact.In(rec.Spec.Command) {
+		return usageError("replay %s: secrets were left out of the recorded command, so it cannot be run again", path).
+			WithAdvice("Record it with --show-secrets, and keep the recording to yourself.")
 	}
 	if name := c.String("case"); name != "" {
 		if err := rec.Only(name); err != nil {

@@ -91,7 +91,7 @@ func flaggedSpec(c *call, name string) faults.Spec {
 // system returns the system on which a command plans its runs.
 func (inv *invocation) system() *experiment.System {
 	sys := *inv.sys
-	sys.Logger = inv.logger
+	sys.Logger, sys.ShowSecrets = inv.logger, inv.showSecrets
 	return &sys
 }
 

@@ -50,7 +50,7 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 		if err := r.emitAfter(func() (err error) {
 			j, err = p.sys.StartJob(st, p.Spec.Command)
 			return err
-		}, p.sys.Now(), event.Command{Command: p.Spec.Command}); err != nil {
+		}, p.sys.Now(), event.Command{Command: p.ShownCommand()}); err != nil {
 			return err
 		}
 		ended = make(chan error, 1)

@@ -1,10 +1,13 @@
 package experiment
 
 import (
+	"encoding/json"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment/place"
+	"github.com/faultctl/faultctl/internal/redact"
 )
 
 // unrepeated are the words that a line which repeats a run leaves out, because
@@ -38,6 +41,31 @@ func (s *Spec) CommandLine() string {
 	}
 	return strings.Join(append(line, s.flags()...), " ")
 }
+
+// Redacted leaves secrets out of a command line, and of what the command prints. It
+// is nil, and leaves out nothing, if secrets are to be shown.
+func (p *Plan) Redacted() *redact.Filter {
+	if p.sys.ShowSecrets {
+		return nil
+	}
+	return redact.For(p.Spec.Command, os.Environ())
+}
+
+// ShownCommand is the command of the plan as events, reports and texts have it.
+func (p *Plan) ShownCommand() []string { return p.Redacted().Command(p.Spec.Command) }
+
+// shown is the Spec as events, reports and texts have it.
+func (p *Plan) shown() *Spec {
+	s := p.Spec.Clone()
+	s.Command = p.ShownCommand()
+	return &s
+}
+
+// Data is the Spec of the plan as events have it.
+func (p *Plan) Data() json.RawMessage { return p.shown().Data() }
+
+// CommandLine is one line that repeats the run, if nothing had to be left out of it.
+func (p *Plan) CommandLine() string { return p.shown().CommandLine() }
 
 // flags are the words of the Spec as flags, without its faults. The seed is
 // the last flag, and the command follows.

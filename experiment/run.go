@@ -300,7 +300,7 @@ func (p *Plan) started() event.Started {
 	for _, f := range p.Spec.Faults {
 		e.Faults = append(e.Faults, f.Name)
 	}
-	e.Spec = p.Spec.Data()
+	e.Spec = p.Data()
 	return e
 }
 
@@ -315,9 +315,6 @@ func (p *Plan) protectedPairs() (pairs event.List[event.Pair]) {
 	}
 	return pairs
 }
-
-// CommandLine is one line that repeats the run.
-func (p *Plan) CommandLine() string { return p.Spec.CommandLine() }
 
 func (p *Plan) resolveEvery() time.Duration {
 	if p.Spec.ResolveEvery != nil {

@@ -23,6 +23,10 @@ type System struct {
 
 	Logger *slog.Logger // for operators; nil: no logging
 
+	// ShowSecrets keeps secrets in command lines and in what commands print, in
+	// events, reports and texts. False leaves out what docs/SAFETY.md lists.
+	ShowSecrets bool
+
 	Seed func() uint64 // draws a random seed that a float64 can represent exactly
 
 	Start     func(context.Context, injector.Config) (Engine, error) // returns when the rules are installed

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/faultctl/faultctl/internal/safefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,13 +41,14 @@ func Check(path string) error {
 	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
 		return &os.PathError{Op: "write to", Path: filepath.Dir(path), Err: err}
 	}
-	return nil
+	return safefile.Check(path)
 }
 
 func ext(path string) string { return strings.ToLower(filepath.Ext(path)) }
 
 // Write writes r to path in the form that its extension says. The file is there
-// whole or not at all: one of that name is replaced in one step.
+// whole or not at all: one of that name is replaced in one step. See
+// safefile.Replace for its permissions, and for symbolic links.
 func Write(path string, r *Report) error {
 	form := forms[ext(path)]
 	if form == nil {
@@ -56,22 +58,7 @@ func Write(path string, r *Report) error {
 	if err := form(&b, r); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	_, err = tmp.Write(bytes.ToValidUTF8(b.Bytes(), []byte("\ufffd"))) // a command may hold anything
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
+	if err := safefile.Replace(path, bytes.ToValidUTF8(b.Bytes(), []byte("\ufffd"))); err != nil { // a command may hold anything
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

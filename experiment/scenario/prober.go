@@ -22,6 +22,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -30,6 +31,10 @@ import (
 type Prober struct {
 	mu      sync.Mutex
 	clients map[*Probe]*http.Client
+
+	// ShowSecrets keeps secrets in what commands print when they fail. It is set
+	// before use.
+	ShowSecrets bool
 
 	makeCage func() (place.Cage, error)
 	sought   bool       // makeCage was called
@@ -46,12 +51,14 @@ func NewProber(makeCage func() (place.Cage, error)) *Prober {
 // proberOn is the Prober of a system. Without root no cage can keep a command in
 // the network namespace that it must probe.
 func proberOn(sys *experiment.System) *Prober {
-	return NewProber(func() (place.Cage, error) {
+	pr := NewProber(func() (place.Cage, error) {
 		if sys.Caged || os.Geteuid() != 0 {
 			return nil, injector.ErrPermission
 		}
 		return sys.MakeCage(nil)
 	})
+	pr.ShowSecrets = sys.ShowSecrets
+	return pr
 }
 
 // start starts a command in the cage.
@@ -203,6 +210,9 @@ func (pr *Prober) tryCommand(ctx context.Context, argv Command) error {
 	}
 	if err == nil {
 		return nil
+	}
+	if !pr.ShowSecrets {
+		said.b = []byte(redact.For(argv, os.Environ()).Text(string(said.b)))
 	}
 	if line := said.last(); line != "" {
 		return fmt.Errorf("%w: %s", inShort(err), line)

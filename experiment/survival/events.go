@@ -20,7 +20,7 @@ func (p *Plan) DryRun() (all []event.VerifyDryRun) {
 // Started is the event with which a Run of the plan begins.
 func (p *Plan) Started() event.VerifyStarted {
 	common := p.Base.Spec.Clone()
-	common.Faults = nil
+	common.Faults, common.Command = nil, p.Base.ShownCommand()
 	e := event.VerifyStarted{
 		Faults: p.names, Seed: p.Base.Seed(), Version: version.String(), NetNS: p.Base.Where(), Command: common.Command,
 		To: common.Target.To, From: common.Target.From, Runs: p.Spec.runs(), Repeat: p.CommandLine(), Spec: common.Data(),
@@ -33,7 +33,7 @@ func (p *Plan) Started() event.VerifyStarted {
 
 // begun is the event with which a run under a case begins.
 func begun(p *experiment.Plan) event.Case {
-	return event.Case{Case: p.Name, Repeat: p.CommandLine(), Spec: p.Spec.Data()}
+	return event.Case{Case: p.Name, Repeat: p.CommandLine(), Spec: p.Data()}
 }
 
 // Event says what became of the case.

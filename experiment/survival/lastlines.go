@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -23,17 +24,18 @@ const patience = 3 * time.Second
 // output keeps the end of what a command prints to w. The caller must end it by
 // calling lines.
 type output struct {
-	r, w *os.File
-	done chan struct{}
-	kept []byte
+	r, w   *os.File
+	filter *redact.Filter
+	done   chan struct{}
+	kept   []byte
 }
 
-func newOutput() (*output, error) {
+func newOutput(filter *redact.Filter) (*output, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	o := &output{r: r, w: w, done: make(chan struct{})}
+	o := &output{r: r, w: w, filter: filter, done: make(chan struct{})}
 	go o.read()
 	return o, nil
 }
@@ -65,10 +67,12 @@ func (o *output) lines() string {
 	}
 	o.r.Close()
 	<-o.done
-	lines := strings.Split(strings.TrimRight(string(o.kept), "\r\n"), "\n")
+	// A secret may lie across lines, or be cut when a line is.
+	text := o.filter.Text(string(o.kept))
+	lines := strings.Split(strings.TrimRight(text, "\r\n"), "\n")
 	lines = lines[max(0, len(lines)-keptLines):]
 	for i := range lines {
 		lines[i] = words.Legible(lines[i])
 	}
-	return strings.Join(lines, "\n")
+	return o.filter.Text(strings.Join(lines, "\n")) // without what colours words
 }

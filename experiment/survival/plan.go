@@ -53,7 +53,9 @@ func NewPlan(ctx context.Context, sys *experiment.System, s Spec) (*Plan, error)
 	}
 	s.Base = s.Base.Clone()
 	s.Base.Seed, s.Base.Command = p.Base.Spec.Seed, p.Base.Spec.Command
-	p.Spec.Base, p.repeat = s.Base, s.CommandLine()
+	p.Spec.Base = s.Base
+	s.Base.Command = p.Base.ShownCommand()
+	p.repeat = s.CommandLine()
 	if s.Timeout != nil {
 		p.limit = *s.Timeout
 	}
@@ -66,7 +68,7 @@ func (p *Plan) Close() error { return p.Base.Close() }
 // Names are the names of the cases, in the order in which they are tried.
 func (p *Plan) Names() []string { return p.names }
 
-// CommandLine is one line that repeats the whole.
+// CommandLine is one line that repeats the whole, if nothing had to be left out of it.
 func (p *Plan) CommandLine() string { return p.repeat }
 
 // LimitText is the time limit of a run of the command, in words.

@@ -140,7 +140,7 @@ func (r *runner) caged(do func(place.Stage) error) (out string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, st.Cage.Close()) }()
-	printed, err := newOutput()
+	printed, err := newOutput(r.plan.Base.Redacted())
 	if err != nil {
 		return "", err
 	}

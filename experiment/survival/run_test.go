@@ -424,7 +424,7 @@ func TestEvidence(t *testing.T) {
 // of reach of its cage, is not waited for.
 func TestOutputHeld(t *testing.T) {
 	t.Parallel()
-	o, err := newOutput()
+	o, err := newOutput(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +441,7 @@ func TestOutputHeld(t *testing.T) {
 
 // TestLastLines holds how much of what was printed is kept.
 func TestLastLines(t *testing.T) {
-	o, err := newOutput()
+	o, err := newOutput(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/safefile"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -45,7 +46,7 @@ type File struct {
 // Create makes the file, or empties the one that is there, and writes its
 // header. application is the name and version of the program, for the header.
 func Create(path, application string) (*File, error) {
-	file, err := os.Create(path)
+	file, err := safefile.Create(path)
 	if err != nil {
 		return nil, err
 	}

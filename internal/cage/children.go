@@ -26,6 +26,12 @@ func startChild(cmd *exec.Cmd, start func() error) error {
 	if children.waited == nil {
 		children.waited = map[int]struct{}{}
 	}
+	for pid := range children.waited { // a cage may have many commands, one after the other
+		var info siginfo
+		if _, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0); errno == unix.ECHILD {
+			delete(children.waited, pid)
+		}
+	}
 	children.waited[cmd.Process.Pid] = struct{}{}
 	return nil
 }
