@@ -135,8 +135,11 @@ func directory(path string) (*os.File, error) {
 
 // follow goes along a path part by part. If whole, the last part is a directory, too.
 func follow(path string, whole bool) (dir *os.File, name string, err error) {
-	if path == "" {
+	switch {
+	case path == "":
 		return nil, "", unix.ENOENT
+	case strings.HasSuffix(path, "/") && !whole:
+		return nil, "", unix.EISDIR
 	}
 	at, rest := ".", parts(path)
 	if strings.HasPrefix(path, "/") {

@@ -193,7 +193,7 @@ func TestWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]error{
-		filepath.Join(dir, "none", "x"): fs.ErrNotExist, dir: syscall.EISDIR, loop: syscall.ELOOP, filepath.Join(loop, "x"): syscall.ELOOP, "/": syscall.EISDIR, "": fs.ErrNotExist,
+		filepath.Join(dir, "none", "x"): fs.ErrNotExist, dir: syscall.EISDIR, loop: syscall.ELOOP, filepath.Join(loop, "x"): syscall.ELOOP, "/": syscall.EISDIR, filepath.Join(dir, "new") + "/": syscall.EISDIR, "": fs.ErrNotExist,
 	} {
 		if err := write(path); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", path, err, want)
