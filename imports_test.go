@@ -44,7 +44,6 @@ func TestImports(t *testing.T) {
 		"injector/internal/minirun":             {}, // for tests
 		"injector/internal/outcometest":         {}, // tests only
 		"injector/internal/exitwatch":           {},
-		"injector/internal/ctnames":             {},
 		"injector/internal/sign":                {},
 		"injector/internal/tracepoint":          {},
 		"injector/pcap":                         {"injector", "internal/safefile"},
@@ -78,10 +77,10 @@ func TestImports(t *testing.T) {
 	// Modules by which only one package speaks to the kernel; the lab has tables of its
 	// own. Expressions of nftables are data, and the rules are made of them.
 	behind := map[string][]string{
-		"github.com/google/nftables":            {"injector/internal/nft", "injector/internal/kerneltest", "injector/internal/ctnames", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
-		"github.com/google/nftables/expr":       {"injector/internal/nft", "injector/internal/ruleset", "injector/internal/ctnames", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
-		"github.com/google/nftables/xt":         {"injector/internal/ruleset", "injector/internal/ctnames", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
-		"github.com/google/nftables/binaryutil": {"injector/internal/nft", "injector/internal/ruleset", "injector/internal/ctnames", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
+		"github.com/google/nftables":            {"injector/internal/nft", "injector/internal/kerneltest", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
+		"github.com/google/nftables/expr":       {"injector/internal/nft", "injector/internal/ruleset", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
+		"github.com/google/nftables/xt":         {"injector/internal/ruleset", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
+		"github.com/google/nftables/binaryutil": {"injector/internal/nft", "injector/internal/ruleset", "injector/internal/exitwatch", "injector/internal/minirun", "injector/internal/sign"},
 		"github.com/florianl/go-nfqueue/v2":     {"injector/internal/nfqueue"},
 	}
 	impure := []string{"os", "net", "syscall", "unsafe", "io/fs", "log", "log/slog", "os/exec"}

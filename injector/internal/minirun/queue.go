@@ -19,7 +19,6 @@ type Packet struct {
 	Hook     uint8
 	Mark     uint32
 	Priority uint32
-	CT       []byte // NFQA_CT, if the kernel sent it
 	Bytes    []byte
 }
 
@@ -51,7 +50,6 @@ func In(ns *os.File, f func() error) error {
 // Numbers of linux/netfilter/nfnetlink_queue.h.
 const (
 	flagConntrack = 1 << 1 // NFQA_CFG_F_CONNTRACK
-	attrCT        = 11     // NFQA_CT
 )
 
 // Queue binds the queue of that number in the namespace until the test is over,
@@ -158,8 +156,6 @@ func decode(b []byte) (p Packet, ok bool) {
 			p.Mark = binary.BigEndian.Uint32(data)
 		case 10:
 			p.Bytes = append([]byte(nil), data...)
-		case attrCT:
-			p.CT = append([]byte(nil), data...)
 		case 21:
 			p.Priority = binary.BigEndian.Uint32(data)
 		}

@@ -1,0 +1,101 @@
+package tracepoint
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind is what an Event says.
+type Kind uint8
+
+// The kinds.
+const (
+	ReceivedReset Kind = iota // a socket received a RST and is closed by it
+	ErrorReported             // a socket that a program has got an error
+	CallFailed                // a call that receives or sends returned an error
+	numKinds
+)
+
+func (k Kind) String() string {
+	return [...]string{"received a RST", "error reported", "call failed"}[min(k, CallFailed)]
+}
+
+// Event is one thing that the kernel tells.
+type Event struct {
+	Kind          Kind
+	At            time.Duration // CLOCK_MONOTONIC
+	PID           uint32        // of the thread that ran: of a call that failed, the one that made it
+	Local, Remote netip.AddrPort
+	Cookie        uint64     // of the socket, as sock_diag names it; 0 if the kernel does not tell it
+	Sock          uint64     // the socket's address: the same for all events of a socket; 0 if not told
+	Errno         unix.Errno // of an error
+}
+
+// event reads a sample: pid, tid, time, size of the raw data, raw data.
+func (s *Source) event(b []byte) (ev Event, ok bool) {
+	if len(b) < 20 {
+		return Event{}, false
+	}
+	ev.PID = binary.NativeEndian.Uint32(b)
+	ev.At = time.Duration(binary.NativeEndian.Uint64(b[8:]))
+	raw := b[20:]
+	if n := int(binary.NativeEndian.Uint32(b[16:])); n <= len(raw) {
+		raw = raw[:n]
+	}
+	if len(raw) < 2 {
+		return Event{}, false
+	}
+	id := uint64(binary.NativeEndian.Uint16(raw)) // common_type
+	for i := range s.points {
+		if p := &s.points[i]; p.id == id {
+			p.fill(&ev, raw)
+			return ev, true
+		}
+	}
+	return Event{}, false
+}
+
+func (p *point) fill(ev *Event, raw []byte) {
+	ev.Kind = p.kind
+	family := p.num(raw, "family")
+	ends := func(addr, addr6, port string) netip.AddrPort {
+		name := addr
+		if family == unix.AF_INET6 {
+			name = addr6
+		}
+		f, ok := p.fields[name]
+		if !ok || f.offset+f.size > len(raw) {
+			return netip.AddrPort{}
+		}
+		a, _ := netip.AddrFromSlice(raw[f.offset : f.offset+f.size])
+		return netip.AddrPortFrom(a.Unmap(), uint16(p.num(raw, port)))
+	}
+	ev.Local, ev.Remote = ends("saddr", "saddr_v6", "sport"), ends("daddr", "daddr_v6", "dport")
+	ev.Cookie = p.num(raw, "sock_cookie")
+	ev.Sock = p.num(raw, "skaddr") | p.num(raw, "sk")
+	if e := int32(p.num(raw, "ret")); e < 0 {
+		ev.Errno = unix.Errno(-e)
+	} else {
+		ev.Errno = unix.Errno(p.num(raw, "error"))
+	}
+}
+
+// num reads a field, 0 if this kernel has none of that name.
+func (p *point) num(raw []byte, name string) uint64 {
+	f, ok := p.fields[name]
+	if !ok || f.offset+f.size > len(raw) {
+		return 0
+	}
+	switch b := raw[f.offset:]; f.size {
+	case 2:
+		return uint64(binary.NativeEndian.Uint16(b))
+	case 4:
+		return uint64(binary.NativeEndian.Uint32(b))
+	case 8:
+		return binary.NativeEndian.Uint64(b)
+	}
+	return 0
+}
