@@ -21,7 +21,11 @@ func TestImports(t *testing.T) {
 		"lab":                        {"lab/userns", "faults/packet", "internal/netns"}, // the genuine lanes know nothing of faultctl
 		"lab/userns":                 {},
 		"faults/packet":              nil,
-		"faults":                     {"faults/packet", "internal/words"},
+		"faults/clue":                {},
+		"explain":                    {"explain/wire", "faults", "faults/clue", "faults/features", "faults/packet"},
+		"explain/wire":               {"faults", "faults/clue", "faults/features", "faults/packet"},
+		"explain/capture":            {"explain", "faults/packet"},
+		"faults":                     {"faults/clue", "faults/packet", "internal/words"},
 		"faults/internal/trace":      {"faults", "faults/packet"},
 		"injector/internal/kerror":   {},
 		"injector/target":            {"injector/internal/kerror"},
@@ -69,11 +73,11 @@ func TestImports(t *testing.T) {
 		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "lab/userns"},
 		"internal/procid":                       {},
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
-		"cli":                                   {"experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
+		"cli":                                   {"explain", "explain/capture", "experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
 		"cli/internal/text":                     {},
 		".":                                     {"cli"},
 	}
-	pure := []string{"faults", "faults/packet", "faults/features", "faults/outcome", "internal/words"}
+	pure := []string{"explain", "explain/wire", "faults", "faults/clue", "faults/packet", "faults/features", "faults/outcome", "internal/words"}
 	// Modules by which only one package speaks to the kernel; the lab has tables of its
 	// own. Expressions of nftables are data, and the rules are made of them.
 	behind := map[string][]string{

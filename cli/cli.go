@@ -66,7 +66,7 @@ func (inv *invocation) program(args []string) *cobra.Command {
 	version := toggleFlag(otherHeading, "version", "print the version")
 	version.Shorthand = "v"
 	inv.complete(root, []*pflag.Flag{version}, inv.bare)
-	root.AddCommand(inv.injectCommand(fault), inv.runCommand(fault), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(),
+	root.AddCommand(inv.injectCommand(fault), inv.runCommand(fault), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(), inv.explainCommand(),
 		inv.demoCommand(fault), inv.faultsCommand(fault), inv.doctorCommand(), inv.cleanupCommand(), inv.versionCommand())
 	inv.completionCommand(root)
 	root.AddCommand(inv.manCommand())

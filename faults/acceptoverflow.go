@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -14,7 +15,18 @@ var acceptOverflowKind = Kind{
 	Example: "faultctl inject accept-overflow --room-after 5s --to :8080",
 	Demo:    Demo{Settings: "room-after=900ms"},
 	Verify:  []Verify{{Settings: "room-after=1s"}},
-	New:     func() Model { return new(AcceptOverflow) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Handshake, clue.Silence),
+		Cannot:  clue.Of(clue.Idle, clue.Unreachable),
+		Likely:  clue.Of(clue.SYNACKAgain),
+		Settles: "the counter ListenOverflows at the server (nstat)",
+	}, {
+		Must:    clue.Of(clue.Handshake, clue.Reset, clue.AnswerRST, clue.ToACK),
+		Cannot:  clue.Of(clue.DeviceTTL),
+		Repeat:  "abort=true",
+		Settles: "the counter ListenOverflows at the server (nstat), and its sysctl tcp_abort_on_overflow",
+	}},
+	New: func() Model { return new(AcceptOverflow) },
 }
 
 // AcceptOverflow is the fault accept-overflow: the handshake's last ACK finds

@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -13,7 +14,11 @@ var badSeqKind = Kind{
 	Remedy:  "None is needed: this is a control experiment.",
 	Example: "faultctl inject bad-seq --kind rst-in-window --interval 1s --to :5432",
 	Ignored: true,
-	New:     func() Model { return new(BadSeq) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Unacceptable),
+		Settles: "the TTL of the segment beside that of the host in whose name it came",
+	}},
+	New: func() Model { return new(BadSeq) },
 }
 
 // BadSeq is the fault bad-seq: segments with wrong numbers, or old duplicates.

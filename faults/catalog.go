@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -22,6 +23,11 @@ type Kind struct {
 	Demo    Demo
 	Ignored bool     // a control experiment: a TCP that follows the RFCs takes no notice of it
 	Verify  []Verify // how verify tries it, a case each; nil: once, with the defaults
+
+	// Shows is what a capture shows of it: a prediction for each way in which it
+	// happens. Any of them may hold; nil: it ends no connection, so explain does not
+	// name it.
+	Shows []clue.Prediction
 
 	// New returns a fresh model of the fault. All its fields are zero, which means
 	// the defaults.

@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -13,7 +14,22 @@ var closedSocketKind = Kind{
 	Remedy:  "Read to the end of the stream before reusing a connection; drain before close (shutdown, read to the end, close); retry what is idempotent on a new connection.",
 	Example: "faultctl inject closed-socket --pass-response --to :8080",
 	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
-	New:     func() Model { return new(ClosedSocket) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.AuthorFIN),
+		OneOf:   clue.Of(clue.ToData, clue.ToProbe),
+		Settles: "whether this end had read the end of the stream before it sent again",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST),
+		OneOf:   clue.Of(clue.ToData, clue.ToProbe),
+		Cannot:  clue.Of(clue.DeviceTTL, clue.TooSoon, clue.AuthorFIN),
+		Rare:    true,
+		Repeat:  "fin-lost=true",
+		Settles: "a capture at the other end: whether it sent a FIN that did not arrive",
+	}, {
+		Must:    clue.Of(clue.Open, clue.HalfClosed),
+		Settles: "sockets in CLOSE-WAIT at the end that probes (ss -t state close-wait): its application does not close",
+	}},
+	New: func() Model { return new(ClosedSocket) },
 }
 
 // ClosedSocket is the fault closed-socket: the server has called close, which

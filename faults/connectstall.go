@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -14,7 +15,11 @@ var connectStallKind = Kind{
 	Example: "faultctl inject connect-stall --for 5s --to :443",
 	Demo:    Demo{Settings: "for=2s"},
 	Verify:  []Verify{{Settings: "for=1s"}},
-	New:     func() Model { return new(ConnectStall) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Handshake, clue.Reset, clue.AnswerRST, clue.ToSYNACK),
+		Settles: "the connect timeout of the client beside the time that the SYN-ACK took",
+	}},
+	New: func() Model { return new(ConnectStall) },
 }
 
 // ConnectStall is the fault connect-stall: the handshake takes longer than the

@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -13,7 +14,23 @@ var halfOpenKind = Kind{
 	Remedy:  "Send heartbeats at the application level, or enable TCP keepalive with short times; set TCP_USER_TIMEOUT; give every read a deadline.",
 	Example: "faultctl inject half-open --peer rebooted --at now --to :6379",
 	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
-	New:     func() Model { return new(HalfOpen) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST),
+		OneOf:   clue.Of(clue.ToData, clue.ToProbe, clue.ToFIN),
+		Cannot:  clue.Of(clue.AuthorFIN, clue.DeviceTTL, clue.TooSoon),
+		Repeat:  "peer=rebooted",
+		Settles: "when the other host was started (uptime), or moved; whether its other connections ended at the same time",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Silence),
+		Cannot:  clue.Of(clue.LargeOnly, clue.OthersLive, clue.Recovered),
+		Repeat:  "peer=crashed",
+		Settles: "whether the other host answers anything else (ping, other ports)",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Unreachable),
+		Repeat:  "peer=crashed,unreachable=true",
+		Settles: "the router that sent the error",
+	}},
+	New: func() Model { return new(HalfOpen) },
 }
 
 // HalfOpen is the fault half-open (RFC 9293 section 3.5.1): one end is gone and

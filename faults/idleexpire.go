@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -26,6 +27,30 @@ var idleExpireKind = Kind{
 	Verify: []Verify{{
 		Settings: "after=1s",
 		Moment:   "Have the command leave a connection idle for longer than that between two requests, or give a shorter time (--faults idle-expire:after=200ms).",
+	}},
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.Idle),
+		OneOf:   clue.Of(clue.ToData, clue.ToProbe),
+		Cannot:  clue.Of(clue.AuthorFIN, clue.HostTTL),
+		Likely:  clue.Of(clue.DeviceTTL, clue.TooSoon),
+		Repeat:  "after={idle}",
+		Settles: "a capture at the other end: if it shows no RST, a device on the path sent this one",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.Idle, clue.Unprovoked),
+		Cannot:  clue.Of(clue.AuthorFIN),
+		Likely:  clue.Of(clue.DeviceTTL),
+		Repeat:  "after={idle},then=rst-both",
+		Settles: "a capture at the other end: if it got a RST as well, a device on the path reset both",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Silence, clue.Idle),
+		Cannot:  clue.Of(clue.Unreachable, clue.LargeOnly, clue.Recovered),
+		Repeat:  "after={idle},then=silent",
+		Settles: "a capture at the other end: if it still answers others, and these segments do not arrive, a device on the path forgot the connection",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.AuthorFIN, clue.FINAfterIdle),
+		Cannot:  clue.Of(clue.VictimFIN),
+		Repeat:  "after={idle},then=fin-both",
+		Settles: "the idle timeout of the proxy or the service that closed",
 	}},
 	New: func() Model { return new(IdleExpire) },
 }

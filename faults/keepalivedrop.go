@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -14,7 +15,11 @@ var keepaliveDropKind = Kind{
 	Example: "faultctl inject keepalive-drop --to :5222",
 	Demo:    Demo{Keepalive: true, Quiet: 4 * time.Second},
 	Verify:  []Verify{{Moment: "Have the command leave a connection with TCP keepalive idle for longer than the keepalive interval."}},
-	New:     func() Model { return new(KeepaliveDrop) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST, clue.ProbesIgnored),
+		Settles: "a capture at the other end: whether the probes arrive, and whether they are answered",
+	}},
+	New: func() Model { return new(KeepaliveDrop) },
 }
 
 // KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry

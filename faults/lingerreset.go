@@ -1,5 +1,7 @@
 package faults
 
+import "github.com/faultctl/faultctl/faults/clue"
+
 var lingerResetKind = Kind{
 	Name: "linger-reset", Group: "reset",
 	Cause:   "A close with SO_LINGER on and a linger time of zero: a RST is sent in place of the FIN, and unsent data is discarded.",
@@ -7,7 +9,12 @@ var lingerResetKind = Kind{
 	Remedy:  "Do not set SO_LINGER to zero while the peer still needs data; as the peer, decide by its length whether an answer is complete, never by the end of the stream.",
 	Example: "faultctl inject linger-reset --discard 1k --to :8080",
 	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
-	New:     func() Model { return new(LingerReset) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN),
+		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_LINGER",
+	}},
+	New: func() Model { return new(LingerReset) },
 }
 
 // LingerReset is the fault linger-reset: a close with SO_LINGER on and a time

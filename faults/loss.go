@@ -1,5 +1,7 @@
 package faults
 
+import "github.com/faultctl/faultctl/faults/clue"
+
 var lossKind = Kind{
 	Name: "loss", Group: "link",
 	Cause:   "Segments are lost on the way: a full queue, a bad cable, radio.",
@@ -7,7 +9,11 @@ var lossKind = Kind{
 	Remedy:  "Set deadlines at the application level, hedge requests that are idempotent, set TCP_USER_TIMEOUT; watch retransmissions in tcp_info.",
 	Example: "faultctl inject loss --chance 10% --to :5432",
 	Demo:    Demo{Settings: "chance=30%"},
-	New:     func() Model { return new(Loss) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Silence, clue.Recovered),
+		Settles: "a capture at the other end: whether what was sent again had arrived",
+	}},
+	New: func() Model { return new(Loss) },
 }
 
 // Loss is the fault loss: segments are lost on the way, independently or in

@@ -2,6 +2,8 @@ package faults
 
 import (
 	"strings"
+
+	"github.com/faultctl/faultctl/faults/clue"
 )
 
 var mtuHoleKind = Kind{
@@ -11,7 +13,13 @@ var mtuHoleKind = Kind{
 	Remedy:  "Clamp the MSS on the tunnel, let ICMP through, or turn on net.ipv4.tcp_mtu_probing.",
 	Example: "faultctl inject mtu-hole --above 1400 --to :443",
 	Demo:    Demo{Settings: "above=576", Answer: []string{strings.Repeat("2 rows", 200)}},
-	New:     func() Model { return new(MTUHole) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Silence, clue.LargeOnly),
+		Cannot:  clue.Of(clue.Unreachable),
+		Repeat:  "above={above}",
+		Settles: "ping with the DF bit and that size (ping -M do -s)",
+	}},
+	New: func() Model { return new(MTUHole) },
 }
 
 // MTUHole is the fault mtu-hole: large packets are lost, and the ICMP message

@@ -2,6 +2,8 @@ package faults
 
 import (
 	"time"
+
+	"github.com/faultctl/faultctl/faults/clue"
 )
 
 var partitionKind = Kind{
@@ -10,7 +12,12 @@ var partitionKind = Kind{
 	Symptom: "Writes succeed until the send buffer is full, reads hang, ETIMEDOUT comes after a quarter of an hour. connect hangs.",
 	Remedy:  "Set a deadline on every call, send heartbeats, set TCP_USER_TIMEOUT; fail over by quorum, not because one node is silent.",
 	Example: "faultctl inject partition --dir server --to :2379",
-	New:     func() Model { return new(Partition) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Silence),
+		Cannot:  clue.Of(clue.Unreachable, clue.Recovered, clue.OthersLive, clue.LargeOnly),
+		Settles: "a capture at the other end: whether the segments arrive there",
+	}},
+	New: func() Model { return new(Partition) },
 }
 
 // Partition is the fault partition: nothing arrives, in one direction or in

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -16,7 +17,13 @@ var pawsRejectKind = Kind{
 	Example: "faultctl inject paws-reject --regress 10s --percent 30 --to :80",
 	Demo:    Demo{Settings: "regress=1500ms"},
 	Verify:  []Verify{{Settings: "regress=900ms"}},
-	New:     func() Model { return new(PAWSReject) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Connecting, clue.Silence, clue.OldTimestamp),
+		Cannot:  clue.Of(clue.Unreachable),
+		Likely:  clue.Of(clue.OldTimestamp),
+		Settles: "the counters PAWSPassive at the server (nstat -az), its sysctl tcp_tw_recycle, and whether clients share an address",
+	}},
+	New: func() Model { return new(PAWSReject) },
 }
 
 // PAWSReject is the fault paws-reject: a server with net.ipv4.tcp_tw_recycle=1

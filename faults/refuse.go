@@ -1,6 +1,10 @@
 package faults
 
-import "github.com/faultctl/faultctl/faults/packet"
+import (
+	"github.com/faultctl/faultctl/faults/packet"
+
+	"github.com/faultctl/faultctl/faults/clue"
+)
 
 var refuseKind = Kind{
 	Name: "refuse", Group: "reset",
@@ -8,7 +12,11 @@ var refuseKind = Kind{
 	Symptom: "connect fails at once with ECONNREFUSED (Java: Connection refused).",
 	Remedy:  "Retry with backoff and jitter, against another address if there is one.",
 	Example: "faultctl inject refuse --percent 50 --to :5432",
-	New:     func() Model { return new(Refuse) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Connecting, clue.Reset, clue.RefusalRST, clue.ToSYN),
+		Settles: "whether something listens there (ss -tln); if it does, a firewall refuses",
+	}},
+	New: func() Model { return new(Refuse) },
 }
 
 // Refuse is the fault refuse: nobody listens on the port, and the host says so

@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -13,7 +14,18 @@ var resetKind = Kind{
 	Remedy:  "Treat ECONNRESET as one failed attempt: reconnect, and retry only what is idempotent. Have the pool validate connections when they are borrowed, and limit their lifetime.",
 	Example: "faultctl inject reset --at request --percent 10 --to :8080",
 	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
-	New:     func() Model { return new(Reset) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
+		Cannot:  clue.Of(clue.ProbesIgnored),
+		Repeat:  "at=response,hit=client,shape=a",
+		Settles: "the log of whoever destroys sockets there (ss -K); live, the reason in the tracepoint tcp:tcp_send_reset",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.Unprovoked),
+		Cannot:  clue.Of(clue.AuthorFIN, clue.Idle),
+		Repeat:  "at=response,hit=client,shape=b",
+		Settles: "a capture at the other end: if it shows no RST, a device on the path sent this one",
+	}},
+	New: func() Model { return new(Reset) },
 }
 
 // Reset is the fault reset: an unexpected RST. When the moment comes, the

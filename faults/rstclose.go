@@ -1,5 +1,7 @@
 package faults
 
+import "github.com/faultctl/faultctl/faults/clue"
+
 var rstCloseKind = Kind{
 	Name: "rst-close", Group: "reset",
 	Cause:   "A proxy closes with a RST instead of a FIN to save packets and to avoid TIME_WAIT, as HAProxy does towards servers.",
@@ -7,7 +9,12 @@ var rstCloseKind = Kind{
 	Remedy:  "Decide by its length whether a message is complete; treat ECONNRESET on an idle pooled connection as a close.",
 	Example: "faultctl inject rst-close --side server --to :8080",
 	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
-	New:     func() Model { return new(RSTClose) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN, clue.AwaitsAnswer),
+		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_LINGER",
+	}},
+	New: func() Model { return new(RSTClose) },
 }
 
 // RSTClose is the fault rst-close: a proxy such as HAProxy closes with a RST

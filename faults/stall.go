@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -13,7 +14,15 @@ var stallKind = Kind{
 	Remedy:  "Set a deadline on reads and on writes; use backpressure instead of unbounded buffers. TCP_USER_TIMEOUT covers a closed window too, but not a request that has been acknowledged.",
 	Example: "faultctl inject stall --for 30s --to :6379",
 	Verify:  []Verify{{Settings: "for=1s"}},
-	New:     func() Model { return new(Stall) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.WindowShut),
+		Settles: "what the process that should read is doing: Recv-Q of its socket (ss -tm)",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Unanswered),
+		Weak:    true,
+		Settles: "what the process that should answer is doing",
+	}},
+	New: func() Model { return new(Stall) },
 }
 
 // Stall is the fault stall: the peer has stopped reading. Its window closes as

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -15,7 +16,13 @@ var synDropKind = Kind{
 	Example: "faultctl inject syn-drop --attempts 1 --to :5432",
 	Demo:    Demo{Settings: "attempts=2"},
 	Verify:  []Verify{{Settings: "attempts=1"}},
-	New:     func() Model { return new(SYNDrop) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Connecting, clue.Silence),
+		Cannot:  clue.Of(clue.Unreachable),
+		Likely:  clue.Of(clue.OthersLive, clue.Connecting),
+		Settles: "the counters ListenOverflows and TCPReqQFullDrop at the server (nstat); a capture there: if the SYNs do not arrive, the path drops them",
+	}},
+	New: func() Model { return new(SYNDrop) },
 }
 
 // SYNDrop is the fault syn-drop: a SYN meets a full backlog and is dropped

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -10,7 +11,15 @@ var unreachableKind = Kind{
 	Symptom: "connect fails with EHOSTUNREACH, ENETUNREACH, ECONNREFUSED or, on IPv6 when access is prohibited, EACCES (Java: No route to host). An established connection keeps retransmitting and reports the error in place of ETIMEDOUT.",
 	Remedy:  "Treat it as a failed attempt, not as final: routes come back. Try the next address.",
 	Example: "faultctl inject unreachable --code host --to 10.0.0.5:443",
-	New:     func() Model { return new(Unreachable) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Connecting, clue.Unreachable),
+		Settles: "the router that sent the error",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Unreachable),
+		Repeat:  "established=true",
+		Settles: "the router that sent the error",
+	}},
+	New: func() Model { return new(Unreachable) },
 }
 
 // Unreachable is the fault unreachable: a router says that the service cannot

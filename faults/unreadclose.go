@@ -1,6 +1,10 @@
 package faults
 
-import "github.com/faultctl/faultctl/faults/packet"
+import (
+	"github.com/faultctl/faultctl/faults/packet"
+
+	"github.com/faultctl/faultctl/faults/clue"
+)
 
 var unreadCloseKind = Kind{
 	Name: "unread-close", Group: "reset",
@@ -9,7 +13,12 @@ var unreadCloseKind = Kind{
 	Remedy:  "Server: read to the end, or shut down for writing and drain, before close. Client: after an error on send, read what has arrived.",
 	Example: "faultctl inject unread-close --to :8080",
 	Verify:  []Verify{{Moment: "The reset comes right after an answer: have the command use the connection again."}},
-	New:     func() Model { return new(UnreadClose) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN),
+		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_CLOSE; its counter TCPAbortOnClose",
+	}},
+	New: func() Model { return new(UnreadClose) },
 }
 
 // UnreadClose is the fault unread-close: a server closes while data that it has

@@ -32,6 +32,7 @@ var all = []reflect.Type{
 	reflect.TypeFor[event.ScenarioStarted](), reflect.TypeFor[event.Phase](), reflect.TypeFor[event.Step](), reflect.TypeFor[event.Probe](),
 	reflect.TypeFor[event.ScenarioEnded](), reflect.TypeFor[event.ProbeEnded](), reflect.TypeFor[event.ScenarioResult](),
 	reflect.TypeFor[event.Changed](), reflect.TypeFor[event.Paused](), reflect.TypeFor[event.Resumed](), reflect.TypeFor[event.Lost](),
+	reflect.TypeFor[event.Explained](), reflect.TypeFor[event.ExplainedAll](),
 	reflect.TypeFor[event.Replayed](), reflect.TypeFor[event.DryRun](), reflect.TypeFor[event.VerifyDryRun](), reflect.TypeFor[event.ErrorEvent](),
 }
 
@@ -41,7 +42,7 @@ func TestAll(t *testing.T) {
 	for _, kind := range all {
 		want[kind.Name()] = true
 	}
-	for _, name := range []string{"event.go", "outcome.go", "scenario.go", "control.go"} {
+	for _, name := range []string{"event.go", "outcome.go", "scenario.go", "control.go", "explain.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)

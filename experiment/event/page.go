@@ -95,6 +95,11 @@ var page = []group{
 		{"replayed", "`replay` has made the decisions of a recording again. It comes after the events of the command that was recorded.", Replayed{
 			Connections: 1, Differences: List[Difference]{{Ordinal: 6, Came: true, Then: List[string]{"reset: rst to client, reset"}, Now: List[string]{"reset: rst to client, other"}}},
 		}},
+		{"explained", "`explain` says what happened to a connection.", Explained{
+			Client: "10.0.0.9:40000", Server: "10.0.0.5:5432", At: "2026-03-04T12:00:01.5Z", Cause: "idle-expire", Certainty: "sure", By: "server", Frame: 412, Answers: 411, Idle: 350.2,
+			Evidence: List[string]{"silence of 350 s before"}, Repeat: "faultctl inject idle-expire --after=350s --to 10.0.0.5:5432",
+		}},
+		{"explained-all", "`explain` has read a capture.", ExplainedAll{File: "capture.pcapng", Frames: 1204, Packets: 1204, Connections: 51, InOrder: 8}},
 		{"dry-run", "What `inject`, `run` or an entry of a scenario would do.", DryRun{
 			Ruleset: "table inet faultctl_1 {\n}\n", Queue: "xt's NFQUEUE target", Connections: []Ends{exampleEnds}, Repeat: "faultctl inject reset --to :5432 --seed 42",
 		}},

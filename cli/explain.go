@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/explain"
+	"github.com/faultctl/faultctl/explain/capture"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// explainCommand is faultctl explain FILE….
+func (inv *invocation) explainCommand() *cobra.Command {
+	return inv.complete(&cobra.Command{
+		Use: "explain CAPTURE... [flags]", Short: "name the cause of each reset and timeout in a capture",
+		Example:           "faultctl explain capture.pcapng
+tcpdump -i any -w - tcp | faultctl explain -
+faultctl explain -o json capture.pcap",
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+	}, []*pflag.Flag{
+		toggleFlag(otherHeading, "all", "show each connection with its evidence, not only one of each kind"),
+		outputFlag(otherHeading),
+	}, inv.explain)
+}
+
+// explain reads captures and says what happened to their connections. It needs no
+// privilege.
+func (inv *invocation) explain(c *call) error {
+	if len(c.words) == 0 {
+		return usageError("explain: which capture? It is a pcap or pcapng file, such as tcpdump -w writes, or - for standard input.")
+	}
+	for _, path := range c.words {
+		if err := inv.explainFile(path, c.Bool("all")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (inv *invocation) explainFile(path string, all bool) error {
+	var r io.Reader = inv.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return usageError("explain %s: %w", path, aboutFile(err))
+		}
+		defer f.Close()
+		r = f
+	}
+	var found []explain.Finding
+	totals, err := capture.Explain(r, func(f explain.Finding) { found = append(found, f) }, inv.explainProgress(path))
+	if inv.terminal && !inv.json {
+		fmt.Fprint(inv.stderr, "\r\x1b[K")
+	}
+	if errors.Is(err, capture.ErrNotCapture) {
+		return usageError("explain %s: %w", path, err).WithAdvice("Record one with tcpdump -w FILE, or give inject and run --pcap FILE.")
+	}
+	if err != nil {
+		return fmt.Errorf("explain %s: %w", path, aboutFile(err))
+	}
+	explain.Sort(found)
+	if inv.json {
+		inv.explainJSON(path, found, totals)
+	} else {
+		inv.explainText(path, found, totals, all)
+	}
+	if totals.Broken != nil && totals.Packets == 0 {
+		return fmt.Errorf("explain %s: %w", path, totals.Broken)
+	}
+	return nil
+}
+
+// explainProgress shows on a terminal how far a long file has been read.
+func (inv *invocation) explainProgress(path string) func(frames int) {
+	if !inv.terminal || inv.json {
+		return nil
+	}
+	return func(frames int) {
+		if frames > 0 {
+			fmt.Fprintf(inv.stderr, "\r\x1b[K%s: %d frames", path, frames)
+		}
+	}
+}
+
+func (inv *invocation) explainJSON(path string, found []explain.Finding, t capture.Totals) {
+	for _, f := range found {
+		inv.events.Write(inv.sys.Now(), explained(f))
+	}
+	sum := event.ExplainedAll{
+		File: path, Frames: t.Frames, Packets: t.Packets, Connections: t.Connections, InOrder: t.InOrder, Early: t.Evicted,
+		Skipped: t.Skipped.Fragments + t.Skipped.Short + t.Skipped.Link,
+	}
+	if t.Broken != nil {
+		sum.Broken = t.Broken.Error()
+	}
+	inv.events.Write(inv.sys.Now(), sum)
+}

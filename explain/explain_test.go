@@ -1,0 +1,231 @@
+package explain_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultctl/faultctl/explain"
+	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/clue"
+	"github.com/faultctl/faultctl/faults/packet"
+)
+
+var (
+	client = netip.MustParseAddrPort("10.0.0.9:40000")
+	server = netip.MustParseAddrPort("10.0.0.5:5432")
+	start  = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+)
+
+const ms = time.Millisecond
+
+// seg is a segment of a test. Numbers are relative to 1000 for the client and 5000
+// for the server.
+type seg struct {
+	at       time.Duration
+	from     string // C or S
+	flags    string // as tcpdump has them
+	seq, ack uint32
+	len      int
+	ttl      uint8 // 0: 64 of the client, 61 of the server
+	win      int   // 0: 500; -1: 0
+}
+
+func (s seg) packet(t testing.TB, frame int) explain.Packet {
+	t.Helper()
+	flags, err := packet.ParseFlags(s.flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := packet.Fields{Src: client, Dst: server, TTL: 64, Flags: flags, Seq: packet.Seq(1000 + s.seq), Ack: packet.Seq(5000 + s.ack), Window: 500, ID: uint16(frame), DF: true}
+	if s.from == "S" {
+		f.Src, f.Dst, f.TTL, f.Seq, f.Ack = server, client, 61, packet.Seq(5000+s.seq), packet.Seq(1000+s.ack)
+	}
+	if s.ttl != 0 {
+		f.TTL = s.ttl
+	}
+	if s.win != 0 {
+		f.Window = uint16(max(s.win, 0))
+	}
+	if !flags.Has(packet.ACK) {
+		f.Ack = 0
+	}
+	if s.flags == "R" {
+		f.Window = 0
+	}
+	if s.flags == "R." && s.seq == 0 { // a refusal
+		f.Seq, f.Window = 0, 0
+	}
+	p, err := packet.Parse(f.Append(nil, make([]byte, s.len)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return explain.Packet{At: start.Add(s.at), Frame: frame, Segment: p}
+}
+
+// judge explains a conversation that is seen up to a second after its last segment.
+func judge(t testing.TB, segs ...seg) []explain.Finding {
+	t.Helper()
+	var found []explain.Finding
+	table := explain.New(func(f explain.Finding) { found = append(found, f) })
+	for i, s := range segs {
+		table.Add(s.packet(t, i+1))
+	}
+	table.End(start.Add(segs[len(segs)-1].at + time.Second))
+	return found
+}
+
+// opened is a handshake over a round trip of 10 ms, and a request with its answer.
+var opened = []seg{
+	{at: 0, from: "C", flags: "S"},
+	{at: 10 * ms, from: "S", flags: "S.", ack: 1},
+	{at: 10 * ms, from: "C", flags: ".", seq: 1, ack: 1},
+	{at: 11 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+	{at: 22 * ms, from: "S", flags: "P.", seq: 1, ack: 101, len: 200},
+	{at: 22 * ms, from: "C", flags: ".", seq: 101, ack: 201},
+}
+
+func then(segs ...seg) []seg { return slices.Concat(opened, segs) }
+
+// again is a segment that is sent again after 200, 400 and 800 ms.
+func again(s seg) []seg {
+	out := []seg{s}
+	for _, d := range []time.Duration{200, 600, 1400} {
+		r := s
+		r.at += d * ms
+		out = append(out, r)
+	}
+	return out
+}
+
+// TestJudge holds what is said of conversations of known causes.
+func TestJudge(t *testing.T) {
+	hour := time.Hour
+	for name, c := range map[string]struct {
+		segs   []seg
+		want   string // the certainty and the names, or nothing
+		repeat string
+	}{
+		"in use":          {opened, "", ""},
+		"closed in order": {then(seg{at: hour, from: "C", flags: "F.", seq: 101, ack: 201}, seg{at: hour + 10*ms, from: "S", flags: "F.", seq: 201, ack: 102}, seg{at: hour + 10*ms, from: "C", flags: ".", seq: 102, ack: 202}), "", ""},
+		"idle, a device answers": {then(
+			seg{at: 350 * time.Second, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 350*time.Second + ms, from: "S", flags: "R", seq: 201, ttl: 254}),
+			"sure idle-expire", "idle-expire:after=5m49s"},
+		"idle, the host answers": {then(
+			seg{at: 350 * time.Second, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 350*time.Second + 10*ms, from: "S", flags: "R", seq: 201}),
+			"likely half-open", "half-open:peer=rebooted"},
+		"reset to both at the timeout": {then(
+			seg{at: 240 * time.Second, from: "S", flags: "R", seq: 201, ttl: 254}),
+			"sure idle-expire", ""},
+		"peer rebooted": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 110 * ms, from: "S", flags: "R", seq: 201}),
+			"likely half-open", "half-open:peer=rebooted"},
+		"closed before": {then(
+			seg{at: 100 * ms, from: "S", flags: "F.", seq: 201, ack: 101},
+			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 202},
+			seg{at: 200 * ms, from: "C", flags: "P.", seq: 101, ack: 202, len: 50},
+			seg{at: 210 * ms, from: "S", flags: "R", seq: 202}),
+			"sure closed-socket", "closed-socket"},
+		"a socket aborts": {then(
+			seg{at: 100 * ms, from: "S", flags: "R.", seq: 201, ack: 101}),
+			"cannot tell rst-close linger-reset unread-close reset", ""},
+		"a socket aborts, an answer is due": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 110 * ms, from: "S", flags: "R.", seq: 201, ack: 151}),
+			"cannot tell linger-reset unread-close reset", ""},
+		"probes in vain": {then(
+			seg{at: 60 * time.Second, from: "C", flags: ".", seq: 100, ack: 201},
+			seg{at: 70 * time.Second, from: "C", flags: ".", seq: 100, ack: 201},
+			seg{at: 80 * time.Second, from: "C", flags: "R.", seq: 101, ack: 201}),
+			"sure keepalive-drop", ""},
+		"nothing listens": {[]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 10 * ms, from: "S", flags: "R.", ack: 1}},
+			"sure refuse", ""},
+		"SYN in vain": {again(seg{from: "C", flags: "S"}), "likely syn-drop", ""},
+		"the accept queue is full": {append([]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 10 * ms, from: "S", flags: "S.", ack: 1},
+			{at: 10 * ms, from: "C", flags: ".", seq: 1, ack: 1},
+			{at: 11 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 211 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 611 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100}},
+			seg{at: 1010 * ms, from: "S", flags: "S.", ack: 1}, seg{at: 1010 * ms, from: "C", flags: ".", seq: 101, ack: 1}),
+			"likely accept-overflow", ""},
+		"large packets vanish": {then(again(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 1400})...),
+			"sure mtu-hole", "mtu-hole:above=140"},
+		"nothing arrives any more": {then(again(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50})...),
+			"cannot tell half-open partition", ""},
+		"the window is shut": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 110 * ms, from: "S", flags: ".", seq: 201, ack: 151, win: -1}),
+			"sure stall", "stall"},
+		"no answer": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 110 * ms, from: "S", flags: ".", seq: 201, ack: 151}),
+			"cannot tell stall", ""},
+		"a RST that nobody accepts": {then(
+			seg{at: 100 * ms, from: "S", flags: "R", seq: 250},
+			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 201},
+			seg{at: 200 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 210 * ms, from: "S", flags: "P.", seq: 201, ack: 151, len: 50}),
+			"sure bad-seq", ""},
+		"the SYN-ACK comes too late": {[]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 5 * time.Second, from: "S", flags: "S.", ack: 1},
+			{at: 5 * time.Second, from: "C", flags: "R", seq: 1}},
+			"sure connect-stall", ""},
+		"only the end was seen": {[]seg{
+			{at: 0, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			{at: 10 * ms, from: "S", flags: "R", seq: 201}},
+			"cannot tell half-open idle-expire closed-socket", ""},
+		"one direction, the RST": {[]seg{{at: 0, from: "S", flags: "R", seq: 201}}, "cannot tell half-open reset accept-overflow connect-stall idle-expire closed-socket", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, repeat := "", ""
+			found := judge(t, c.segs...)
+			if len(found) > 0 {
+				v := found[0].Verdict
+				got, repeat = strings.Join(append([]string{v.Certainty.String(), v.Cause}, v.Twins...), " "), v.Repeat.String()
+			}
+			if got != c.want || c.repeat != "" && repeat != c.repeat {
+				t.Errorf("%q, %s; want %q, %s\n%+v", got, repeat, c.want, c.repeat, found)
+			}
+		})
+	}
+}
+
+// TestPredictions holds that each fault that ends connections says what it shows,
+// and that what it says can be used.
+func TestPredictions(t *testing.T) {
+	for _, k := range faults.Catalog {
+		if k.Group == "reset" && k.Shows == nil {
+			t.Errorf("%s does not say what a capture shows of it", k.Name)
+		}
+		for i, p := range k.Shows {
+			if p.Must == 0 || p.Settles == "" || p.Must&p.Cannot != 0 || p.Likely&p.Cannot != 0 {
+				t.Errorf("%s, prediction %d: %+v", k.Name, i, p)
+			}
+			text := strings.NewReplacer("{idle}", "1s", "{above}", "1200").Replace(p.Repeat)
+			if text != "" {
+				text = ":" + text
+			}
+			specs, err := faults.ParseSpecs(k.Name + text)
+			if err != nil {
+				t.Errorf("%s, prediction %d: %v", k.Name, i, err)
+				continue
+			}
+			if _, err := specs[0].Model(); err != nil && !strings.Contains(p.Repeat, "{") && p.Repeat != "" {
+				t.Errorf("%s, prediction %d: %v", k.Name, i, err)
+			}
+		}
+	}
+	if clue.Count > 64 {
+		t.Errorf("%d clues do not fit into a Set", clue.Count)
+	}
+}
