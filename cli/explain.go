@@ -17,9 +17,7 @@ import (
 func (inv *invocation) explainCommand() *cobra.Command {
 	return inv.complete(&cobra.Command{
 		Use: "explain CAPTURE... [flags]", Short: "name the cause of each reset and timeout in a capture",
-		Example:           "faultctl explain capture.pcapng
-tcpdump -i any -w - tcp | faultctl explain -
-faultctl explain -o json capture.pcap",
+		Example:           "faultctl explain capture.pcapng\ntcpdump -i any -w - tcp | faultctl explain -\nfaultctl explain -o json capture.pcap",
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 	}, []*pflag.Flag{
 		toggleFlag(otherHeading, "all", "show each connection with its evidence, not only one of each kind"),

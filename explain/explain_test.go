@@ -125,6 +125,10 @@ func TestJudge(t *testing.T) {
 			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
 			seg{at: 110 * ms, from: "S", flags: "R", seq: 201}),
 			"likely half-open", "half-open:peer=rebooted"},
+		"a firewall resets": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 102 * ms, from: "S", flags: "R", seq: 201, ttl: 253}),
+			"sure reset", "reset:at=request,hit=client,shape=b"},
 		"closed before": {then(
 			seg{at: 100 * ms, from: "S", flags: "F.", seq: 201, ack: 101},
 			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 202},
@@ -183,7 +187,7 @@ func TestJudge(t *testing.T) {
 		"only the end was seen": {[]seg{
 			{at: 0, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
 			{at: 10 * ms, from: "S", flags: "R", seq: 201}},
-			"cannot tell half-open idle-expire closed-socket", ""},
+			"cannot tell half-open idle-expire reset closed-socket", ""},
 		"one direction, the RST": {[]seg{{at: 0, from: "S", flags: "R", seq: 201}}, "cannot tell half-open reset accept-overflow connect-stall idle-expire closed-socket", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

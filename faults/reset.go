@@ -24,6 +24,12 @@ var resetKind = Kind{
 		Cannot:  clue.Of(clue.AuthorFIN, clue.Idle),
 		Repeat:  "at=response,hit=client,shape=b",
 		Settles: "a capture at the other end: if it shows no RST, a device on the path sent this one",
+	}, {
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.DeviceTTL),
+		OneOf:   clue.Of(clue.ToData, clue.ToProbe, clue.ToFIN),
+		Cannot:  clue.Of(clue.AuthorFIN, clue.Idle),
+		Repeat:  "at=request,hit=client,shape=b",
+		Settles: "a capture at the other end: if it shows no RST, a firewall or an intrusion prevention system on the path sent this one",
 	}},
 	New: func() Model { return new(Reset) },
 }

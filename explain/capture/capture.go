@@ -55,7 +55,7 @@ type source interface {
 
 // New reads the beginning of a capture. The error is ErrNotCapture, or that of r.
 func New(r io.Reader) (*Reader, error) {
-	buffered := bufio.NewReaderSize(r, 1<<20)
+	buffered := bufio.NewReaderSize(r, 1<<16)
 	magic, err := buffered.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

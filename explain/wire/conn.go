@@ -82,12 +82,13 @@ type Conn struct {
 
 	seen [2]bool // a segment of that side is in the capture: many have one direction only
 
-	isn    [2]packet.Seq // of the SYN
-	ttl    [2]ttls       // of the segments that are no RST
-	stamp  [2]uint32     // the newest timestamp
-	scaled [2]bool       // a timestamp was seen
-	big    [2]int        // the largest packet of that side that was acknowledged
-	slow   time.Duration // the longest time that the client waited for an answer
+	isn    [2]packet.Seq    // of the SYN
+	ttl    [2]ttls          // of the segments that are no RST
+	stamp  [2]uint32        // the newest timestamp
+	scaled [2]bool          // a timestamp was seen
+	big    [2]int           // the largest packet of that side that was acknowledged
+	near   [2]time.Duration // the shortest time in which that side acknowledged data; 0: not known
+	slow   time.Duration    // the longest time that the client waited for an answer
 
 	oldStamp bool // the SYN's timestamp is older than an earlier one from its address
 	found    *Facts
@@ -156,7 +157,7 @@ func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 	before := c.flow
 	seen.Kind, seen.Fresh = c.flow.Observe(at, dir, s, features.Passed)
 	if h := &before.Half[dir.Flip()]; flags.Has(packet.ACK) && h.Seen {
-		c.acknowledged(dir.Flip(), seen.Ack)
+		c.acknowledged(dir.Flip(), seen.Ack, at)
 	}
 	if seen.Kind != features.RST {
 		c.ttl[dir].set(fr.Iface, seen.TTL)
@@ -227,14 +228,19 @@ func (c *Conn) same(s *Seen) bool {
 	return false
 }
 
-// acknowledged notes the size of what arrived.
-func (c *Conn) acknowledged(dir faults.Direction, ack packet.Seq) {
+// acknowledged notes the size of what arrived, and how long the way there and
+// back took.
+func (c *Conn) acknowledged(dir faults.Direction, ack packet.Seq, at time.Duration) {
 	for i := len(c.log) - 1; i >= 0; i-- {
 		o := &c.log[i]
-		if o.Dir == dir && o.ICMP == 0 && o.Kind == features.Data && o.End.LessEq(ack) {
-			c.big[dir] = max(c.big[dir], o.Size)
-			return
+		if o.Dir != dir || o.ICMP != 0 || o.Kind != features.Data || !o.End.LessEq(ack) {
+			continue
 		}
+		c.big[dir] = max(c.big[dir], o.Size)
+		if took := max(at-o.At, 1); o.End == ack && o.Again == 0 && (c.near[dir.Flip()] == 0 || took < c.near[dir.Flip()]) {
+			c.near[dir.Flip()] = took
+		}
+		return
 	}
 }
 

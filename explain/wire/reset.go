@@ -208,8 +208,13 @@ func (c *Conn) who(f *Facts, s *Seen) {
 		f.say(clue.DeviceTTL, known != s.TTL)
 		f.say(clue.HostTTL, known == s.TTL)
 	}
-	if rtt := c.rtt(s.Dir); rtt >= 5*time.Millisecond && f.Answer != 0 {
-		f.say(clue.TooSoon, f.Delay < rtt/2)
+	// The handshake may have waited for an address to be resolved; what acknowledged
+	// data in less time is as far away at most.
+	if f.RTT != 0 && c.near[s.Dir] != 0 {
+		f.RTT = min(f.RTT, c.near[s.Dir])
+		if f.RTT >= 5*time.Millisecond && f.Answer != 0 {
+			f.say(clue.TooSoon, f.Delay < f.RTT/4)
+		}
 	}
 }
 

@@ -2,9 +2,10 @@ package fidelity
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
+	"flag"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -22,13 +24,13 @@ import (
 // vantages are where captures are made, in the order of the page.
 var vantages = []string{"client", "router", "server"}
 
-// explained is what explain says of a cause's genuine lane from one vantage.
+// explained is what explain says of a lane from one vantage.
 type explained struct {
 	cause   *cause
 	v6      bool
 	vantage string
 	verdict explain.Verdict
-	nothing bool // it found nothing
+	nothing bool // it found nothing, or no more than that an answer has not come yet
 }
 
 // truth is the name of the fault that a genuine lane is an instance of. A tool can
@@ -54,75 +56,106 @@ func (c *cause) truth() []string {
 	return []string{strings.SplitN(c.fault, ":", 2)[0]}
 }
 
-// TestExplain reads captures of every genuine lane, from each vantage.
+// unequal are causes whose lanes differ in what explain looks at although they fail
+// alike.
+var unequal = map[string]bool{
+	"closed-socket, process killed": true, // the lanes close at different times
+	"half-open, from yesterday":     true, // faultctl saw no segment of that host, so it does not know its TTL: FIDELITY.md says so
+	"syn-drop, SYN queue full":      true, // another host's SYN fills the queue in the genuine lane
+}
+
+// TestExplain reads captures of every genuine lane, from each vantage: no name may
+// be both sure and wrong. Of the injected lane it must say the same, at the ends
+// that are watched: a difference would be a tell.
 func TestExplain(t *testing.T) {
 	var mu sync.Mutex
 	var all []explained
 	t.Run("causes", func(t *testing.T) {
 		for n := range causes {
 			c := &causes[n]
-			if kind, _ := faults.Find(strings.SplitN(c.fault, ":", 2)[0]); kind.Shows == nil || c.notOn[atRouter] != "" {
+			if kind, _ := faults.Find(strings.SplitN(c.fault, ":", 2)[0]); kind.Shows == nil || c.sums != nil {
 				continue
 			}
 			for _, v6 := range []bool{false, true} {
 				t.Run(strings.ReplaceAll(c.name, " ", "-")+"/"+family(v6), func(t *testing.T) {
 					t.Parallel()
-					p := begin(t, c, genuine, atRouter, v6)
-					router := p.capture(p.Router.Capture("c0"))
-					p.perform(nil)
-					taps := map[string]*lab.Capture{"client": p.ends[faults.Client].wire[0], "server": p.ends[faults.Server].wire[0], "router": router}
-					for _, v := range vantages {
-						e := explained{cause: c, v6: v6, vantage: v}
-						fs := findings(t, taps[v].Packets(p.service.Port()), p.port)
-						if e.nothing = len(fs) == 0; !e.nothing {
-							e.verdict = fs[0].Verdict
+					real, records := explainLane(t, c, genuine, v6, nil)
+					mu.Lock()
+					all = append(all, real...)
+					mu.Unlock()
+					if c.asks || unequal[c.name] {
+						return // if faultctl asks for the numbers, its probe is seen: FIDELITY.md says so
+					}
+					forged, _ := explainLane(t, c, injected, v6, records)
+					for i, v := range vantages {
+						if v == "router" || !c.watch.Includes(map[string]side{"client": faults.Client, "server": faults.Server}[v]) {
+							continue
 						}
-						mu.Lock()
-						all = append(all, e)
-						mu.Unlock()
-						if testing.Verbose() {
-							t.Logf("%s: %s", v, say(e))
-							if !e.named() {
-								t.Logf("\n%s\n%+v", lab.Conversation(taps[v].Packets(p.port), p.service), fs)
-							}
-						}
-						if e.wrong() {
-							t.Errorf("%s: %s: surely wrong:\n%s", v, say(e), lab.Conversation(taps[v].Packets(p.port), p.service))
+						if a, b := real[i].String(), forged[i].String(); a != b {
+							t.Errorf("%s: of the genuine cause it says %q, of the injected one %q", v, a, b)
 						}
 					}
-					p.end()
 				})
 			}
 		}
 	})
-	slices.SortStableFunc(all, func(a, b explained) int { return cmp.Compare(a.cause.name, b.cause.name) })
-	named, seen := 0, 0
-	for _, e := range all {
-		if e.nothing {
-			continue
-		}
-		seen++
-		if e.named() {
-			named++
+	if t.Failed() || flag.Lookup("test.run").Value.String() != "" && !*update {
+		return
+	}
+	if *update {
+		if err := os.WriteFile("../../docs/EXPLAIN.md", []byte(explainPage(all)), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	t.Logf("%d of %d named, %d saw nothing", named, seen, len(all)-seen)
 }
 
-func say(e explained) string {
-	if e.nothing {
-		return "nothing"
+// explainLane plays a lane and explains a capture from each vantage.
+func explainLane(t *testing.T, c *cause, l lane, v6 bool, other []record) ([]explained, []record) {
+	t.Helper()
+	p := begin(t, c, l, atRouter, v6)
+	defer p.end()
+	taps := map[string]*lab.Capture{
+		"client": p.ends[faults.Client].wire[0], "server": p.ends[faults.Server].wire[0], "router": p.capture(p.Router.Capture("c0")),
 	}
-	return strings.Join(append([]string{e.verdict.Certainty.String(), e.verdict.Cause}, e.verdict.Twins...), " ") + " (then " + e.verdict.RunnerUp + ")"
+	records := p.perform(other)
+	var out []explained
+	for _, v := range vantages {
+		segs := taps[v].Packets(p.service.Port())
+		e := explained{cause: c, v6: v6, vantage: v}
+		fs := findings(t, segs, p.port)
+		if e.nothing = len(fs) == 0; !e.nothing {
+			e.verdict = fs[0].Verdict
+			e.nothing = fs[0].Facts.Yes.Has(clue.Unanswered) && !e.named()
+		}
+		out = append(out, e)
+		if l == genuine && e.verdict.Certainty == explain.Sure && !e.named() {
+			t.Errorf("%s: surely wrong: %v:\n%s", v, e, lab.Conversation(segs, p.service))
+		}
+		t.Logf("%s lane, %s: %v", l, v, e)
+		if e.verdict.Certainty == explain.Unknown && !e.nothing {
+			t.Logf("\n%s%+v", lab.Conversation(segs, p.service), fs[0].Facts)
+		}
+	}
+	return out, records
+}
+
+func (e explained) String() string {
+	switch v := e.verdict; {
+	case e.nothing:
+		return "nothing"
+	case v.Certainty == explain.Unknown:
+		return "unknown"
+	case v.Certainty == explain.CannotTell:
+		return strings.Join(append([]string{v.Cause}, v.Twins...), " or ")
+	default:
+		return v.Certainty.String() + ": " + v.Cause
+	}
 }
 
 // named reports whether the name is right, or one of those that look the same.
 func (e explained) named() bool {
 	return slices.ContainsFunc(append([]string{e.verdict.Cause}, e.verdict.Twins...), func(n string) bool { return slices.Contains(e.cause.truth(), n) })
 }
-
-// wrong reports whether it surely names another cause.
-func (e explained) wrong() bool { return e.verdict.Certainty == explain.Sure && !e.named() }
 
 // findings writes a capture file and explains it.
 func findings(t *testing.T, segs []lab.Captured, client uint16) []explain.Finding {
