@@ -24,6 +24,15 @@ func catalogue(w io.Writer) {
 		}
 		fmt.Fprintf(w, "\n### `%s`\n\n%s\n\n", k.Name, k.Cause)
 		fmt.Fprintf(w, "*What the application sees.* %s\n\n*What helps.* %s\n\n", k.Symptom, k.Remedy)
+		for i, shown := range k.Shows {
+			if i == 0 {
+				fmt.Fprint(w, "*How to recognise it in a capture* ([EXPLAIN.md](EXPLAIN.md)):\n\n")
+			}
+			fmt.Fprintf(w, "- %s\n", shown.Says())
+			if i == len(k.Shows)-1 {
+				fmt.Fprintln(w)
+			}
+		}
 		fmt.Fprintf(w, "```\nsudo %s\n```\n", k.Example)
 		knobs := faults.Knobs(k.New())
 		if len(knobs) > 0 {
@@ -139,6 +148,13 @@ func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 	section("What the application sees", text.Wrap(k.Symptom, "  ", width))
 	section("What helps", text.Wrap(k.Remedy, "  ", width))
 	var b strings.Builder
+	for _, shown := range k.Shows {
+		fmt.Fprintln(&b, text.Hanging("  - ", shown.Says(), width))
+	}
+	if b.Len() > 0 {
+		section("How to recognise it in a capture (faultctl explain)", strings.TrimRight(b.String(), "\n"))
+		b.Reset()
+	}
 	for _, knob := range faults.Knobs(k.New()) {
 		inv.explainKnob(&b, knob, width)
 	}

@@ -176,3 +176,21 @@ type Prediction struct {
 	// Settles says what would tell it from the others that look the same.
 	Settles string
 }
+
+// Says is the prediction in words: what is there, what is not, what makes it
+// likelier, and what settles a doubt.
+func (p Prediction) Says() string {
+	var b strings.Builder
+	b.WriteString("There is: " + p.Must.String())
+	if p.OneOf != 0 {
+		b.WriteString("; and one of these: " + p.OneOf.String())
+	}
+	b.WriteString(".")
+	if p.Cannot != 0 {
+		b.WriteString(" There is not: " + p.Cannot.String() + ".")
+	}
+	if p.Likely != 0 {
+		b.WriteString(" Likelier with: " + p.Likely.String() + ".")
+	}
+	return b.String() + " A doubt is settled by: " + p.Settles + "."
+}

@@ -32,7 +32,8 @@ changes nothing.
 ## What it says of each genuine cause
 
 The table is made from the genuine lanes of the [fidelity](FIDELITY.md) suite: real programs, kernels and routers, captured at three
-places. Of the injected lanes it says the same, without knowing who made them. Two families: IPv4, and IPv6 if it differs.
+places. Of the injected lanes it says the same, without knowing who made them, but for what FIDELITY.md lists as not to be hidden: the
+probe by which faultctl asks an end for its numbers, and the TTL of a host of which it has seen nothing yet. Two families: IPv4, and IPv6 if it differs.
 A dash means that nothing of the fault passed there, or that the capture shows no more than an answer that has not come yet.
 
 `)
