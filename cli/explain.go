@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/explain"
@@ -31,6 +32,8 @@ func (inv *invocation) explain(c *call) error {
 	if len(c.words) == 0 {
 		return usageError("explain: which capture? It is a pcap or pcapng file, such as tcpdump -w writes, or - for standard input.")
 	}
+	const enough = 400 << 20 // collects garbage more often rather than growing beyond it
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(enough))
 	for _, path := range c.words {
 		if err := inv.explainFile(path, c.Bool("all")); err != nil {
 			return err

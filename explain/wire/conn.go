@@ -13,38 +13,40 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// Seen is one segment of a capture, and how often it was seen again in a row.
+// Seen is one segment of a capture, and how often it was seen again in a row. Its
+// fields are in the order that takes the least memory.
 type Seen struct {
-	At    time.Duration // since the start of the capture
-	Last  time.Duration // when it was seen last
-	Frame int           // its number in the capture, from 1
-	Again int           // how often it was sent again, with nothing else of that side in between
+	At   time.Duration // since the start of the capture
+	Last time.Duration // when it was seen last
 
-	Dir   faults.Direction
-	Kind  features.Kind
-	Fresh bool // it has sequence numbers that its side had not sent before
-	Flags packet.Flags
+	Frame int32 // its number in the capture, from 1; beyond two thousand million it is wrong
+	Size  int32 // of the packet, IP header included
 	Seq   packet.Seq
 	End   packet.Seq
 	Ack   packet.Seq
-	Size  int // of the packet, IP header included
-	Win   uint16
-	TTL   uint8
-	ICMP  uint16 // type and code of an ICMP error that quotes the segment, else 0
+	val   uint32 // of the timestamp
+	iface int32
 
-	val   uint32
+	Again uint16 // how often it was sent again, with nothing else of that side in between
+	Win   uint16
+	ICMP  uint16 // type and code of an ICMP error that quotes the segment, else 0
 	id    uint16
-	iface int
+
+	Dir   faults.Direction
+	Kind  features.Kind
+	Flags packet.Flags
+	TTL   uint8
+	Fresh bool // it has sequence numbers that its side had not sent before
 }
 
 // ttls has the TTL of an end's segments, by the interface that saw them: a router
 // sees each packet twice.
 type ttls [2]struct {
-	iface int
+	iface int32
 	ttl   uint8
 }
 
-func (t *ttls) set(iface int, ttl uint8) {
+func (t *ttls) set(iface int32, ttl uint8) {
 	for i := range t {
 		if t[i].ttl == 0 || t[i].iface == iface {
 			t[i].iface, t[i].ttl = iface, ttl
@@ -54,7 +56,7 @@ func (t *ttls) set(iface int, ttl uint8) {
 }
 
 // get returns 0 if nothing is known.
-func (t *ttls) get(iface int) uint8 {
+func (t *ttls) get(iface int32) uint8 {
 	for i := range t {
 		if t[i].iface == iface {
 			return t[i].ttl
@@ -70,9 +72,9 @@ type Host struct {
 }
 
 // keep is how many segments of a connection are remembered: the last ones.
-const keep = 40
+const keep = 32
 
-// Conn is one connection. It takes at most some 4 KB, however long it lasts.
+// Conn is one connection. It takes at most some 3 KB, however long it lasts.
 type Conn struct {
 	Ends [2]netip.AddrPort // by the direction in which they send: client, server
 
@@ -86,7 +88,7 @@ type Conn struct {
 	ttl    [2]ttls          // of the segments that are no RST
 	stamp  [2]uint32        // the newest timestamp
 	scaled [2]bool          // a timestamp was seen
-	big    [2]int           // the largest packet of that side that was acknowledged
+	big    [2]int32         // the largest packet of that side that was acknowledged
 	near   [2]time.Duration // the shortest time in which that side acknowledged data; 0: not known
 	slow   time.Duration    // the longest time that the client waited for an answer
 
@@ -142,8 +144,8 @@ type Frame struct {
 func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 	flags, at := s.Flags(), fr.At
 	seen := Seen{
-		At: at, Last: at, Frame: fr.Number, Dir: dir, Flags: flags, Seq: s.Seq(), End: s.End(), Ack: s.Ack(),
-		Size: s.HeaderLen() + s.PayloadLen(), Win: s.Window(), TTL: s.TTL(), id: s.ID(), iface: fr.Iface,
+		At: at, Last: at, Frame: int32(fr.Number), Dir: dir, Flags: flags, Seq: s.Seq(), End: s.End(), Ack: s.Ack(),
+		Size: int32(s.HeaderLen() + s.PayloadLen()), Win: s.Window(), TTL: s.TTL(), id: s.ID(), iface: int32(fr.Iface),
 	}
 	seen.val, _, _ = s.Timestamps()
 	if c.same(&seen) {
@@ -160,7 +162,7 @@ func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 		c.acknowledged(dir.Flip(), seen.Ack, at)
 	}
 	if seen.Kind != features.RST {
-		c.ttl[dir].set(fr.Iface, seen.TTL)
+		c.ttl[dir].set(seen.iface, seen.TTL)
 	}
 	if seen.Kind == features.SYN {
 		c.isn[dir] = seen.Seq
@@ -178,7 +180,7 @@ func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 // AddICMP takes an ICMP error that quotes a segment of the connection, which
 // travelled in direction dir.
 func (c *Conn) AddICMP(at time.Duration, frame int, dir faults.Direction, kind uint16, ttl uint8) {
-	c.keep(Seen{At: at, Last: at, Frame: frame, Dir: dir.Flip(), ICMP: kind, TTL: ttl})
+	c.keep(Seen{At: at, Last: at, Frame: int32(frame), Dir: dir.Flip(), ICMP: kind, TTL: ttl})
 	if c.found == nil {
 		f := &Facts{Author: dir.Flip(), At: at, Frame: frame, ICMP: kind, Tries: 1}
 		c.stage(f)
@@ -196,7 +198,9 @@ func (c *Conn) keep(s Seen) {
 			continue
 		}
 		if o.Seq == s.Seq && o.End == s.End && o.Flags&^packet.PSH == s.Flags&^packet.PSH && (o.Ack == s.Ack || s.End != s.Seq) && o.Win == s.Win && !s.Fresh {
-			o.Again++
+			if o.Again < 1<<16-1 {
+				o.Again++
+			}
 			o.Last = s.At
 			return
 		}

@@ -91,7 +91,7 @@ func (c *Conn) unanswered(dir faults.Direction) (first, tries int) {
 				first = i
 			}
 			if o.Seq == c.log[first].Seq {
-				tries += 1 + o.Again
+				tries += 1 + int(o.Again)
 			}
 		case o.Dir != dir && first >= 0 && o.Last > c.log[first].At && !(o.Kind == features.SYN && c.flow.Half[o.Dir].HasAck) &&
 			(o.Fresh || o.Kind == features.Keepalive || o.Kind == features.ACK && !c.cameBefore(i, first)):
@@ -119,7 +119,7 @@ func (c *Conn) sentAgain(i int) bool {
 // vainFacts says what is known of segments that were sent in vain.
 func (c *Conn) vainFacts(dir faults.Direction, first, tries int) *Facts {
 	o := &c.log[first]
-	f := &Facts{Author: dir.Flip(), At: o.Last, Frame: o.Frame, Tries: tries}
+	f := &Facts{Author: dir.Flip(), At: o.Last, Frame: int(o.Frame), Tries: tries}
 	c.stage(f)
 	f.only(clue.Silence)
 	f.say(clue.Recovered, false)
@@ -136,9 +136,9 @@ func (c *Conn) vainFacts(dir faults.Direction, first, tries int) *Facts {
 	} else if c.Began() {
 		f.say(clue.Idle, false)
 	}
-	f.Above = c.big[dir]
+	f.Above = int(c.big[dir])
 	const small = 600 // a packet of this size passes everywhere: RFC 9293 section 3.7.1, with headers
-	f.say(clue.LargeOnly, o.Kind == features.Data && o.Size > small && o.Size > f.Above && f.Above > 0)
+	f.say(clue.LargeOnly, o.Kind == features.Data && o.Size > small && int(o.Size) > f.Above && f.Above > 0)
 	f.say(clue.SYNACKAgain, c.synackAgain())
 	f.say(clue.ProbesIgnored, false)
 	return f
@@ -184,7 +184,7 @@ func (c *Conn) shut(dir faults.Direction) bool {
 func (c *Conn) frame(dir faults.Direction) int {
 	for i := len(c.log) - 1; i >= 0; i-- {
 		if c.log[i].Dir == dir {
-			return c.log[i].Frame
+			return int(c.log[i].Frame)
 		}
 	}
 	return 0
@@ -201,13 +201,13 @@ func (c *Conn) recovered() *Facts {
 		}
 		switch {
 		case o.Kind == features.SYN && !o.Flags.Has(packet.ACK) && o.Again > 0 && c.flow.Half[faults.Reply].SYN:
-			f := &Facts{Author: faults.Reply, At: o.Last, Frame: o.Frame, Tries: 1 + o.Again}
+			f := &Facts{Author: faults.Reply, At: o.Last, Frame: int(o.Frame), Tries: 1 + int(o.Again)}
 			f.only(clue.Silence)
 			f.Yes |= clue.Of(clue.Connecting, clue.Recovered)
 			f.No |= clue.Of(clue.Open, clue.Handshake, clue.Idle, clue.LargeOnly)
 			return f
 		case o.Kind == features.Data && o.Again > 0 && o.Seq == c.isn[faults.Original].Add(1) && c.Began() && o.Last-o.At >= near:
-			f := &Facts{Author: faults.Reply, At: o.Last, Frame: o.Frame, Tries: 1 + o.Again}
+			f := &Facts{Author: faults.Reply, At: o.Last, Frame: int(o.Frame), Tries: 1 + int(o.Again)}
 			f.only(clue.Silence)
 			f.Yes |= clue.Of(clue.Handshake, clue.Open, clue.Recovered)
 			f.No |= clue.Of(clue.Connecting, clue.Idle, clue.LargeOnly)

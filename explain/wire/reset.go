@@ -29,7 +29,7 @@ func (c *Conn) reset(s *Seen) {
 		c.oddSegment(s)
 		return
 	}
-	f := &Facts{Author: s.Dir, At: s.At, Frame: s.Frame}
+	f := &Facts{Author: s.Dir, At: s.At, Frame: int(s.Frame)}
 	c.stage(f)
 	f.only(clue.Reset)
 	f.say(clue.Recovered, false)
@@ -140,7 +140,7 @@ func (c *Conn) provoked(f *Facts, s *Seen) {
 		f.No |= clue.Of(clue.ToSYN, clue.ToSYNACK, clue.ToACK, clue.ToData, clue.ToProbe, clue.ToFIN)
 		return
 	}
-	f.Answer, f.Delay = it.Frame, s.At-it.Last
+	f.Answer, f.Delay = int(it.Frame), s.At-it.Last
 	for kind, is := range map[clue.Clue]bool{
 		clue.ToSYN:    it.Kind == features.SYN && !it.Flags.Has(packet.ACK),
 		clue.ToSYNACK: it.Kind == features.SYN && it.Flags.Has(packet.ACK),
@@ -286,7 +286,7 @@ func (c *Conn) oddSegment(s *Seen) {
 	if c.odd != nil {
 		return
 	}
-	f := &Facts{Author: s.Dir, At: s.At, Frame: s.Frame, TTL: [2]uint8{s.TTL, c.ttl[s.Dir].get(s.iface)}}
+	f := &Facts{Author: s.Dir, At: s.At, Frame: int(s.Frame), TTL: [2]uint8{s.TTL, c.ttl[s.Dir].get(s.iface)}}
 	f.say(clue.Open, true)
 	f.only(clue.Unacceptable)
 	f.No |= clue.Of(clue.Connecting, clue.Handshake)
