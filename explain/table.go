@@ -43,16 +43,15 @@ const linger = 60 * time.Second
 // Table sorts packets into connections and judges each. The zero Table is not
 // usable: see [New]. It is used by one goroutine.
 type Table struct {
-	start   time.Time
-	now     time.Duration
-	conns   map[ends]*entry
-	oldest  *entry // a list by the time of the last segment
-	newest  *entry
-	hosts   map[netip.AddrPort]*host
-	stamps  map[netip.Addr]stamp
-	found   func(Finding)
-	Counts  Counts
-	closing bool
+	start  time.Time
+	now    time.Duration
+	conns  map[ends]*entry
+	oldest *entry // a list by the time of the last segment
+	newest *entry
+	hosts  map[netip.AddrPort]*host
+	stamps map[netip.Addr]stamp
+	found  func(Finding)
+	Counts Counts
 }
 
 // Counts says what a capture had.

@@ -85,7 +85,7 @@ func ethernet(ip []byte, tags ...byte) []byte {
 func file(t testing.TB, link layers.LinkType, ng bool, snap int, frames [][]byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	write := func(gopacket.CaptureInfo, []byte) error { return nil }
+	var write func(gopacket.CaptureInfo, []byte) error
 	if ng {
 		w, err := pcapgo.NewNgWriter(&b, link)
 		if err != nil {
