@@ -2,13 +2,17 @@ package evidence
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/report"
 	"github.com/faultctl/faultctl/faults/outcome"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Struck is the case of a run in the foreground. err is why it broke, or did not
@@ -23,6 +27,10 @@ func Struck(p *experiment.Plan, r experiment.Result, err error) report.Case {
 		return c
 	}
 	judge(&c, p, r, outcome.NoCommand)
+	c.OpenEnd = p.Duration() == 0 && len(p.Spec.Command) == 0
+	if c.Verdict == report.Done && len(p.Spec.Command) == 0 && p.Duration() > 0 && r.Cause != nil && !errors.Is(r.Cause, experiment.ErrTimeUp) {
+		c.Verdict, c.Reason = report.Interrupted, fmt.Sprintf("It was ended after %s of %s.", words.ShortDuration(r.Took.Round(10*time.Millisecond)), words.ShortDuration(p.Duration()))
+	}
 	return Allowed(c)
 }
 

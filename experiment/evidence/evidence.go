@@ -40,9 +40,10 @@ type Evidence struct {
 
 	// A second signal ends the process at any moment. The goroutine that handles
 	// the signal then writes the evidence.
-	mu      sync.Mutex        // guards what follows, and report
-	missing injector.Snapshot // of all runs: what could not be judged, followed or reported
-	under   []underWay        // in the order in which they began
+	mu      sync.Mutex              // guards what follows, and report
+	missing injector.Snapshot       // of all runs: what could not be judged, followed or reported
+	under   []underWay              // in the order in which they began
+	line    func() *report.Timeline // nil: there is none
 	closed  bool
 }
 
@@ -253,6 +254,15 @@ func (e *Evidence) Add(c report.Case, rec *Record) {
 func (e *Evidence) Watch(now func() injector.Snapshot) {
 	if e != nil && e.metrics != nil {
 		e.metrics.Watch(now)
+	}
+}
+
+// Timeline sets where the report gets the timeline of what it is about.
+func (e *Evidence) Timeline(line func() *report.Timeline) {
+	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.line = line
 	}
 }
 

@@ -1,6 +1,11 @@
 package evidence
 
 import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +96,48 @@ func TestSurvival(t *testing.T) {
 			Faults: []injector.FaultStats{{Name: "reset", Settled: tc.settled}}}}}}, nil)
 		if c.Verdict != tc.want || (c.Remedy != "") != tc.want.Fails() || c.AnswersLost != tc.settled.AnswersLost {
 			t.Errorf("%+v, %+v: %+v; want %s", tc.settled, tc.end, c, tc.want)
+		}
+	}
+}
+
+// TestInterrupted holds that a run which was ended before its time is not done, and
+// one that only a person can end is.
+func TestInterrupted(t *testing.T) {
+	sys := experiment.NewSystem()
+	for _, tc := range []struct {
+		duration time.Duration
+		cause    error
+		code     event.Code
+		want     report.Verdict
+		cut      bool
+	}{
+		{time.Minute, errors.New("SIGINT"), 130, report.Interrupted, true},
+		{time.Minute, experiment.ErrTimeUp, 0, report.Done, false},
+		{0, errors.New("SIGINT"), 130, report.Done, false},
+	} {
+		p, err := sys.Plan(t.Context(), experiment.Spec{Faults: []faults.Spec{{Name: "partition"}}, Duration: &tc.duration, Target: experiment.Target{To: []string{":1"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		path := filepath.Join(t.TempDir(), "r.json")
+		ev, err := Open(Config{Command: "inject", Reports: []string{path}, Now: time.Now, Proc: "/nowhere", Warn: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := injector.Settled{Struck: 1, Felt: 1, Furthest: outcome.Outcome{Struck: true, Sent: outcome.Step{Answer: outcome.Yes}, Accepted: outcome.Step{Answer: outcome.Yes}, Felt: outcome.Step{Answer: outcome.Yes}}}
+		c := Struck(p, experiment.Result{Took: 3 * time.Second, Cause: tc.cause, Stats: injector.Snapshot{Rules: []injector.RuleStats{{Flows: 1, Chosen: 1,
+			Faults: []injector.FaultStats{{Name: "partition", Fired: 1, Settled: done}}}}}}, nil)
+		if c.Verdict != tc.want || tc.cut && c.Reason != "It was ended after 3s of 1m." {
+			t.Errorf("%+v: %+v", tc, c)
+		}
+		ev.Add(c, nil)
+		if lost := ev.Close(tc.code, ""); lost != nil {
+			t.Fatal(lost)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || strings.Contains(string(text), `"interrupted": true`) != tc.cut || strings.Contains(string(text), `"passed": true`) == tc.cut {
+			t.Errorf("%+v: %s, %v", tc, text, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment"
@@ -49,6 +50,10 @@ func (e *Evidence) Close(code event.Code, failed string) (lost []error) {
 func (e *Evidence) write(code event.Code, failed string) (lost []error) {
 	r := &e.report
 	r.Took, r.Code, r.Flaws = e.now().Sub(r.Start), int(code), experiment.Flaws(e.missing)
+	r.Interrupted = r.Interrupted || r.Has(report.Interrupted) || bySignal(code) && !openEnded(r.Cases)
+	if e.line != nil {
+		r.Timeline = e.line()
+	}
 	if failed != "" && !r.Has(report.Broken) { // without it the report would look like a success
 		r.Cases = append(r.Cases, report.Case{Name: "faultctl", Verdict: report.Broken, Reason: failed, Start: r.Start, Took: r.Took})
 	}
@@ -58,6 +63,15 @@ func (e *Evidence) write(code event.Code, failed string) (lost []error) {
 		}
 	}
 	return lost
+}
+
+// bySignal reports whether an exit code says that a signal for that purpose ended the
+// command: SIGHUP, SIGINT or SIGTERM.
+func bySignal(code event.Code) bool { return code == 129 || code == 130 || code == 143 }
+
+// openEnded reports whether cases are of a run that a signal has to end.
+func openEnded(cases []report.Case) bool {
+	return len(cases) > 0 && !slices.ContainsFunc(cases, func(c report.Case) bool { return !c.OpenEnd })
 }
 
 // ErrCutShort is why a case has no result: it was interrupted.

@@ -49,10 +49,10 @@ func TestPageInBrowser(t *testing.T) {
 		t.Skip("chromium is missing")
 	}
 	var page bytes.Buffer
-	if err := HTML(&page, sample()); err != nil {
+	if err := HTML(&page, everything()); err != nil {
 		t.Fatal(err)
 	}
-	widths := []int{320, 390, 1280}
+	widths := []int{320, 390, 768, 1200, 1280}
 	asked := &requests{pages: map[string]string{"/": frames(page.String(), widths)}}
 	server := httptest.NewServer(asked)
 	defer server.Close()
@@ -64,7 +64,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 	var measures []struct {
 		Width, Scroll, Rows, Height int
-		Out                         []string
+		Out, Broken                 []string
 	}
 	if err := json.Unmarshal([]byte(html.UnescapeString(found[1])), &measures); err != nil {
 		t.Fatalf("%v: %s", err, found[1])
@@ -73,11 +73,14 @@ func TestPageInBrowser(t *testing.T) {
 		t.Fatalf("%d widths measured, want %d", len(measures), len(widths))
 	}
 	for i, m := range measures {
-		if m.Width != widths[i] || m.Rows < len(sample().Cases) || m.Height < 500 {
+		if m.Width != widths[i] || m.Rows < len(everything().Cases) || m.Height < 500 {
 			t.Errorf("at %d: %d wide, %d high, %d rows: the page is not what it should be", widths[i], m.Width, m.Height, m.Rows)
 		}
 		if m.Scroll > m.Width || len(m.Out) > 0 {
 			t.Errorf("at %d the page is %d wide; sticking out: %q", m.Width, m.Scroll, m.Out)
+		}
+		if m.Width >= 1200 && len(m.Broken) > 0 {
+			t.Errorf("at %d these words are broken: %q", m.Width, m.Broken)
 		}
 	}
 	asked.mu.Lock()
@@ -134,7 +137,18 @@ onload = () => {
     const d = f.contentDocument, e = d.documentElement, w = e.clientWidth;
     const out = [...d.querySelectorAll('body *')].filter(x => !x.closest('svg') && x.getBoundingClientRect().right > w + 0.5)
       .map(x => x.tagName + '.' + x.className).slice(0, 5);
-    return {Width: w, Scroll: e.scrollWidth, Height: e.scrollHeight, Rows: d.querySelectorAll('tbody tr').length, Out: out};
+    const broken = [], words = d.createTreeWalker(d.body, NodeFilter.SHOW_TEXT);
+    while (words.nextNode()) {
+      const node = words.currentNode;
+      if (!node.parentElement.closest('td, th')) continue;
+      for (const m of node.data.matchAll(/\S+/g)) {
+        const r = d.createRange();
+        r.setStart(node, m.index);
+        r.setEnd(node, m.index + m[0].length);
+        if (new Set([...r.getClientRects()].map(x => Math.round(x.top))).size > 1) broken.push(m[0]);
+      }
+    }
+    return {Broken: broken.slice(0, 5), Width: w, Scroll: e.scrollWidth, Height: e.scrollHeight, Rows: d.querySelectorAll('tbody tr').length, Out: out};
   });
   document.body.innerHTML = '<pre id="measures"></pre>';
   document.getElementById('measures').textContent = JSON.stringify(all);

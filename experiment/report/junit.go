@@ -57,7 +57,7 @@ type (
 func JUnit(w io.Writer, r *Report) error {
 	counts := junitCounts{
 		Tests: len(r.Cases), Failures: r.count(Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown), Errors: r.count(Broken),
-		Skipped: r.count(Skipped), Time: seconds(r.Took),
+		Skipped: r.count(Skipped, Interrupted), Time: seconds(r.Took),
 	}
 	suite := junitSuite{
 		Name: "faultctl", junitCounts: counts, Timestamp: r.Start.UTC().Format("2006-01-02T15:04:05"),
@@ -100,7 +100,7 @@ func junitOf(c *Case) junitCase {
 		j.Failure = result
 	case c.Verdict == Broken:
 		j.Error = result
-	case c.Verdict == Skipped:
+	case c.Verdict == Skipped, c.Verdict == Interrupted:
 		j.Skipped = &junitResult{Message: c.why()}
 	}
 	return j

@@ -10,11 +10,14 @@ import (
 // lane is one connection of a case: its timeline, and what was done to it.
 type lane struct {
 	Client, Server string
-	From, To       string // the first and the last moment, since the case began
+	From, To       string // the time of day of the first and the last moment
+	LineX, LineTo  string // where on the axis that is
 	Marks          []mark // on the timeline
 	Events         []Event
 	Packets        []packetLine
 	Struck         bool // a fault acted on it
+
+	first, last time.Time
 }
 
 // mark is something on a timeline. A packet of the client is drawn above the
@@ -40,8 +43,8 @@ const (
 
 type ends struct{ client, server string }
 
-// lanes sorts what happened in a case by connection.
-func lanes(c *Case) (all []lane, cut int) {
+// lanes sorts what happened in a case by connection, on one axis of time.
+func lanes(c *Case) (all []lane, gs []group, on axis, cut int) {
 	index := map[ends]int{}
 	at := func(client, server string) *lane {
 		i, known := index[ends{client, server}]
@@ -64,13 +67,29 @@ func lanes(c *Case) (all []lane, cut int) {
 		l.Packets = append(l.Packets, packetLine{p, exactly(c.Start, p.At), p.From == "client"})
 	}
 	slices.SortStableFunc(all, func(a, b lane) int { return cmp.Compare(order(a), order(b)) })
+	for i := range all {
+		all[i].first, all[i].last = all[i].span()
+	}
+	gs = groups(all)
 	if len(all) > maxLanes {
 		all, cut = all[:maxLanes], len(all)-maxLanes
 	}
-	for i := range all {
-		all[i].draw(c.Start)
+	var first, last time.Time
+	for _, l := range all {
+		if first.IsZero() || l.first.Before(first) {
+			first = l.first
+		}
+		if l.last.After(last) {
+			last = l.last
+		}
 	}
-	return all, cut
+	if len(all) > 0 {
+		on = newAxis(first, last)
+	}
+	for i := range all {
+		all[i].draw(c.Start, &on)
+	}
+	return all, gs, on, cut
 }
 
 // order puts the connections that were struck first.
@@ -81,14 +100,11 @@ func order(l lane) int {
 	return 1
 }
 
-// draw lays the events and packets of l along its time.
-func (l *lane) draw(start time.Time) {
-	first, last := l.span()
-	l.From, l.To = exactly(start, first), exactly(start, last)
-	width := max(last.Sub(first), time.Microsecond)
-	place := func(t time.Time) string {
-		return fmt.Sprintf("%.2f%%", 3+94*float64(t.Sub(first))/float64(width))
-	}
+// draw lays the events and packets of l along the axis.
+func (l *lane) draw(start time.Time, on *axis) {
+	l.From, l.To = clock(l.first), clock(l.last)
+	l.LineX, l.LineTo = on.place(l.first), on.place(l.last)
+	place := on.place
 	slices.SortStableFunc(l.Packets, func(a, b packetLine) int { return a.At.Compare(b.At) })
 	for _, p := range l.Packets {
 		title := p.Since + "  " + p.From + ": " + p.Text

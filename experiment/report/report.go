@@ -16,6 +16,9 @@ type Report struct {
 	Code    int           `json:"code"`    // its exit code
 	Cases   []Case        `json:"cases"`   // in the order in which they ran
 	Flaws   []string      `json:"flaws"`   // what this report lacks, in whole sentences: what came too fast to be judged or told
+
+	Interrupted bool      `json:"interrupted,omitempty"` // it was ended before what it set out to do was done
+	Timeline    *Timeline `json:"timeline,omitempty"`    // of a scenario
 }
 
 // Case is one thing that was tried: a command under one fault, a fault on its
@@ -50,6 +53,7 @@ type Case struct {
 	MayIdle  bool `json:"-"` // a verdict by which nothing was learnt is no failure, as was asked for
 	Optional bool `json:"-"` // or as the default plan has it
 
+	OpenEnd  bool `json:"-"` // it had no end of its own: whoever wanted it to end ended it
 	CutShort bool `json:"-"` // it was under way when the process had to end; Reason is to say why
 }
 
@@ -70,6 +74,7 @@ const (
 	Broken      Verdict = "error"   // faultctl itself failed
 	Skipped     Verdict = "skipped" // it was not tried; Reason says why
 	Done        Verdict = "done"    // the fault did what it does, and nothing was asserted
+	Interrupted Verdict = "interrupted"
 )
 
 // Fails reports whether the verdict speaks against the service.
@@ -81,7 +86,7 @@ func (v Verdict) Idle() bool {
 }
 
 // Verdicts lists all of them in the order in which sums have them.
-var Verdicts = []Verdict{Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Broken, Survived, Prevented, Passed, Done, Skipped}
+var Verdicts = []Verdict{Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Broken, Survived, Prevented, Passed, Done, Interrupted, Skipped}
 
 // FaultStats counts what one fault did.
 type FaultStats struct {
@@ -129,8 +134,11 @@ type Packet struct {
 }
 
 // Passed reports whether nothing in r speaks against the service: no case
-// failed, broke, or taught nothing of its fault.
+// failed, broke, or taught nothing of its fault, and it was not interrupted.
 func (r *Report) Passed() bool {
+	if r.Interrupted {
+		return false
+	}
 	for i := range r.Cases {
 		if v := r.Cases[i].Verdict; v.Fails() || v.Idle() || v == Broken {
 			return false

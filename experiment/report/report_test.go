@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -81,6 +82,31 @@ func sample() *Report {
 				}},
 		},
 	}
+}
+
+// everything is sample with the timeline of a game day, and a case with many
+// connections.
+func everything() *Report {
+	line := &Timeline{
+		Faults: []Track{{Name: "the database restarts", Spans: []Span{{From: at(3000), To: at(9000)}, {From: at(12000), To: at(15000)}}}, {Name: "slow-path", Spans: []Span{{From: at(20000), To: at(60000), Note: "10% of the connections"}}}},
+		Probes: []Track{{Name: "checkout answers", Spans: []Span{{From: at(0), To: at(3500), Tries: 4}, {From: at(4000), To: at(9500), Tries: 6, Failed: true, Note: "status 503, want 200-399"}, {From: at(10000), To: at(64000), Tries: 54}}}},
+	}
+	for i := range 65 {
+		line.Load = append(line.Load, Sample{At: at(1000 * i), Connections: uint64(i * i % 300 * i), Packets: uint64(100 * i * i)})
+	}
+	many := Case{Name: "reset:at=request", Fault: "reset", Verdict: Survived, Start: at(20000), Took: 10 * time.Second,
+		Faults: []FaultStats{{Fault: "reset", Flows: 3000, Chosen: 1500, Fired: 1500, Acted: 1500, Struck: 1500, Felt: 1500}}, EventsCut: 4000}
+	for i := range 600 {
+		c, from := fmt.Sprintf("10.0.%d.%d:4%04d", i/200, i%200+1, i), at(20000+i*15)
+		many.Events = append(many.Events, Event{At: from, Kind: "flow", Client: c, Server: "10.0.0.5:5432"})
+		if i%2 == 0 {
+			many.Events = append(many.Events, Event{At: from.Add(20 * time.Millisecond), Kind: "fired", Fault: "reset", Client: c, Server: "10.0.0.5:5432", Action: "rst", To: "client", Reason: "request 1 came"},
+				Event{At: from.Add(21 * time.Millisecond), Kind: "outcome", Fault: "reset", Client: c, Server: "10.0.0.5:5432", Reason: fmt.Sprintf("sent, accepted, felt: an answer was outstanding for %d ms", i)})
+		}
+	}
+	r := sample()
+	r.Timeline, r.Cases = line, append(r.Cases, many)
+	return r
 }
 
 // TestForms holds each form of a report byte for byte, and that each names what

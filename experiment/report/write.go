@@ -82,6 +82,9 @@ func (r *Report) count(vs ...Verdict) int {
 // unless it failed: then it is all that was tried.
 func (r *Report) Summary() string {
 	var parts []string
+	if r.Interrupted {
+		parts = append(parts, "interrupted")
+	}
 	others := Report{}
 	for i := range r.Cases {
 		switch c := &r.Cases[i]; {
@@ -94,6 +97,9 @@ func (r *Report) Summary() string {
 		}
 	}
 	for _, v := range Verdicts {
+		if v == Interrupted && r.Interrupted {
+			continue // that is what the first word says
+		}
 		word := string(v)
 		if v == Broken {
 			word = "could not be tried"

@@ -63,6 +63,11 @@ func (pl *player) startEntry(ctx context.Context, step Step, cancel context.Canc
 		return err
 	}
 	e.run = run
+	note := ""
+	if step.Percent >= 0 {
+		note = fmt.Sprintf("%g%% of the connections", step.Percent)
+	}
+	pl.keep.history.begins(step.Fault, note)
 	e.beside.Go(func() {
 		if _, err := run.Wait(); err != nil {
 			cancel(fmt.Errorf("%s: %w", name, err))
@@ -79,6 +84,7 @@ func (pl *player) stopEntry(entry int) error {
 	}
 	err := e.run.Stop()
 	e.beside.Wait()
+	pl.keep.history.ends(entry)
 	r, _ := e.run.Wait()
 	if e.run.Ready().IsZero() {
 		pl.keep.over(entry, nil)

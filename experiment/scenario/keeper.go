@@ -19,6 +19,8 @@ type keeper struct {
 	ev   *evidence.Evidence // nil: none is wanted
 	play *player
 
+	history *history // nil as ev is
+
 	mu     sync.Mutex
 	meters []meter // one for each entry
 }
@@ -49,6 +51,8 @@ func (k *keeper) begin() {
 	}
 	k.ev.Named(k.play.Repeat(), k.play.Seed)
 	k.ev.Watch(k.snapshot)
+	k.history = newHistory(k.play)
+	k.ev.Timeline(k.history.timeline)
 	k.ev.UnderWay(func() (cases []report.Case) {
 		k.mu.Lock()
 		defer k.mu.Unlock()

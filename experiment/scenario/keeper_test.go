@@ -110,6 +110,14 @@ func TestPlayReport(t *testing.T) {
 				if name == "fine" && (len(r.Cases[0].Events) != 3 || len(r.Cases[0].Faults) != 1 || r.Cases[0].Faults[0].Fired != 1) {
 					t.Errorf("%+v", r.Cases[0])
 				}
+				if line := r.Timeline; name == "fine" && (len(line.Faults) != 2 || line.Faults[0].Name != "idle" || len(line.Faults[0].Spans) != 1 ||
+					!line.Faults[0].Spans[0].From.Equal(st.began.Add(2*time.Second)) || line.Faults[0].Spans[0].To.Sub(line.Faults[0].Spans[0].From) != 10*time.Second ||
+					len(line.Probes[0].Spans) != 1 || line.Probes[0].Spans[0].Tries < 20 || len(line.Load) < 80 || line.Load[len(line.Load)-1].Connections == 0) {
+					t.Errorf("%+v", line)
+				}
+				if line := r.Timeline; name == "probe failed" && (len(line.Probes[0].Spans) != 2 || !line.Probes[0].Spans[1].Failed || line.Probes[0].Spans[1].Note != "refused") {
+					t.Errorf("%+v", line.Probes)
+				}
 				if name == "fine" && (len(r.Cases[1].Packets) != 1 || r.Cases[1].Packets[0].Comment != "forged by syn-drop (rule 1, connection 4)") {
 					t.Errorf("%+v", r.Cases[1].Packets)
 				}

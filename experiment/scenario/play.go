@@ -156,6 +156,9 @@ func (pl *player) during(ctx context.Context) error {
 		beside.Go(func() { pl.keepAsking(ctx, p, cancel) })
 	}
 	beside.Go(func() { pl.keepTelling(ctx) })
+	if pl.keep.ev != nil {
+		beside.Go(func() { pl.sample(ctx) })
+	}
 	err := pl.timeline(ctx, cancel)
 	if err == nil {
 		err = pl.sleep(ctx, time.Duration(pl.Scenario.Duration))

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,6 +39,7 @@ func (pl *player) ask(ctx context.Context, p *probeRun, ph Phase, since time.Dur
 		return nil, false
 	}
 	p.Took = now.Sub(p.Begun)
+	pl.keep.history.tried(slices.Index(pl.probes, p), began, err)
 	switch ph {
 	case Before:
 		p.Before.Tried = true
