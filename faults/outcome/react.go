@@ -36,8 +36,6 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 		t.reactRewritten(at, e, s, kind, fresh && late)
 	case !active(e.action):
 	case e.has(failed):
-	case e.asked && kind == features.ACK:
-		e.set(accepted, at, No, AnsweredProbe)
 	case challenge(before, s, e, kind, t.Half[dir.Flip()].HasAck):
 		e.set(accepted, at, No, Challenged)
 	case late || at-e.first > t.grace(dir) && kind == features.Data && !fresh:

@@ -35,7 +35,6 @@ const (
 	Silence        // the end is silent where its TCP would have sent again
 	WentOn         // the end goes on as if nothing had come
 	Challenged     // the end answered with a challenge ACK (RFC 5961)
-	AnsweredProbe  // the end answered a probe after the strike as before
 	Aborted        // the end sent a RST of its own from a socket that was alive
 	SilentAnyway   // the end is silent, and had nothing to send
 	NotYet         // too soon to tell
@@ -85,7 +84,6 @@ var evidenceText = [numEvidence]string{
 	Silence:         "the end is silent where it would have sent again",
 	WentOn:          "the end went on as if nothing had come",
 	Challenged:      "the end answered with a challenge ACK",
-	AnsweredProbe:   "the end answers a probe as before",
 	Aborted:         "the end aborted by itself",
 	SilentAnyway:    "the end is silent, but had nothing to send",
 	NotYet:          "too soon to tell",

@@ -52,7 +52,6 @@ type end struct {
 	inflight bool // something of it was swallowed, so that it must send it again
 	heard    bool // it sent something since the last segment that was meant for it
 	zero     bool // it was offered no window
-	asked    bool // it was sent a probe after the strike
 }
 
 type endFlags uint8
@@ -157,8 +156,7 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 			e.set(sent, at, Yes, RawSent)
 		}
 		t.await(at, e, s.End())
-	case e.has(struck): // a piece, a copy, an answer of a ghost, or a probe
-		e.asked = e.asked || active(e.action) && s.PayloadLen() <= 1
+	case e.has(struck): // a piece, a copy, or an answer of a ghost
 	default:
 		e.flags |= probed
 		e.at = at
@@ -173,7 +171,7 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 
 // await begins to wait for what the end makes of a segment.
 func (t *Tracker) await(at time.Duration, e *end, seq packet.Seq) {
-	e.at, e.seq, e.heard, e.asked = at, seq, false, false
+	e.at, e.seq, e.heard = at, seq, false
 	if e.first == 0 {
 		e.first = at
 	}

@@ -383,22 +383,6 @@ func TestOutcomes(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
 	}, {
-		"an idle client elsewhere, asked afterwards: gone", asked + `
-1.000 strike rst client
-1.000 S>C R. forged
-1.500 S>C . seq 2147483000 len 1 forged
-1.501 C>S R seq 6
-9.000 end`,
-		faults.Client, "sent yes (it was sent without an error); accepted yes (the end answers that it has no such connection); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
-	}, {
-		"an idle client elsewhere, asked afterwards: alive", asked + `
-1.000 strike rst client
-1.000 S>C R. forged
-1.500 S>C . seq 2147483000 len 1 forged
-1.501 C>S .
-9.000 end`,
-		faults.Client, "sent yes (it was sent without an error); accepted no (the end answers a probe as before); felt no (the end did not accept it)", Unaccepted,
-	}, {
 		"a client that closes after the strike, with its request outstanding", opened + `
 0.010 C>S P len 5 dropped
 0.010 strike rst client
