@@ -33,6 +33,10 @@ type cageKind struct {
 	cgroup   bool   // it tells the command's connections by a cgroup
 }
 
+// shared reports whether the command's connections are not told from those of others
+// in the network namespace.
+func (m cageKind) shared() bool { return m.confined == twoCapabilities }
+
 // cageKinds returns those that are possible here. Root of the host has all of
 // them.
 func cageKinds(t *testing.T) []cageKind {
