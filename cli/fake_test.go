@@ -186,7 +186,7 @@ func newWorld(t *testing.T) *world {
 	w.relay = func() (<-chan os.Signal, func()) { return w.signal, func() {} }
 	w.mustIsolate = func() bool { return false }
 	w.cleanupCages = func() ([]string, error) { return nil, nil }
-	for _, v := range []string{"SSH_CONNECTION", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
+	for _, v := range []string{"SSH_CONNECTION", "SUDO_UID", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
 		t.Setenv(v, "") // of an earlier world of the same test
 	}
 	return w

@@ -44,6 +44,7 @@ func caged() []*pflag.Flag {
 	}
 	timeout, _ := experiment.FindWord("timeout")
 	isolate, _ := experiment.FindWord("isolate")
+	user, _ := experiment.FindWord("user")
 	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		toggleFlag(runHeading, "expect-fired", fmt.Sprintf("exit %d if a fault never fired (the default)", exitRunNotFired)),
@@ -51,6 +52,7 @@ func caged() []*pflag.Flag {
 		wordFlag(runHeading, mayIdle),
 		wordFlag(runHeading, timeout),
 		valueFlag(runHeading, "output", "`text|json` how results are printed (default text); json: on stdout, and CMD's stdout goes to stderr", "o"),
+		wordFlag(runHeading, user),
 		wordFlag(runHeading, isolate),
 	)
 }
@@ -78,6 +80,7 @@ func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
 	if hand != nil {
 		defer hand.Close()
 	}
+	inv.sys.PassCallerEnv()
 	signals, stop := inv.relay()
 	defer stop()
 	code, err := inv.enterCage(signals, hand)
@@ -133,7 +136,7 @@ func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *rep
 	}
 	defer func() { err = inv.leave(ev, true, err) }()
 	ev.Named(p.CommandLine(), p.Seed())
-	path, err := place.FindCommand(p.Spec.Command[0])
+	path, err := p.FindCommand()
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ func (p *Plan) NewCage() (place.Cage, error) {
 // RunAlone runs the command of the plan in a cage, without faults. It ends the
 // command when ctx is done.
 func (p *Plan) RunAlone(ctx context.Context, st place.Stage) (place.JobEnd, error) {
+	st.As = p.account
 	j, err := p.sys.StartJob(st, p.Spec.Command)
 	if err != nil {
 		return place.JobEnd{}, err
@@ -40,6 +41,7 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 	// The target stays restricted to the command when its names are looked up again.
 	p.caged = new(st.Cage.Owner())
 	p.cfg.NetNS = st.Cage.NetNS()
+	st.As = p.account
 	jobCtx, endJob := context.WithCancel(ctx)
 	defer endJob()
 	runCtx, endRun := context.WithCancel(ctx)

@@ -44,7 +44,8 @@ type Plan struct {
 	names     *names
 	owner     string // whose connections, in words
 	isolated  bool
-	shared    bool // the command's connections are not told from others in the network namespace
+	account   *place.Account // who runs the command; nil: the user who runs faultctl
+	shared    bool           // the command's connections are not told from others in the network namespace
 	observers []Observer
 
 	caged *target.Owner                   // of the cage of its command; nil: it is in none yet
@@ -111,6 +112,12 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		Seed: *p.Spec.Seed, Queues: s.Queues, Protect: p.Protected, Judge: len(s.Command) > 0, Logger: cmp.Or(sys.Logger, slog.New(slog.DiscardHandler)),
 		Rules: []injector.Rule{{Match: match, Pick: s.Target.Pick(), Faults: models}},
 	}
+	if len(s.Command) > 0 {
+		if p.account, err = sys.AccountOf(s.User); err != nil {
+			return nil, err
+		}
+		p.sayWho()
+	}
 	// The namespace comes last, so that an error leaves nothing open.
 	p.cfg.NetNS, p.NetNS, err = sys.openNetNS(ctx, &s.Target, match.Wide())
 	if err != nil {
@@ -149,9 +156,32 @@ func (p *Plan) shareNetNS() error {
 		p.Protected = p.sys.Host.Protected(match.Wide())
 		p.cfg.Protect = p.Protected
 	}
-	p.Note = fmt.Sprintf("%v, so the command's connections cannot be told apart: every connection that is opened in this network namespace while it runs counts as the command's", why)
+	p.note("%v, so the command's connections cannot be told apart: every connection that is opened in this network namespace while it runs counts as the command's", why)
 	return nil
 }
+
+// note adds to what a person must know about where the command runs.
+func (p *Plan) note(format string, args ...any) {
+	if p.Note != "" {
+		p.Note += "; "
+	}
+	p.Note += fmt.Sprintf(format, args...)
+}
+
+// sayWho says who runs the command, where that may surprise.
+func (p *Plan) sayWho() {
+	switch {
+	case p.account == nil:
+	case p.Spec.User == "":
+		p.note("the command runs as %s, who called sudo (--user root runs it as root)", p.account.Name)
+	default:
+		p.note("the command runs as %s", p.account.Name)
+	}
+}
+
+// FindCommand returns the path of the plan's command. The error has the exit code for
+// faultctl run.
+func (p *Plan) FindCommand() (string, error) { return place.FindCommand(p.Spec.Command[0], p.account) }
 
 func protectedError(c target.Conn) error {
 	return event.Refusedf("", "the target is the connection that faultctl itself depends on, %v to %v, which is protected", c.A, c.B).
@@ -167,7 +197,7 @@ func (p *Plan) aimAtCommand() {
 		if p.Spec.Isolate {
 			why = "--isolate"
 		}
-		p.Note = why + ": the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself"
+		p.note("%s: the command runs in a network namespace of its own and reaches, over loopback, only services that it starts itself", why)
 	}
 }
 

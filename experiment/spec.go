@@ -39,6 +39,10 @@ type Spec struct {
 	Timeout *time.Duration // ends the command; nil means the door's default, zero never
 	Isolate bool           // in a network namespace of its own, with loopback only
 
+	// User runs the command, by name or number. Empty is the user who called sudo,
+	// if that is how this process was started, and otherwise its own user.
+	User string
+
 	Pcap    string   // write what was done to packets to this file, as pcapng
 	Reports []string // write reports to these files; their endings say in which form
 	Metrics string   // serve counters to Prometheus at this address

@@ -135,6 +135,9 @@ func (s *Spec) validateRun() (problems event.Problems) {
 	if len(s.Command) == 0 && s.Isolate {
 		problems = append(problems, usage("isolate", "says where a command runs, and there is none"))
 	}
+	if len(s.Command) == 0 && s.User != "" {
+		problems = append(problems, usage("user", "says who runs a command, and there is none"))
+	}
 	if s.Isolate && s.Target.elsewhere() {
 		problems = append(problems, usage("isolate", "%s and %s exclude each other: the command runs in that network namespace, or in one of its own", event.Field("isolate"), s.Target.whichNetNS()))
 	}

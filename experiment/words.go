@@ -143,6 +143,7 @@ var Words = []Word{
 	text("metrics", "ADDR", OfOutput, "serve counters to Prometheus, such as 127.0.0.1:9187", func(s *Spec) *string { return &s.Metrics }),
 
 	optional("timeout", OfCommand, "end CMD after D: SIGTERM, and SIGKILL 5s later", func(s *Spec) **time.Duration { return &s.Timeout }),
+	text("user", "NAME|UID", OfCommand, "run CMD as that user, with the user's groups and home (default: the user who called sudo)", func(s *Spec) *string { return &s.User }),
 	toggle("isolate", OfCommand, "run CMD in a network namespace of its own that has loopback only; always so without root", func(s *Spec) *bool { return &s.Isolate }),
 }
 

@@ -21,6 +21,10 @@ want nft nftables
 want iptables iptables
 want conntrack conntrack
 
+# The path of a user who has sudo.
+want sudo sudo
+want setpriv util-linux
+
 # integration/clients: real clients and servers.
 want curl curl
 want python3 python3

@@ -40,19 +40,6 @@ type JobEnd struct {
 	Took     time.Duration
 }
 
-// FindCommand returns the path of a program. The error has the exit code for
-// faultctl run.
-func FindCommand(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil, errors.Is(err, exec.ErrDot):
-		return path, nil
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
-		return "", event.Errorf(event.CodeNotExecutable, "", "%s cannot be executed", name).WithAdvice("Its file must be a program, and you must have the right to execute it (chmod +x).")
-	}
-	return "", event.Errorf(event.CodeNotFound, "", "%s: command not found", Quote(name))
-}
-
 // Afresh changes a command so that it does not reuse an earlier result: go
 // test caches results, and a cached run opens no connections.
 func Afresh(command []string) []string {
@@ -77,6 +64,7 @@ type Stage struct {
 	Path                  string           // of the program, see FindCommand
 	Stdin, Stdout, Stderr *os.File         // nil: nothing
 	Signals               <-chan os.Signal // passed on to it; nil: none
+	As                    *Account         // who runs it; nil: the user who runs faultctl
 	Limit                 time.Duration    // it is ended after that; zero: never
 }
 
@@ -94,6 +82,7 @@ func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
 	if st.Stderr != nil {
 		j.cmd.Stderr = st.Stderr
 	}
+	st.As.become(j.cmd)
 	early := pendingSignals(st.Signals)
 	err := st.Cage.Start(j.cmd)
 	switch {
@@ -101,6 +90,8 @@ func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
 		for _, s := range early {
 			j.cmd.Process.Signal(s)
 		}
+	case st.As.mayBecome(err) != nil:
+		return nil, st.As.mayBecome(err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, event.Errorf(event.CodeNotFound, "", "%s: not found, or its interpreter is not", argv[0])
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):

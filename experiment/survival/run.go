@@ -36,7 +36,7 @@ const NoFault = "no fault"
 func Run(ctx context.Context, p *Plan, stage place.Stage, ev *evidence.Evidence, w Watcher) ([]report.Case, error) {
 	ev.Named(p.CommandLine(), p.Base.Seed())
 	if stage.Path == "" {
-		path, err := place.FindCommand(p.Base.Spec.Command[0])
+		path, err := p.Base.FindCommand()
 		if err != nil {
 			return nil, event.Usagef("", "verify: %w", err).WithAdvice(experiment.AdviceOf(err))
 		}

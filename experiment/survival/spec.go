@@ -226,7 +226,7 @@ func (s *Spec) CommandLine() string {
 			said(w.Name)
 		}
 	}
-	said("resolve-every", "queues", "isolate")
+	said("resolve-every", "queues", "user", "isolate")
 	switch {
 	case s.PlanFile != "":
 		given("plan", s.PlanFile)

@@ -23,6 +23,15 @@ type identity struct{ uid, gid int }
 // inside is set in a process that Enter started.
 var inside *identity
 
+// UID is the user who started faultctl, as numbered outside of the namespaces that
+// Enter made.
+func UID() int {
+	if inside != nil {
+		return inside.uid
+	}
+	return os.Geteuid()
+}
+
 // terminalBit marks a signal in the pipe as one from the terminal.
 const terminalBit = 0x80
 

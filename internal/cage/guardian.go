@@ -26,7 +26,7 @@ const (
 // cage, and removes it.
 func Guard(args []string) bool {
 	switch {
-	case len(args) > 4 && args[1] == heldCommand:
+	case len(args) > 5 && args[1] == heldCommand:
 		held(args) // it does not return
 	case len(args) != 3 || args[1] != guardCgroupCommand && args[1] != guardMarkedCommand:
 		return false

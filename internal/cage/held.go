@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -29,7 +30,8 @@ var canCloneInto = sync.OnceValue(func() bool {
 })
 
 // heldCommand makes this program a command that begins later: faultctl held-command FD
-// PATH ARG….
+// USER PATH ARG…, where USER is a user, a group and further groups as numbers, or - for
+// its own.
 const heldCommand = "held-command"
 
 // held is the main function of a process that becomes the command in args when it may:
@@ -45,7 +47,9 @@ func held(args []string) {
 	if n, _ := os.NewFile(uintptr(fd), "go").Read(make([]byte, 1)); n == 0 {
 		os.Exit(125)
 	}
-	err = syscall.Exec(args[3], args[4:], os.Environ())
+	if err = become(args[3]); err == nil {
+		err = syscall.Exec(args[4], args[5:], os.Environ())
+	}
 	var errno syscall.Errno
 	errors.As(err, &errno)
 	fmt.Fprint(os.NewFile(uintptr(fd+1), "why not"), int(errno))
@@ -67,9 +71,14 @@ func (g *cgroupCage) startHeld(cmd *exec.Cmd) error {
 		return fmt.Errorf("create a pipe to the command: %w", err)
 	}
 	defer whyRead.Close()
-	path, fd := cmd.Path, 3+len(cmd.ExtraFiles)
+	path, fd, user := cmd.Path, 3+len(cmd.ExtraFiles), "-"
+	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Credential != nil {
+		// It needs its rights to read this program, which need not be for everybody.
+		user = inNumbers(cmd.SysProcAttr.Credential)
+		cmd.SysProcAttr.Credential = nil
+	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, goRead, whyWrite)
-	cmd.Args = append([]string{"faultctl", heldCommand, strconv.Itoa(fd), path}, cmd.Args...)
+	cmd.Args = append([]string{"faultctl", heldCommand, strconv.Itoa(fd), user, path}, cmd.Args...)
 	cmd.Path = "/proc/self/exe"
 	err = startChild(cmd, func() error { return netns.Do(g.netns, cmd.Start) })
 	goRead.Close()
@@ -94,4 +103,32 @@ func (g *cgroupCage) startHeld(cmd *exec.Cmd) error {
 	}
 	g.cmd = cmd
 	return nil
+}
+
+// inNumbers is how a held command is told who it is to be.
+func inNumbers(c *syscall.Credential) string {
+	user := fmt.Sprintf("%d,%d", c.Uid, c.Gid)
+	for _, g := range c.Groups {
+		user += fmt.Sprintf(",%d", g)
+	}
+	return user
+}
+
+// become makes this process one of that user.
+func become(user string) error {
+	if user == "-" {
+		return nil
+	}
+	var ids []int
+	for _, text := range strings.Split(user, ",") {
+		id, err := strconv.Atoi(text)
+		if err != nil {
+			return syscall.EINVAL
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) < 2 {
+		return syscall.EINVAL
+	}
+	return errors.Join(syscall.Setgroups(ids[2:]), syscall.Setgid(ids[1]), syscall.Setuid(ids[0]))
 }
