@@ -15,6 +15,7 @@ func Flaws(s injector.Snapshot) (all []string) {
 		what string // the rest of the sentence
 	}{
 		{s.Overruns, "packet", "passed without being judged: the queue was full."},
+		{s.Shed, "packet", "passed without being judged: faultctl did not keep up."},
 		{s.Foreign, "packet", "passed without being judged: fragments, or not whole TCP segments."},
 		{s.Cut, "packet", "stayed unchanged: with more than 65531 bytes the queue does not hand them over whole (lower the MTU of lo)."},
 		{s.Forgotten, "connection", "forgotten early, because there were more than a million: with their next packet they count as new ones."},

@@ -24,7 +24,7 @@ func (w *worker) runTimers(now time.Duration) {
 		l := w.timers.take()
 		switch {
 		case l.kind != wakeFlow:
-			w.release(&l)
+			w.release(&l, now)
 		case at <= now:
 			w.flushCopies()
 			w.wakeFlow(l.flow, now)
@@ -33,6 +33,9 @@ func (w *worker) runTimers(now time.Duration) {
 		}
 	}
 	w.flushCopies()
+	if w.late.n > 0 {
+		w.late.tell(&w.totals.latency, w.clock()-now)
+	}
 }
 
 // schedule sees to it that the flow's next alarm is in the heap.

@@ -50,7 +50,8 @@ type Snapshot struct {
 	Unsent   uint64    // packets, forged or held, that the kernel did not take when they were to leave: a firewall, no route, no address, or no memory
 	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
 	Cut      uint64    // packets that a fault could neither change nor copy: the queue hands over 65531 bytes at most
-	Latency  Histogram // from receiving a packet to its verdict, but for packets that a fault holds back
+	Shed     uint64    // packets that passed unjudged because a worker could not keep up: they are among Diverted
+	Latency  Histogram // from when a packet came in to its verdict; of one that a fault holds back, how much later than the fault wanted it left
 
 	// The kernel's sets hold 2^20 flows each, and take no more in. With none of
 	// them a packet is lost or held up. All but on old kernels they are known when
@@ -75,7 +76,7 @@ type Snapshot struct {
 func (s Snapshot) Plus(o Snapshot) Snapshot {
 	sum := Snapshot{
 		Diverted: s.Diverted + o.Diverted, Overruns: s.Overruns + o.Overruns, Lost: s.Lost + o.Lost, Unseen: s.Unseen + o.Unseen, Unsent: s.Unsent + o.Unsent,
-		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten, Signed: s.Signed + o.Signed,
+		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Shed: s.Shed + o.Shed, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten, Signed: s.Signed + o.Signed,
 		SetFull: s.SetFull + o.SetFull, CaptureFull: s.CaptureFull + o.CaptureFull,
 		ReleaseFull: s.ReleaseFull + o.ReleaseFull, OwnerFull: s.OwnerFull + o.OwnerFull,
 	}
@@ -104,6 +105,7 @@ type Histogram struct {
 	Bounds []time.Duration // the upper end of each bucket, itself included; do not change
 	Counts []uint64        // one more: the last one is beyond all bounds
 	Sum    time.Duration
+	Max    time.Duration // the longest
 }
 
 // RuleStats counts what one rule did.

@@ -299,17 +299,17 @@ func TestRestIsNotLate(t *testing.T) {
 	for n := range 10 * parkBatch {
 		b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
 	}
-	if got := b.patience(); got != parkAfter {
+	if got := b.patience(b.now); got != parkAfter {
 		t.Errorf("it waits for %v, want %v", got, parkAfter)
 	}
 	b.now += parkAfter
 	for range 10 {
-		if got := b.patience(); got != 0 {
+		if got := b.patience(b.now); got != 0 {
 			t.Fatalf("it waits for %v while %d flows are due", got, b.idle.len())
 		}
 		b.parkIdle(b.now)
 	}
-	if got := b.patience(); b.parked.n != 10*parkBatch || got != idleWait {
+	if got := b.patience(b.now); b.parked.n != 10*parkBatch || got != idleWait {
 		t.Errorf("%d flows sleep, it waits for %v", b.parked.n, got)
 	}
 }

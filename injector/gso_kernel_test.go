@@ -83,11 +83,11 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 			var supers, pieces [][]byte
 			var pkts [nfqueue.BatchSize]nfqueue.Packet
 			for over := false; !over; {
-				n, _, err := q.Receive(pkts[:], 20*time.Millisecond)
+				r, err := q.Receive(pkts[:], 20*time.Millisecond)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, p := range pkts[:n] {
+				for _, p := range pkts[:r.N] {
 					v := nfqueue.Verdict{ID: p.ID, Again: p.ID.InGSO()} // all, so that they come in their order
 					switch {
 					case p.GSO:

@@ -109,12 +109,12 @@ type batches struct {
 	of [][]nfqueue.Packet
 }
 
-func (q *batches) Receive(pkts []nfqueue.Packet, _ time.Duration) (n int, more bool, err error) {
+func (q *batches) Receive(pkts []nfqueue.Packet, _ time.Duration) (r nfqueue.Received, err error) {
 	if len(q.of) > 0 {
-		n = copy(pkts, q.of[0])
+		r.N = copy(pkts, q.of[0])
 		q.of = q.of[1:]
 	}
-	return n, false, nil
+	return r, nil
 }
 
 // TestUncutAtTheEnd holds that a run's end lets go what is in the queue in its order,

@@ -36,6 +36,10 @@ type outbox struct {
 	// worker.rename.
 	renamed func(f *entry, pkt []byte)
 
+	arrived time.Duration // when the packets at hand came in, see backlog
+	heldNow int           // how many of them are held
+	late    lateness      // of what is released
+
 	timers   timers // what is held, and alarms of flows
 	draining draining
 	recycled [][]byte // memory of packets that have left: see copyOf
@@ -69,7 +73,8 @@ func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 		f.due[dir] = due
 		f.turns[dir]++
 	}
-	l := timer{at: due, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, tag: v.Tag, mark: p.Mark, iface: p.Iface}
+	o.heldNow++
+	l := timer{at: due, ideal: o.arrived + delay, inOrder: turn, kind: releasePacket, hook: p.Hook, flow: f, id: p.ID, reply: dir == faults.Reply, prio: p.Priority, tag: v.Tag, mark: p.Mark, iface: p.Iface}
 	again := p.Hook == unix.NF_INET_LOCAL_OUT || p.Hook == unix.NF_INET_LOCAL_IN && seg.Flags().Has(packet.SYN|packet.ACK)
 	if again && seg.Complete() && !p.GSO {
 		l.kind, l.pkt = sendPacket, o.copyOf(seg.Bytes())
@@ -141,11 +146,14 @@ func finish(pkt []byte) {
 // another of its direction, and forged segments with none at all. A copy may leave
 // before the verdict on a packet that was met on its way in or through: that
 // travels the other way.
-func (o *outbox) release(l *timer) {
+func (o *outbox) release(l *timer, now time.Duration) {
 	output := l.hook == unix.NF_INET_LOCAL_OUT
 	dir := l.dir()
 	if l.inOrder {
 		l.flow.turns[dir]--
+	}
+	if l.ideal != 0 && !o.draining.begun {
+		o.late.observe(&o.run.totals.latency, now-l.ideal)
 	}
 	if l.kind == releasePacket {
 		if output {
@@ -261,7 +269,7 @@ func (o *outbox) releaseAll() {
 	for o.timers.heap.Len() > 0 {
 		if l := o.timers.take(); l.kind != wakeFlow {
 			l.signal = 0 // nobody listens any more
-			o.release(&l)
+			o.release(&l, 0)
 		}
 	}
 	o.flushCopies()

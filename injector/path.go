@@ -28,12 +28,16 @@ func (w *worker) run() error {
 		w.watcher.Due(now)
 		w.flush()
 		w.tellDrained()
-		n, more, err := w.queue.Receive(w.pkts[:], w.patience())
+		asked := w.clock()
+		wait := w.patience(asked)
+		r, err := w.queue.Receive(w.pkts[:], wait)
 		if err != nil {
 			return err
 		}
 		w.batch++
-		received := w.clock()
+		n, received := r.N, w.clock()
+		w.backlog.received(r, asked, wait, received)
+		w.outbox.arrived, w.heldNow = w.backlog.arrived, 0
 		if !w.gsoQueue {
 			w.received(n)
 		}
@@ -47,11 +51,12 @@ func (w *worker) run() error {
 		if w.gsoQueue { // now it is known which of them come again
 			w.received(n)
 		}
-		if !more {
+		if !r.More {
 			w.emptied = w.batch
 		}
+		w.backlog.mark(w.clock())
 		w.flush()
-		w.totals.latency.observe(w.clock()-received, n)
+		w.totals.latency.observe(w.clock()-w.backlog.arrived, n-min(n, w.heldNow))
 	}
 	err := w.emptyQueue()
 	w.endOutcomes()
@@ -71,6 +76,9 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		return
 	}
 	now := w.clock()
+	if w.backlog.sheds() && w.shed(p, seg, now) {
+		return
+	}
 	local := p.Hook == unix.NF_INET_LOCAL_OUT || p.ByLoopback()
 	f, dir := w.flow(seg, local, now)
 	f.route(dir, p.Mark, p.Iface)
@@ -112,6 +120,9 @@ func (w *worker) flow(seg packet.Segment, local bool, now time.Duration) (*entry
 	}
 	if before == nil {
 		dir = direct(w.rules, seg)
+		if beginsFlow(seg) {
+			w.backlog.unknown++
+		}
 	}
 	e = &entry{timer: faults.Never, fresh: seg.Flags().Has(packet.SYN), askedAt: w.changes.Load()}
 	e.Client, e.Server = seg.SrcAddrPort(), seg.DstAddrPort()

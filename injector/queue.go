@@ -12,10 +12,17 @@ import (
 // may call.
 type queue interface {
 	// Receive waits until packets are there, Wake is called or the time is
-	// over, fills as much of pkts as it can, and returns how many, and whether more
-	// may be there. The packets' bytes are valid until the next Receive, and may be
-	// written to. A negative time means no end.
-	Receive(pkts []nfqueue.Packet, wait time.Duration) (n int, more bool, err error)
+	// over, and fills as much of pkts as it can. The packets' bytes are valid until
+	// the next Receive, and may be written to. A negative time means no end.
+	Receive(pkts []nfqueue.Packet, wait time.Duration) (nfqueue.Received, error)
+
+	// Mark has a mark, which is not 0, received behind the packets that have come in
+	// by the next Flush, and before all that come in later. It may get lost.
+	Mark(mark uint32)
+
+	// Limit makes room for that many packets that have not been received, from the
+	// next Flush on. Further ones pass.
+	Limit(packets int)
 
 	// Verdict answers a packet. It may be kept back until Flush.
 	Verdict(v nfqueue.Verdict)

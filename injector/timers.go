@@ -12,7 +12,8 @@ import (
 // timer is something that a worker does when its time has come.
 type timer struct {
 	at      time.Duration
-	order   uint64 // of being put in: what is due at the same time goes in this order
+	ideal   time.Duration // when it would leave if nobody were ever late; 0: nobody waits for it
+	order   uint64        // of being put in: what is due at the same time goes in this order
 	kind    timerKind
 	inOrder bool  // what its flow sends that way waits for it
 	hook    uint8 // release, send of a copy: where the packet was met

@@ -20,6 +20,8 @@ type worker struct {
 	segmenter // packets that stand for several segments
 	mailbox   // what other goroutines want done
 
+	backlog backlog // what waits to be received
+
 	dog    watchdog.Handle
 	report *reporter // nil: nobody listens
 	tap    *tap      // nil: nobody wants to see packets
@@ -43,6 +45,7 @@ type worker struct {
 // any may.
 func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Handle) *worker {
 	w := &worker{shared: s, sets: sets, dog: dog, flowStore: newFlowStore(s)}
+	w.backlog.queue = q
 	w.outbox.run, w.queue, w.sender, w.outbox.answer, w.renamed = s, q, out, w.answer, w.rename
 	w.wake = func() { w.queue.Wake() }
 	w.flows.forgotten = w.forgotten
@@ -55,6 +58,10 @@ func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Hand
 // tell records an event for whoever listens.
 func (w *worker) tell(rec record) {
 	if w.report != nil {
+		if w.backlog.sheds() { // whoever listens takes its time of a processor too
+			w.totals.lost.Add(1)
+			return
+		}
 		rec.at = time.Now()
 		w.report.put(rec)
 	}
@@ -103,10 +110,9 @@ func (w *worker) received(n int) {
 	w.requeuedNow = 0
 }
 
-// patience is how long the worker may wait for packets.
-func (w *worker) patience() time.Duration {
-	wait := idleWait
-	now := w.clock()
+// patience is how long the worker may wait for packets from now on.
+func (w *worker) patience(now time.Duration) time.Duration {
+	wait := w.backlog.sleep(idleWait, now)
 	if at, ok := w.timers.next(); ok {
 		wait = min(wait, (at-w.drainTime(now))/max(1, w.draining.pace))
 	}
@@ -168,12 +174,13 @@ func (w *worker) emptyQueue() error {
 		if err := w.queue.Flush(); err != nil {
 			return fmt.Errorf("drain queue: %w", err)
 		}
-		n, more, err := w.queue.Receive(w.pkts[:], emptyWait)
-		if n == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
+		w.dog.Kick(w.clock())
+		r, err := w.queue.Receive(w.pkts[:], emptyWait)
+		if r.N == 0 && w.changing == 0 && !w.posted.Load() || err != nil {
 			return err
 		}
 		w.batch++
-		for i := range n {
+		for i := range r.N {
 			p := &w.pkts[i]
 			if p.ID.InGSO() && w.requeued != 0 && w.emptied <= w.requeued { // others were handed back that have yet to come
 				w.requeue(p)
@@ -184,8 +191,8 @@ func (w *worker) emptyQueue() error {
 			}
 			w.queue.Verdict(nfqueue.Verdict{ID: p.ID})
 		}
-		w.received(n)
-		if !more {
+		w.received(r.N)
+		if !r.More {
 			w.emptied = w.batch
 		}
 	}

@@ -23,7 +23,9 @@ import (
 // fakeQueue plays the kernel's queue: it records the verdicts.
 type fakeQueue struct{ verdicts []nfqueue.Verdict }
 
-func (q *fakeQueue) Receive([]nfqueue.Packet, time.Duration) (int, bool, error) { return 0, false, nil }
+func (q *fakeQueue) Receive([]nfqueue.Packet, time.Duration) (nfqueue.Received, error) {
+	return nfqueue.Received{}, nil
+}
 func (q *fakeQueue) Verdict(v nfqueue.Verdict) {
 	c := v
 	if v.Bytes != nil {
@@ -33,6 +35,8 @@ func (q *fakeQueue) Verdict(v nfqueue.Verdict) {
 }
 func (q *fakeQueue) Flush() error { return nil }
 func (q *fakeQueue) Wake()        {}
+func (q *fakeQueue) Mark(uint32)  {}
+func (q *fakeQueue) Limit(int)    {}
 func (q *fakeQueue) Close() error { return nil }
 
 // fakeSender records what is sent.
@@ -233,12 +237,16 @@ func TestDrainWaitsForSets(t *testing.T) {
 // silentQueue records nothing.
 type silentQueue struct{}
 
-func (*silentQueue) Receive([]nfqueue.Packet, time.Duration) (int, bool, error) { return 0, false, nil }
-func (*silentQueue) Verdict(nfqueue.Verdict)                                    {}
-func (*silentQueue) Flush() error                                               { return nil }
-func (*silentQueue) Wake()                                                      {}
-func (*silentQueue) Close() error                                               { return nil }
-func (*silentQueue) Send([]rawsock.Packet) int                                  { return 0 }
+func (*silentQueue) Receive([]nfqueue.Packet, time.Duration) (nfqueue.Received, error) {
+	return nfqueue.Received{}, nil
+}
+func (*silentQueue) Verdict(nfqueue.Verdict)   {}
+func (*silentQueue) Flush() error              { return nil }
+func (*silentQueue) Wake()                     {}
+func (*silentQueue) Mark(uint32)               {}
+func (*silentQueue) Limit(int)                 {}
+func (*silentQueue) Close() error              { return nil }
+func (*silentQueue) Send([]rawsock.Packet) int { return 0 }
 
 // TestTakenInLater holds that a connection which a rule takes in while the run
 // goes on does not count as silent since the run began: the kernel let it pass.

@@ -36,6 +36,35 @@ const (
 	skbGSO          = 1 << 1
 )
 
+// decodeMark reads the kernel's complaint about a mark (see appendMark), which quotes
+// its sequence number: struct nlmsgerr. 0: it is something else.
+func decodeMark(msg []byte) uint32 {
+	const errno, quoted = nlHeader, nlHeader + 4
+	if len(msg) < quoted+nlHeader || binary.NativeEndian.Uint16(msg[4:]) != unix.NLMSG_ERROR || binary.NativeEndian.Uint32(msg[errno:]) == 0 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(msg[quoted+8:])
+}
+
+// appendMark appends a verdict on a packet that no queue ever holds, with a sequence
+// number: the kernel's complaint about it takes its place behind the packets that
+// wait on the socket.
+func appendMark(b []byte, number uint16, mark uint32) []byte {
+	start := len(b)
+	b = appendVerdict(b, number, 0, &Verdict{})
+	binary.NativeEndian.PutUint32(b[start+8:], mark)
+	return b
+}
+
+// appendLength appends a message that changes how many packets the queue of that
+// number holds.
+func appendLength(b []byte, number uint16, length uint32) []byte {
+	start := len(b)
+	b = appendMessage(b, msgConfig, unix.NLM_F_REQUEST, number)
+	b = binary.BigEndian.AppendUint32(appendAttr(b, attrCfgMaxLen, 4), length)
+	return endMessage(b, start)
+}
+
 // decodePacket reads one NFQNL_MSG_PACKET. gso is the number of the queue of
 // packets that come as their local sender made them, 0 if there is none. It reports false for anything else,
 // such as the kernel's complaint about a verdict that came too late.

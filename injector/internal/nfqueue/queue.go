@@ -72,6 +72,7 @@ type Queue struct {
 	slot int
 
 	busy  bool // the last receive brought packets
+	more  bool // and as many as fit
 	spare bool // Go has more processors than there are workers
 
 	verdicts verdicts
@@ -155,10 +156,17 @@ func (q *Queue) start() error {
 	return nil
 }
 
-// Receive waits until packets are there, Wake is called or the time is over, fills
-// as much of pkts as it can, and returns how many, and whether more may be there. The
-// packets' bytes are valid until the next Receive, and may be written to. A negative
-// time means no end.
+// Received is what a Receive brought.
+type Received struct {
+	N      int    // packets
+	More   bool   // more may be there
+	Waited bool   // there was nothing at first
+	Mark   uint32 // the last mark that came; 0: none
+}
+
+// Receive waits until packets are there, Wake is called or the time is over, and fills
+// as much of pkts as it can. The packets' bytes are valid until the next Receive, and
+// may be written to. A negative time means no end.
 //
 // It waits in the system call that receives, if it may wait for long and
 // packets come one after the other: that one is enough then. Go's scheduler is
@@ -166,8 +174,8 @@ func (q *Queue) start() error {
 // what there is not, and wake them, at a quarter of the cost of a packet. So
 // this takes up a processor of Go's (a P) for a jiffy at most; the signal by
 // which the runtime stops a goroutine ends it early (EINTR).
-func (q *Queue) Receive(pkts []Packet, wait time.Duration) (int, bool, error) {
-	busy := q.busy && wait > briefly
+func (q *Queue) Receive(pkts []Packet, wait time.Duration) (Received, error) {
+	busy := q.busy && !q.more && wait > briefly
 	for waited := false; ; waited = true {
 		flags := unix.MSG_DONTWAIT
 		if busy && !waited {
@@ -177,24 +185,25 @@ func (q *Queue) Receive(pkts []Packet, wait time.Duration) (int, bool, error) {
 		n, errno := q.recvmmsg(room, flags)
 		switch errno {
 		case 0:
-			k := q.decode(pkts, n)
-			if k > 0 {
-				q.verdicts.expect(pkts[:k])
+			r := q.decode(pkts, n)
+			if r.N > 0 {
+				q.verdicts.expect(pkts[:r.N])
 			}
-			q.busy = q.spare && k > 0
-			return k, n == room, nil // none: it was a wake, or a complaint
+			q.busy, q.more = q.spare && r.N > 0, n == room
+			r.More, r.Waited = q.more, waited
+			return r, nil // no packet: it was a wake, a mark, or a complaint
 		case unix.EINTR, unix.ENOBUFS: // the latter is not asked for, and harmless
 			if busy {
-				return 0, true, nil
+				return Received{More: true}, nil
 			}
 		case unix.EAGAIN:
-			q.busy = false
+			q.busy, q.more = false, false
 			if waited || wait == 0 {
-				return 0, false, nil
+				return Received{Waited: true}, nil
 			}
 			q.poll(wait)
 		default:
-			return 0, true, fmt.Errorf("receive from queue %d: %w", q.number, errno)
+			return Received{More: true}, fmt.Errorf("receive from queue %d: %w", q.number, errno)
 		}
 	}
 }
@@ -249,15 +258,40 @@ func (q *Queue) Wake() {
 }
 
 // decode turns n received messages into packets, in place.
-func (q *Queue) decode(pkts []Packet, n int) int {
-	k := 0
+func (q *Queue) decode(pkts []Packet, n int) (r Received) {
 	for i := range n {
 		msg := q.mem[i*q.slot:][:q.msgs[i].n]
-		if decodePacket(msg, q.gso, &pkts[k]) {
-			k++
+		if decodePacket(msg, q.gso, &pkts[r.N]) {
+			r.N++
+		} else if mark := decodeMark(msg); mark != 0 {
+			r.Mark = mark
 		}
 	}
-	return k
+	return r
+}
+
+// Mark has a mark, which is not 0, received behind the packets that have come in by the
+// next Flush, and before all that come in later. It is lost if the kernel has no room
+// for it.
+func (q *Queue) Mark(mark uint32) {
+	q.verdicts.out = appendMark(q.verdicts.out, q.number, mark)
+}
+
+// Limit makes room for that many packets that have not been received, from the next
+// Flush on: the kernel lets further ones pass. If there are two netfilter queues each
+// has half of it. What was received and has no verdict yet does not count, as it is
+// when Limit is called. No queue has room for more than Length.
+func (q *Queue) Limit(packets int) {
+	if q.gso != 0 {
+		packets /= 2
+	}
+	for i := range q.verdicts.of {
+		a := &q.verdicts.of[i]
+		if i == GSOQueue.index() && q.gso == 0 {
+			continue
+		}
+		q.verdicts.out = appendLength(q.verdicts.out, a.queue, uint32(min(packets+a.waiting, Length)))
+	}
 }
 
 // Verdict answers a packet. The answer may be kept back until Flush.

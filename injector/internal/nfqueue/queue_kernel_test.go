@@ -1,15 +1,18 @@
 package nfqueue
 
 import (
+	"net/netip"
 	"os"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/kerneltest"
+	"github.com/faultctl/faultctl/injector/internal/minirun"
 	"github.com/faultctl/faultctl/lab"
-
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,6 +73,71 @@ func TestUncutNumbers(t *testing.T) {
 	if got := four[0].gso - FirstGSO; got != 3 {
 		t.Errorf("the numbers between go to nobody: the next two begin with %d, want 3", got)
 	}
+}
+
+// TestMarksAndLimit holds that a mark arrives behind the packets that were there, and
+// before those that were not, and that the kernel lets pass what is beyond a limit, for
+// which packets do not count that were received and wait for their verdict.
+func TestMarksAndLimit(t *testing.T) {
+	ns := kerneltest.NetNS(t)
+	minirun.Shell(t, ns, "ip link set lo up")
+	qs, err := Open(ns, 0, 1, Copying{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := qs[0]
+	defer q.Close()
+	conn := minirun.Conn(t, ns)
+	out := minirun.Chain(conn, minirun.Table(conn, "marks"), "out", nftables.ChainHookOutput, -150)
+	minirun.Rule(conn, out, minirun.Port(7, true), minirun.ToQueue(q.Number()))
+	minirun.Flush(t, conn)
+	raw := minirun.NewRaw(t, ns, 0)
+	send := func(n int) {
+		t.Helper()
+		for range n {
+			f := packet.Fields{Src: netip.MustParseAddrPort("127.0.0.1:9"), Dst: netip.MustParseAddrPort("127.0.0.1:7"), TTL: 64, Flags: packet.RST}
+			if err := raw.Send(f.Append(nil, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var pkts [BatchSize]Packet
+	var held []Packet
+	receive := func(room int, want Received) {
+		t.Helper()
+		got, err := q.Receive(pkts[:room], 10*time.Millisecond)
+		if got.Waited = false; err != nil || got != want {
+			t.Fatalf("received %+v, %v; want %+v", got, err, want)
+		}
+		for _, p := range pkts[:got.N] {
+			held = append(held, p)
+		}
+	}
+	flush := func() {
+		t.Helper()
+		if err := q.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(2)
+	q.Mark(41)
+	flush()
+	send(2)
+	receive(3, Received{N: 2, More: true, Mark: 41})
+	q.Wake() // is no mark
+	receive(4, Received{N: 2})
+
+	q.Limit(3)
+	flush()
+	send(5)
+	receive(BatchSize, Received{N: 3})
+	for _, p := range held {
+		q.Verdict(Verdict{ID: p.ID, Drop: true})
+	}
+	q.Limit(Length)
+	flush()
+	send(BatchSize)
+	receive(BatchSize, Received{N: BatchSize, More: true})
 }
 
 // TestWakeAfterClose holds that a late wake writes nothing into the file that has
