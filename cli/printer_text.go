@@ -268,6 +268,9 @@ func (t *textPrinter) ended(r experiment.Result) {
 		}
 	}
 	tab.Flush()
+	if late := experiment.LateOf(r.Stats).String(); late != "" {
+		fmt.Fprintln(&b, "  "+late)
+	}
 	command := outcome.NoCommand
 	if len(t.plan.Spec.Command) > 0 {
 		command = outcome.Succeeded // its end is told elsewhere

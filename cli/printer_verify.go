@@ -155,7 +155,7 @@ func (m *verifyPrinter) Result(r survival.Result) {
 
 // verdict is a verdict as a word of one width, coloured.
 func (m *verifyPrinter) verdict(c report.Case) string {
-	word := text.Pad(verdictWord(c.Verdict), len(report.NotAccepted))
+	word := text.Pad(verdictWord(c.Verdict), len(report.Unclear))
 	switch {
 	case c.Verdict == report.Survived, c.Verdict == report.Prevented, c.Verdict == report.Passed:
 		return m.paint.Green(word)
@@ -214,7 +214,7 @@ func (m *verifyPrinter) Ended(cases []report.Case) {
 		word string
 	}{
 		{v.Prevented, "prevented"}, {v.Failed, "FAILED"}, {v.Timeout, "timeout"}, {v.NeverFired, "never fired"}, {v.Unaccepted, "not accepted"},
-		{v.Unfelt, "unfelt"}, {v.Unknown, "not known"}, {v.Broken, "could not be run"}, {v.Skipped, "skipped"},
+		{v.Unfelt, "unfelt"}, {v.Unknown, "not known"}, {v.Unclear, "not conclusive"}, {v.Broken, "could not be run"}, {v.Skipped, "skipped"},
 	} {
 		if s.n > 0 {
 			fmt.Fprintf(&b, ", %d %s", s.n, s.word)

@@ -147,3 +147,73 @@ func TestFeltColumn(t *testing.T) {
 	w.faultctl("inject half-open --fault idle-expire:after=1s --to :80 --duration 1s")
 	golden(t, "felt.txt", w.out.String())
 }
+
+// TestNotConclusive holds what is said of a run that did not keep up with its packets: it
+// is not conclusive, whatever its faults came to, and a machine that stalls once is no
+// reason.
+func TestNotConclusive(t *testing.T) {
+	late := func(n, of uint64, by time.Duration) injector.Snapshot {
+		h := injector.Histogram{Bounds: []time.Duration{injector.LateAfter, injector.TooLateAfter}, Counts: []uint64{of - n, n, 0}, Max: by}
+		if by > injector.TooLateAfter {
+			h.Counts = []uint64{of - n, 0, n}
+		}
+		return injector.Snapshot{Latency: h}
+	}
+	for name, tc := range map[string]struct {
+		stats injector.Snapshot
+		clear bool
+		says  string
+	}{
+		"shed by the worker":    {injector.Snapshot{Shed: 3}, false, "3 packets passed unjudged"},
+		"shed by the kernel":    {injector.Snapshot{Overruns: 2}, false, "2 packets passed unjudged"},
+		"many were late":        {late(11, 1000, 300*time.Millisecond), false, "11 verdicts of 1000 came more than 200ms late, the latest after 300ms"},
+		"one was too late":      {late(1, 1000, 1100*time.Millisecond), false, "1 verdict of 1000 came more than 200ms late, the latest after 1.1s"},
+		"few were late":         {late(10, 20, 990*time.Millisecond), true, "99 % of the verdicts came within 990ms, the latest after 990ms"},
+		"a small share of many": {late(90, 9000, 500*time.Millisecond), true, "99 % of the verdicts came within 200ms, the latest after 500ms"},
+		"none were":             {late(0, 20, 3120*time.Microsecond), true, "99 % of the verdicts came within 3.1ms, the latest after 3.1ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			world := func() *world {
+				w := newWorld(t)
+				start := w.sys.Start
+				w.sys.Start = func(ctx context.Context, cfg injector.Config) (experiment.Engine, error) {
+					if cfg.Rules[0].Faults[0].Name != "observe" { // verify's first run has none
+						w.session.stats = w.session.stats.Plus(tc.stats)
+					}
+					return start(ctx, cfg)
+				}
+				w.settling()
+				return w
+			}
+			exit := func(code int) int {
+				if tc.clear {
+					return exitOK
+				}
+				return code
+			}
+			for flags, want := range map[string]int{"--expect-fired": exit(exitNotFired), "--expect-fired --allow-idle": exitOK, "": exitOK} {
+				w := world()
+				code := w.faultctl("inject reset --to :80 --duration 1s " + flags)
+				flat := strings.Join(strings.Fields(w.out.String()), " ")
+				if code != want || !strings.Contains(flat, tc.says) || strings.Contains(flat, "not conclusive") == tc.clear {
+					t.Errorf("inject %s: exit %d, want %d and %q\n%s", flags, code, want, tc.says, &w.out)
+				}
+			}
+			w := world()
+			w.timers = never
+			if code := w.runs(t, "run reset", "true"); code != exit(exitRunNotFired) {
+				t.Errorf("run: exit %d, want %d\n%s", code, exit(exitRunNotFired), &w.out)
+			}
+			w = world()
+			w.timers = never
+			if code := w.runs(t, "run reset", "false"); code != 1 { // the command's own
+				t.Errorf("run: exit %d, want 1\n%s", code, &w.out)
+			}
+			w = world()
+			w.timers = never
+			if code := w.runs(t, "verify --to :5432 --faults reset", "true"); code != exit(exitNotFired) || strings.Contains(w.out.String(), "1 not conclusive") == tc.clear {
+				t.Errorf("verify: exit %d, want %d\n%s", code, exit(exitNotFired), &w.out)
+			}
+		})
+	}
+}

@@ -328,14 +328,14 @@ func TotalsOf(s injector.Snapshot, r injector.RuleStats, f injector.FaultStats, 
 	return event.Totals{
 		Fault: f.Name, Flows: r.Flows, Chosen: r.Chosen, Fired: f.Fired, Acted: f.Acted,
 		Diverted: f.Diverted, Dropped: f.Dropped, Forged: f.Forged, Outcomes: outcomesOf(f.Settled),
-		Flaws: FlawsOf(s), Duration: took.Round(time.Millisecond).String(),
+		Flaws: FlawsOf(s), Lateness: LateOf(s).event(), Duration: took.Round(time.Millisecond).String(),
 	}
 }
 
 // FlawsOf counts what a run could not judge, follow, change or tell.
 func FlawsOf(s injector.Snapshot) event.Flaws {
 	return event.Flaws{
-		Overruns: s.Overruns, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
+		Overruns: s.Overruns, Shed: s.Shed, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
 		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Signed: s.Signed, Lost: s.Lost, Unseen: s.Unseen,
 	}
 }

@@ -25,6 +25,7 @@ type Judgement struct {
 	Verdict outcome.Verdict
 
 	Faults []Judged // in the order of the rules and of their faults
+	Late   Late     // how late packets were judged
 
 	mayIdle bool // nothing need be learnt of any fault
 }
@@ -38,22 +39,23 @@ type Judged struct {
 	Rule    injector.RuleStats
 	Stats   injector.FaultStats
 
+	late  Late
 	named bool // by Spec.MayIdle
 }
 
 // claims orders the verdicts on faults by how much they claim, the least first.
 var claims = []outcome.Verdict{
-	outcome.Failed, outcome.TimedOut, outcome.NeverFired, outcome.Unaccepted, outcome.Unfelt, outcome.Unknown,
+	outcome.Failed, outcome.TimedOut, outcome.Inconclusive, outcome.NeverFired, outcome.Unaccepted, outcome.Unfelt, outcome.Unknown,
 	outcome.Prevented, outcome.Fired, outcome.Survived,
 }
 
 // Judge says what follows from the counters of runs that are over, whose command
 // ended so.
 func (s *Spec) Judge(stats injector.Snapshot, command outcome.Command) Judgement {
-	j := Judgement{Verdict: outcome.Judge(outcome.Case{Command: command}), mayIdle: s.AllowIdle || !s.ExpectFired && len(s.Command) == 0}
+	j := Judgement{Verdict: outcome.Judge(outcome.Case{Command: command}), Late: LateOf(stats), mayIdle: s.AllowIdle || !s.ExpectFired && len(s.Command) == 0}
 	for _, rule := range stats.Rules {
 		for _, f := range rule.Faults {
-			one := judge(rule, f, command)
+			one := judge(rule, f, command, j.Late)
 			one.named = slices.Contains(s.MayIdle, f.Name)
 			one.MayIdle = one.named || j.mayIdle
 			j.Faults = append(j.Faults, one)
@@ -72,12 +74,12 @@ func (s *Spec) Judge(stats injector.Snapshot, command outcome.Command) Judgement
 }
 
 // judge judges one fault of a rule.
-func judge(rule injector.RuleStats, f injector.FaultStats, command outcome.Command) Judged {
-	j := Judged{Fault: f.Name, Rule: rule, Stats: f, Case: outcome.Case{Outcome: OutcomeOf(f), Command: command, Prevented: prevented(f)}}
+func judge(rule injector.RuleStats, f injector.FaultStats, command outcome.Command, late Late) Judged {
+	j := Judged{Fault: f.Name, Rule: rule, Stats: f, Case: outcome.Case{Outcome: OutcomeOf(f), Command: command, Prevented: prevented(f), Overload: late.Inconclusive()}, late: late}
 	k, err := faults.Find(f.Name)
 	j.Case.Control = err == nil && k.Ignored
 	j.Verdict = outcome.Judge(j.Case)
-	if err == nil && k.Group == "control" && j.Verdict.Exit() != 3 {
+	if err == nil && k.Group == "control" && j.Verdict.Exit() != 3 && j.Verdict != outcome.Inconclusive {
 		// It strikes nothing, and is there to watch.
 		if j.Verdict = outcome.NeverFired; f.Fired > 0 {
 			j.Verdict = outcome.Fired
@@ -175,6 +177,8 @@ func AnswersLost(stats injector.Snapshot) (lost, again uint64) {
 func (j Judged) Reason() string {
 	o := &j.Case.Outcome
 	switch j.Verdict {
+	case outcome.Inconclusive:
+		return j.late.Reason()
 	case outcome.Prevented:
 		if o.Struck {
 			return "TCP took no notice of it, as it must" + because(o.Accepted)

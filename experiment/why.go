@@ -26,7 +26,7 @@ func (p *Plan) Why(r Result, j Judgement) (all []string) {
 // command came to, it is said of the connections.
 func (p *Plan) WhyFault(r Result, f Judged) string {
 	if f.Verdict.Exit() == 3 { // the command says more than this
-		f = judge(f.Rule, f.Stats, outcome.Succeeded)
+		f = judge(f.Rule, f.Stats, outcome.Succeeded, f.late)
 	}
 	switch f.Verdict {
 	case outcome.NeverFired:
@@ -35,6 +35,8 @@ func (p *Plan) WhyFault(r Result, f Judged) string {
 		return f.Fault + " was prevented: " + f.Reason() + "."
 	case outcome.Unaccepted:
 		return f.Fault + " was not accepted: " + f.Reason() + ". " + f.advice()
+	case outcome.Inconclusive:
+		return "What " + f.Fault + " came to is not conclusive: " + f.Reason() + ". " + f.advice()
 	case outcome.Unfelt:
 		return f.Fault + " was unfelt: " + f.Reason() + ". " + f.advice()
 	case outcome.Unknown:

@@ -158,7 +158,7 @@ func (i *Injection) judge() {
 		i.t.Logf("%s: %d connections matched, %d chosen, fired on %d; %d segments dropped, %d forged", f.Name, j.Rule.Flows, j.Rule.Chosen, fired, f.Dropped, f.Forged)
 		switch {
 		case i.mayNotFire || i.t.Skipped():
-		case j.Verdict == outcome.Unaccepted, j.Verdict == outcome.NeverFired && j.Reason() != "":
+		case j.Verdict == outcome.Unaccepted, j.Verdict == outcome.Inconclusive, j.Verdict == outcome.NeverFired && j.Reason() != "":
 			i.t.Errorf("faulttest.Inject(%s): %s: %s: %s", i.faults, f.Name, j.Verdict, j.Reason())
 		case fired > 0:
 		case j.Verdict == outcome.Prevented:

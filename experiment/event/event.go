@@ -172,6 +172,7 @@ type Totals struct {
 	Forged   uint64 `json:"packets_forged" doc:"packets that were forged on chosen connections"`
 	Outcomes
 	Flaws
+	Lateness
 	Duration string `json:"duration" doc:"how long the run lasted, from the moment it was ready"`
 }
 
@@ -179,6 +180,7 @@ type Totals struct {
 // not 0, what the run shows is not the whole of what happened.
 type Flaws struct {
 	Overruns    uint64 `json:"queue_overruns" doc:"packets that passed without being judged, because the queue was full"`
+	Shed        uint64 `json:"packets_shed,omitempty" doc:"packets that passed without being judged, because faultctl did not keep up"`
 	Foreign     uint64 `json:"packets_foreign,omitempty" doc:"packets that passed without being judged: fragments, or not whole TCP segments"`
 	Cut         uint64 `json:"packets_cut,omitempty" doc:"packets that stayed unchanged, because they were larger than the queue hands over"`
 	Forgotten   uint64 `json:"connections_forgotten,omitempty" doc:"connections that were forgotten early, because there were more than a million"`
@@ -190,6 +192,15 @@ type Flaws struct {
 	Signed      uint64 `json:"connections_signed,omitempty" doc:"connections that were left alone because their segments are signed (TCP-MD5 or TCP-AO)"`
 	Lost        uint64 `json:"events_lost" doc:"events that came too fast to be told; the counts include them"`
 	Unseen      uint64 `json:"packets_unseen,omitempty" doc:"packets that came too fast for --pcap or --report"`
+}
+
+// Lateness is how late the verdicts on packets were: how long packets waited for them, or
+// waited for longer than a fault wanted.
+type Lateness struct {
+	Most         string `json:"verdicts_late_p99,omitempty" doc:"99 in 100 verdicts on packets were no later than this; a bound of faultctl_verdict_latency_seconds, or less"`
+	Worst        string `json:"verdicts_late_worst,omitempty" doc:"the latest verdict; absent if there was none, as the former"`
+	Late         uint64 `json:"verdicts_late,omitempty" doc:"verdicts that were more than 200ms late"`
+	Inconclusive string `json:"not_conclusive,omitempty" doc:"why the run is not conclusive, in words: packets passed unjudged, or verdicts were too late (docs/VERDICTS.md)"`
 }
 
 // Ended sums up one fault of an inject, of a run or of a case of verify.
@@ -242,7 +253,7 @@ type VerifyResult struct {
 	Head
 	Case    string `json:"case" doc:"the name of the case"`
 	Fault   string `json:"fault" doc:"the name of its first fault; empty for the run without a fault"`
-	Verdict string `json:"verdict" doc:"\"passed\" (without a fault), \"survived\", \"failed\", \"timeout\", \"prevented\", \"unfelt\", \"not accepted\", \"not known\", \"never fired\", \"error\" (faultctl itself failed) or \"skipped\""`
+	Verdict string `json:"verdict" doc:"\"passed\" (without a fault), \"survived\", \"failed\", \"timeout\", \"prevented\", \"unfelt\", \"not accepted\", \"not known\", \"not conclusive\", \"never fired\", \"error\" (faultctl itself failed) or \"skipped\""`
 	Exit    string `json:"exit" doc:"how the command ended, in words: exit 1, killed by SIGSEGV; empty if it was not run"`
 	Reason  string `json:"reason,omitempty" doc:"why it is so, in words"`
 	Remedy  string `json:"remedy,omitempty" doc:"what helps against the fault"`
@@ -266,6 +277,7 @@ type Verified struct {
 	Unfelt     int  `json:"unfelt,omitempty" doc:"cases in which nothing was at stake on the struck connections"`
 	Unaccepted int  `json:"not_accepted,omitempty" doc:"cases in which it did not reach the TCP that it was meant for, or that took no notice"`
 	Unknown    int  `json:"not_known,omitempty" doc:"cases in which a step cannot be known"`
+	Unclear    int  `json:"not_conclusive,omitempty" doc:"cases in which faultctl did not keep up with the packets"`
 	Broken     int  `json:"could_not_be_tried" doc:"cases in which faultctl itself failed"`
 	Skipped    int  `json:"skipped" doc:"cases that were not tried"`
 	Healthy    bool `json:"healthy" doc:"whether the command succeeded without a fault"`

@@ -67,6 +67,9 @@ func Survival(p *experiment.Plan, end place.JobEnd, r experiment.Result, err err
 		if !j.Struck() {
 			c.Reason, c.Remedy = "The command "+ended(c.Verdict)+", but not of this: "+end.How+", and nothing was struck.", ""
 		}
+		if j.Late.Inconclusive() {
+			c.Reason += " " + experiment.MayBeWhy(j.Late)
+		}
 	}
 	return Allowed(c)
 }

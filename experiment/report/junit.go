@@ -56,7 +56,7 @@ type (
 // and a green build must not hide that.
 func JUnit(w io.Writer, r *Report) error {
 	counts := junitCounts{
-		Tests: len(r.Cases), Failures: r.count(Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown), Errors: r.count(Broken),
+		Tests: len(r.Cases), Failures: r.count(Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Unclear), Errors: r.count(Broken),
 		Skipped: r.count(Skipped, Interrupted), Time: seconds(r.Took),
 	}
 	suite := junitSuite{

@@ -64,7 +64,7 @@ func (v Verdict) Sign() string {
 		return "✘"
 	case NeverFired, NotAccepted, Unfelt:
 		return "∅"
-	case NotKnown:
+	case NotKnown, Unclear:
 		return "?"
 	case Broken:
 		return "!"

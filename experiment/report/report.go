@@ -71,9 +71,10 @@ const (
 	NotAccepted Verdict = "not accepted"
 	Unfelt      Verdict = "unfelt"
 	NotKnown    Verdict = "not known"
-	Broken      Verdict = "error"   // faultctl itself failed
-	Skipped     Verdict = "skipped" // it was not tried; Reason says why
-	Done        Verdict = "done"    // the fault did what it does, and nothing was asserted
+	Unclear     Verdict = "not conclusive" // faultctl did not keep up
+	Broken      Verdict = "error"          // faultctl itself failed
+	Skipped     Verdict = "skipped"        // it was not tried; Reason says why
+	Done        Verdict = "done"           // the fault did what it does, and nothing was asserted
 	Interrupted Verdict = "interrupted"
 )
 
@@ -82,11 +83,11 @@ func (v Verdict) Fails() bool { return v == Failed || v == Timeout }
 
 // Idle reports whether nothing was learnt: that is no pass.
 func (v Verdict) Idle() bool {
-	return v == NeverFired || v == NotAccepted || v == Unfelt || v == NotKnown
+	return v == NeverFired || v == NotAccepted || v == Unfelt || v == NotKnown || v == Unclear
 }
 
 // Verdicts lists all of them in the order in which sums have them.
-var Verdicts = []Verdict{Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Broken, Survived, Prevented, Passed, Done, Interrupted, Skipped}
+var Verdicts = []Verdict{Failed, Timeout, NeverFired, NotAccepted, Unfelt, NotKnown, Unclear, Broken, Survived, Prevented, Passed, Done, Interrupted, Skipped}
 
 // FaultStats counts what one fault did.
 type FaultStats struct {

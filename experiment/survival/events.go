@@ -51,7 +51,7 @@ func Verified(cases []report.Case) event.Verified {
 	return event.Verified{
 		Survived: count(tried, report.Survived), Failed: count(tried, report.Failed), NeverFired: count(tried, report.NeverFired),
 		Timeout: count(tried, report.Timeout), Prevented: count(tried, report.Prevented), Unfelt: count(tried, report.Unfelt),
-		Unaccepted: count(tried, report.NotAccepted), Unknown: count(tried, report.NotKnown),
+		Unaccepted: count(tried, report.NotAccepted), Unknown: count(tried, report.NotKnown), Unclear: count(tried, report.Unclear),
 		Broken: count(cases, report.Broken), Skipped: count(tried, report.Skipped),
 		Healthy: cases[0].Verdict == report.Passed || cases[0].Verdict == report.NeverFired,
 	}

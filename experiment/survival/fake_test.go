@@ -115,7 +115,7 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 		}
 		rule.Faults = append(rule.Faults, stats)
 	}
-	e.stats = injector.Snapshot{Overruns: 1, Rules: []injector.RuleStats{rule}}
+	e.stats = injector.Snapshot{Lost: 1, Rules: []injector.RuleStats{rule}}
 	context.AfterFunc(ctx, func() { close(e.done) })
 	if w.begun != nil {
 		w.begun()

@@ -190,7 +190,7 @@ func (r *runner) try(ctx context.Context, nth int) (report.Case, error) {
 		j := a.judge(all, outcome.Succeeded)
 		c.Verdict, c.MayIdle = evidence.VerdictOf(j.Verdict), j.Code() == event.CodeOK
 		c.Reason = whyNot(a.plan, experiment.Result{Stats: all, NAT: a.result.NAT}, j)
-		if c.Verdict.Idle() && c.Verdict != report.NotAccepted && r.plan.Spec.Cases[nth].Optional && !c.MayIdle {
+		if c.Verdict.Idle() && c.Verdict != report.NotAccepted && c.Verdict != report.Unclear && r.plan.Spec.Cases[nth].Optional && !c.MayIdle {
 			c.MayIdle, c.Optional = true, true
 			c.Reason += " It does not count against the command, as the default plan is not made for it; --faults " + c.Name + " has it count."
 		}
@@ -232,6 +232,9 @@ func (r *runner) failed(c *report.Case, a *attempted, command outcome.Command) {
 	default:
 		c.Reason = what + " although the fault never fired: " + a.end.How + ". Does it fail now and then by itself?"
 	}
+	if j.Verdict == outcome.Inconclusive {
+		c.Reason += " " + experiment.MayBeWhy(j.Late)
+	}
 }
 
 // attempt runs the command under a case once: twice if nothing was survived on the
@@ -243,7 +246,7 @@ func (r *runner) attempt(ctx context.Context, nth int) (attempted, error) {
 		return a, err
 	}
 	switch a.judge(a.stats, outcome.Succeeded).Verdict {
-	case outcome.Survived, outcome.Fired:
+	case outcome.Survived, outcome.Fired, outcome.Inconclusive:
 		return a, nil
 	}
 	b, err := r.under(ctx, nth, true)

@@ -3,12 +3,14 @@ package outcome
 // advice says what to do next about what Table says, by verdict, in one
 // sentence. A verdict that asks for nothing has none.
 var advice = [numVerdicts]string{
-	Unknown:    "Run it where the struck end is local (run or verify on that host, as root), so that the kernel can be asked.",
-	NeverFired: "Have the command meet the fault's moment (faultctl faults NAME says which one that is), or allow it with --may-idle NAME.",
-	Unaccepted: "Run it with the firewall, NAT or TCP option out of the way, or strike at a host behind it.",
-	Unfelt:     "Choose a moment at which the application waits for something, such as --at request, or have the test use its connections longer.",
-	Failed:     "Repeat the case alone, and do what its remedy says.",
-	TimedOut:   "Give the application a timeout of its own for whatever waits here, or the command a longer one with --timeout.",
+	Unknown:      "Run it where the struck end is local (run or verify on that host, as root), so that the kernel can be asked.",
+	NeverFired:   "Have the command meet the fault's moment (faultctl faults NAME says which one that is), or allow it with --may-idle NAME.",
+	Unaccepted:   "Run it with the firewall, NAT or TCP option out of the way, or strike at a host behind it.",
+	Unfelt:       "Choose a moment at which the application waits for something, such as --at request, or have the test use its connections longer.",
+	Failed:       "Repeat the case alone, and do what its remedy says.",
+	Inconclusive: "Give faultctl more of a processor, or have less judged: a narrower --to or --from, or less traffic meanwhile. Then repeat the run.",
+
+	TimedOut: "Give the application a timeout of its own for whatever waits here, or the command a longer one with --timeout.",
 }
 
 // adviceUnsent is for what did not leave this host.

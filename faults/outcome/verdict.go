@@ -6,21 +6,22 @@ type Verdict uint8
 
 // The verdicts. The zero value is the one that claims least.
 const (
-	Unknown     Verdict = iota // a step cannot be known from here
-	NeverFired                 // no connection that matched met the fault's moment
-	Unaccepted                 // it was not sent, or the TCP that it was meant for took no notice
-	Unfelt                     // nothing was at stake on the struck connections
-	Prevented                  // the client's own behaviour, or TCP itself, kept it from doing harm
-	Survived                   // sent, accepted and felt, and the command succeeded
-	Failed                     // the command failed
-	TimedOut                   // the command did not end in time
-	Fired                      // sent and not refused, without a command that could tell more
-	numVerdicts = iota
+	Unknown      Verdict = iota // a step cannot be known from here
+	NeverFired                  // no connection that matched met the fault's moment
+	Unaccepted                  // it was not sent, or the TCP that it was meant for took no notice
+	Unfelt                      // nothing was at stake on the struck connections
+	Prevented                   // the client's own behaviour, or TCP itself, kept it from doing harm
+	Survived                    // sent, accepted and felt, and the command succeeded
+	Failed                      // the command failed
+	TimedOut                    // the command did not end in time
+	Fired                       // sent and not refused, without a command that could tell more
+	Inconclusive                // packets waited, or passed, because faultctl did not keep up
+	numVerdicts  = iota
 )
 
 func (v Verdict) String() string {
 	return [...]string{
-		"not known", "never fired", "not accepted", "unfelt", "prevented", "survived", "FAILED", "timeout", "fired",
+		"not known", "never fired", "not accepted", "unfelt", "prevented", "survived", "FAILED", "timeout", "fired", "not conclusive",
 	}[min(v, numVerdicts-1)]
 }
 
@@ -56,6 +57,7 @@ type Case struct {
 	Outcome   Outcome // of all connections, see [Further]
 	Command   Command
 	Prevented bool // the ends did something that kept the cause from arising, and nothing was struck
+	Overload  bool // packets were judged too late, or not at all
 	Control   bool // what is sent must be ignored by a TCP that follows the RFCs, see [faults.BadSeq]
 }
 
@@ -63,6 +65,7 @@ type Case struct {
 // empty condition always does.
 type Row struct {
 	Command  []Command // one of them
+	Overload Cond
 	Struck   Cond
 	Sent     Cond
 	Accepted Cond
@@ -108,6 +111,8 @@ var Table = []Row{
 		Meaning: "The command failed. If nothing was struck, the fault is not the reason: run the command without one."},
 	{Command: []Command{CommandTimedOut}, Verdict: TimedOut,
 		Meaning: "The command did not end in time."},
+	{Overload: Is(Yes), Verdict: Inconclusive,
+		Meaning: "Verdicts on packets were too late, or packets passed unjudged, because faultctl did not keep up: what happened is not the fault's doing alone."},
 	{Struck: Is(No), Prevents: Is(Yes), Verdict: Prevented,
 		Meaning: "The client's own behaviour kept the cause from arising: a heartbeat, keepalives, or closing first."},
 	{Struck: Is(No), Verdict: NeverFired,
@@ -145,7 +150,7 @@ func (r *Row) matches(c Case) bool {
 		return false
 	}
 	o := &c.Outcome
-	return r.Struck.holds(yesNo(o.Struck)) && r.Sent.holds(o.Sent.Answer) && r.Accepted.holds(o.Accepted.Answer) &&
+	return r.Overload.holds(yesNo(c.Overload)) && r.Struck.holds(yesNo(o.Struck)) && r.Sent.holds(o.Sent.Answer) && r.Accepted.holds(o.Accepted.Answer) &&
 		r.Felt.holds(o.Felt.Answer) && r.Prevents.holds(yesNo(c.Prevented)) && r.Control.holds(yesNo(c.Control))
 }
 

@@ -41,13 +41,13 @@ func TestPage(t *testing.T) {
 
 func tableText() string {
 	var b strings.Builder
-	b.WriteString("| command | struck | sent | accepted | felt | prevented | control | verdict | exit | what it means |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| command | overload | struck | sent | accepted | felt | prevented | control | verdict | exit | what it means |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range Table {
 		var cmds []string
 		for _, c := range r.Command {
 			cmds = append(cmds, c.String())
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | **%s** | %d | %s |\n", strings.Join(cmds, " or "), r.Struck.Text(),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | **%s** | %d | %s |\n", strings.Join(cmds, " or "), r.Overload.Text(), r.Struck.Text(),
 			r.Sent.Text(), r.Accepted.Text(), r.Felt.Text(), r.Prevents.Text(), r.Control.Text(), r.Verdict, r.Verdict.Exit(), r.Meaning)
 	}
 	return b.String()
@@ -62,12 +62,12 @@ func TestTable(t *testing.T) {
 	answers := []Answer{NotKnown, Yes, No}
 	for _, command := range []Command{NoCommand, Succeeded, CommandFailed, CommandTimedOut} {
 		for _, struck := range []bool{true, false} {
-			for _, kind := range [][2]bool{{true, false}, {false, false}, {false, true}} {
-				prevented, control := kind[0], kind[1]
+			for _, kind := range [][3]bool{{true, false, false}, {false, false, false}, {false, true, false}, {false, false, true}} {
+				prevented, control, overload := kind[0], kind[1], kind[2]
 				for _, s := range answers {
 					for _, a := range answers {
 						for _, f := range answers {
-							c := Case{Command: command, Prevented: prevented, Control: control, Outcome: Outcome{
+							c := Case{Command: command, Prevented: prevented, Control: control, Overload: overload, Outcome: Outcome{
 								Struck: struck, Sent: Step{Answer: s}, Accepted: Step{Answer: a}, Felt: Step{Answer: f},
 							}}
 							v := Judge(c)
@@ -79,7 +79,10 @@ func TestTable(t *testing.T) {
 								}
 							}
 							all := struck && s == Yes && a == Yes && f == Yes
-							if (v == Survived) != (all && command == Succeeded) {
+							if (v == Survived) != (all && command == Succeeded && !overload) {
+								t.Errorf("%+v: %s", c, v)
+							}
+							if overload && v.Exit() == 0 {
 								t.Errorf("%+v: %s", c, v)
 							}
 							if command > Succeeded && v.Exit() != 3 {

@@ -97,9 +97,12 @@ var (
 	unsent   = desc("packets_unsent_total", "Forged or held packets that the kernel ignored to send.")
 	lost     = desc("events_lost_total", "Events that were lost because they came too fast.")
 	unseen   = desc("capture_packets_lost_total", "Packets that are missing in the capture because they came too fast.")
-	verdict  = desc("verdict_latency_seconds", "Time from receiving a packet to its verdict, without packets that a fault holds.")
+	verdict  = desc("verdict_latency_seconds", "How late verdicts were: the time from when a packet came in to its verdict; of a packet that a fault held, beyond the time that the fault wanted.")
+	latest   = desc("verdict_latency_max_seconds", "The latest verdict.")
+	shed     = desc("packets_shed_total", "Packets that passed without being judged because faultctl did not keep up.")
+	signed   = desc("connections_signed_total", "Connections that were left alone because their segments are signed (TCP-MD5 or TCP-AO).")
 
-	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict}
+	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict, latest, shed, signed}
 )
 
 // Describe implements prometheus.Collector.
@@ -154,9 +157,12 @@ func (s *Server) Collect(to chan<- prometheus.Metric) {
 	count(cut, snap.Cut)
 	count(forgot, snap.Forgotten)
 	count(unsent, snap.Unsent)
+	count(shed, snap.Shed)
+	count(signed, snap.Signed)
 	count(lost, snap.Lost)
 	count(unseen, snap.Unseen)
 	to <- histogram(snap.Latency)
+	to <- prometheus.MustNewConstMetric(latest, prometheus.GaugeValue, snap.Latency.Max.Seconds())
 }
 
 // histogram counts cumulatively, as Prometheus does.
