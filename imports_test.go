@@ -57,6 +57,7 @@ func TestImports(t *testing.T) {
 		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
 		"experiment/evidence":                   {"experiment", "experiment/event", "experiment/place", "experiment/report", "faults/outcome", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
 		"experiment/survival":                   {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "faults/outcome", "injector", "injector/target", "internal/version", "internal/redact", "internal/words"},
+		"experiment/control":                    {"experiment", "experiment/event", "internal/redact", "internal/version"},
 		"internal/version":                      {},
 		"internal/words":                        {},
 		"internal/redact":                       {},
@@ -73,7 +74,7 @@ func TestImports(t *testing.T) {
 		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "lab/userns"},
 		"internal/procid":                       {},
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
-		"cli":                                   {"explain", "explain/capture", "experiment", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
+		"cli":                                   {"explain", "explain/capture", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
 		"cli/internal/text":                     {},
 		".":                                     {"cli"},
 	}

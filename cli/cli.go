@@ -29,7 +29,7 @@ func Main(args []string) int {
 
 // run is Main on any host.
 func (h *host) run(args []string) int {
-	inv := &invocation{host: h}
+	inv := &invocation{host: h, args: args}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var unwritten error // why standard output is incomplete
@@ -67,6 +67,7 @@ func (inv *invocation) program(args []string) *cobra.Command {
 	version.Shorthand = "v"
 	inv.complete(root, []*pflag.Flag{version}, inv.bare)
 	root.AddCommand(inv.injectCommand(fault), inv.runCommand(fault), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(), inv.explainCommand(),
+		inv.psCommand(), inv.setCommand(), inv.pauseCommand(), inv.resumeCommand(), inv.stopCommand(),
 		inv.demoCommand(fault), inv.faultsCommand(fault), inv.doctorCommand(), inv.cleanupCommand(), inv.versionCommand())
 	inv.completionCommand(root)
 	root.AddCommand(inv.manCommand())

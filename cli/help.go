@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
@@ -66,8 +67,12 @@ func (inv *invocation) help(cmd *cobra.Command, _ []string) {
 func (inv *invocation) overview(root *cobra.Command) {
 	w := inv.stdout
 	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", root.Short)
+	beside := []string{"top", "set", "pause", "resume", "stop", "version"} // one line is enough for them, and --version is known
 	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
+		switch {
+		case c.Name() == "ps":
+			fmt.Fprintf(w, "  %s  list runs; %s and %s reach them\n", text.Pad("ps", 10), strings.Join(beside[:4], ", "), beside[4])
+		case c.IsAvailableCommand() && !slices.Contains(beside, c.Name()):
 			fmt.Fprintf(w, "  %s  %s\n", text.Pad(c.Name(), 10), c.Short)
 		}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment"
+	"github.com/faultctl/faultctl/experiment/control"
 	"github.com/faultctl/faultctl/experiment/demo"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
@@ -42,10 +44,15 @@ type host struct {
 	mustEnter func() bool // a demo needs namespaces of its own first
 	enter     func() (code int, err error)
 
+	listen        func(*control.Registry) (*net.UnixListener, error)                  // makes the socket by which runs are reached; nil: they are not
+	find          func(context.Context) (all []*control.Found, hidden int, err error) // finds those of others
+	interrupt     func()                                                              // ends the process cleanly, as SIGTERM does
+	handedControl *os.File                                                            // the socket that the process outside made; nil: it did not
+
 	handed      *os.File // where the process outside listens for scrapes of the metrics; nil: it does not
 	relay       func() (c <-chan os.Signal, stop func())
 	mustIsolate func() bool // a command needs namespaces of its own
-	enterCage   func(signals <-chan os.Signal, hand *os.File) (code int, err error)
+	enterCage   func(signals <-chan os.Signal, hand ...*os.File) (code int, err error)
 
 	childIn, childOut, childErr *os.File // of commands
 
@@ -53,10 +60,29 @@ type host struct {
 
 // goInside adapts h to a process in namespaces of its own.
 func (h *host) goInside(signals <-chan os.Signal) {
-	h.sys.Caged, h.handed = true, cage.Handed()
+	h.sys.Caged = true
+	if hands := cage.Handed(); len(hands) > 0 {
+		h.handed = hands[0]
+		if len(hands) > 1 {
+			h.handedControl = hands[1]
+		}
+	}
+	signals, h.interrupt = withInterrupt(signals)
+	h.listen = nil // nobody could connect to it here
 	h.relay = func() (<-chan os.Signal, func()) { return signals, func() {} }
 	h.signals = func() (<-chan os.Signal, func()) { return endings(signals) }
 	h.sys.MakeCage = func(*os.File) (cage.Cage, error) { return cage.NewNetns() }
+}
+
+// withInterrupt adds SIGTERM to the signals when interrupt is called.
+func withInterrupt(signals <-chan os.Signal) (all <-chan os.Signal, interrupt func()) {
+	c := make(chan os.Signal, 8)
+	go func() {
+		for s := range signals {
+			c <- s
+		}
+	}()
+	return c, func() { c <- syscall.SIGTERM }
 }
 
 // endings are those of the relayed signals that end a run.
@@ -99,7 +125,9 @@ func thisHost() *host {
 		signals:  notify, exit: os.Exit,
 		probe:   injector.Probe,
 		cleanup: injector.Cleanup, cleanupCages: cage.Cleanup,
-		relay: cage.Relay, enterCage: cage.Enter,
+		listen: (*control.Registry).Listen, find: control.Find,
+		interrupt: func() { syscall.Kill(os.Getpid(), syscall.SIGTERM) },
+		relay:     cage.Relay, enterCage: cage.Enter,
 		mustIsolate: func() bool { return os.Geteuid() != 0 },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,

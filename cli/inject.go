@@ -65,6 +65,7 @@ func (inv *invocation) inject(c *call) error {
 	if inv.dryRun {
 		return inv.showDryRun(p)
 	}
+	defer inv.reachable(c.Context(), sys)()
 	return inv.strike(c.Context(), p, nil)
 }
 

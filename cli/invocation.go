@@ -17,6 +17,8 @@ type invocation struct {
 	stdout      io.Writer                         // that of the host, watched
 	events      *event.Writer                     // to stdout
 	command     []string                          // behind --, for run and verify
+	args        []string                          // of the command line, the program's name first
+	path        string                            // of the command, without a FAULT
 	name        string                            // of the command, such as faultctl scenario run
 	json        bool                              // --output json
 	markdown    bool                              // --output markdown
@@ -30,7 +32,7 @@ type invocation struct {
 
 // read reads the flags that mean the same for every command.
 func (inv *invocation) read(c *call) (err error) {
-	inv.name, inv.dryRun = helpName(c.Command), c.Bool("dry-run")
+	inv.path, inv.name, inv.dryRun = c.CommandPath(), helpName(c.Command), c.Bool("dry-run")
 	inv.showSecrets = c.Flag("show-secrets") != nil && c.Bool("show-secrets")
 	value := func(name string) string {
 		if c.Flag(name) == nil {

@@ -137,12 +137,25 @@ func (t *textPrinter) happened(clock string, e event.Event) {
 	case event.Target:
 		t.print("%s  target %s: %s\n", clock, e.Target, e.Says)
 	case event.Changed:
-		t.print("%s  changed %s\n", clock, strings.Join(e.Set, ", "))
+		t.print("%s  changed %s%s\n", clock, strings.Join(e.Set, ", "), actor(e.By))
 	case event.Paused:
-		t.print("%s  paused: no packet is judged until it is resumed\n", clock)
+		t.print("%s  paused%s: no packet is judged until it is resumed\n", clock, actor(e.By))
 	case event.Resumed:
-		t.print("%s  resumed: the next matching packet is judged\n", clock)
+		t.print("%s  resumed%s: the next matching packet is judged\n", clock, actor(e.By))
+	case event.Stopped:
+		t.print("%s  stopped%s\n", clock, actor(e.By))
 	}
+}
+
+// actor says who changed a run, if it was not its own program.
+func actor(a *event.Actor) string {
+	if a == nil {
+		return ""
+	}
+	if a.PID == 0 { // it cannot be seen from here
+		return fmt.Sprintf(" by user %d", a.UID)
+	}
+	return fmt.Sprintf(" by process %d of user %d", a.PID, a.UID)
 }
 
 // whatItDid says what a fault did, in words that a reason follows. Taking a

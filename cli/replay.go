@@ -95,6 +95,7 @@ func (inv *invocation) again(ctx context.Context, rec *replay.Recording) error {
 		return err
 	}
 	defer p.Close()
+	defer inv.reachable(ctx, sys)()
 	if rec.Kind == replay.Command {
 		return inv.runPlan(ctx, p, rec)
 	}

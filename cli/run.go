@@ -83,7 +83,11 @@ func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
 	inv.sys.PassCallerEnv()
 	signals, stop := inv.relay()
 	defer stop()
-	code, err := inv.enterCage(signals, hand)
+	control := inv.listenForControl()
+	if control != nil {
+		defer control.Close()
+	}
+	code, err := inv.enterCage(signals, hand, control)
 	if err != nil {
 		return event.Preflightf("", "%w", err).WithAdvice("Run it as root, or allow user namespaces: user.max_user_namespaces and " +
 			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."), true
@@ -124,6 +128,7 @@ func (inv *invocation) runUnder(c *call) error {
 	if inv.dryRun {
 		return inv.showDryRun(p)
 	}
+	defer inv.reachable(c.Context(), sys)()
 	return inv.runPlan(c.Context(), p, nil)
 }
 

@@ -299,7 +299,7 @@ func TestRunIsolated(t *testing.T) {
 	for _, flags := range []string{"run reset", "run reset --isolate"} {
 		w := newWorld(t)
 		w.mustIsolate = func() bool { return flags == "run reset" }
-		w.enterCage = func(<-chan os.Signal, *os.File) (int, error) { return 77, nil }
+		w.enterCage = func(<-chan os.Signal, ...*os.File) (int, error) { return 77, nil }
 		if code := w.runs(t, flags, "true"); code != 77 {
 			t.Errorf("%s: exit %d\n%s", flags, code, &w.err)
 		}
@@ -337,9 +337,9 @@ func TestRunIsolated(t *testing.T) {
 func TestMetricsOfInside(t *testing.T) {
 	w := newWorld(t)
 	w.mustIsolate = func() bool { return true }
-	w.enterCage = func(_ <-chan os.Signal, hand *os.File) (int, error) {
+	w.enterCage = func(_ <-chan os.Signal, hand ...*os.File) (int, error) {
 		in := newWorld(t)
-		in.sys.Caged, in.handed = true, hand
+		in.sys.Caged, in.handed = true, hand[0]
 		oneFired(in, "reset")
 		in.timers = never
 		in.session.played = func() {

@@ -64,6 +64,7 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 	if inv.dryRun {
 		return inv.showScenario(ctx, s, o)
 	}
+	defer inv.reachable(ctx, sys)()
 	ev, err := inv.evidence(output)
 	if err != nil {
 		return err

@@ -107,6 +107,7 @@ func (inv *invocation) survive(ctx context.Context, spec survival.Spec, rec *rep
 		inv.showPlan(p)
 		return nil
 	}
+	defer inv.reachable(ctx, sys)()
 	ev, err := inv.evidence(&spec.Base)
 	if err != nil {
 		return err

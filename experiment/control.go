@@ -28,15 +28,19 @@ var ErrEnded = errors.New("the run is over")
 // chosen. The error is event.Problems about what cannot be changed, ErrEnded, or
 // that of a change that was refused; then nothing has changed. If earlier changes
 // could not be undone after a refusal, the error says so.
-func (r *Run) Update(ctx context.Context, next Spec) error {
+func (r *Run) Update(ctx context.Context, next Spec) error { return r.UpdateBy(ctx, nil, next) }
+
+// UpdateBy is Update, and its event says who asked for it; nil is the program
+// itself.
+func (r *Run) UpdateBy(ctx context.Context, by *event.Actor, next Spec) error {
 	r.change.Lock()
 	defer r.change.Unlock()
-	return r.update(ctx, next.Clone())
+	return r.update(ctx, by, next.Clone())
 }
 
-// update is Update; the caller holds change, and must not use next
+// update is UpdateBy; the caller holds change, and must not use next
 // afterwards.
-func (r *Run) update(ctx context.Context, next Spec) error {
+func (r *Run) update(ctx context.Context, by *event.Actor, next Spec) error {
 	if r.over() {
 		return ErrEnded
 	}
@@ -58,7 +62,7 @@ func (r *Run) update(ctx context.Context, next Spec) error {
 	r.mu.Lock()
 	r.spec = next
 	r.mu.Unlock()
-	e := event.Changed{}
+	e := event.Changed{By: by}
 	for _, c := range set {
 		e.Set = append(e.Set, c.String())
 	}
@@ -217,7 +221,7 @@ func (r *Run) SetShare(share float64) error {
 	next := r.Spec()
 	percent := math.Round(share*1e10) / 1e8 // 7, not 7.000000000000001
 	next.Target.Percent = &percent
-	return r.update(context.Background(), next)
+	return r.update(context.Background(), nil, next)
 }
 
 func (r *Run) setShare(share target.Share) error {
@@ -249,16 +253,30 @@ func (r *Run) setModels(models []injector.NamedModel) error {
 // changed. A run that follows a container stays paused when the container
 // restarts. Pausing a paused run does nothing. The error is ErrEnded, or that of
 // the engine; in that case the run is not paused.
-func (r *Run) Pause() error {
-	return r.setPaused(true, Engine.Pause, event.Paused{})
+func (r *Run) Pause() error { return r.PauseBy(nil) }
+
+// PauseBy is Pause, and its event says who asked for it; nil is the program itself.
+func (r *Run) PauseBy(by *event.Actor) error {
+	return r.setPaused(true, Engine.Pause, event.Paused{By: by})
 }
 
 // Resume starts the faults of a paused run again, from the next matching packet
 // on. Connections that were chosen before are struck again, as if they were
 // new. Resuming a run that is not paused does nothing. The error is ErrEnded,
 // or that of the engine; in that case the run is still paused.
-func (r *Run) Resume() error {
-	return r.setPaused(false, Engine.Resume, event.Resumed{})
+func (r *Run) Resume() error { return r.ResumeBy(nil) }
+
+// ResumeBy is Resume, and its event says who asked for it; nil is the program
+// itself.
+func (r *Run) ResumeBy(by *event.Actor) error {
+	return r.setPaused(false, Engine.Resume, event.Resumed{By: by})
+}
+
+// Paused reports whether the run is paused.
+func (r *Run) Paused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.paused
 }
 
 func (r *Run) setPaused(paused bool, do func(Engine) error, e event.Event) error {

@@ -87,11 +87,13 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 			o.Stats(r.Stats)
 		}
 	}
+	if r.sys.Began != nil {
+		r.sys.Began(r)
+	}
 	r.emit(r.sys.Now(), p.started())
 	if first != nil {
 		if err := first(r); err != nil {
-			r.end(nil)
-			return nil, err
+			return nil, r.abandon(err)
 		}
 	}
 	if p.Spec.StartAfter > 0 {
@@ -106,11 +108,20 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 	}
 	life, err := r.open(ctx)
 	if err != nil && !r.ready.isSet() {
-		r.end(nil)
-		return nil, err
+		return nil, r.abandon(err)
 	}
 	go r.supervise(ctx, life, err)
 	return r, nil
+}
+
+// abandon ends a run that did not begin, for those whom System.Began told of it,
+// and returns why.
+func (r *Run) abandon(err error) error {
+	r.end(nil)
+	r.err = err
+	r.log.close()
+	close(r.done)
+	return err
 }
 
 // check judges the plan as the injector does.
@@ -183,6 +194,17 @@ func (r *Run) Stop() error {
 	_, err := r.Wait()
 	return err
 }
+
+// StopBy begins to end the run, as Stop does, and does not wait. Its event says who
+// asked for it; nil is the program itself.
+func (r *Run) StopBy(by *event.Actor) {
+	r.Stopping(by)
+	r.end(nil)
+}
+
+// Stopping tells of the event of StopBy where something else ends the run at once,
+// such as a signal that ends the whole program.
+func (r *Run) Stopping(by *event.Actor) { r.emit(r.sys.Now(), event.Stopped{By: by}) }
 
 // Done is closed when the run is over and everything is as it was before.
 func (r *Run) Done() <-chan struct{} { return r.done }

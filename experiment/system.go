@@ -33,6 +33,10 @@ type System struct {
 	Ruleset   func(injector.Config) (string, error)                  // the rules that Start would install
 	Preflight func(injector.Config) error                            // why Start would fail
 
+	// Began is told of each run before its rules go in, if it is not nil. The run is
+	// over, and its Done closed, even if it does not begin in the end.
+	Began func(*Run)
+
 	Lookup       target.Resolver
 	FindCgroup   func(name string) (*target.Cgroup, error)
 	Translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)

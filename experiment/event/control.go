@@ -2,17 +2,36 @@ package event
 
 import "time"
 
+// Actor is a process that changed a run from outside it.
+type Actor struct {
+	UID int `json:"uid" doc:"the user of that process"`
+	PID int `json:"pid" doc:"its process ID; 0 if it is in a PID namespace that cannot be seen"`
+}
+
 // Changed says that a run was changed.
 type Changed struct {
 	Head
 	Set List[string] `json:"set" doc:"the new values, as name=value: percent=20, fault.by=50ms"`
+	By  *Actor       `json:"by,omitempty" doc:"who changed it; absent: the program itself"`
 }
 
 // Paused says that no packet is judged until the run is resumed.
-type Paused struct{ Head }
+type Paused struct {
+	Head
+	By *Actor `json:"by,omitempty" doc:"who paused it; absent: the program itself"`
+}
 
 // Resumed says that the next matching packet is judged again.
-type Resumed struct{ Head }
+type Resumed struct {
+	Head
+	By *Actor `json:"by,omitempty" doc:"who resumed it; absent: the program itself"`
+}
+
+// Stopped says that somebody outside stopped a run, which ends cleanly now.
+type Stopped struct {
+	Head
+	By *Actor `json:"by,omitempty" doc:"who stopped it; absent: the program itself"`
+}
 
 // Lost says that a reader was too slow and missed events. Only that reader gets
 // it.
@@ -24,11 +43,13 @@ type Lost struct {
 func (Changed) Name() string { return "changed" }
 func (Paused) Name() string  { return "paused" }
 func (Resumed) Name() string { return "resumed" }
+func (Stopped) Name() string { return "stopped" }
 func (Lost) Name() string    { return "lost" }
 
 func (e Changed) with(h Head) Event { e.Head = h; return e }
 func (e Paused) with(h Head) Event  { e.Head = h; return e }
 func (e Resumed) with(h Head) Event { e.Head = h; return e }
+func (e Stopped) with(h Head) Event { e.Head = h; return e }
 func (e Lost) with(h Head) Event    { e.Head = h; return e }
 
 // Stamp is the event with its time and name, as Encode writes it.

@@ -54,10 +54,11 @@ var page = []group{
 		{"target", "What a host name or a container stands for has changed.", Target{Target: "db.internal", Says: "is 10.0.0.5, 10.0.0.6 now; it was 10.0.0.5"}},
 		{"ended", "The run is over, and everything is as it was before. There is one such event for each fault. Some of the counts are there only if they are not 0. Where one of them, `queue_overruns` or `events_lost` is not 0, the events and the other counts do not show all that happened.", Ended{Totals: exampleTotals}},
 	}},
-	{"Events of a run that is changed while it goes on", "Whatever starts a run can change, pause and resume it.", []section{
-		{"changed", "The run does something else from now on: its target, its share, or the settings of its faults.", Changed{Set: List[string]{"percent=20"}}},
+	{"Events of a run that is changed while it goes on", "The program that starts a run can change, pause and resume it, and so can `faultctl set`, `pause`, `resume` and `stop`.", []section{
+		{"changed", "The run does something else from now on: its target, its share, or the settings of its faults.", Changed{Set: List[string]{"percent=20"}, By: &Actor{UID: 1000, PID: 4242}}},
 		{"paused", "Nothing more is judged until the run is resumed. What was held back has left.", Paused{}},
 		{"resumed", "The next packet that matches is judged again.", Resumed{}},
+		{"stopped", "Somebody stopped the run from outside: it ends cleanly, as by Ctrl-C.", Stopped{By: &Actor{UID: 1000, PID: 4242}}},
 		{"lost", "Whoever reads the events of a run too slowly missed some. Only that reader is told.", Lost{Events: 12}},
 	}},
 	{"Events of `run`", "", []section{

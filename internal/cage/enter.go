@@ -13,7 +13,7 @@ import (
 )
 
 // insideEnv tells the process inside the namespaces who started it, and how many
-// files it was given: UID:GID:N.
+// of the files it was given, the lowest bit is the first: UID:GID:FILES.
 const insideEnv = "FAULTCTL_CAGE"
 
 // identity is the user who started faultctl, with ids from outside the
@@ -38,29 +38,29 @@ const terminalBit = 0x80
 // Descriptors that the process inside finds open, besides the standard three.
 const (
 	lifelineFD = 3 // the pipe from the outer process
-	handedFD   = 4 // the file that Enter was given
+	handedFD   = 4 // the first of the files that Enter was given
 )
 
-// handed is the file that Enter was given for this process.
-var handed *os.File
+// handed are the files that Enter was given for this process.
+var handed []*os.File
 
-// Handed returns the file that Enter was given, or nil if there was none, or if
-// Enter did not start this process. The caller must close it. Further calls
-// return nil.
-func Handed() *os.File {
-	f := handed
+// Handed returns the files that Enter was given, nil for each that was nil, and none
+// if Enter did not start this process. The caller must close them. Further calls
+// return none.
+func Handed() []*os.File {
+	fs := handed
 	handed = nil
-	return f
+	return fs
 }
 
 // Enter runs this program again, with the same arguments, in new PID, mount and
 // network namespaces and, unless this process is root, a new user namespace. It
 // returns the exit code (128 plus the number of a signal that ended it), or an
 // error if namespaces are not permitted. The new process gets the signals that
-// arrive from the channel through Inside's channel, and hand, if it is not nil,
-// through Handed: a file that cannot be opened inside. None of its processes
-// outlives this one, however it ends.
-func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
+// arrive from the channel through Inside's channel, and hand through Handed: files that
+// cannot be opened inside, of which each may be nil. None of its processes outlives
+// this one, however it ends.
+func Enter(signals <-chan os.Signal, hand ...*os.File) (code int, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 1, fmt.Errorf("create a pipe: %w", err)
@@ -72,10 +72,14 @@ func Enter(signals <-chan os.Signal, hand *os.File) (code int, err error) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{r}
-	if hand != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, hand)
+	files := 0 // which of them there are
+	for i, f := range hand {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		if f != nil {
+			files |= 1 << i
+		}
 	}
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d:%d", insideEnv, os.Geteuid(), os.Getegid(), len(cmd.ExtraFiles)))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d:%d", insideEnv, os.Geteuid(), os.Getegid(), files))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
 		Pdeathsig:  syscall.SIGKILL,
@@ -129,9 +133,13 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 	files := 0
 	fmt.Sscanf(strings.ReplaceAll(id, ":", " "), "%d %d %d", &inside.uid, &inside.gid, &files)
 	unix.CloseOnExec(lifelineFD)
-	if files > 1 {
-		unix.CloseOnExec(handedFD)
-		handed = os.NewFile(handedFD, "handed")
+	for i := 0; files>>i != 0; i++ {
+		var f *os.File
+		if files>>i&1 != 0 {
+			unix.CloseOnExec(handedFD + i)
+			f = os.NewFile(uintptr(handedFD+i), "handed")
+		}
+		handed = append(handed, f)
 	}
 
 	// The command should see its own processes. If a container masks parts of

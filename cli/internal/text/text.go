@@ -96,3 +96,12 @@ func Fitting(width int, lines ...string) string {
 	}
 	return string([]rune(lines[len(lines)-1])[:most])
 }
+
+// Cut is the beginning of a line that fits on a terminal of that width, with … where
+// it was cut.
+func Cut(line string, width int) string {
+	if Width(line) <= width || width < 1 {
+		return line
+	}
+	return string([]rune(line)[:width-1]) + "…"
+}
