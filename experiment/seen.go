@@ -69,7 +69,7 @@ func (p *Plan) RunSeen(ctx context.Context, st place.Stage) (end place.JobEnd, s
 		return end, Seen{}, err
 	}
 	s := &result.Stats
-	seen.All = began && s.Lost == 0 && s.Overruns == 0 && s.OwnerFull == 0 && Chosen(*s) == s.Rules[0].Flows
+	seen.All = began && s.Lost == 0 && s.Overruns == 0 && s.Shed == 0 && s.OwnerFull == 0 && Chosen(*s) == s.Rules[0].Flows
 	if seen.Matched == 0 && len(wanted.To) > 0 {
 		seen.NAT, _ = p.sys.Translations(p.cfg.NetNS, wanted)
 	}

@@ -169,6 +169,7 @@ const emptyWait = 3 * time.Millisecond
 // sets, and all that is still in the queue. The rules that queue are gone by now.
 func (w *worker) emptyQueue() error {
 	w.releaseAll()
+	w.backlog.behind = false // what ends the connections may be told
 	for {
 		w.runPosted()
 		if err := w.queue.Flush(); err != nil {

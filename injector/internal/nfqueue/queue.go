@@ -279,10 +279,10 @@ func (q *Queue) Mark(mark uint32) {
 
 // Limit makes room for that many packets that have not been received, from the next
 // Flush on: the kernel lets further ones pass. If there are two netfilter queues each
-// has half of it. What was received and has no verdict yet does not count, as it is
+// has half of it; with Length each has all of it. What was received and has no verdict yet does not count, as it is
 // when Limit is called. No queue has room for more than Length.
 func (q *Queue) Limit(packets int) {
-	if q.gso != 0 {
+	if q.gso != 0 && packets < Length {
 		packets /= 2
 	}
 	for i := range q.verdicts.of {
