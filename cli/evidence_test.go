@@ -39,6 +39,7 @@ func TestReportOfARun(t *testing.T) {
 	w := newWorld(t)
 	oneFired(w, "idle-expire")
 	w.session.stats.Overruns = 2
+	w.session.stats.Latency = injector.Histogram{Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{3, 0}, Max: 12 * time.Microsecond}
 	path := filepath.Join(t.TempDir(), "r.json")
 	if code := w.faultctl("inject idle-expire --after 300s --to :5432 --duration 60s --report " + path); code != exitOK {
 		t.Fatalf("exit %d: %s", code, &w.err)
@@ -46,6 +47,9 @@ func TestReportOfARun(t *testing.T) {
 	r := readReport(t, path)
 	if len(r.Cases) != 1 || r.Seed != 42 || !strings.HasPrefix(r.Command, "faultctl inject idle-expire") || strings.Contains(r.Command, path) {
 		t.Fatalf("%+v", r)
+	}
+	if r.Late != "99 % of the verdicts came within 12µs, the latest after 12µs" {
+		t.Errorf("late: %q", r.Late)
 	}
 	if len(r.Flaws) != 1 || !strings.HasPrefix(r.Flaws[0], "2 packets passed without being judged") {
 		t.Errorf("flaws: %q", r.Flaws)

@@ -50,6 +50,7 @@ func (e *Evidence) Close(code event.Code, failed string) (lost []error) {
 func (e *Evidence) write(code event.Code, failed string) (lost []error) {
 	r := &e.report
 	r.Took, r.Code, r.Flaws = e.now().Sub(r.Start), int(code), experiment.Flaws(e.missing)
+	r.Late = experiment.LateOf(e.missing).String()
 	r.Interrupted = r.Interrupted || r.Has(report.Interrupted) || bySignal(code) && !openEnded(r.Cases)
 	if e.line != nil {
 		r.Timeline = e.line()

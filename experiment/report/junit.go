@@ -66,6 +66,9 @@ func JUnit(w io.Writer, r *Report) error {
 			{"seed", fmt.Sprint(r.Seed)}, {"exit code", fmt.Sprint(r.Code)},
 		},
 	}
+	if r.Late != "" {
+		suite.Properties = append(suite.Properties, junitProperty{"verdicts", r.Late})
+	}
 	suite.Err = strings.Join(r.Flaws, "\n")
 	for i := range r.Cases {
 		suite.Cases = append(suite.Cases, junitOf(&r.Cases[i]))

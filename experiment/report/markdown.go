@@ -31,6 +31,9 @@ func Markdown(w io.Writer, r *Report) error {
 	for i := range r.Cases {
 		markdownDetail(&b, &r.Cases[i])
 	}
+	if r.Late != "" {
+		fmt.Fprintf(&b, "\n%s.\n", r.Late)
+	}
 	fmt.Fprintf(&b, "\n%s, Linux %s, seed %d, exit code %d, %s, %s\n", escape(r.Tool), escape(r.Kernel), r.Seed, r.Code,
 		r.Start.UTC().Format(time.RFC3339), rounded(r.Took))
 	_, err := io.WriteString(w, b.String())

@@ -15,6 +15,7 @@ type Report struct {
 	Took    time.Duration `json:"-"`       // until it had ended
 	Code    int           `json:"code"`    // its exit code
 	Cases   []Case        `json:"cases"`   // in the order in which they ran
+	Late    string        `json:"late"`    // how late packets were judged, in words; empty if none was
 	Flaws   []string      `json:"flaws"`   // what this report lacks, in whole sentences: what came too fast to be judged or told
 
 	Interrupted bool      `json:"interrupted,omitempty"` // it was ended before what it set out to do was done

@@ -30,6 +30,7 @@ func sample() *Report {
 	const client, server = "[fd00:1234:5678:9abc:def0:1234:5678:9abc]:43210", "[fd00::5]:5432"
 	return &Report{
 		Command: "faultctl verify --to :5432 --seed 42 -- go test -count=1 ./storage/... -run 'TestPool|TestCheckout'",
+		Late:    "99 % of the verdicts came within 1ms, the latest after 3.1ms",
 		Flaws:   []string{"3 packets went by unjudged: the queue was full."},
 		Tool:    "faultctl v0.3.0", Kernel: "6.18.44", Seed: 42, Start: noon, Took: 95*time.Second + 20*time.Millisecond, Code: 3,
 		Cases: []Case{
