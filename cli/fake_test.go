@@ -235,6 +235,7 @@ func (w *world) system(t *testing.T) *experiment.System {
 		}
 		return &target.Cgroup{Path: "app", ID: 7, Level: 1}, nil
 	}
+	sys.FindNAT = func(*os.File) (injector.NAT, error) { return injector.NAT{}, nil }
 	sys.Translations = func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil }
 	sys.Shares = func(*os.File) error { return nil }
 	sys.MakeCage = func(ns *os.File) (cage.Cage, error) {

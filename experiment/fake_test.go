@@ -48,6 +48,7 @@ func newFakeSystem(t *testing.T) *fakeSystem {
 		}
 		return nil, errors.New("no such host")
 	}
+	w.FindNAT = func(*os.File) (injector.NAT, error) { return injector.NAT{}, nil }
 	w.Translations = func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil }
 	w.Container = func(_ context.Context, name string) (*containers.Container, error) {
 		w.mu.Lock()

@@ -31,7 +31,7 @@ type Plan struct {
 
 	NetNS      string // the network namespace in words; empty is the caller's own
 	Everything bool   // the target is every connection of the caller's own namespace
-	Note       string // what a person must know about where a command runs; often empty
+	Note       string // what a person must know about where faults act and a command runs; often empty
 	Protected  []target.Conn
 
 	// Name is what events and reports call the run if it is one of several: the
@@ -127,6 +127,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		p.Close()
 		return nil, err
 	}
+	p.noteNAT()
 	return p, nil
 }
 
@@ -160,7 +161,7 @@ func (p *Plan) shareNetNS() error {
 	return nil
 }
 
-// note adds to what a person must know about where the command runs.
+// note adds to what a person must know about where faults act and the command runs.
 func (p *Plan) note(format string, args ...any) {
 	if p.Note != "" {
 		p.Note += "; "

@@ -40,6 +40,7 @@ type System struct {
 	Lookup       target.Resolver
 	FindCgroup   func(name string) (*target.Cgroup, error)
 	Translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
+	FindNAT      func(netns *os.File) (injector.NAT, error)
 
 	// Caged says that commands have a network namespace of their own here, with
 	// loopback only; Isolated says why: without root, or because the user asked
@@ -93,6 +94,7 @@ func NewSystem() *System {
 		},
 		FindCgroup:   target.FindCgroup,
 		Translations: injector.Translations,
+		FindNAT:      injector.FindNAT,
 		MakeCage:     cage.New,
 		Foreseen:     cage.Foreseen,
 		Shares:       cage.Shares,

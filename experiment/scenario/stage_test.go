@@ -59,6 +59,7 @@ func onStage(t *testing.T, test func(t *testing.T, st *stage)) {
 			Seed:      func() uint64 { return 42 },
 			Preflight: func(injector.Config) error { return st.lacks },
 			Lookup:    func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") },
+			FindNAT:   func(*os.File) (injector.NAT, error) { return injector.NAT{}, nil },
 			Translations: func(*os.File, target.Matcher) ([]injector.Translation, error) {
 				return nil, nil
 			},

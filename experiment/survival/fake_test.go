@@ -64,6 +64,7 @@ func newWorld() *world {
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			return nil, errors.New("no such host")
 		},
+		FindNAT:      func(*os.File) (injector.NAT, error) { return injector.NAT{}, nil },
 		Translations: func(*os.File, target.Matcher) ([]injector.Translation, error) { return nil, nil },
 		MakeCage: func(*os.File) (cage.Cage, error) {
 			w.mu.Lock()
