@@ -8,12 +8,12 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// timersAtOnce is how much of what is due is done before the queue is looked at
-// again: a packet that waits there is not late yet, but what delays it counts from
-// when it is seen.
+// timersAtOnce is how many due timers run before the worker looks at its queue again. A
+// packet that waits in the queue is not late yet, but its delay counts from the moment
+// it is seen.
 const timersAtOnce = nfqueue.BatchSize
 
-// runTimers does what is due, in its order.
+// runTimers runs the timers that are due, in order of time.
 func (w *worker) runTimers(now time.Duration) {
 	by := w.drainTime(now)
 	for range timersAtOnce {
@@ -28,7 +28,7 @@ func (w *worker) runTimers(now time.Duration) {
 		case at <= now:
 			w.flushCopies()
 			w.wakeFlow(l.flow, now)
-		default: // it would be due after the run's end
+		default: // it would be due after the end of the run
 			l.flow.timer = faults.Never
 		}
 	}
@@ -38,7 +38,7 @@ func (w *worker) runTimers(now time.Duration) {
 	}
 }
 
-// schedule sees to it that the flow's next alarm is in the heap.
+// schedule makes sure that the flow's next alarm is in the heap.
 func (w *worker) schedule(f *entry) {
 	if next := f.chain.NextWake(); next < f.timer {
 		f.timer = next
@@ -47,8 +47,8 @@ func (w *worker) schedule(f *entry) {
 	}
 }
 
-// wakeFlow runs the alarms of a flow that are due. An alarm that was put off
-// meanwhile is scheduled anew.
+// wakeFlow runs the alarms of a flow that are due. An alarm that was postponed in the
+// meantime is scheduled again.
 func (w *worker) wakeFlow(f *entry, now time.Duration) {
 	f.timer = faults.Never
 	if f.deleted || f.chain == nil {
@@ -74,9 +74,9 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 	w.mayPark(f, now)
 }
 
-// commitWake carries out what a fault wants on its alarm. No packet is at hand
-// to change the sets, so the setWriter does, and what was forged leaves after
-// that: its answer must meet the changed sets.
+// commitWake carries out what a fault wants at its alarm. There is no packet whose
+// verdict could change the sets, so the setWriter changes them. Forged segments leave
+// after that, because their answers must meet the changed sets.
 func (w *worker) commitWake(f *entry, now time.Duration) {
 	sig := w.signals(f, now) &^ ruleset.Admit
 	if sig == 0 {
@@ -92,8 +92,8 @@ func (w *worker) commitWake(f *entry, now time.Duration) {
 	})
 }
 
-// mayPark sees to the flow's next alarm, and to its being parked if the kernel lets it
-// pass from here on: it will have its alarm in its record then.
+// mayPark schedules the flow's next alarm, or lets the flow be parked if the kernel
+// accepts its packets from now on: then the alarm goes into its record.
 func (w *worker) mayPark(f *entry, now time.Duration) {
 	w.quiet(f, now)
 	if f.chain != nil && (!f.queued || f.chain.NextWake() <= now+time.Second) {

@@ -8,7 +8,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// TestIdleOfItsRule holds that a fault which wakes is told how long its own rule
+// TestIdleOfItsRule checks that a fault which wakes is told how long its own rule
 // has seen nothing of the flow, however many rules watch.
 func TestIdleOfItsRule(t *testing.T) {
 	both := func(after string) NamedModel { return model(t, "idle-expire", "after", after, "then", "rst-both") }

@@ -10,10 +10,10 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/outcomes"
 )
 
-// direct finds out which way the first segment of a flow travels. A SYN says
-// it; otherwise the side that a rule names as the service end is the server;
-// and where both or none is named, the lower port: services listen below the
-// ports that clients are given.
+// direct finds out which way the first segment of a flow travels. A SYN tells.
+// Otherwise the side that a rule names as the service's end is the server. If rules
+// name both or neither, the lower port is the server's, because services listen below
+// the ports that clients are given.
 func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 	src, dst := s.SrcAddrPort(), s.DstAddrPort()
 	if s.Flags().Has(packet.SYN) {
@@ -43,8 +43,8 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 const noOrdinal = math.MaxUint64
 
 // choose decides whether the rule strikes its next connection e, and returns the
-// connection's ordinal. dials says that e begins with a SYN of a local program: it
-// may then belong to a try over the other address family, and has its ordinal, see
+// ordinal of the connection. dials says that e begins with the SYN of a local program:
+// it may then belong to a try over the other address family, and share its ordinal, see
 // [tries].
 func (r *ruleState) choose(seed uint64, e *entry, dials bool, now time.Duration) (nth uint64, chosen bool) {
 	r.flows.Add(1)
@@ -64,8 +64,8 @@ func (r *ruleState) choose(seed uint64, e *entry, dials bool, now time.Duration)
 	return nth, r.strikes(seed, nth)
 }
 
-// connected takes note that the flow, which began with the SYN of a local program, is
-// open for its client.
+// connected notes that a flow that began with the SYN of a local program is now open
+// for its client.
 func (w *worker) connected(e *entry) {
 	e.dials = false
 	for _, r := range w.rules {
@@ -105,10 +105,10 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 	}
 }
 
-// match asks the rules whether they strike the connection. before is what was
-// known of it when they were asked last, or nil. A rule that chose it then strikes it
-// still, wherever its target lies by now. dials says that the connection begins with
-// a SYN of a local program.
+// match asks the rules whether they strike the connection. before is what was known of
+// it when they were last asked, or nil. A rule that chose the connection then still
+// strikes it, even if its target has changed since. dials says that the connection
+// begins with a SYN of a local program.
 func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	var instances []faults.Instance
 	e.adjustedAt, e.dials = w.adjusted.Load(), dials
@@ -140,7 +140,7 @@ func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 		instances = append(instances, r.settings.Load().instances...)
 		e.links = append(e.links, r.faults...)
 		if !again {
-			e.fired = 0 // whose bits have other faults by now
+			e.fired = 0 // its bits now stand for other faults
 			w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: r.index, nth: o.nth, midstream: e.openBefore})
 		}
 	}
@@ -153,9 +153,9 @@ func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	}
 }
 
-// ownersFlow reports whether the flow is one of the rule's owner. With a single
-// rule the kernel has seen to that; with several it is asked for which of them
-// it handed the packet over, once a flow.
+// ownersFlow reports whether the flow is one of the rule's owner. If there is only one
+// rule, the kernel has made sure of that. Otherwise the kernel is asked, once per flow,
+// for which of them it handed over the packet.
 func (w *worker) ownersFlow(r *ruleState, e *entry) bool {
 	return r.match.Load().Owner.Any() || len(w.rules) == 1 || w.sets.owned(r.index, flowKey{e.Client, e.Server})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// TestOnly holds that the connections of given ordinals are chosen, whatever
+// TestOnly checks that the connections of given ordinals are chosen, whatever
 // else Pick says, and that what becomes of one depends on nothing but the seed,
 // its ordinal and its segments.
 func TestOnly(t *testing.T) {

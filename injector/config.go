@@ -10,66 +10,66 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// Config says which faults strike which connections. newInjector copies it.
+// Config says which faults strike which connections. Start copies it.
 type Config struct {
-	// Rules are asked in order; a connection that several match gets the
-	// faults of all of them. At least one is needed.
+	// Rules are asked in order. A connection that several rules match gets the faults of
+	// all of them. At least one is needed.
 	Rules []Rule
 
-	// Seed makes a run repeat: the same seed makes the same choices for the
-	// same ordinals of connections. Zero is a seed like any other.
+	// Seed makes a run repeatable: the same seed makes the same choices for the same
+	// ordinals of connections. Zero is a valid seed.
 	Seed uint64
 
 	// NetNS is the network namespace to work in. Nil means the caller's own.
 	// It must stay open until the run has ended.
 	NetNS *os.File
 
-	// Protect lists connections that are never touched, whatever matches:
-	// both ends, in either order.
+	// Protect lists connections that are never touched, whatever the rules match: both
+	// ends, in either order.
 	Protect []target.Conn
 
-	// Watchdog is how long the workers may be stuck or stopped before the
-	// kernel ends this process, so that the traffic goes on. Zero means 1.5 s.
-	// Negative means never; only a debugger needs that. One second is the least.
+	// Watchdog is how long the workers may be stuck or stopped before the kernel kills
+	// this process, so that traffic goes on. Zero means 1.5 s. Negative means never,
+	// which only a debugger needs. The minimum is one second.
 	Watchdog time.Duration
 
-	// Paused has the run begin paused: nothing is judged until Resume.
+	// Paused starts the run paused: nothing is judged until Resume.
 	Paused bool
 
-	// Queue is the number of the netfilter queue, the first if there are
+	// Queue is the number of the netfilter queue; of the first one, if there are
 	// several. Zero means the first free one from 61440 on.
 	Queue uint16
 
-	// Queues is how many netfilter queues share the work, each with a worker of
-	// its own: at most 16, and no more than processors makes sense. The kernel
-	// spreads pairs of hosts over them, so all connections between two hosts
-	// are with one worker, both directions. Zero means one.
+	// Queues is how many netfilter queues share the work, each with its own worker: at
+	// most 16, and more than there are processors gain nothing. The kernel spreads pairs
+	// of hosts over them, so all connections between two hosts, in both directions,
+	// belong to one worker. Zero means one.
 	Queues int
 
-	// OnEvent is told of each event, from one goroutine, in order. The packet
-	// path never waits for it: when it is slower than the events, some are
-	// lost, and counted in Stats. Nil means that nobody listens.
+	// OnEvent is called with each event, from one goroutine, in order. The packet path
+	// never waits for it: events that it is too slow for are lost, and counted in Stats.
+	// Nil means that nobody listens.
 	OnEvent func(Event)
 
-	// OnPacket is told of each packet of a chosen connection that enters user
-	// space, and of what is put on its way instead or besides, from one
-	// goroutine, in order. The packet path never waits for it: when it is slower
-	// than the packets, some are lost, and counted in Stats. Nil means that
-	// nobody wants to see them, and costs nothing.
+	// OnPacket is called with each packet of a chosen connection that enters user space,
+	// and with each that is sent instead or in addition, from one goroutine, in order.
+	// The packet path never waits for it: packets that it is too slow for are lost, and
+	// counted in Stats. Nil costs nothing.
 	OnPacket func(Packet)
 
-	// HeadersOnly says that OnPacket does without payloads, which then need not
-	// be copied for its sake.
+	// HeadersOnly says that OnPacket does not need payloads, so that they need not be
+	// copied for it.
 	HeadersOnly bool
 
-	// Judge says that a command is judged by what the run does to its connections, so
-	// that all must be known that can be: chosen connections are handed over whole,
-	// payload included, until it is, which costs each of their segments a trip through
-	// user space. Without it what passes unseen leaves some of it not known, see
-	// docs/VERDICTS.md, and nothing is handed over that the faults do not need.
+	// Judge says that the run is used to judge a command by what it does to its
+	// connections, so everything that can be known about them must be known. Chosen
+	// connections are handed over whole, payload included, until their outcome is known,
+	// which costs each of their segments a trip through user space. Without Judge only
+	// what the faults need is handed over; what passes unseen then leaves some outcomes
+	// not known, see docs/VERDICTS.md.
 	Judge bool
 
-	// Logger gets what an operator may want to know. Nil means nothing.
+	// Logger gets what an operator may want to know. Nil means that nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -86,23 +86,24 @@ type NamedModel struct {
 	Model faults.Model
 }
 
-// mostQueues leaves several instances in one namespace queues of their own.
+// mostQueues is low enough for several instances in one namespace to have queues.
 const mostQueues = 16
 
-// leastWatchdog is several times what a worker without work sleeps, see idleWait.
+// leastWatchdog is several times as long as a worker without work sleeps, see idleWait.
 const leastWatchdog = time.Second
 
-// defaultWatchdog has a connection go on within 4 s whose packet was in the queue.
-// TCP doubles its patience (RFC 6298), so the first retransmission behind the end
-// of this process comes at most as long after it again, and one RTO: 3 s and the
-// RTO in all, where a limit of 3 s makes 6 s. A worker that is well kicks the
-// watchdog ten times a second; it was never seen to need more than 0.6 s, while 200
-// other threads wanted its two processors, or while it had a hundredth of one.
+// defaultWatchdog lets a connection whose packet was in the queue go on within 4 s. TCP
+// doubles its timeout at each retransmission (RFC 6298), so the first retransmission
+// after the end of this process comes after at most the same time again, plus one RTO:
+// 3 s and the RTO in all; a limit of 3 s would make it 6 s. A healthy worker kicks the
+// watchdog ten times a second. It never needed more than 0.6 s in tests in which 200
+// other threads wanted its two processors, or in which it had a hundredth of a
+// processor.
 const defaultWatchdog = 1500 * time.Millisecond
 
 func (c *Config) queues() uint16 { return uint16(max(1, c.Queues)) }
 
-// Validate reports what is wrong with c in words for the person who wrote it.
+// Validate reports what is wrong with c, in words for the person who wrote it.
 func (c *Config) Validate() error {
 	if len(c.Rules) == 0 {
 		return fmt.Errorf("%w: no rule", ErrConfig)

@@ -7,7 +7,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
-// TestLeastWatchdog holds that no limit is taken that an idle worker would miss.
+// TestLeastWatchdog checks that no limit is taken that an idle worker would miss.
 func TestLeastWatchdog(t *testing.T) {
 	for limit, ok := range map[time.Duration]bool{-1: true, 0: true, leastWatchdog: true, leastWatchdog - 1: false, 1: false} {
 		cfg := Config{Watchdog: limit, Rules: []Rule{ruleOf(model(t, "reset"))}}

@@ -12,18 +12,18 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// SetModels gives the faults of the rule of that ordinal new settings: models are the
-// same faults in the same order. Each segment is judged by the settings before or by the
-// new ones, all faults of the rule alike, on connections that are open too; from the
-// moment it returns all are judged by the new ones. No packet is lost, what is held
-// leaves when it was to, and what a fault knows of a connection it keeps. The kernel
-// hands over what the new settings need from then on.
+// SetModels gives the faults of the rule with that ordinal new settings: models must be
+// the same faults in the same order. Each segment is judged by either the old or the
+// new settings of all faults of the rule, also on connections that are already open;
+// after SetModels has returned, all are judged by the new ones. No packet is lost, held
+// packets leave when they were due, and faults keep what they know of a connection.
+// From then on the kernel hands over what the new settings need.
 //
-// The error is an ErrConfig, and nothing has changed, if models are others than the
-// rule's, a setting is wrong, a fault whose settings are to change cannot do that while
-// it is at work (see faults.Adjuster), or the new settings need packets handed over in
-// another way than the run's queues do. Any goroutine may call it, during the run
-// and after.
+// If models are not the faults of the rule, if a setting is wrong, if a fault cannot
+// change its settings while it is active (see faults.Adjuster), or if the new settings
+// need packets to be handed over in another way than the queues of the run do, the
+// error is an ErrConfig, and nothing has changed. Any goroutine may call it, during the
+// run and afterwards.
 func (i *Injector) SetModels(rule int, models []NamedModel) error {
 	if rule < 0 || rule >= len(i.rules) {
 		return fmt.Errorf("%w: there is no rule %d", ErrConfig, rule)
@@ -45,7 +45,7 @@ func (i *Injector) SetModels(rule int, models []NamedModel) error {
 		}
 	}
 	after := &settings{instances: instances, diverts: i.cfg.diversion(models), waits: waits(models)}
-	if !ruleset.SameSets(before.diverts, after.diverts) { // flows are in sets that the new rules would not look into
+	if !ruleset.SameSets(before.diverts, after.diverts) { // flows are in sets that the new rules do not use
 		after.diverts = before.diverts.Union(after.diverts)
 	}
 	i.adjust(r, after)
@@ -62,15 +62,16 @@ func (i *Injector) SetModels(rule int, models []NamedModel) error {
 	return nil
 }
 
-// adjust has the workers judge by other settings of a rule.
+// adjust makes the workers judge by other settings of a rule.
 func (i *Injector) adjust(r *ruleState, s *settings) {
 	r.settings.Store(s)
 	i.reckon()
 	i.adjusted.Add(1)
 }
 
-// restarted is the faults of a rule in force with other settings. Those whose settings are
-// the same stay in force as they are: connections may share something that is in them.
+// restarted returns the faults of a rule with other settings, ready for use. Faults
+// whose settings do not change are kept as they are, because connections may share
+// state in them.
 func restarted(now, models []NamedModel, instances []faults.Instance) ([]faults.Instance, error) {
 	if !slices.EqualFunc(now, models, func(a, b NamedModel) bool { return a.Name == b.Name }) {
 		return nil, fmt.Errorf("%w: the rule has the faults %s, and the new settings are of %s", ErrConfig, namesOf(now), namesOf(models))
@@ -102,11 +103,11 @@ func namesOf(fs []NamedModel) string {
 	return strings.Join(names, ", ")
 }
 
-// Pause has the run judge nothing until Resume: when it returns, no packet is diverted
-// any more and none is held. What is held leaves first, in its order, within
-// 0.4 s. Connections keep their ordinals and whether they were chosen; what their faults
-// knew of them is forgotten. Stats go on. Pausing a paused run does nothing. Any goroutine may call it,
-// during the run and after.
+// Pause stops judging until Resume. When it returns, no packet is diverted any more and
+// none is held: held packets leave first, in order, within 0.4 s. Connections keep
+// their ordinals, and whether they were chosen; what their faults knew of them is
+// forgotten. Stats go on. Pausing a paused run does nothing. Any goroutine may call it,
+// during the run and afterwards.
 func (i *Injector) Pause() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -132,10 +133,11 @@ func (i *Injector) Pause() error {
 	return k.nft.Empty(sets...)
 }
 
-// Resume has a paused run judge again, from the next matching packet on. Each open
-// connection is asked about anew with its next packet: one that was chosen is struck
-// again, with the same ordinal and as if it had been open before. Resuming a run that is
-// not paused does nothing. Any goroutine may call it, during the run and after.
+// Resume makes a paused run judge again, from the next matching packet on. The rules
+// are asked about each open connection again at its next packet: one that was chosen is
+// struck again, with the same ordinal, as a connection that was open before. Resuming a
+// run that is not paused does nothing. Any goroutine may call it, during the run and
+// afterwards.
 func (i *Injector) Resume() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -156,18 +158,18 @@ func (i *Injector) Resume() error {
 	return nil
 }
 
-// each has f done by each worker, one after the other, and waits for it, or until the
-// workers are gone.
+// each has every worker run f, one after the other, and waits for that, or until the
+// workers have ended.
 func (c *workers) each(f func(*worker)) {
 	for _, w := range c.all {
 		w.ask(c.gone, func() { f(w) })
 	}
 }
 
-// quiet waits until no packet is left in the queues that no rule leads to any more, or
-// it has taken too long.
+// quiet waits until the queues are empty that no rule fills any more, but not for too
+// long.
 func (c *workers) quiet() {
-	time.Sleep(emptyWait) // a packet that met the rules just before they went may still be on its way
+	time.Sleep(emptyWait) // a packet that matched the rules just before they were removed may still be on its way
 	late := time.After(drainWithin)
 	for _, w := range c.all {
 		var from uint64
@@ -188,8 +190,9 @@ func (c *workers) quiet() {
 	}
 }
 
-// suspend has the worker forget what faults know of its flows, for what they do while
-// the run is paused is not seen. Ordinals are kept, and which flows were chosen.
+// suspend makes the worker forget what faults know of its flows, because it does not
+// see what the flows do while the run is paused. Ordinals are kept, and which flows
+// were chosen.
 func (w *worker) suspend() {
 	w.releaseAll()
 	w.flush()
@@ -203,7 +206,7 @@ func (w *worker) suspend() {
 }
 
 func (f *entry) suspend(rules int) {
-	if f.chain != nil && len(f.asked) == 0 { // it was parked, which keeps the ordinal of its only rule
+	if f.chain != nil && len(f.asked) == 0 { // it was parked, and a parked flow keeps only the ordinal within its own rule
 		f.asked = chosenBy(f.rule, f.nth, f.others, rules)
 	}
 	f.chain, f.links, f.rng, f.pcg = nil, nil, nil, nil
@@ -211,7 +214,7 @@ func (f *entry) suspend(rules int) {
 	f.timer, f.due, f.turns, f.gso = faults.Never, [2]time.Duration{}, [2]int{}, gsoState{}
 }
 
-// suspend has each parked flow wait to be asked about, and not for an alarm.
+// suspend makes each parked flow be asked about again, and cancels its alarm.
 func (d *parkedFlows) suspend() {
 	d.alarms, d.swept = heap.Heap[alarm, *alarm]{}, 0
 	for i := d.seen.Oldest(); i != 0; i = d.seen.Newer(i) {

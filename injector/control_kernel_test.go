@@ -12,7 +12,7 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// TestPause holds that nothing enters user space while a run is paused, whatever is
+// TestPause checks that nothing enters user space while a run is paused, whatever is
 // changed meanwhile, and that the connections of before and of meanwhile are judged when
 // it goes on: those of before with the choice that was made.
 func TestPause(t *testing.T) {
@@ -89,9 +89,9 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// TestPauseLetsHeldLeave holds that what is held has left, in its order and by a third of
+// TestPauseDrains checks that what is held has left, in its order and by a third of
 // the time that it was to be held, when a pause has begun.
-func TestPauseLetsHeldLeave(t *testing.T) {
+func TestPauseDrains(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	i, stop := startInjector(t, ns, false, Config{Rules: []Rule{{
 		Match:  target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}},
@@ -116,7 +116,7 @@ func TestPauseLetsHeldLeave(t *testing.T) {
 	stop()
 }
 
-// TestPausedFromTheBeginning holds that a run which is paused before it begins judges
+// TestPausedFromTheBeginning checks that a run which is paused before it begins judges
 // nothing until it is resumed.
 func TestPausedFromTheBeginning(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -139,7 +139,7 @@ func TestPausedFromTheBeginning(t *testing.T) {
 	stop()
 }
 
-// TestSetModelsInKernel holds that the kernel hands over what new settings need, of open
+// TestSetModelsInKernel checks that the kernel hands over what new settings need, of open
 // connections too, and that settings which need more of a packet than the queue hands
 // over are refused.
 func TestSetModelsInKernel(t *testing.T) {
@@ -173,7 +173,7 @@ func TestSetModelsInKernel(t *testing.T) {
 	})
 }
 
-// TestControlWhileBusy holds that a conversation goes on, and nothing is lost of it, while
+// TestControlWhileBusy checks that a conversation goes on, and nothing is lost of it, while
 // the run is paused, resumed and changed all the time, from several goroutines.
 func TestControlWhileBusy(t *testing.T) {
 	ns := kerneltest.NetNS(t)

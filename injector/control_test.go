@@ -66,7 +66,7 @@ func newControlled(t *testing.T, rules ...Rule) (*Injector, *bench) {
 	return i, benchOf(i.shared)
 }
 
-// TestSetModels holds that open connections are judged by the new settings from their
+// TestSetModels checks that open connections are judged by the new settings from their
 // next segment on, all faults of the rule at once, and that what is known of them, and
 // what is held of them, is as it was.
 func TestSetModels(t *testing.T) {
@@ -105,7 +105,7 @@ func TestSetModels(t *testing.T) {
 	}
 }
 
-// TestSetModelsRefused holds what is refused, that it is said, and that all is as before
+// TestSetModelsRefused checks what is refused, that it is said, and that all is as before
 // then.
 func TestSetModelsRefused(t *testing.T) {
 	rule := ruleOf(NamedModel{"hold", &holdModel{By: 1}})
@@ -137,7 +137,7 @@ func TestSetModelsRefused(t *testing.T) {
 	}
 }
 
-// TestSetModelsWhileParked holds that a parked flow has the new settings when it is back.
+// TestSetModelsWhileParked checks that a parked flow has the new settings when it is back.
 func TestSetModelsWhileParked(t *testing.T) {
 	rule := ruleOf(NamedModel{"parking", &parkingModel{holdModel{By: 1, Wants: faults.Diversion{SYN: true}}}})
 	i, b := newControlled(t, rule)
@@ -179,7 +179,7 @@ func (p *parking) OnSegment(*faults.Event, *faults.Effects) faults.Verdict {
 	return faults.Pass
 }
 
-// TestSuspend holds that a flow is asked about anew after a pause, that it keeps its
+// TestSuspend checks that a flow is asked about anew after a pause, that it keeps its
 // ordinal and whether it was chosen, however much is chosen by then, and that nothing is
 // counted or told twice.
 func TestSuspend(t *testing.T) {
@@ -258,7 +258,7 @@ func flowEndAt(n int) netip.AddrPort {
 	return c
 }
 
-// TestSuspendAmongRules holds that a parked flow which several rules have counted is not
+// TestSuspendAmongRules checks that a parked flow which several rules have counted is not
 // counted again after a pause, and stays with the one that chose it.
 func TestSuspendAmongRules(t *testing.T) {
 	spares, strikes := ruleOf(NamedModel{"hold", &holdModel{Wants: faults.Diversion{SYN: true}}}), ruleOf(NamedModel{"parking", &parkingModel{holdModel{Wants: faults.Diversion{SYN: true}}}})

@@ -10,10 +10,10 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/sign"
 )
 
-// Sign returns how packets that faultctl sends in the network namespace, nil being the
-// caller's own, can be told from others, by rules of the host's for instance: the bits
-// of their priority (SO_PRIORITY) under the mask have that value. It differs between
-// namespaces, and changes when the machine boots.
+// Sign returns how to recognize packets that faultctl sends in the network namespace
+// (nil means the caller's own), in rules of the host for example: the bits of their
+// priority (SO_PRIORITY) under the mask have that value. The value differs between
+// namespaces, and changes at each boot.
 func Sign(ns *os.File) (value, mask uint32, err error) {
 	tag, err := sign.TagOf(ns)
 	if err != nil {
@@ -22,31 +22,31 @@ func Sign(ns *os.File) (value, mask uint32, err error) {
 	return tag.Of(0), sign.Mask, nil
 }
 
-// place is where a run is among those in its namespace, and what tells it apart.
+// place is where a run stands among those in its namespace.
 type place struct {
 	table string   // the name of its table
-	tag   sign.Tag // of what runs send in the namespace
+	tag   sign.Tag // of everything that runs send in the namespace
 	level int      // its place among them, 0 to nfqueue.Last-nfqueue.First
 	queue uint16   // the number of its first queue
-	gso   uint16   // that of the first for what local senders send as they made it, or 0 if there is none
+	gso   uint16   // number of the first queue for GSO packets of local senders; 0 if there is none
 
 	nat   [2]bool      // by ruleset.Family: destinations are translated there
-	local []netip.Addr // the host's own addresses, if any are
+	local []netip.Addr // the addresses of the host, if it translates destinations
 }
 
-// levelOf is the level of a run whose queue has that number, which it is the only one
-// to have in its namespace. It reports false if the number says nothing.
+// levelOf returns the level of the run that owns the queue with that number. It reports
+// false if the number is not one that stands for a level.
 func levelOf(queue uint16) (level int, ok bool) {
 	return int(queue) - nfqueue.First, queue >= nfqueue.First && queue <= nfqueue.Last
 }
 
-// diversion is what the faults of one rule want together.
+// diversion returns what the faults of one rule need together.
 func diversion(fs []NamedModel) faults.Diversion { return faults.Together(modelsOf(fs)...) }
 
-// judgedDiversion is what is handed over besides in a run that a command is judged by.
+// judgedDiversion is what is handed over in addition if a command is judged.
 var judgedDiversion = faults.Diversion{SYN: true, All: true, Whole: true, NoCapture: true, Super: true}
 
-// diversion is what is handed over for the faults of one rule.
+// diversion returns what is handed over for the faults of one rule.
 func (c *Config) diversion(fs []NamedModel) faults.Diversion {
 	d := diversion(fs)
 	if c.Judge {
@@ -55,11 +55,12 @@ func (c *Config) diversion(fs []NamedModel) faults.Diversion {
 	return d
 }
 
-// compile makes the kernel's rules. states are what rules want by now; nil: what c says.
+// compile makes the rules for the kernel. states are the current targets and settings
+// of the rules; nil means those of c.
 func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 	in := ruleset.Input{
 		Table: at.table, Tag: at.tag, Level: at.level,
-		Priority: ruleset.Priority + 2*at.level, // still above NAT's; each run has one in front of its own
+		Priority: ruleset.Priority + 2*at.level, // still in front of NAT; each run has another one in front of its own
 		NAT:      at.nat, Local: at.local,
 		Protect: c.Protect, Queue: at.queue, GSOQueue: at.gso, Queues: c.queues(),
 	}
@@ -73,8 +74,8 @@ func (c *Config) compile(at *place, states []*ruleState) *ruleset.Ruleset {
 	return ruleset.Compile(&in)
 }
 
-// copies is how packets must be handed over for the faults of all rules: their
-// queue is one. Who asked to see packets sees them whole, unless headers will do.
+// copies returns how packets must be handed over for the faults of all rules, which
+// share a queue. OnPacket gets whole packets, unless headers are enough.
 func (c *Config) copies() nfqueue.Copying {
 	how := nfqueue.Copying{GSO: true, Whole: c.OnPacket != nil && !c.HeadersOnly}
 	for i := range c.Rules {

@@ -193,7 +193,7 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// TestOwnPortOfClient holds that a flow is known again whichever of its ends has
+// TestOwnPortOfClient checks that a flow is known again whichever of its ends has
 // the service's port: that of a client that calls from it, which is none of the
 // rule's, and that between two services.
 func TestOwnPortOfClient(t *testing.T) {

@@ -10,10 +10,10 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestLetGo holds that before the end of a run what is held leaves within a while,
+// TestDrain checks that before the end of a run what is held leaves within a while,
 // in its order and at its pace, that nothing passes it by, and that then nothing is
 // held any more. An alarm that would come later does not.
-func TestLetGo(t *testing.T) {
+func TestDrain(t *testing.T) {
 	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
@@ -77,9 +77,9 @@ func TestLetGo(t *testing.T) {
 	}
 }
 
-// TestLetGoTogether holds that all workers let go at once: one that takes its time
+// TestDrainAllWorkers checks that all workers let go at once: one that takes its time
 // leaves the others theirs.
-func TestLetGoTogether(t *testing.T) {
+func TestDrainAllWorkers(t *testing.T) {
 	one, other := newBench(t, ruleOf(model(t, "observe"))), newBench(t, ruleOf(model(t, "observe")))
 	c := &workers{all: []*worker{one.worker, other.worker}, gone: make(chan struct{})}
 	done := make(chan struct{})

@@ -7,26 +7,26 @@ import (
 	"github.com/faultctl/faultctl/faults/outcome"
 )
 
-// Event is something that happened in a run, as Config.OnEvent is told.
+// Event is something that happened in a run, see Config.OnEvent.
 type Event struct {
 	Time time.Time
 	Kind EventKind
 
-	Rule    int    // ordinal of the rule; all but Ready
-	Fault   string // name of the fault; Fired and Outcome
-	Flow    Flow   // all but Ready
+	Rule    int    // ordinal of the rule; not with Ready
+	Fault   string // name of the fault; with Fired and Outcome
+	Flow    Flow   // not with Ready
 	Ordinal uint64 // the connection's ordinal within its rule, from 0
 
-	Midstream bool // Chosen: the connection was open before
+	Midstream bool // with Chosen: the connection was open before the run saw it
 
-	Action faults.Action // Fired only, and so the following two
+	Action faults.Action // with Fired, like the next two
 	To     faults.Side
 	Reason string
 
-	Outcome outcome.Outcome // Outcome only
+	Outcome outcome.Outcome // with Outcome
 }
 
-// EventKind says which event it is.
+// EventKind is the kind of an event.
 type EventKind uint8
 
 // The events.
@@ -34,7 +34,7 @@ const (
 	Ready   EventKind = iota // the rules are in: the very next matching packet is judged
 	Chosen                   // a connection was chosen
 	Fired                    // a fault acted
-	Outcome                  // what the strikes of a fault on a connection came to is known, or the run ends
+	Outcome                  // the outcome of a fault's strikes on a connection is settled
 )
 
 // Flow names a connection by its ends.
@@ -43,36 +43,38 @@ type Flow struct{ Client, Server string }
 // Snapshot is the state of a run's counters at one moment.
 type Snapshot struct {
 	Rules    []RuleStats
-	Diverted uint64    // packets that entered user space, each segment counted of one that stands for several and is cut up there
-	Overruns uint64    // packets the kernel let pass because the queue was full
-	Lost     uint64    // events that OnEvent was too slow for
-	Unseen   uint64    // packets that OnPacket was too slow for
-	Unsent   uint64    // packets, forged or held, that the kernel did not take when they were to leave: a firewall, no route, no address, or no memory
-	Foreign  uint64    // diverted packets that were no whole TCP segment: let pass
-	Cut      uint64    // packets that a fault could neither change nor copy: the queue hands over 65531 bytes at most
+	Diverted uint64    // packets that entered user space; of a GSO packet that is segmented there, each segment counts
+	Overruns uint64    // packets that the kernel let pass because the queue was full
+	Lost     uint64    // events lost because OnEvent was too slow
+	Unseen   uint64    // packets not shown because OnPacket was too slow
+	Unsent   uint64    // packets, forged or held, that the kernel refused to send: a firewall, no route, no address, or no memory
+	Foreign  uint64    // diverted packets that were not whole TCP segments, and passed
+	Cut      uint64    // packets that a fault could neither change nor copy, because the queue hands over at most 65531 bytes
 	Shed     uint64    // packets that passed unjudged because a worker could not keep up: they are among Diverted
 	Latency  Histogram // from when a packet came in to its verdict; of one that a fault holds back, how much later than the fault wanted it left
 
-	// The kernel's sets hold 2^20 flows each, and take no more in. With none of
-	// them a packet is lost or held up. All but on old kernels they are known when
-	// the run has ended.
-	SetFull     uint64 // packets of flows that found no room in the idle set, and were judged by user space's own clock
+	// Each of the kernel's sets has room for 2^20 flows. A flow that finds no room is
+	// neither lost nor held up. Except on old kernels these counters are complete only
+	// when the run has ended.
+	SetFull     uint64 // packets of flows without room in the idle set: judged by the clock of user space
 	CaptureFull uint64 // packets of flows that a fault wanted whole, and saw only where the rules divert them anyway
-	ReleaseFull uint64 // packets of flows that no fault wanted any more, and that entered user space all the same
-	OwnerFull   uint64 // new connections of an Owner that were not known to be its, and never judged
+	ReleaseFull uint64 // packets that entered user space although no fault wanted them any more
+	OwnerFull   uint64 // new connections of an Owner that were not recognized, and never judged
 
-	// Forgotten counts connections that were not remembered until they had been
-	// quiet for two hours, because there were more than a million: each is a new
-	// one with its next packet, of another ordinal, and no fault was told.
+	// Forgotten counts connections that were forgotten before they had been quiet for
+	// two hours, because there were more than a million. At its next packet such a
+	// connection is a new one with another ordinal, and its faults know nothing of its
+	// past.
 	Forgotten uint64
 
-	// Signed counts connections that a fault would have sent a segment of its own, and
-	// that were left alone because theirs are signed (TCP-MD5, TCP-AO).
+	// Signed counts connections that were left alone because their segments are signed
+	// (TCP-MD5, TCP-AO), and the fault would have sent a segment of its own.
 	Signed uint64
 }
 
-// Plus is the sum of two snapshots of runs of the same rules; of other rules if
-// one has none. A fault's place counts, not its name.
+// Plus returns the sum of the snapshots of two runs of the same rules. If one of them
+// has no rules, the sum has those of the other. Faults are matched by position, not by
+// name.
 func (s Snapshot) Plus(o Snapshot) Snapshot {
 	sum := Snapshot{
 		Diverted: s.Diverted + o.Diverted, Overruns: s.Overruns + o.Overruns, Lost: s.Lost + o.Lost, Unseen: s.Unseen + o.Unseen, Unsent: s.Unsent + o.Unsent,
@@ -102,8 +104,8 @@ func (s Snapshot) Plus(o Snapshot) Snapshot {
 
 // Histogram counts durations in buckets.
 type Histogram struct {
-	Bounds []time.Duration // the upper end of each bucket, itself included; do not change
-	Counts []uint64        // one more: the last one is beyond all bounds
+	Bounds []time.Duration // the upper bound of each bucket, inclusive; do not change
+	Counts []uint64        // one more than Bounds: the last counts what is above all bounds
 	Sum    time.Duration
 	Max    time.Duration // the longest
 }
@@ -124,7 +126,7 @@ type FaultStats struct {
 	Dropped  uint64
 	Forged   uint64
 
-	// Settled sums up what became of its strikes, and why it did not strike. It is
+	// Settled sums up the outcomes of its strikes, and why it did not strike. It is
 	// complete when the run has ended.
 	Settled Settled
 }

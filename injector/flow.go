@@ -17,45 +17,45 @@ type flowKey struct{ client, server netip.AddrPort }
 type entry struct {
 	faults.Flow
 
-	chain *faults.Chain // nil: the flow was not chosen, or is none of ours
-	links []*counters   // the counters of the chain's faults, in its order
+	chain *faults.Chain // nil: the flow was not chosen, or must be left alone
+	links []*counters   // the counters of the faults of the chain, in the same order
 	rng   *rand.Rand
-	pcg   *rand.PCG // behind rng
+	pcg   *rand.PCG // the source of rng
 	rule  int       // the first rule that chose it
 	nth   uint64    // its ordinal within that rule
 
-	// What the rules said when they were asked. A flow that none chose is asked again
-	// once they have changed, and one that was chosen before the run was paused.
+	// What the rules said when they were asked. A flow that no rule chose is asked about
+	// again after they have changed; one that a rule had chosen, after a pause.
 	asked      []ordinal
-	askedAt    uint32 // the count of changes then
-	dials      bool   // it may belong to one of the tries, and was not seen to be open
-	openBefore bool   // its very first segment seen was no SYN
+	askedAt    uint32 // shared.changes at that time
+	dials      bool   // it may belong to one of the tries, and has not been seen to be open
+	openBefore bool   // the first segment that was seen was not a SYN
 
-	fresh    bool // its first SYN has yet to clear the kernel's sets
-	captured bool // as the kernel's sets have it
+	fresh    bool // its first SYN must still clear the kernel's sets
+	captured bool // it is so in the kernel's sets; likewise released
 	released bool
-	toldAt   time.Duration // when the kernel was last told so
+	toldAt   time.Duration // when the kernel was last told that it is released
 
 	fired      uint64            // bit i: fault i of the chain has acted on it
 	due        [2]time.Duration  // when the last held segment of each direction leaves
-	turns      [2]int            // how many of each direction are held that none overtakes
+	turns      [2]int            // how many held packets of each direction none may overtake
 	timer      time.Duration     // the earliest alarm in the worker's heap, or faults.Never
-	mark       [2]uint32         // of its last packet each way, for what we send
-	marked     [2]bool           // such a packet was seen
+	mark       [2]uint32         // of its last packet in each direction, for what we send
+	marked     [2]bool           // such a packet has been seen
 	iface      uint32            // of its last packet
 	last       time.Duration     // when it was last seen
-	before     time.Duration     // when it was seen before that; of a SYN that begins it the same
-	seen       lru.Links[*entry] // its place among those
+	before     time.Duration     // when it was seen before that; the same for the SYN that begins it
+	seen       lru.Links[*entry] // its place in the order of last
 	deleted    bool
 	queued     bool   // it waits in the worker's idleQueue
-	others     bool   // rules were asked besides the one that chose it
-	adjustedAt uint32 // the count of adjusted whose settings the chain has
+	others     bool   // other rules than the one that chose it were asked too
+	adjustedAt uint32 // shared.adjusted when the chain got its settings
 	gso        gsoState
-	outcome    *outcomes.Conn // what strikes came to; nil: nobody wants to know
-	signed     bool           // its segments are (TCP-MD5, TCP-AO)
+	outcome    *outcomes.Conn // what came of strikes; nil: it is not watched
+	signed     bool           // its segments are signed (TCP-MD5, TCP-AO)
 	alias      alias
 
-	// superseded: a new connection took its addresses and ports, and clears the
+	// superseded: a new connection has taken its addresses and ports, and clears the
 	// sets itself.
 	superseded bool
 }
@@ -64,11 +64,11 @@ type entry struct {
 type ordinal struct {
 	rule   int
 	nth    uint64
-	chosen bool // by the rule, with that
+	chosen bool // by the rule
 }
 
-// ordinalOf returns the number that the flow has within a rule that was asked
-// before. e may be nil.
+// ordinalOf returns the number of the flow within a rule that has been asked. e may be
+// nil.
 func (e *entry) ordinalOf(rule int) (o ordinal, known bool) {
 	if e == nil {
 		return ordinal{}, false
@@ -81,9 +81,9 @@ func (e *entry) ordinalOf(rule int) (o ordinal, known bool) {
 	return ordinal{}, false
 }
 
-// chosenBy is what is known of what the rules said about a flow that was parked, which
-// keeps the ordinal of the one that chose it. If others were asked they have counted the
-// flow, and do not again.
+// chosenBy returns what is known of the answers of the rules about a flow that was
+// parked. A parked flow keeps the ordinal only within the rule that chose it. Other
+// rules that were asked have counted the flow, and must not count it again.
 func chosenBy(rule int, nth uint64, others bool, rules int) []ordinal {
 	said := []ordinal{{rule, nth, true}}
 	for i := 0; others && i < rules; i++ {
@@ -94,7 +94,7 @@ func chosenBy(rule int, nth uint64, others bool, rules int) []ordinal {
 	return said
 }
 
-// note takes down what a rule said.
+// note records what a rule said.
 func (e *entry) note(o ordinal) {
 	for i := range e.asked {
 		if e.asked[i].rule == o.rule {
@@ -108,12 +108,12 @@ func (e *entry) note(o ordinal) {
 // armed reports whether a fault of the flow waits for an alarm.
 func (e *entry) armed() bool { return e.chain != nil && e.chain.NextWake() != faults.Never }
 
-// releaseAgain is how long after it was released a flow may still be handed over
-// for what had been under way.
+// releaseAgain is how long after its release a flow may still be handed over because
+// its packets were already under way.
 const releaseAgain = time.Second
 
-// release reports whether the kernel must be told that the flow is released: it
-// was not, or it has forgotten and hands the flow over again.
+// release reports whether the kernel must be told that the flow is released: it has not
+// been told, or it has forgotten that and hands over the flow again.
 func (e *entry) release(now time.Duration) bool {
 	if e.released && now-e.toldAt < releaseAgain {
 		return false
@@ -122,15 +122,15 @@ func (e *entry) release(now time.Duration) bool {
 	return true
 }
 
-// route takes down where a packet of the flow goes.
+// route records how a packet of the flow was routed.
 func (e *entry) route(dir faults.Direction, mark, iface uint32) {
 	e.mark[dir], e.marked[dir], e.iface = mark, true, iface
 }
 
-// markTo returns the mark that a packet to that end carries, so that what we
-// send is routed as the flow itself. Marks may differ by direction: what arrives
-// carries none of the socket's. Of a direction that was not seen the other one
-// tells, as far as anything does.
+// markTo returns the mark that packets to that end carry, so that what we send is
+// routed like the flow itself. The two directions may have different marks, because
+// what arrives does not carry the socket's mark. If that direction has not been seen,
+// the mark of the other one is the best guess.
 func (e *entry) markTo(dst netip.AddrPort) uint32 {
 	dir := faults.Original
 	if dst == e.Client {

@@ -8,9 +8,9 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/outcomes"
 )
 
-// flowStore is the connections that a worker knows. Those that have been quiet while the
-// kernel lets them pass are parked: a million of them take 240 MB that the garbage
-// collector does not look at. The quietest are forgotten first, after days; sooner if
+// flowStore is the connections that a worker knows. Those that have been quiet while
+// the kernel lets them pass are parked: a million of them take 240 MB that the garbage
+// collector does not scan. The quietest are forgotten first: after days, or sooner if
 // there are very many, which is counted.
 //
 // An entry is valid until its flow is parked or forgotten (entry.deleted). It belongs to
@@ -18,10 +18,10 @@ import (
 type flowStore struct {
 	run    *shared
 	flows  *flowTable   // active
-	parked *parkedFlows // by find, due and unpark they become active again
+	parked *parkedFlows // find, due and unpark make them active again
 	idle   idleQueue    // active flows that may be parked soon
 
-	putAway func(*entry) // is told of each flow that is about to be parked; nil: nobody
+	putAway func(*entry) // is called for each flow that is about to be parked; nil: it is not
 }
 
 func newFlowStore(run *shared) flowStore {
@@ -52,16 +52,17 @@ func (s *flowStore) add(e *entry, now time.Duration) {
 	}
 }
 
-// quiet notes that the kernel lets the flow pass from here on, if it does: the flow may
-// be parked soon.
+// quiet notes that the kernel lets the flow pass from now on, if it does: then the flow
+// may be parked soon.
 func (s *flowStore) quiet(f *entry, now time.Duration) {
 	if !f.queued && !f.captured && (f.released || s.run.waits.Load()) {
 		s.idle.put(f, now)
 	}
 }
 
-// parkNext parks the next flow that has been quiet for long enough, and reports false if
-// there is none. A flow that cannot be parked is returned: its alarm must be seen to.
+// parkNext parks the next flow that has been quiet for long enough, and reports false
+// if there is none. It returns a flow that cannot be parked, whose alarm must then be
+// scheduled.
 func (s *flowStore) parkNext(now time.Duration) (stays *entry, more bool) {
 	f := s.idle.take(now)
 	switch {
@@ -91,9 +92,9 @@ func (s *flowStore) due(now time.Duration) *entry {
 	return nil
 }
 
-// park puts a flow away, and reports whether it could: what is held of it, an
-// alarm in the heap, chance that was drawn, or a fault that has more to remember
-// than a word keep it awake.
+// park parks a flow, and reports whether it could. It cannot if the outcome of a strike
+// is open, a packet is held, an alarm is in the heap, a random number has been drawn,
+// or the state of its fault does not fit into a word.
 func (s *flowStore) park(f *entry, now time.Duration) bool {
 	asleep := faults.Parked{WakeAt: faults.Never}
 	switch {
@@ -105,7 +106,7 @@ func (s *flowStore) park(f *entry, now time.Duration) bool {
 		if !f.released || len(f.asked) > 1 {
 			return false
 		}
-	case f.alias.known: // nor has it the other name
+	case f.alias.known: // a record has no room for the other name
 		return false
 	default:
 		ok := len(s.run.rules[f.rule].faults) == 1 && *f.pcg == *pcg(s.run.seed, f.rule, f.nth, 1)

@@ -57,9 +57,9 @@ func (b *bench) settleAll() {
 	}
 }
 
-// TestFlowsSleep holds that a flow which the kernel lets pass is put away and
+// TestQuietFlowsAreParked checks that a flow which the kernel lets pass is put away and
 // comes back as it was, over both families, and that its alarm wakes it.
-func TestFlowsSleep(t *testing.T) {
+func TestQuietFlowsAreParked(t *testing.T) {
 	const n = 3000 // several chunks, and the index grows many times
 	for _, v6 := range []bool{false, true} {
 		b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1m", "then", "rst-both")))
@@ -107,7 +107,7 @@ func TestFlowsSleep(t *testing.T) {
 	}
 }
 
-// TestFlowsAreForgotten holds that what was quiet for too long leaves, and that
+// TestFlowsAreForgotten checks that what was quiet for too long leaves, and that
 // its place is used again.
 func TestFlowsAreForgotten(t *testing.T) {
 	b := quietBench(t, model(t, "syn-drop"))
@@ -124,7 +124,7 @@ func TestFlowsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestShortConnections holds that alarms of connections that are long over do not
+// TestShortConnections checks that alarms of connections that are long over do not
 // pile up, asleep or awake, and that those of the others ring.
 func TestShortConnections(t *testing.T) {
 	const ports, rounds = 100, 300
@@ -165,7 +165,7 @@ func TestShortConnections(t *testing.T) {
 	}
 }
 
-// TestMemoryOfAFlow holds what a flow that waits takes in user space.
+// TestMemoryOfAFlow checks what a flow that waits takes in user space.
 func TestMemoryOfAFlow(t *testing.T) {
 	const n = 50_000
 	for name, m := range map[string]NamedModel{
@@ -247,7 +247,7 @@ func BenchmarkWaking(b *testing.B) {
 	}
 }
 
-// TestFlowsAreRemembered holds that a connection whose peer has died is still
+// TestFlowsAreRemembered checks that a connection whose peer has died is still
 // known when the first keepalive probe comes, two hours and a bit later.
 func TestFlowsAreRemembered(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "half-open", "at", "request", "peer", "crashed")))
@@ -263,7 +263,7 @@ func TestFlowsAreRemembered(t *testing.T) {
 	}
 }
 
-// TestNoRoom holds what happens when there are more connections than are
+// TestNoRoom checks what happens when there are more connections than are
 // remembered: the quietest go, and it is counted, awake or asleep.
 func TestNoRoom(t *testing.T) {
 	for name, m := range map[string]NamedModel{"awake": model(t, "reset"), "asleep": model(t, "syn-drop")} {
@@ -292,9 +292,9 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// TestRestIsNotLate holds that a worker without packets does not sleep while
+// TestParkedAlarmsAreOnTime checks that a worker without packets does not sleep while
 // flows wait to be put away: until then nobody knows of their alarms.
-func TestRestIsNotLate(t *testing.T) {
+func TestParkedAlarmsAreOnTime(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "10s", "then", "rst-both")))
 	for n := range 10 * parkBatch {
 		b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})
@@ -314,7 +314,7 @@ func TestRestIsNotLate(t *testing.T) {
 	}
 }
 
-// TestFlowStore holds what becomes of a flow in a store of its own: it is found in either
+// TestFlowStore checks what becomes of a flow in a store of its own: it is found in either
 // direction, parked when it has been quiet, found again as it was, and back when its alarm
 // is due.
 func TestFlowStore(t *testing.T) {

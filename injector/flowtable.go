@@ -10,39 +10,38 @@ import (
 )
 
 const (
-	maxFlows = 1 << 20 // flows a worker remembers of each sort; beyond that it forgets the one that was quiet for the longest
+	maxFlows = 1 << 20 // active flows, and parked flows, that a worker remembers; beyond that it forgets the one that has been quiet longest
 	fewFlows = 1 << 17 // up to this many it remembers for rememberFor
 
-	// rememberFor is how long a worker remembers a flow whose packets it does
-	// not see, while there are few flows: as long as conntrack does
-	// (established, by default). A flow with a waiting fault may be busy all the
-	// time, and the first keepalive probe to a dead peer is sent after two
-	// hours.
+	// rememberFor is how long a worker remembers a flow whose packets it does not see,
+	// while there are few flows: as long as conntrack remembers an established
+	// connection by default. A flow whose fault waits may be busy all the time, and the
+	// first keepalive probe to a dead peer is sent after two hours.
 	rememberFor = 5 * 24 * time.Hour
 
-	// forgetAfter is how long it remembers a flow when there are more. That is
-	// longer than the kernel remembers released flows, so that a flow that comes
-	// back is known to have been released.
+	// forgetAfter is how long it remembers a flow when there are more: longer than the
+	// kernel remembers released flows, so that a flow that comes back is known to have
+	// been released.
 	forgetAfter = 2 * ruleset.ReleasedFor
 )
 
 // capacity is how many flows are remembered, see fewFlows and maxFlows.
 type capacity struct{ few, most int }
 
-// forgets reports whether the flow that was quiet for the longest, of n flows,
-// must be forgotten.
+// forgets reports whether the flow that has been quiet longest, of n flows, must be
+// forgotten.
 func (r capacity) forgets(n int, quiet time.Duration) bool {
 	return n > r.most || quiet > rememberFor || n > r.few && quiet > forgetAfter
 }
 
-// flowTable finds flows by their addresses, and forgets the flow that was
-// quiet for the longest first. It belongs to one worker.
+// flowTable finds flows by their addresses, and forgets those first that have been
+// quiet longest. It belongs to one worker.
 type flowTable struct {
 	flows    map[flowKey]*entry
-	seen     lru.List[*entry] // by when they were last seen
+	seen     lru.List[*entry] // in the order in which they were last seen
 	capacity capacity
 
-	// forgotten is told of each entry that leaves, if it is not nil.
+	// forgotten is called for each entry that is removed, if it is not nil.
 	forgotten func(*entry)
 }
 
@@ -86,7 +85,7 @@ func (t *flowTable) touch(e *entry, now time.Duration) {
 	t.seen.Use(e)
 }
 
-// detach removes e without a call of forgotten, because e is kept elsewhere.
+// detach removes e without calling forgotten, because e is kept elsewhere.
 func (t *flowTable) detach(e *entry) {
 	delete(t.flows, flowKey{e.Client, e.Server})
 	t.seen.Remove(e)

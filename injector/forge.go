@@ -6,10 +6,10 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// sendForged sends what the faults forged, at once or when its time has come, and
-// never before what is held of its direction. dir and delay are those of the
-// segment that caused it: what leaves behind that, or in its place, waits for it.
-// If collect is not nil it gets what should leave at once instead.
+// sendForged sends what the faults forged, at once or when it is due, and never before
+// packets of its direction that are held. dir and delay are those of the segment that
+// caused it: what leaves after that segment, or in its place, waits for it. If collect
+// is not nil, it gets what should leave at once.
 func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Duration, collect *[]timer) {
 	if len(w.out.Forged) > 0 {
 		w.separate(f, dir)
@@ -33,7 +33,7 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 		w.rename(f, w.buf)
 		mark := f.markTo(forged.Fields.Dst)
 		if after == 0 && !turn && collect == nil {
-			w.flush() // what was let go before leaves before
+			w.flush() // earlier packets leave first
 			w.flushCopies()
 			w.transmitNow(f, to, w.buf, mark, f.iface)
 			continue
@@ -51,8 +51,9 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 	}
 }
 
-// forgedAfter is how long a forged packet waits that travels to that end, along with
-// the segment that caused it or not, and whether what follows that way waits for it.
+// forgedAfter returns how long a forged packet to that end waits, and whether later
+// packets in its direction wait for it. along says that it travels in the direction of
+// the segment that caused it.
 func (w *worker) forgedAfter(f *entry, forged *faults.Forged, to faults.Direction, along bool, delay, now time.Duration) (after time.Duration, turn bool) {
 	after = forged.After
 	if forged.Answer {

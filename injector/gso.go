@@ -11,55 +11,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a local sender sends is copied, dropped and sent again where a fault holds
-// it back (hold). TCP sends it in packets that stand for up to 45 segments each
-// (GSO), which the host cuts up where they leave. So if the faults hold back most of
-// it, it comes to us as it was made, by a queue of its own, and is cut here: the
-// kernel then makes, queues and drops one packet where it would 45.
+// If a fault holds what a local sender sends, it is copied, dropped and sent again
+// (hold). TCP sends it in GSO packets that stand for up to 45 segments each, and the
+// host segments them where they leave. So if the faults hold most of it, it is handed
+// over unsegmented, in a queue of its own, and is segmented here: the kernel then
+// makes, queues and drops one packet instead of 45.
 //
-// How long the segments are the queue does not say. The kernel shows it: a packet
-// of which it is not known is handed back, into the queue where packets come cut
-// up, and comes again as segments. Those of the flow that follow go the same way
-// until it has, so that they are not reordered.
+// The queue does not tell the size of the segments, so the worker learns it from the
+// kernel: a packet whose segment size is not known is handed back, into the queue where
+// packets come segmented, and comes again as segments. Later packets of the flow go the
+// same way until it has come, so that they are not reordered.
 
-// superPacket is the packet that is being cut up.
+// superPacket is a GSO packet while it is segmented.
 type superPacket struct {
 	open     bool
 	of       packet.Segment
-	size     int             // of the payload of each but the last
-	from     int             // where in the payload the one begins that is judged
-	separate bool            // they leave by themselves, not with the packet
-	in       nfqueue.Packet  // the segment that is judged
-	bytes    []byte          // of it
-	whole    nfqueue.Verdict // the answer to the packet, as it grows
+	size     int             // payload of each segment but the last
+	from     int             // where in the payload the current segment begins
+	separate bool            // the segments leave one by one, not with the packet
+	in       nfqueue.Packet  // the current segment, as a packet
+	bytes    []byte          // of the current segment
+	whole    nfqueue.Verdict // the verdict on the packet, from those on its segments so far
 }
 
-// segmenter knows how packets that stand for several segments are cut up, and which of
-// them were handed back to the kernel and have yet to come again. It belongs to one
-// worker.
+// segmenter knows how GSO packets are segmented, and which packets were handed back to
+// the kernel and have not come again yet. It belongs to one worker.
 type segmenter struct {
-	gsoQueue bool        // what local senders send comes as they made it, in a queue of its own
-	super    superPacket // the one at hand
+	gsoQueue bool        // GSO packets of local senders have a queue of their own
+	super    superPacket // the current one
 
-	batch       uint64 // counts receives
-	emptied     uint64 // the last of those that left nothing in the queue
-	requeued    uint64 // the last in which a packet was handed back; 0: none
-	requeuedNow int    // how many were in the batch at hand
+	batch       uint64 // number of the current batch
+	emptied     uint64 // the last batch that left nothing in the queue
+	requeued    uint64 // the last batch in which a packet was handed back; 0: none
+	requeuedNow int    // how many packets were handed back in the current batch
 }
 
-// gsoPlan is what becomes of a packet that came as its local sender made it.
+// gsoPlan is how a GSO packet is judged.
 type gsoPlan uint8
 
 const (
 	judgeAsIs       gsoPlan = iota // it is a segment, or judged as one
-	judgeInSegments                // it is cut up here
-	cutByKernel                    // the kernel is to cut it up
+	judgeInSegments                // it is segmented here
+	cutByKernel                    // the kernel must segment it
 )
 
-// plan says what becomes of a packet of a flow whose state is c. before is what its side
-// had sent before. size is how long the payload of each segment is but the last.
+// plan decides how a packet of a flow with state c is judged. before is what its side
+// had sent before. size is the length of the payload of each segment but the last.
 func (s *segmenter) plan(p *nfqueue.Packet, c *gsoState, seg packet.Segment, before *faults.Half, now time.Duration) (plan gsoPlan, size int) {
-	away := c.requeued != 0 && s.emptied <= c.requeued // the queue was not empty since
+	away := c.requeued != 0 && s.emptied <= c.requeued // the queue has not been empty since
 	c.doubt(seg, before)
 	known, n := true, 1
 	if p.GSO {
@@ -83,7 +82,7 @@ func (s *segmenter) plan(p *nfqueue.Packet, c *gsoState, seg packet.Segment, bef
 	return judgeInSegments, size
 }
 
-// handleGSO judges a packet that came as its local sender made it.
+// handleGSO judges a packet from the queue for GSO packets.
 func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, now time.Duration) {
 	if f.chain == nil {
 		w.judge(p, f, dir, seg, now)
@@ -91,7 +90,7 @@ func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, se
 	}
 	switch plan, size := w.plan(p, &f.gso, seg, &f.Half[dir], now); plan {
 	case cutByKernel:
-		f.last = f.before // it has yet to come
+		f.last = f.before // it will come again
 		w.requeue(p)
 	case judgeInSegments:
 		w.judgeSegments(p, f, dir, seg, size, now)
@@ -104,7 +103,7 @@ func (w *worker) handleGSO(p *nfqueue.Packet, f *entry, dir faults.Direction, se
 	}
 }
 
-// requeue hands a packet back for the kernel to cut it up. Its segments will be
+// requeue hands a packet back to the kernel, to be segmented. Its segments will be
 // counted.
 func (w *worker) requeue(p *nfqueue.Packet) {
 	w.requeued = w.batch
@@ -118,16 +117,16 @@ func (s *segmenter) isRequeued(p *nfqueue.Packet) bool {
 	return s.gsoQueue && p.Hook == unix.NF_INET_LOCAL_OUT && !p.ID.InGSO()
 }
 
-// judgeSegments cuts a packet up and judges its segments one after the other. If all
-// of them simply go on, so does the packet, as it is. Else it is dropped; what of it
-// goes on at once leaves as copies do, and after the kernel knows what the verdicts
-// on the segments have to say.
+// judgeSegments segments a packet and judges its segments one after the other. If all
+// of them simply pass, so does the packet, unchanged. Otherwise it is dropped, and
+// those of its segments that pass leave as copies, after the kernel has learned what
+// the verdicts on the segments say.
 func (w *worker) judgeSegments(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, size int, now time.Duration) {
 	t := &w.super
 	t.open, t.separate, t.whole = true, false, nfqueue.Verdict{ID: p.ID, Priority: p.Priority}
 	t.of, t.size, t.in = seg, size, *p
 	t.in.GSO, t.in.Partial = false, false
-	more := (seg.PayloadLen() - 1) / size // segments, besides the one that the packet counts as
+	more := (seg.PayloadLen() - 1) / size // the packet itself counts as one segment
 	for t.from = 0; t.from < seg.PayloadLen(); t.from += size {
 		t.bytes = seg.AppendPart(t.bytes[:0], t.from, size)
 		t.in.Bytes = t.bytes
@@ -147,9 +146,9 @@ func (w *worker) judgeSegments(p *nfqueue.Packet, f *entry, dir faults.Direction
 	}
 }
 
-// separate has the segments of what is cut up here leave one by one: those that
-// were to go on with the packet go now, for something follows that must not overtake
-// them.
+// separate makes the segments of the current GSO packet leave one by one: those that
+// were to leave with the packet leave now, because something follows that must not
+// overtake them.
 func (w *worker) separate(f *entry, dir faults.Direction) {
 	t := &w.super
 	if !t.open || t.separate {
@@ -161,7 +160,7 @@ func (w *worker) separate(f *entry, dir faults.Direction) {
 	}
 }
 
-// answerSegment is answer for one segment of what is cut up here.
+// answerSegment gives the verdict on one segment of a GSO packet.
 func (w *worker) answerSegment(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	t := &w.super
 	t.whole.Signal = uint32(ruleset.Signal(t.whole.Signal).And(ruleset.Signal(v.Signal)))
@@ -177,7 +176,7 @@ func (w *worker) answerSegment(v nfqueue.Verdict, f *entry, dir faults.Direction
 	}
 }
 
-// passCopy has a copy of a segment leave soon.
+// passCopy makes a copy of a segment leave soon.
 func (w *worker) passCopy(pkt []byte, f *entry, dir faults.Direction) {
 	if len(w.copies) == rawsock.BatchSize {
 		w.flush()

@@ -52,9 +52,9 @@ func pourAcross(l *lab.Lab, at netip.Addr) error {
 	return errors.Join(s.Drain(size), <-sent)
 }
 
-// TestUncutAsTheKernelCuts takes what a real TCP sends to where it would be cut
+// TestGSOSegmentsMatchKernel takes what a real TCP sends to where it would be cut
 // up by us, hands it back, and compares what the kernel makes of it byte by byte.
-func TestUncutAsTheKernelCuts(t *testing.T) {
+func TestGSOSegmentsMatchKernel(t *testing.T) {
 	l, err := lab.New()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestUncutAsTheKernelCuts(t *testing.T) {
 			q := qs[0]
 			defer q.Close()
 			if q.GSONumber() == 0 {
-				t.Fatal("no queue for what comes uncut")
+				t.Fatal("no queue for GSO packets")
 			}
 			a, _, err := nft.Install(l.Client.NS, cfg.compile(&place{table: "faultctl_1", queue: q.Number(), gso: q.GSONumber()}, nil))
 			if err != nil {
@@ -158,9 +158,9 @@ func begins(t *testing.T, pkt []byte, whole packet.Segment) bool {
 	return s.Seq() == whole.Seq() && s.PayloadLen() > 0
 }
 
-// TestUncutQueuesKeepFlowsTogether holds that with several queues what a
+// TestGSOQueuesKeepFlowsTogether checks that with several queues what a
 // connection's local end sends reaches the worker that has the other direction.
-func TestUncutQueuesKeepFlowsTogether(t *testing.T) {
+func TestGSOQueuesKeepFlowsTogether(t *testing.T) {
 	l, err := lab.New()
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// uncut hands the worker a packet that its sender made of that many bytes.
-func (b *bench) uncut(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
+// gsoPacket hands the worker a GSO packet with that many bytes of payload.
+func (b *bench) gsoPacket(seq packet.Seq, flags packet.Flags, size int) packet.Segment {
 	b.id++
 	f := packet.Fields{Src: client, Dst: server, TTL: 64, DF: !b.unnumbered, ID: b.ip, Seq: seq, Ack: 1, Flags: flags, Window: 1000}
 	pkt := f.Append(nil, bytes.Repeat([]byte("0123456789"), size/10+1)[:size])
@@ -70,7 +70,7 @@ func known(t testing.TB, m NamedModel) *bench {
 	b := newBench(t, ruleOf(m))
 	b.gsoQueue = true
 	b.next(false)
-	s := b.uncut(1, packet.ACK, 3000)
+	s := b.gsoPacket(1, packet.ACK, 3000)
 	b.next(false)
 	b.pieces(s)
 	b.next(false)
@@ -78,14 +78,14 @@ func known(t testing.TB, m NamedModel) *bench {
 	return b
 }
 
-// TestUncut holds that a packet which stands for several segments is cut into
+// TestGSOSegments checks that a packet which stands for several segments is cut into
 // what the kernel would make of it, each judged by itself, and dropped itself.
-func TestUncut(t *testing.T) {
+func TestGSOSegments(t *testing.T) {
 	b := known(t, NamedModel{"delay", delayModel{50 * time.Millisecond}})
 	b.runDue(time.Minute)
 	b.s.pkts = nil
 	diverted := b.totals.diverted.Load()
-	s := b.uncut(3001, packet.ACK|packet.PSH, 2500)
+	s := b.gsoPacket(3001, packet.ACK|packet.PSH, 2500)
 	if len(b.q.verdicts) != 1 || !b.q.verdicts[0].Drop || b.q.verdicts[0].ID != b.id|nfqueue.GSOQueue || len(b.s.pkts) != 0 {
 		t.Fatalf("verdicts %+v, and %d packets sent: want a drop, and nothing before its time", b.q.verdicts, len(b.s.pkts))
 	}
@@ -117,22 +117,22 @@ func (q *batches) Receive(pkts []nfqueue.Packet, _ time.Duration) (r nfqueue.Rec
 	return r, nil
 }
 
-// TestUncutAtTheEnd holds that a run's end lets go what is in the queue in its order,
+// TestGSOAtStop checks that a run's end lets go what is in the queue in its order,
 // although some of it was handed back just before, and counts it right.
-func TestUncutAtTheEnd(t *testing.T) {
+func TestGSOAtStop(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
 	b.gsoQueue = true
 	b.next(false)
-	b.uncut(1, packet.ACK, 3000)
-	uncut := func(id nfqueue.ID) nfqueue.Packet {
+	b.gsoPacket(1, packet.ACK, 3000)
+	super := func(id nfqueue.ID) nfqueue.Packet {
 		return nfqueue.Packet{ID: id | nfqueue.GSOQueue, Hook: localOut, GSO: true}
 	}
 	piece := func(id nfqueue.ID) nfqueue.Packet { return nfqueue.Packet{ID: id, Hook: localOut} }
 	q := &batches{of: [][]nfqueue.Packet{
-		{uncut(2), piece(11), piece(12), piece(13)}, // of the first
-		{piece(21), uncut(3)},
+		{super(2), piece(11), piece(12), piece(13)}, // of the first
+		{piece(21), super(3)},
 		{piece(22), piece(31)},
-		{uncut(4)},
+		{super(4)},
 	}}
 	b.queue = q
 	if err := b.emptyQueue(); err != nil {
@@ -169,10 +169,10 @@ func (m *eachModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verd
 	return faults.Pass
 }
 
-// TestUncutVerdicts holds that the segments of one packet may share in different
+// TestGSOVerdictsDiffer checks that the segments of one packet may share in different
 // fates: what goes on at once leaves in its order among what is forged, and the
 // packet's one verdict tells the sets what the last word on each is.
-func TestUncutVerdicts(t *testing.T) {
+func TestGSOVerdictsDiffer(t *testing.T) {
 	m := &eachModel{}
 	b := known(t, NamedModel{"each", m})
 	m.do[3] = func(ev *faults.Event, out *faults.Effects) faults.Verdict { // the first: 3001
@@ -196,7 +196,7 @@ func TestUncutVerdicts(t *testing.T) {
 		out.Release()
 		return faults.Pass
 	}
-	s := b.uncut(3001, packet.ACK, 4000)
+	s := b.gsoPacket(3001, packet.ACK, 4000)
 	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Signal != uint32(ruleset.Forget|ruleset.Release|ruleset.Drop) {
 		t.Errorf("verdicts %+v, want one: a drop that releases", b.q.verdicts)
 	}
@@ -220,11 +220,11 @@ func TestUncutVerdicts(t *testing.T) {
 	}
 }
 
-// TestUncutAsItIs holds that a packet whose segments all simply go on goes on as it
+// TestGSOPassesWhole checks that a packet whose segments all simply go on goes on as it
 // is: its sender's TCP then knows that it is still in the host, and what the sets are
 // to learn they do. If one of them does not, those before it leave before anything
 // that follows.
-func TestUncutAsItIs(t *testing.T) {
+func TestGSOPassesWhole(t *testing.T) {
 	drop := func(*faults.Event, *faults.Effects) faults.Verdict { return faults.Drop }
 	capture := func(_ *faults.Event, out *faults.Effects) faults.Verdict {
 		out.Capture()
@@ -256,7 +256,7 @@ func TestUncutAsItIs(t *testing.T) {
 			m := &eachModel{}
 			b := known(t, NamedModel{"each", m})
 			m.do[1] = c.third // 3001 begins the fourth thousand
-			s := b.uncut(3001, packet.ACK, 4000)
+			s := b.gsoPacket(3001, packet.ACK, 4000)
 			c.want.ID = b.id | nfqueue.GSOQueue
 			if len(b.q.verdicts) != 1 || !reflect.DeepEqual(b.q.verdicts[0], c.want) {
 				t.Errorf("verdicts %+v, want %+v", b.q.verdicts, c.want)
@@ -285,20 +285,20 @@ func TestUncutAsItIs(t *testing.T) {
 	}
 }
 
-// TestUncutUnchosen holds that a flow that no rule chose goes on as it is.
-func TestUncutUnchosen(t *testing.T) {
+// TestGSOOfUnchosenFlow checks that a flow that no rule chose goes on as it is.
+func TestGSOOfUnchosenFlow(t *testing.T) {
 	r := ruleOf(NamedModel{"delay", delayModel{0}})
 	r.Pick.Skip = 1
 	b := newBench(t, r)
 	b.next(false)
-	b.uncut(1, packet.ACK, 3000)
+	b.gsoPacket(1, packet.ACK, 3000)
 	if len(b.q.verdicts) != 1 || b.q.verdicts[0].Drop || b.q.verdicts[0].Again || b.q.verdicts[0].Signal&uint32(ruleset.Release) == 0 {
 		t.Errorf("verdicts %+v, want one that lets it go and releases the flow", b.q.verdicts)
 	}
 }
 
-// TestUncutNoAllocs holds that cutting up allocates nothing.
-func TestUncutNoAllocs(t *testing.T) {
+// TestGSOAllocatesNothing checks that cutting up allocates nothing.
+func TestGSOAllocatesNothing(t *testing.T) {
 	b := known(t, NamedModel{"delay", delayModel{time.Millisecond}})
 	quiet := &silentQueue{}
 	b.queue, b.sender = quiet, quiet
@@ -320,9 +320,9 @@ func TestUncutNoAllocs(t *testing.T) {
 	}
 }
 
-// TestUncutWhere holds for which runs what local senders send comes uncut: those
+// TestGSOQueueOnlyWhereNeeded checks for which runs GSO packets of local senders have a queue of their own: those
 // that send most of it again by themselves.
-func TestUncutWhere(t *testing.T) {
+func TestGSOQueueOnlyWhereNeeded(t *testing.T) {
 	delay, loss, narrow := model(t, "delay", "by", "50ms"), model(t, "loss", "chance", "1%"), model(t, "throttle", "rate", "1mbit")
 	for name, c := range map[string]struct {
 		faults []NamedModel
@@ -351,7 +351,7 @@ func TestUncutWhere(t *testing.T) {
 	}
 }
 
-// TestSegmenterPlan holds what becomes of packets of a flow that come as their sender made
+// TestSegmenterPlan checks what becomes of packets of a flow that come as their sender made
 // them: what is known of how the host cuts them up says it, and what was handed back
 // before.
 func TestSegmenterPlan(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 )
 
-// TestUncutUnknown holds that nothing is cut here while it is not sure how, and
+// TestGSOSizeUnknown checks that nothing is cut here while it is not sure how, and
 // that what follows on the way goes the same way: nothing changes places.
-func TestUncutUnknown(t *testing.T) {
+func TestGSOSizeUnknown(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{0}}))
 	b.gsoQueue = true
 	expect := func(what string, again, other int) {
@@ -22,39 +22,39 @@ func TestUncutUnknown(t *testing.T) {
 		}
 	}
 	b.next(false)
-	first := b.uncut(1, packet.ACK, 3000)
+	first := b.gsoPacket(1, packet.ACK, 3000)
 	expect("nothing is known", 1, 0)
-	ack := b.uncut(3001, packet.ACK, 0)
+	ack := b.gsoPacket(3001, packet.ACK, 0)
 	expect("what follows at once", 1, 0)
 	b.next(true)
-	second := b.uncut(3001, packet.ACK, 2000)
+	second := b.gsoPacket(3001, packet.ACK, 2000)
 	expect("it was there before the first comes again", 1, 0)
 	b.pieces(first)
 	b.pieces(ack)
 	expect("the first and the acknowledgment come again", 0, 4)
-	third := b.uncut(5001, packet.ACK, 2000)
+	third := b.gsoPacket(5001, packet.ACK, 2000)
 	expect("the second has not come again", 1, 0)
 	b.next(false)
 	b.pieces(second)
 	b.pieces(third)
 	expect("the others come again", 0, 4)
-	fourth := b.uncut(7001, packet.ACK, 2000)
+	fourth := b.gsoPacket(7001, packet.ACK, 2000)
 	expect("the queue was not empty since", 1, 0)
 	b.next(false)
 	b.pieces(fourth)
 	b.again()
 	b.next(false)
-	b.uncut(9001, packet.ACK, 2000)
+	b.gsoPacket(9001, packet.ACK, 2000)
 	expect("all have come", 0, 1)
-	b.uncut(11001, packet.ACK, 0)
+	b.gsoPacket(11001, packet.ACK, 0)
 	expect("and it stands for itself", 0, 1)
 	if n := b.totals.diverted.Load(); n != 3+1+2+2+2+2+1 || b.matched() != 7 {
 		t.Errorf("%d segments counted, and %d packets; want 13 and 7", n, b.matched())
 	}
 }
 
-// TestUncutNotSure holds what it takes to see once more how the kernel cuts.
-func TestUncutNotSure(t *testing.T) {
+// TestGSOSizeDoubted checks what it takes to see once more how the kernel cuts.
+func TestGSOSizeDoubted(t *testing.T) {
 	for name, c := range map[string]struct {
 		seq   packet.Seq
 		flags packet.Flags
@@ -74,7 +74,7 @@ func TestUncutNotSure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := known(t, NamedModel{"delay", delayModel{0}})
 			b.now = c.after
-			b.uncut(c.seq, c.flags, c.size)
+			b.gsoPacket(c.seq, c.flags, c.size)
 			if again, _ := b.again(); again != c.want {
 				t.Errorf("%d handed back, want %d", again, c.want)
 			}
@@ -82,18 +82,18 @@ func TestUncutNotSure(t *testing.T) {
 	}
 	t.Run("cut into another number", func(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
-		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		b.gsoPacket(3001, packet.ACK|packet.PSH, 2100)
 		b.ip++ // it was four of the kernel's
-		b.uncut(5101, packet.ACK|packet.PSH, 2100)
+		b.gsoPacket(5101, packet.ACK|packet.PSH, 2100)
 		if again, _ := b.again(); again != 1 {
 			t.Errorf("%d handed back, want the second", again)
 		}
 	})
 	t.Run("one passed unjudged", func(t *testing.T) { // and took the numbers
 		b := known(t, NamedModel{"delay", delayModel{0}})
-		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		b.gsoPacket(3001, packet.ACK|packet.PSH, 2100)
 		b.ip += 7
-		b.uncut(12_101, packet.ACK|packet.PSH, 2100)
+		b.gsoPacket(12_101, packet.ACK|packet.PSH, 2100)
 		if again, _ := b.again(); again != 0 {
 			t.Errorf("%d handed back", again)
 		}
@@ -101,8 +101,8 @@ func TestUncutNotSure(t *testing.T) {
 	t.Run("a segment was sent again", func(t *testing.T) {
 		b := known(t, NamedModel{"delay", delayModel{0}})
 		b.unnumbered = true
-		b.uncut(2001, packet.ACK, 1000)
-		b.uncut(3001, packet.ACK|packet.PSH, 2100)
+		b.gsoPacket(2001, packet.ACK, 1000)
+		b.gsoPacket(3001, packet.ACK|packet.PSH, 2100)
 		if again, _ := b.again(); again != 1 {
 			t.Errorf("%d handed back, want the one after it", again)
 		}
@@ -137,9 +137,9 @@ func TestUncutNotSure(t *testing.T) {
 	})
 }
 
-// TestUncutLonger holds that what the headers of a packet have more its segments
+// TestGSOLongerHeader checks that what the headers of a packet have more its segments
 // have less: Linux takes the length of all of them from what a way carries.
-func TestUncutLonger(t *testing.T) {
+func TestGSOLongerHeader(t *testing.T) {
 	b := known(t, NamedModel{"delay", delayModel{time.Millisecond}})
 	b.runDue(time.Minute)
 	b.s.pkts = nil

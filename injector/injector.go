@@ -19,19 +19,19 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/sockdiag"
 )
 
-// An Injector carries out one Config.
+// An Injector is a run.
 type Injector struct {
 	*shared
 	cfg     Config
 	queue   atomic.Uint32 // the number of the queue, once it is bound
-	setRoom uint32        // for tests: how many flows the kernel's sets hold; 0: as usual
+	setRoom uint32        // for tests: how many flows each of the kernel's sets has room for; 0: as usual
 
 	stop func()        // ends the run
 	done chan struct{} // closed when it has ended
 	err  error         // what it ended with, valid from then on
 
 	mu     sync.Mutex  // guards cfg.Rules, and what follows
-	kernel *kernelSide // while the rules are in
+	kernel *kernelSide // while the rules are installed
 	team   *workers    // likewise
 	paused bool
 }
@@ -56,12 +56,12 @@ func newInjector(cfg Config) (*Injector, error) {
 	return i, nil
 }
 
-// Stats returns the counters as they are now. Any goroutine may call it, during
-// the run and after.
+// Stats returns the counters as they are now. Any goroutine may call it, during the run
+// and afterwards.
 func (i *Injector) Stats() Snapshot { return i.shared.snapshot() }
 
-// Ruleset returns the rules as they are, in nft syntax; while the run is paused those
-// that Resume puts in. Any goroutine may call it.
+// Ruleset returns the current rules in nft syntax; while the run is paused, the rules
+// that Resume will install. Any goroutine may call it.
 func (i *Injector) Ruleset() string {
 	n := uint16(i.queue.Load())
 	if n == 0 {
@@ -83,19 +83,19 @@ func (i *Injector) Ruleset() string {
 	return i.cfg.compile(&at, i.rules).With(exitwatch.Text(outcomes.Signs(at.tag)...))
 }
 
-// copies is how the queue hands packets over. What comes as its local sender made it
-// is answered with all that its segments have to tell the sets, which takes a verdict
-// that can.
+// copies returns how the queue hands packets over. A GSO packet that is not segmented
+// gets one verdict with everything that its segments have to tell the sets, so verdicts
+// must be able to change sets.
 func (i *Injector) copies() nfqueue.Copying {
 	how := i.cfg.copies()
 	how.SeparateGSO = how.SeparateGSO && !i.bySet && nft.VerdictPriority()
 	return how
 }
 
-// run carries out a run from its beginning to its end, see Start. It calls begun when
-// the rules are in.
+// run carries out a run from beginning to end, see Start. It calls begun when the rules
+// are installed.
 func (i *Injector) run(ctx context.Context, begun func()) (err error) {
-	i.mu.Lock() // a change of the rules waits until they are in
+	i.mu.Lock() // a change of the rules waits until they are installed
 	kernel, err := i.open()
 	i.mu.Unlock()
 	if err != nil {
@@ -110,7 +110,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	defer c.close()
 	told := c.listen(i.judges, i.cfg.Logger)
 	rules := kernel.rules
-	c.listening.Go(func() { // not before ready: it takes the kernel some milliseconds
+	c.listening.Go(func() { // after the rules are installed, because it takes the kernel some milliseconds
 		if err := kernel.nft.TuneSets(rules); err != nil {
 			i.cfg.Logger.Warn("sets are looked through every second", "error", err)
 		}
@@ -118,7 +118,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	i.changeable(kernel, c)
 	begun()
 	select {
-	case <-c.gone: // a queue broke
+	case <-c.gone: // a queue failed
 	case <-ctx.Done():
 	}
 	i.changeable(nil, nil)
@@ -134,8 +134,8 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	return errors.Join(err, kernel.nft.Remove())
 }
 
-// count takes down what only the rules' counters know. A queue that fails open
-// counts nothing itself.
+// count reads what only the counters of the rules know. A queue that fails open counts
+// nothing itself.
 func (i *Injector) count(k *kernelSide) {
 	queued, full, err := k.nft.Counts(k.rules)
 	if err != nil {
@@ -150,21 +150,21 @@ func (i *Injector) count(k *kernelSide) {
 	}
 }
 
-// kernelSide is all that a run holds open in the kernel.
+// kernelSide is everything that a run keeps open in the kernel.
 type kernelSide struct {
 	can     nft.Capabilities
 	nft     *nft.Table        // owns the table
 	ask     *nft.Table        // reads sets beside it
-	at      place             // among the runs in the namespace
-	diag    *sockdiag.Conn    // tells of local sockets; nil: this kernel cannot
-	queues  []*nfqueue.Queue  // one a worker
-	holder  []*nfqueue.Queue  // has a number that stands for the level, where those of queues do not
-	senders []*rawsock.Sender // one a worker
-	rules   *ruleset.Ruleset  // what is in
+	at      place             // the run's place among those in the namespace
+	diag    *sockdiag.Conn    // asks for local sockets; nil: this kernel cannot tell
+	queues  []*nfqueue.Queue  // one per worker
+	holder  []*nfqueue.Queue  // its number stands for the level, if the numbers of queues do not
+	senders []*rawsock.Sender // one per worker
+	rules   *ruleset.Ruleset  // the rules that are installed
 	how     nfqueue.Copying   // how the queues hand packets over
 }
 
-// put makes the rules that are in those of rs.
+// put replaces the installed rules by rs.
 func (k *kernelSide) put(rs *ruleset.Ruleset) error {
 	if err := k.nft.Update(k.rules, rs); err != nil {
 		return err
@@ -174,8 +174,8 @@ func (k *kernelSide) put(rs *ruleset.Ruleset) error {
 	return nil
 }
 
-// open acquires everything and puts the rules in, in the order that leaves no
-// moment at which a packet is diverted and nobody reads: queue, then rules.
+// open acquires everything and installs the rules, in an order in which no packet is
+// ever diverted without a reader: the queue first, then the rules.
 func (i *Injector) open() (k *kernelSide, err error) {
 	k = &kernelSide{}
 	defer func() {
@@ -226,7 +226,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	return k, nil
 }
 
-// kernelRules is what a run puts in at that place when it begins.
+// kernelRules returns what a run at that place installs when it begins.
 func (i *Injector) kernelRules(at *place) *ruleset.Ruleset {
 	rs := i.cfg.compile(at, i.rules)
 	if i.paused {
@@ -238,9 +238,9 @@ func (i *Injector) kernelRules(at *place) *ruleset.Ruleset {
 	return rs
 }
 
-// bind takes the queues, and with them the run's place among those in the namespace: its
-// level is the number of its first queue, which nobody else can have. Where cfg says
-// which queue that is to be, one that no packet comes to stands for the level.
+// bind takes the queues, and with them the run's place among those in the namespace:
+// its level is the number of its first queue, which no other run can have. If cfg says
+// which queue to use, another queue, which gets no packets, stands for the level.
 func (k *kernelSide) bind(cfg *Config) (err error) {
 	if k.at.tag, err = sign.TagOf(cfg.NetNS); err != nil {
 		return err
@@ -266,13 +266,13 @@ func openQueues(cfg *Config, number, n uint16, how nfqueue.Copying) ([]*nfqueue.
 		if _, probed := nft.Probe(cfg.NetNS); probed != nil {
 			return nil, probed
 		}
-		return nil, errQueuesTaken // the rights are there: others have the numbers
+		return nil, errQueuesTaken // the privileges are there: others have the numbers
 	}
 	return qs, err
 }
 
-// close gives everything back, the queues last but for the connection that owns
-// the table.
+// close releases everything: the queues last, except for the connection that owns the
+// table.
 func (k *kernelSide) close() error {
 	var errs []error
 	if k.ask != nil {

@@ -28,7 +28,7 @@ func loopbacks() []string {
 	return []string{"127.0.0.1", "::1"}
 }
 
-// TestSetsByVerdict holds that a verdict changes the kernel's sets by itself:
+// TestSetsByVerdict checks that a verdict changes the kernel's sets by itself:
 // with and without that ability, a flow that no fault wants enters user space
 // once, and one that is captured enters it whole.
 func TestSetsByVerdict(t *testing.T) {
@@ -147,7 +147,7 @@ func talkFrom(t *testing.T, d net.Dialer, at netip.AddrPort, n int) (again uint6
 	return again
 }
 
-// TestTwoAtOnce holds that two instances in one namespace do not disturb each
+// TestTwoAtOnce checks that two instances in one namespace do not disturb each
 // other: a verdict's signals reach only the sets of its own instance.
 func TestTwoAtOnce(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -174,7 +174,7 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
-// TestQueuesTaken holds that nobody is told to get rights that they have when
+// TestQueuesTaken checks that nobody is told to get rights that they have when
 // all numbers are taken.
 func TestQueuesTaken(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -194,7 +194,7 @@ func TestQueuesTaken(t *testing.T) {
 	}
 }
 
-// TestReadyIsTold holds that whoever listens has been told that the rules are in when
+// TestReadyIsTold checks that whoever listens has been told that the rules are in when
 // Start returns, however slow he is, and that it returns where nobody listens.
 func TestReadyIsTold(t *testing.T) {
 	ns := kerneltest.NetNS(t)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestSigned holds that a connection whose segments are signed is let go where a fault
+// TestSigned checks that a connection whose segments are signed is let go where a fault
 // would send one that is not, and is struck by faults that only drop or delay.
 func TestSigned(t *testing.T) {
 	signed := func(dir faults.Direction, seq packet.Seq, payload string) []byte {
@@ -47,7 +47,7 @@ func TestSigned(t *testing.T) {
 	}
 }
 
-// TestPrevented holds what is said to have kept a connection from being idle.
+// TestPrevented checks what is said to have kept a connection from being idle.
 func TestPrevented(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault   NamedModel
@@ -128,7 +128,7 @@ func (b *trackBench) on(port uint16, request string, answered bool) (released bo
 	return released
 }
 
-// TestSentAgain holds that requests which reached the service whole and whose answer was
+// TestSentAgain checks that requests which reached the service whole and whose answer was
 // lost are counted, and those of them whose bytes come again, on a connection that is
 // chosen or not.
 func TestSentAgain(t *testing.T) {
@@ -158,7 +158,7 @@ func TestSentAgain(t *testing.T) {
 	}
 }
 
-// TestWatchedAfter holds that a connection which was struck is watched until its
+// TestWatchedAfter checks that a connection which was struck is watched until its
 // outcome is known, for 3 s at most, and is let go then, as one that was not struck is at
 // once.
 func TestWatchedAfter(t *testing.T) {
@@ -191,7 +191,7 @@ func TestWatchedAfter(t *testing.T) {
 	}
 }
 
-// TestJudgedIsWatched holds that a chosen connection is not put away or let go while a
+// TestJudgedIsWatched checks that a chosen connection is not put away or let go while a
 // command is judged by it.
 func TestJudgedIsWatched(t *testing.T) {
 	b := newTrackBench(t, true, forward, model(t, "reset", "at", "age=10s"))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// latencyBounds are the upper ends of a Histogram's buckets.
+// latencyBounds are the upper bounds of a Histogram's buckets.
 var latencyBounds = [...]time.Duration{
 	10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
@@ -16,13 +16,13 @@ var latencyBounds = [...]time.Duration{
 // when a fault would have let it go, to sending its verdict. Workers add, any goroutine
 // may read.
 type latency struct {
-	counts [len(latencyBounds) + 1]atomic.Uint64 // the last one is beyond all bounds
+	counts [len(latencyBounds) + 1]atomic.Uint64 // the last one is above all bounds
 	sum    atomic.Int64                          // nanoseconds
 	max    atomic.Int64
 }
 
-// observe counts n packets of one batch. Verdicts leave together, so each of
-// them took as long as the batch did. It costs three atomic additions a batch.
+// observe counts n packets of one batch. Verdicts leave together, so each of the
+// packets took as long as the batch. It costs three atomic additions per batch.
 func (l *latency) observe(took time.Duration, n int) {
 	if n == 0 {
 		return
@@ -79,8 +79,8 @@ func (l *latency) snapshot() Histogram {
 	return h
 }
 
-// Plus returns the counts of both histograms together. They have the same
-// bounds, or one of them has counted nothing.
+// Plus returns the sum of both histograms. They must have the same bounds, unless one
+// of them has counted nothing.
 func (h Histogram) Plus(o Histogram) Histogram {
 	if len(h.Counts) < len(o.Counts) {
 		h, o = o, h

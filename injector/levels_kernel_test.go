@@ -70,7 +70,7 @@ func (l *ledger) counts() (came, left int) {
 
 const linkClient, linkService = 40000, 5432
 
-// TestPairsOfLinkFaults holds for every two faults of the link, from each vantage and
+// TestPairsOfLinkFaults checks for every two faults of the link, from each vantage and
 // in both families, that two runs beside each other judge in their order: the first
 // judges each segment once, the second once what the first lets go on or sends, and
 // what the second sends goes back to neither.
@@ -169,7 +169,7 @@ func pair(t *testing.T, l *lab.Lab, node *lab.Node, at, first, second string) {
 	}
 }
 
-// TestPartitionBesideDuplicate holds that nothing passes a partition, in whichever
+// TestPartitionBesideDuplicate checks that nothing passes a partition, in whichever
 // order the runs began, and whether they are of one process or of two.
 func TestPartitionBesideDuplicate(t *testing.T) {
 	for _, order := range [][2]string{{"duplicate", "partition"}, {"partition", "duplicate"}} {
@@ -202,7 +202,7 @@ func TestPartitionBesideDuplicate(t *testing.T) {
 	}
 }
 
-// TestDelaysOfRunsAddUp holds it, of one process and of two.
+// TestDelaysOfRunsAddUp checks it, of one process and of two.
 func TestDelaysOfRunsAddUp(t *testing.T) {
 	for _, processes := range []bool{false, true} {
 		l, err := lab.New()
@@ -311,7 +311,7 @@ func runProcess(t *testing.T, n *lab.Node, spec string) {
 	}
 }
 
-// TestForeignPriority holds that a program whose packets carry a priority that once
+// TestForeignPriority checks that a program whose packets carry a priority that once
 // was ours, or our sign of another namespace, is judged like any other.
 func TestForeignPriority(t *testing.T) {
 	l, err := lab.NewIPv4()
@@ -348,7 +348,7 @@ func TestForeignPriority(t *testing.T) {
 	}
 }
 
-// TestLevels holds that runs get levels in the order of their queues, one with a queue
+// TestLevels checks that runs get levels in the order of their queues, one with a queue
 // of its own choice too, and that the run for which there is none is refused in words.
 func TestLevels(t *testing.T) {
 	ns := kerneltest.NetNS(t)

@@ -6,7 +6,7 @@ import (
 )
 
 // mailbox holds functions that other goroutines want a worker to run between two
-// packets.
+// batches of packets.
 type mailbox struct {
 	wake   func() // wakes a worker that waits for packets
 	posted atomic.Bool
@@ -14,7 +14,7 @@ type mailbox struct {
 	inbox  []func()
 }
 
-// post has f run by the worker. Any goroutine may call it.
+// post makes the worker run f. Any goroutine may call it.
 func (m *mailbox) post(f func()) {
 	m.mu.Lock()
 	m.inbox = append(m.inbox, f)
@@ -23,7 +23,7 @@ func (m *mailbox) post(f func()) {
 	m.wake()
 }
 
-// ask has f run by the worker, and waits until f has returned or the worker has ended.
+// ask makes the worker run f, and waits until f has returned or the worker has ended.
 // Any other goroutine may call it.
 func (m *mailbox) ask(gone <-chan struct{}, f func()) {
 	done := make(chan struct{})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMailbox holds that what several goroutines post is run once and in the order of
+// TestMailbox checks that what several goroutines post is run once and in the order of
 // each, by the one that runs it, and that whoever waits for it is told, also when there
 // is nobody to run it any more.
 func TestMailbox(t *testing.T) {

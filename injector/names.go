@@ -14,31 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the host translates destinations (DNAT) a connection's packets have the server's
-// own address where they are judged, and its client knows another. The kernel's rules
-// put that name into a map (see ruleset); here it is looked up, once a connection, and
-// given to what is sent where conntrack would not translate it.
+// If the host translates destinations (DNAT), the packets of a connection have the
+// server's own address where they are judged, but the client knows another one. The
+// kernel's rules put that name into a map (see ruleset). The worker looks it up once
+// per connection, and uses it in what is sent where conntrack would not translate it.
 
-// nameReader knows what clients of translated connections call their servers.
+// nameReader knows by which address the clients of translated connections know their
+// servers.
 type nameReader interface {
 	// Name returns it, and whether the client's own address is translated as well, as
-	// far as a packet has told. It reports false if the connection is not translated.
+	// far as packets have shown. ok is false if the connection is not translated.
 	Name(client, server netip.AddrPort) (name netip.AddrPort, sourced, ok bool, err error)
 }
 
-// alias is what a connection's client calls its server, if it is another name than that
-// under which it is judged.
+// alias is the name by which a connection's client knows its server, if it is not the
+// one under which it is judged.
 type alias struct {
 	server    netip.AddrPort
 	known     bool
-	sourced   bool // the client's address is translated too: conntrack knows neither end by the names of the flow
-	asked     bool // sourced is as it will be
+	sourced   bool // the client's address is translated too, so conntrack knows neither end by the names of the flow
+	asked     bool // sourced is final
 	localhost bool // the client is on this host
 }
 
 // learnName looks up the alias of a connection that is new here, and returns the
-// direction of the segment that began it: where no SYN was seen conntrack knows better
-// who the client is.
+// direction of its first segment. If that is not a SYN, conntrack knows best who the
+// client is.
 func (w *worker) learnName(e *entry, dir faults.Direction) faults.Direction {
 	if e.alias.known = w.askName(e); e.alias.known || e.fresh {
 		return dir
@@ -60,8 +61,8 @@ func (w *worker) askName(e *entry) bool {
 	return ok
 }
 
-// translated reports whether the names of the flow are none for conntrack: both ends'
-// addresses are translated. Before the server has answered nobody knows.
+// translated reports whether conntrack does not know the flow by its names, because
+// both addresses are translated. This is not known before the server has answered.
 func (w *worker) translated(f *entry) bool {
 	if !f.alias.sourced && !f.alias.asked {
 		f.alias.asked = f.Half[faults.Reply].Seen || f.openBefore
@@ -73,17 +74,17 @@ func (w *worker) translated(f *entry) bool {
 	return f.alias.sourced
 }
 
-// rename gives a packet of the flow that is about to be sent the name of the server that
-// its client uses, where it would not arrive otherwise. Towards the client that is an
-// answer to a SYN, which is of no connection yet for conntrack; everything, if the
-// client's address is translated as well, or if the client is on this host. Towards the
-// server such packets are sent as the client sends them, and conntrack does the rest.
+// rename puts the server's alias into a packet of the flow that is about to be sent,
+// where it would not arrive otherwise. To the client, that is the answer to a SYN,
+// which conntrack does not assign to any connection yet; and everything, if the
+// client's address is translated as well or the client is on this host. To the server,
+// such packets are sent as the client sends them, and conntrack does the rest.
 func (w *worker) rename(f *entry, pkt []byte) {
 	if !f.alias.known {
 		return
 	}
 	s, err := packet.Parse(pkt)
-	if err != nil { // an ICMP error, to the client
+	if err != nil { // an ICMP error to the client
 		if f.alias.localhost || !f.Half[faults.Reply].Seen && !f.openBefore || w.translated(f) {
 			packet.RenameQuoted(pkt, f.alias.server)
 		}
@@ -99,7 +100,7 @@ func (w *worker) rename(f *entry, pkt []byte) {
 	}
 }
 
-// met takes down where a packet of the flow was judged.
+// met notes where a packet of the flow was judged.
 func (a *alias) met(hook uint8, dir faults.Direction) {
 	if hook == unix.NF_INET_LOCAL_OUT && dir == faults.Original || hook == unix.NF_INET_LOCAL_IN && dir == faults.Reply {
 		a.localhost = true
@@ -118,26 +119,28 @@ func (f *entry) SocketEnds(dir faults.Direction) (local, remote netip.AddrPort) 
 	return f.Client, f.Server
 }
 
-// matches reports whether the rule is about the connection, by either of the server's
-// names.
+// matches reports whether the rule matches the connection, under either name of the
+// server.
 func (r *ruleState) matches(e *entry) bool {
 	m := r.match.Load()
 	return m.Matches(e.Client, e.Server) || e.alias.known && m.Matches(e.Client, e.alias.server)
 }
 
-// NAT tells where a namespace translates destinations, and what that means for a run.
+// NAT says in which families a namespace translates destinations, and what that means
+// for a run.
 type NAT struct {
 	IPv4, IPv6 bool // it has rules that may translate
 
-	// Unnamed is why answers of ours to a SYN, and all that is sent where the client's
-	// address is translated as well, do not arrive: the kernel cannot be asked for what
-	// the client calls its server. Nil if it can.
+	// Unnamed is why our answers to a SYN, and everything that is sent while the
+	// client's address is translated as well, do not arrive: the kernel cannot be asked
+	// by which address the client knows its server. It is nil if the kernel can be
+	// asked.
 	Unnamed error
 }
 
-// FindNAT finds out how the namespace, nil being the caller's own, translates. It sees
+// FindNAT finds out how the namespace (nil means the caller's own) translates. It sees
 // rules of nftables and of iptables, but neither IPVS nor what eBPF programs or Open
-// vSwitch do. A run looks once, when it begins. It leaves nothing behind.
+// vSwitch do. A run looks once, when it begins. FindNAT leaves nothing behind.
 func FindNAT(ns *os.File) (NAT, error) {
 	has, err := nft.NAT(ns)
 	n := NAT{IPv4: has[ruleset.IPv4], IPv6: has[ruleset.IPv6]}
@@ -147,7 +150,7 @@ func FindNAT(ns *os.File) (NAT, error) {
 	return n, err
 }
 
-// findNAT takes down how the namespace translates, for the rules. It touches nothing.
+// findNAT notes how the namespace translates. It touches nothing.
 func (at *place) findNAT(ns *os.File) (err error) {
 	if at.nat, err = nft.NAT(ns); err != nil || !at.translates() {
 		return err
@@ -158,7 +161,7 @@ func (at *place) findNAT(ns *os.File) (err error) {
 
 func (at *place) translates() bool { return at.nat != [2]bool{} }
 
-// localAddrs are the addresses of the namespace.
+// localAddrs returns the addresses of the namespace.
 func localAddrs(ns *os.File) (as []netip.Addr, err error) {
 	at := netns.None()
 	if ns != nil {

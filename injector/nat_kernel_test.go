@@ -106,7 +106,7 @@ func (w *natWorld) run(m target.Matcher, name string, knobs ...string) (*Injecto
 	return startInjector(w.t, w.at.NS, false, Config{Rules: []Rule{{Match: m, Faults: []NamedModel{model(w.t, name, knobs...)}}}})
 }
 
-// TestAnswersToSYNBehindNAT holds that what answers the SYN of a translated connection
+// TestAnswersToSYNBehindNAT checks that what answers the SYN of a translated connection
 // reaches its client, by whichever of the server's names the run is about it.
 func TestAnswersToSYNBehindNAT(t *testing.T) {
 	natWorlds(t, func(t *testing.T, w *natWorld) {
@@ -125,7 +125,7 @@ func TestAnswersToSYNBehindNAT(t *testing.T) {
 	})
 }
 
-// TestResetBehindNAT holds that the RSTs to both ends of an established connection arrive.
+// TestResetBehindNAT checks that the RSTs to both ends of an established connection arrive.
 func TestResetBehindNAT(t *testing.T) {
 	natWorlds(t, func(t *testing.T, w *natWorld) {
 		for i, to := range w.to {
@@ -167,7 +167,7 @@ func TestResetBehindNAT(t *testing.T) {
 	})
 }
 
-// TestBothDirectionsBehindNAT holds that both directions of a translated connection are
+// TestBothDirectionsBehindNAT checks that both directions of a translated connection are
 // judged, each segment once, as one connection; and that what a fault holds back on the
 // client's host arrives.
 func TestBothDirectionsBehindNAT(t *testing.T) {
@@ -217,7 +217,7 @@ func talkThrough(t *testing.T, w *natWorld, ln *lab.App, to netip.Addr, n int) {
 	}
 }
 
-// TestTracksNothingMore holds that a run asks conntrack in those families only that the
+// TestTracksNothingMore checks that a run asks conntrack in those families only that the
 // host translates: elsewhere nothing is tracked for its sake.
 func TestTracksNothingMore(t *testing.T) {
 	for _, nat := range []bool{false, true} {
@@ -282,7 +282,7 @@ func TestTracksNothingMore(t *testing.T) {
 	}
 }
 
-// TestOwnerBehindNAT holds that the connections of a cgroup's processes are judged, both
+// TestOwnerBehindNAT checks that the connections of a cgroup's processes are judged, both
 // directions, where their host translates them.
 func TestOwnerBehindNAT(t *testing.T) {
 	natWorlds(t, func(t *testing.T, w *natWorld) {
@@ -321,7 +321,7 @@ func TestOwnerBehindNAT(t *testing.T) {
 	})
 }
 
-// TestRunsBesideBehindNAT holds that nothing passes a partition on the host of a client
+// TestRunsBesideBehindNAT checks that nothing passes a partition on the host of a client
 // that translates, whatever the run before it sends again.
 func TestRunsBesideBehindNAT(t *testing.T) {
 	natWorlds(t, func(t *testing.T, w *natWorld) {
@@ -347,7 +347,7 @@ func TestRunsBesideBehindNAT(t *testing.T) {
 	})
 }
 
-// TestFindNAT holds that rules of either iptables are found, in their family.
+// TestFindNAT checks that rules of either iptables are found, in their family.
 func TestFindNAT(t *testing.T) {
 	for _, tool := range []string{"iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy"} {
 		t.Run(tool, func(t *testing.T) {

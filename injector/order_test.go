@@ -13,7 +13,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
-// TestDelayKeepsOrder holds that of 20,000 segments that are held at once none
+// TestDelayKeepsOrder checks that of 20,000 segments that are held at once none
 // overtakes, however their delay jitters, unless that is asked for.
 func TestDelayKeepsOrder(t *testing.T) {
 	const n = 20_000
@@ -58,7 +58,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestOverdueKeepsOrder holds that what is held until a time that has passed, but
+// TestOverdueKeepsOrder checks that what is held until a time that has passed, but
 // has yet to leave, is not overtaken by what comes meanwhile and is not held, nor by
 // what is forged behind that.
 func TestOverdueKeepsOrder(t *testing.T) {
@@ -135,7 +135,7 @@ func (w *wire) Send(pkts []rawsock.Packet) (unsent int) {
 
 func (w *wire) Close() error { return nil }
 
-// TestForgedKeepsItsPlace holds that what is forged leaves behind what it
+// TestForgedKeepsItsPlace checks that what is forged leaves behind what it
 // follows, be that held or only kept back until the next system call, and that
 // pieces are delayed like the segment that they stand for.
 func TestForgedKeepsItsPlace(t *testing.T) {
@@ -195,10 +195,10 @@ func (q *leaving) Send(pkts []rawsock.Packet) int {
 	return 0
 }
 
-// TestDepartsTogether holds that copies of what local senders sent leave by one
+// TestSentInOneBatch checks that copies of what local senders sent leave by one
 // system call, past what is let go of the other way, but neither they nor what was
 // forged changes places with anything that must come before.
-func TestDepartsTogether(t *testing.T) {
+func TestSentInOneBatch(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset")))
 	q := &leaving{}
 	b.queue, b.sender = q, q
@@ -222,7 +222,7 @@ func TestDepartsTogether(t *testing.T) {
 	}
 }
 
-// TestDrainKeepsOrder holds that what is let go at the end of a run leaves in its
+// TestDrainKeepsOrder checks that what is let go at the end of a run leaves in its
 // order.
 func TestDrainKeepsOrder(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "reset")))

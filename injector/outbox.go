@@ -13,56 +13,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outbox is what leaves a worker: verdicts on packets, at once or when a packet was held
-// for its time, and packets of our own making. Packets are never reordered within a
-// direction of a flow unless a fault asks for it: what is held has its turn, and what
-// follows waits for it. Verdicts and copies are gathered, for a system call for many of
-// them costs a fraction of one for each; flush and flushCopies send what was gathered.
+// outbox sends what leaves a worker: verdicts, at once or after a packet was held, and
+// packets of our own making. Packets are never reordered within a direction of a flow
+// unless a fault asks for it: later packets wait for those that are held. Verdicts and
+// copies are collected, because one system call for many of them costs a fraction of
+// one call for each; flush and flushCopies send what was collected.
 //
-// It belongs to one worker. Nothing here allocates once there is room.
+// It belongs to one worker. Nothing here allocates once there is enough memory from
+// earlier packets.
 type outbox struct {
 	run    *shared
 	queue  queue
 	sender sender
 
-	// sent is told of each packet of a watched flow that was handed to the raw socket:
-	// whether it is of our own making, and why it could not be sent.
+	// sent is called for each packet of a watched flow that was handed to the raw
+	// socket, with the error that this gave: forged says that it is of our own making.
 	sent func(of *outcomes.Conn, to faults.Direction, forged bool, pkt []byte, err error)
 
 	// answer gives the verdict on a packet that was held, see worker.answer.
 	answer func(v nfqueue.Verdict, f *entry, dir faults.Direction)
 
-	// renamed gives a packet of a flow that is sent the ends with which it arrives, see
-	// worker.rename.
+	// renamed puts the addresses into a packet with which it arrives, see worker.rename.
 	renamed func(f *entry, pkt []byte)
 
 	arrived time.Duration // when the packets at hand came in, see backlog
 	heldNow int           // how many of them are held
 	late    lateness      // of what is released
 
-	timers   timers // what is held, and alarms of flows
+	timers   timers // held packets, and alarms of flows
 	draining draining
-	recycled [][]byte // memory of packets that have left: see copyOf
+	recycled [][]byte // memory of packets that have left, see copyOf
 
 	single       [1]rawsock.Packet
-	copies       []rawsock.Packet // sent with the next system call: see release
-	copiesOf     []copied         // of each, if its flow wants to know
-	warned       map[string]bool  // why packets were not sent, as logged
-	verdictsKept bool             // verdicts on what was held go with the next one
-	outputKept   bool             // and one of them on a local sender's packet
+	copies       []rawsock.Packet // sent with the next system call, see release
+	copiesOf     []copied         // what each of them belongs to
+	warned       map[string]bool  // errors of the raw socket that have been logged
+	verdictsKept bool             // verdicts on held packets wait for the next flush
+	outputKept   bool             // and one of them is on a packet of a local sender
 }
 
-// hold keeps a packet back if a fault wants it delayed, or if an older one of
-// its direction is still held: nothing overtakes. It reports whether it did.
+// hold holds a packet if a fault delays it, or if an older one of its direction is
+// still held, so that it does not overtake. It reports whether it did.
 //
-// A packet of a local sender is not held in the queue: its TCP would take it
-// for still being in the host, and neither retransmit it nor send on beyond
-// the small-queue limit. It is copied, dropped, and sent again later. So is a
-// SYN-ACK on its way in: the kernel has bound it to the socket that waits for it
-// (tcp_v4_early_demux), and if that is closed meanwhile it would be dropped
-// without the RST that it earns. Other segments on their way in share that fate if
-// their socket closes meanwhile, and stay in the queue all the same: sent again
-// they would come by loopback, and sockets bound to a device would not get them.
+// A packet of a local sender is not held in the queue, because its TCP would believe
+// that it is still in the host, and would neither retransmit it nor send beyond the
+// small-queue limit. It is copied, dropped, and sent again later. The same is done to
+// an incoming SYN-ACK: the kernel has bound it to the waiting socket
+// (tcp_v4_early_demux), and if that socket is closed in the meantime, it would be
+// dropped without the RST that it should cause. This can happen to other incoming
+// segments as well, but they stay in the queue: if they were sent again they would come
+// by loopback, and sockets bound to a device would not get them.
 func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqueue.Verdict, out *faults.Effects, seg packet.Segment, now time.Duration) bool {
 	delay, held := o.delay(f, dir, out, now)
 	if !held {
@@ -94,8 +94,8 @@ func (o *outbox) hold(p *nfqueue.Packet, f *entry, dir faults.Direction, v *nfqu
 	return true
 }
 
-// delay returns for how long a packet of the flow is kept back, and whether it
-// is at all: for no time at all if what is due before it has yet to leave.
+// delay returns for how long a packet of the flow is held, and whether it is held at
+// all. It may be held for no time: if an earlier one is due but has not left yet.
 func (o *outbox) delay(f *entry, dir faults.Direction, out *faults.Effects, now time.Duration) (delay time.Duration, held bool) {
 	switch {
 	case out.Overtakes():
@@ -108,15 +108,15 @@ func (o *outbox) delay(f *entry, dir faults.Direction, out *faults.Effects, now 
 	return 0, false
 }
 
-// maxRecycled bounds the copies that are kept for the next ones: so many packets of
-// a wire.
+// maxRecycled and maxRecycledSize bound the memory that is kept for later copies: that
+// many packets of the size of an Ethernet frame.
 const (
 	maxRecycled     = 1 << 14
 	maxRecycledSize = 2048
 )
 
-// copyOf copies a packet that must wait into memory that an earlier one has left
-// behind, if there is any. See recycle.
+// copyOf copies a packet that must wait, into memory of an earlier one if there is any.
+// See recycle.
 func (o *outbox) copyOf(pkt []byte) []byte {
 	var c []byte
 	if n := len(o.recycled); n > 0 && len(pkt) <= maxRecycledSize {
@@ -132,20 +132,19 @@ func (o *outbox) recycle(pkt []byte) {
 	}
 }
 
-// finish writes the checksum that the sender's host left to its device: a copy
-// of the packet takes another way.
+// finish computes the checksum that the host has left to its network device, because a
+// copy of the packet takes another way.
 func finish(pkt []byte) {
 	if s, err := packet.Parse(pkt); err == nil {
 		s.UpdateChecksums()
 	}
 }
 
-// release lets what was held go on, or sends what was copied or forged. Verdicts are
-// kept back until flush, copies of what local senders sent until flushCopies: a system
-// call for many costs a fraction of one for each. None of them is reordered with
-// another of its direction, and forged segments with none at all. A copy may leave
-// before the verdict on a packet that was met on its way in or through: that
-// travels the other way.
+// release gives a held packet its verdict, or sends what was copied or forged. Verdicts
+// are collected until flush, and copies of packets of local senders until flushCopies.
+// Neither is reordered within its direction, and forged segments are not reordered at
+// all. A copy may leave before the verdict on a forwarded or incoming packet, which
+// travels in the other direction.
 func (o *outbox) release(l *timer, now time.Duration) {
 	output := l.hook == unix.NF_INET_LOCAL_OUT
 	dir := l.dir()
@@ -177,20 +176,21 @@ func (o *outbox) release(l *timer, now time.Duration) {
 	}
 }
 
-// copied is whose a packet is that leaves by the raw socket.
+// copied says what a packet belongs to that leaves by the raw socket.
 type copied struct {
 	of     *entry
 	to     faults.Direction
 	forged bool // it is of our own making
 }
 
-// copy has a packet leave with the next flushCopies.
+// copy makes a packet leave with the next flushCopies.
 func (o *outbox) copy(p rawsock.Packet, of copied) {
 	o.copies, o.copiesOf = append(o.copies, p), append(o.copiesOf, of)
 }
 
-// transmit hands packets to the sender. What it cannot send is counted, and the first time
-// for each reason logged: a route that is gone for a while would fill the log.
+// transmit hands packets to the sender. Those that it cannot send are counted. The
+// first one for each reason is logged; a route that is gone for a while would fill the
+// log otherwise.
 func (o *outbox) transmit(pkts []rawsock.Packet) {
 	n := o.sender.Send(pkts)
 	if n == 0 {
@@ -208,7 +208,7 @@ func (o *outbox) transmit(pkts []rawsock.Packet) {
 	}
 }
 
-// refusal is what an error of the raw socket means.
+// refusal explains an error of the raw socket.
 func refusal(err error) string {
 	var errno unix.Errno
 	errors.As(err, &errno)
@@ -229,8 +229,7 @@ func refusal(err error) string {
 	return "the kernel does not say"
 }
 
-// transmitNow sends one packet of our own making, of that flow and to that end, and
-// of which the flow is told.
+// transmitNow sends one packet of our own making in that direction of the flow.
 func (o *outbox) transmitNow(f *entry, to faults.Direction, pkt []byte, mark, iface uint32) {
 	o.single[0] = rawsock.Packet{Bytes: pkt, Mark: mark, Iface: iface}
 	o.transmit(o.single[:])
@@ -239,7 +238,7 @@ func (o *outbox) transmitNow(f *entry, to faults.Direction, pkt []byte, mark, if
 	}
 }
 
-// flush sends the verdicts that the queue has kept back.
+// flush sends the verdicts that were collected.
 func (o *outbox) flush() {
 	o.verdictsKept, o.outputKept = false, false
 	if err := o.queue.Flush(); err != nil {
@@ -247,7 +246,7 @@ func (o *outbox) flush() {
 	}
 }
 
-// flushCopies sends the copies that release has kept back.
+// flushCopies sends the copies that were collected.
 func (o *outbox) flushCopies() {
 	if len(o.copies) == 0 {
 		return
@@ -263,12 +262,12 @@ func (o *outbox) flushCopies() {
 	o.copies, o.copiesOf = o.copies[:0], o.copiesOf[:0]
 }
 
-// releaseAll has all that is held leave, and forgets alarms. The rules that queue are
-// gone by now, and what verdicts have to say with them.
+// releaseAll makes everything leave that is held, and cancels alarms. The rules that
+// queue packets are gone by now, and with them the sets that verdicts change.
 func (o *outbox) releaseAll() {
 	for o.timers.heap.Len() > 0 {
 		if l := o.timers.take(); l.kind != wakeFlow {
-			l.signal = 0 // nobody listens any more
+			l.signal = 0 // there are no sets any more
 			o.release(&l, 0)
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLaterAllocatesNothing holds that what waits, be it held, copied or forged,
+// TestHeldAllocatesNothing checks that what waits, be it held, copied or forged,
 // allocates nothing once as many have waited before.
-func TestLaterAllocatesNothing(t *testing.T) {
+func TestHeldAllocatesNothing(t *testing.T) {
 	for name, hook := range map[string]uint8{"forward": forward, "output": localOut} {
 		for _, m := range []NamedModel{
 			model(t, "delay", "by", "10ms", "jitter", "5ms"), model(t, "throttle", "rate", "100mbit"),
@@ -47,7 +47,7 @@ func TestLaterAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestHeldSYNACK holds that a SYN-ACK which waits on its way in does not wait in
+// TestHeldSYNACK checks that a SYN-ACK which waits on its way in does not wait in
 // the queue: the kernel has bound it to a socket that may be gone by then. In
 // forward it has not, and there the packet itself goes on.
 func TestHeldSYNACK(t *testing.T) {
@@ -68,7 +68,7 @@ func TestHeldSYNACK(t *testing.T) {
 	}
 }
 
-// TestHeldSYN holds that a SYN on its way in waits in the queue: it is bound to no
+// TestHeldSYN checks that a SYN on its way in waits in the queue: it is bound to no
 // socket, and sent again it would come in by loopback, where a listener that is
 // bound to a device does not get it.
 func TestHeldSYN(t *testing.T) {
@@ -83,7 +83,7 @@ func TestHeldSYN(t *testing.T) {
 	}
 }
 
-// TestUnsentIsCounted holds that what the kernel does not take is counted, and only
+// TestUnsentIsCounted checks that what the kernel does not take is counted, and only
 // the first of it logged.
 func TestUnsentIsCounted(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "duplicate", "chance", "100%")))
@@ -97,7 +97,7 @@ func TestUnsentIsCounted(t *testing.T) {
 	}
 }
 
-// TestHeld holds that a packet is held in the queue where that is harmless and
+// TestHeld checks that a packet is held in the queue where that is harmless and
 // copied, dropped and sent again where it is not, and that nothing overtakes.
 func TestHeld(t *testing.T) {
 	for name, hook := range map[string]uint8{"input": localIn, "forward": forward, "output": localOut} {
@@ -141,7 +141,7 @@ func newOutbox(q queue, s sender) (*outbox, *[]nfqueue.Verdict) {
 	return o, given
 }
 
-// TestOutboxDelay holds for how long a packet is kept back: as long as a fault wants, and
+// TestOutboxDelay checks for how long a packet is kept back: as long as a fault wants, and
 // never less than what is before it of its direction.
 func TestOutboxDelay(t *testing.T) {
 	const now = time.Second
@@ -176,7 +176,7 @@ func TestOutboxDelay(t *testing.T) {
 	}
 }
 
-// TestOutboxRecycles holds that memory of a packet that has left serves the next one, that
+// TestOutboxRecycles checks that memory of a packet that has left serves the next one, that
 // very large ones do not stay, and that not ever more of it is kept.
 func TestOutboxRecycles(t *testing.T) {
 	o, _ := newOutbox(&fakeQueue{}, &fakeSender{})
@@ -199,7 +199,7 @@ func TestOutboxRecycles(t *testing.T) {
 	}
 }
 
-// TestOutboxReleaseAll holds that nothing is left in it, that each packet has had its
+// TestOutboxReleaseAll checks that nothing is left in it, that each packet has had its
 // verdict or was sent, and that no verdict has a signal any more.
 func TestOutboxReleaseAll(t *testing.T) {
 	s := &fakeSender{}

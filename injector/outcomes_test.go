@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestOutcomes holds what the engine says of strikes, by what is seen of them.
+// TestOutcomes checks what the engine says of strikes, by what is seen of them.
 func TestOutcomes(t *testing.T) {
 	resetAt := func(at string) NamedModel { return model(t, "reset", "at", at) }
 	onlyClient := model(t, "reset", "at", "request", "hit", "client")
@@ -183,7 +183,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestTraced holds that a call which returns an error is the struck connection's only if it is on
+// TestTraced checks that a call which returns an error is the struck connection's only if it is on
 // the socket that took the RST: not on one of another namespace with the same
 // addresses, nor on one that has the memory of a socket which is closed.
 func TestTraced(t *testing.T) {

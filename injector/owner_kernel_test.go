@@ -128,7 +128,7 @@ func dialFrom(t *testing.T, addr, cgroup string, uid uint32) {
 	}
 }
 
-// TestOwner holds that only the connections of the owner's processes are
+// TestOwner checks that only the connections of the owner's processes are
 // judged, over loopback and by whichever end is the owner's.
 func TestOwner(t *testing.T) {
 	for _, addr := range loopbacks() {
@@ -172,7 +172,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestOwnerAmongRules holds that a rule without an owner does not lend the
+// TestOwnerAmongRules checks that a rule without an owner does not lend the
 // connections it matches to one that has an owner.
 func TestOwnerAmongRules(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -192,7 +192,7 @@ func TestOwnerAmongRules(t *testing.T) {
 	}
 }
 
-// TestOwnedServer holds that a connection is the owner's too if its server is.
+// TestOwnedServer checks that a connection is the owner's too if its server is.
 func TestOwnedServer(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	dir := ownedCgroup(t)

@@ -9,9 +9,8 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// Packet is a packet of a chosen connection, as Config.OnPacket is told: one
-// that entered user space, as it came, or one that was sent in its place or
-// in addition.
+// Packet is a packet of a chosen connection, see Config.OnPacket: one that entered user
+// space, as it came, or one that was sent in its place or in addition.
 type Packet struct {
 	Time   time.Time // when it came; for a packet that is sent, when it leaves, which may be in the future
 	Bytes  []byte    // from the IP header on, maybe cut short; valid until OnPacket returns

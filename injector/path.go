@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The path of a packet: receive it, parse it, find its flow, observe what it does to it,
-// have the faults decide, and commit what they decided. Nothing here or in what it leans
-// on allocates, locks, logs or formats for a packet of a flow that is known.
+// The path of a packet: receive it, parse it, find its flow, observe it, let the faults
+// decide, and commit what they decided. For packets of known flows, nothing here or in
+// what it relies on allocates, locks, logs or formats.
 
-// run receives packets and judges them until stop, and does between two batches what is
-// due by then. At the end it lets what is left in the queue go on.
+// run receives packets and judges them until stop. Between two batches it does what is
+// due. At the end it lets everything pass that is left in the queue.
 func (w *worker) run() error {
 	for !w.stopping.Load() {
 		now := w.clock()
@@ -43,12 +43,12 @@ func (w *worker) run() error {
 		}
 		for i := range n {
 			w.handle(&w.pkts[i])
-			if p := &w.pkts[i]; p.GSO && p.ID.InGSO() { // that was as many as a batch has
+			if p := &w.pkts[i]; p.GSO && p.ID.InGSO() { // a GSO packet stands for as many segments as a batch
 				w.flush()
 				w.runTimers(w.clock())
 			}
 		}
-		if w.gsoQueue { // now it is known which of them come again
+		if w.gsoQueue { // now it is known which of them will come again
 			w.received(n)
 		}
 		if !r.More {
@@ -66,8 +66,8 @@ func (w *worker) run() error {
 // handle judges one packet.
 func (w *worker) handle(p *nfqueue.Packet) {
 	seg, err := packet.Parse(p.Bytes)
-	if err != nil { // a fragment, or no TCP after all: not ours
-		if p.GSO && p.ID.InGSO() { // nor can we cut it up
+	if err != nil { // a fragment, or not TCP at all: not ours
+		if p.GSO && p.ID.InGSO() { // we cannot segment it either
 			w.requeue(p)
 			return
 		}
@@ -95,11 +95,11 @@ func (w *worker) handle(p *nfqueue.Packet) {
 	w.mayPark(f, now)
 }
 
-// flow returns the flow that the segment belongs to, and makes one if it is
-// new: rules are asked once, on a flow's first segment, and once more after
-// they changed about a flow that none has chosen, or whose faults a pause ended. What
-// the flow did meanwhile was not seen, so it starts anew then. local says that a
-// program of this host may have sent the segment.
+// flow returns the flow that the segment belongs to, and creates it if it is new. The
+// rules are asked once, on the first segment of a flow. They are asked again, after
+// they have changed, about a flow that none had chosen or whose faults were ended by a
+// pause. What such a flow did in the meantime has not been seen, so it starts anew.
+// local says that a program of this host may have sent the segment.
 func (w *worker) flow(seg packet.Segment, local bool, now time.Duration) (*entry, faults.Direction) {
 	e, dir := w.find(seg, now)
 	if e != nil && startsAnew(e, dir, seg) {
@@ -186,8 +186,8 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	w.commit(p, f, dir, seg, v, now)
 }
 
-// pass lets go a packet of a flow that no fault is asked about, and the flow with it. sig
-// is what the kernel's sets must learn besides.
+// pass accepts a packet of a flow that no fault is asked about, and releases the flow.
+// sig is what else the kernel's sets must learn.
 func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, sig ruleset.Signal, now time.Duration) {
 	sig |= w.forget(f)
 	w.watcher.Passed(f.outcome, dir, seg, now)
@@ -212,8 +212,8 @@ func (w *worker) leave(f *entry, now time.Duration) (sig ruleset.Signal) {
 	return sig | ruleset.Release
 }
 
-// commit carries out what the faults decided. It is the only place where a
-// segment has side effects: first what was forged leaves, then the verdict.
+// commit carries out what the faults decided. It is the only place where a segment has
+// side effects: forged segments are sent first, then the verdict.
 func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg packet.Segment, v faults.Verdict, now time.Duration) {
 	var delay time.Duration
 	if v != faults.Drop || w.out.Split() {
@@ -222,14 +222,14 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 	w.sendForged(f, dir, delay, now, nil)
 	out := nfqueue.Verdict{ID: p.ID, Drop: v == faults.Drop, Priority: p.Priority, Signal: uint32(w.signals(f, now))}
 	passing := seg
-	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // of a head alone nothing can be made
+	if r, ok := w.out.Replaced(); ok && !out.Drop && r.Complete() { // headers alone cannot be sent
 		out.Bytes, passing = r.Bytes(), r
 		out.Tag = w.watcher.Replaced(f.outcome, dir, r, now)
 	}
 	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
 	}
-	if out.Bytes != nil && p.GSO { // the kernel would lose what is cut off a super-packet in place
+	if out.Bytes != nil && p.GSO { // the kernel would lose what is removed from a GSO packet in place
 		w.rename(f, out.Bytes)
 		w.transmitNow(f, dir, out.Bytes, p.Mark, p.Iface)
 		out.Bytes, out.Drop, out.Tag = nil, true, 0
@@ -240,7 +240,7 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 	w.answer(out, f, dir)
 }
 
-// signals says what the kernel's sets must learn about the flow.
+// signals returns what the kernel's sets must learn about the flow.
 func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
 	sig := w.forget(f)
 	switch {
@@ -260,7 +260,7 @@ func (w *worker) signals(f *entry, now time.Duration) ruleset.Signal {
 	return sig
 }
 
-// forget is the signal of a flow's first SYN: whatever the sets hold for its
+// forget returns the signal of a flow's first SYN: what the sets have under its
 // addresses and ports belongs to an older connection.
 func (w *worker) forget(f *entry) ruleset.Signal {
 	if !f.fresh {
@@ -270,8 +270,8 @@ func (w *worker) forget(f *entry) ruleset.Signal {
 	return ruleset.Forget
 }
 
-// answer gives a verdict. A drop that the sets must learn of is an accept with
-// ruleset.Drop: the packet drops itself once the sets are changed.
+// answer gives a verdict. A drop that the sets must learn of is sent as an accept with
+// ruleset.Drop: the rules drop the packet once the sets are changed.
 func (w *worker) answer(v nfqueue.Verdict, f *entry, dir faults.Direction) {
 	if w.super.open {
 		w.answerSegment(v, f, dir)

@@ -76,7 +76,7 @@ func TestNewConnectionOnOldAddresses(t *testing.T) {
 	}
 }
 
-// TestNoAllocs holds that judging the packets of a known flow allocates
+// TestNoAllocs checks that judging the packets of a known flow allocates
 // nothing, whatever fault watches.
 func TestNoAllocs(t *testing.T) {
 	for _, m := range []NamedModel{

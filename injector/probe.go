@@ -10,8 +10,8 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// unlessDenied says of a feature that could not be tried for lack of rights
-// just that.
+// unlessDenied returns the error of a feature that could not be tried for lack of
+// privileges, and otherwise nothing.
 func unlessDenied(err error, f Feature) Feature {
 	if !f.OK && errors.Is(err, ErrPermission) {
 		f.Detail, f.Remedy, f.Denied = "could not be tried without the right to make tables", rights, true
@@ -19,7 +19,8 @@ func unlessDenied(err error, f Feature) Feature {
 	return f
 }
 
-// probeOwners reports an error if a rule asks for what this kernel cannot tell.
+// probeOwners reports an error if a rule selects an owner that this kernel cannot
+// match.
 func (c *Config) probeOwners() error {
 	for i := range c.Rules {
 		if c.Rules[i].Match.Owner.Cgroup != nil {
@@ -29,20 +30,21 @@ func (c *Config) probeOwners() error {
 	return nil
 }
 
-// A Feature is something the kernel and the user's rights must allow.
+// A Feature is something that faultctl needs from the kernel and from the user's
+// privileges.
 type Feature struct {
 	Name   string
 	OK     bool
-	Needed bool   // without it nothing works; otherwise something is lost, which Remedy says
+	Needed bool   // without it nothing works; otherwise only what Remedy names is lost
 	Detail string // what was found
 	Remedy string // what to do about a miss
-	Denied bool   // it is missing for lack of rights: the kernel may well have it
+	Denied bool   // it is missing for lack of privileges: the kernel may have it
 }
 
 const rights = "run as root, or give the binary CAP_NET_ADMIN and CAP_NET_RAW (setcap cap_net_admin,cap_net_raw+ep), or use a user and network namespace of your own (unshare -Urn; faultctl run, verify and demo make one)"
 
-// Probe finds out what this kernel and user can do in the caller's network
-// namespace, by trying it. It leaves nothing behind.
+// Probe finds out what this kernel and user can do in the caller's network namespace,
+// by trying it. It leaves nothing behind.
 func Probe() []Feature {
 	major, minor := nft.KernelVersion()
 	fs := []Feature{{
@@ -127,9 +129,9 @@ func remedyFor(err error, otherwise string) string {
 	return otherwise
 }
 
-// preflight reports what would keep a run from beginning, as far as that can be
-// found out now: permission, and what the kernel lacks. It makes tables and
-// takes them out again at once, and diverts nothing.
+// preflight reports what would keep a run from beginning, as far as that can be found
+// out in advance: permissions, and features that the kernel lacks. It creates tables
+// and removes them at once, and diverts nothing.
 func (i *Injector) preflight() error {
 	if _, err := nft.Probe(i.cfg.NetNS); err != nil {
 		return err

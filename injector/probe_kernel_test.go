@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestProbeDenied holds that what a user may not do is told from what the kernel
+// TestProbeDenied checks that what a user may not do is told from what the kernel
 // cannot do. The thread that gives up its rights ends with its goroutine.
 func TestProbeDenied(t *testing.T) {
 	var features []Feature

@@ -7,13 +7,13 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/rawsock"
 )
 
-// queue is the edge where packets come in and verdicts go out: a netfilter
-// queue, or a fake in tests. One goroutine uses it, but for Wake, which any
-// may call.
+// queue is where packets come in and verdicts go out: a netfilter queue, or a fake in
+// tests. One goroutine uses it, but any may call Wake.
 type queue interface {
-	// Receive waits until packets are there, Wake is called or the time is
-	// over, and fills as much of pkts as it can. The packets' bytes are valid until
-	// the next Receive, and may be written to. A negative time means no end.
+	// Receive waits until there are packets, Wake is called, or the time is over. It
+	// fills as much of pkts as it can, and returns how many there are and whether there
+	// may be more. The bytes of the packets are valid until the next Receive, and may be
+	// changed. A negative time means no limit.
 	Receive(pkts []nfqueue.Packet, wait time.Duration) (nfqueue.Received, error)
 
 	// Mark has a mark, which is not 0, received behind the packets that have come in
@@ -24,25 +24,25 @@ type queue interface {
 	// next Flush on. Further ones pass.
 	Limit(packets int)
 
-	// Verdict answers a packet. It may be kept back until Flush.
+	// Verdict gives the verdict on a packet. It may be collected until Flush.
 	Verdict(v nfqueue.Verdict)
 
-	// Flush sends the verdicts kept back.
+	// Flush sends the verdicts that were collected.
 	Flush() error
 
-	// Wake makes a Receive that waits return.
+	// Wake makes a waiting Receive return.
 	Wake()
 
-	// Close gives the queue up. Packets still in it are dropped.
+	// Close closes the queue. Packets that are still in it are dropped.
 	Close() error
 }
 
 // sender sends packets of our own making: raw sockets, or a fake in tests. One
 // goroutine uses it.
 type sender interface {
-	// Send puts whole packets on their way, in their order, by as few system
-	// calls as it can. What cannot be sent is left out: it returns how many, and says
-	// in Packet.Err of each why.
+	// Send sends whole packets, in order, with as few system calls as it can. It skips
+	// those that cannot be sent, returns how many these are, and sets the reason in
+	// Packet.Err of each.
 	Send(pkts []rawsock.Packet) (unsent int)
 
 	Close() error

@@ -9,9 +9,9 @@ import (
 	"github.com/faultctl/faultctl/faults/outcome"
 )
 
-// reporter carries events from a worker to Config.OnEvent without making the
-// worker wait: a ring that one side writes and the other reads. When it is
-// full, events are lost, and counted.
+// reporter carries events from a worker to Config.OnEvent without making the worker
+// wait: a ring that one goroutine writes and another reads. Events that find it full
+// are lost, and counted.
 type reporter struct {
 	ring  [ringSize]record
 	write atomic.Uint64
@@ -22,7 +22,7 @@ type reporter struct {
 
 const ringSize = 1 << 12
 
-// record is an event before anybody formats it.
+// record is an event that is not formatted yet.
 type record struct {
 	kind           EventKind
 	at             time.Time
@@ -50,11 +50,11 @@ func (r *reporter) put(rec record) {
 	r.write.Store(w + 1)
 	select {
 	case r.bell <- struct{}{}:
-	default: // it has been rung already
+	default: // the reader has been woken already
 	}
 }
 
-// full reports whether there is hardly any room.
+// full reports whether there is hardly any room left.
 func (r *reporter) full() bool { return r.write.Load()-r.read.Load() > ringSize-64 }
 
 // oldest returns the time of the oldest record in the ring.
@@ -74,20 +74,21 @@ func (r *reporter) take(tell func(Event)) {
 	tell(ev)
 }
 
-// ring is what a worker writes for another goroutine to read.
+// ring is written by a worker and read by another goroutine.
 type ring[T any] interface {
 	oldest() (time.Time, bool)
 	take(tell func(T))
 }
 
-// minDeliveryGap is how long whoever tells of events rests after he has told all that
-// there were: in a burst of them he is woken so often, not for each, which costs
-// the worker more than the event does. One that comes alone is told at once.
+// minDeliveryGap is how long the delivery of events pauses after it has delivered all
+// there were. In a burst of events it then wakes up once per gap and not once per
+// event, which would cost the worker more than the event itself. An event that comes
+// alone is delivered at once.
 const minDeliveryGap = 5 * time.Millisecond
 
-// deliver hands what comes into the rings of all workers to tell, the oldest
-// first, until done is closed, and then what is left. The rings ring the bell.
-// Between two rounds it rests, if at all, for that long.
+// deliver hands the records of all workers' rings to tell, the oldest first, until done
+// is closed, and then what is left. It waits for the bell, which the rings ring, and
+// pauses for rest between two rounds.
 func deliver[T any](rings []ring[T], bell, done <-chan struct{}, rest time.Duration, tell func(T)) {
 	for {
 		select {

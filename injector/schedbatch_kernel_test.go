@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestBatchScheduling holds that the threads that judge, and no other, let those run on
+// TestBatchScheduling checks that the threads that judge, and no other, let those run on
 // that send, and that nothing of that is left in a program when its run is over.
 func TestBatchScheduling(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -31,7 +31,7 @@ func TestBatchScheduling(t *testing.T) {
 	}
 }
 
-// TestBatchSchedulingUndone holds that a thread which gives way keeps its nice value, is as
+// TestBatchSchedulingUndone checks that a thread which gives way keeps its nice value, is as
 // before when that is undone, and is left alone if its policy is another one.
 func TestBatchSchedulingUndone(t *testing.T) {
 	done := make(chan struct{})

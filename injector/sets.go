@@ -11,11 +11,10 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// setWriter changes and reads the kernel's sets from user space, for cases
-// without a packet whose verdict could do it. Its calls may wait for other
-// users of nftables.
+// setWriter changes and reads the kernel's sets from user space, when there is no
+// packet whose verdict could do it. Its calls may wait for other users of nftables.
 type setWriter interface {
-	// setFlow changes the flow in the set of that kind of every rule.
+	// setFlow changes the flow in the set of that kind of each rule.
 	setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) error
 
 	// idle returns how long the kernel has seen no packet that keeps the flow
@@ -24,15 +23,15 @@ type setWriter interface {
 	// flows, or that it is not known.
 	idle(rule int, f flowKey) time.Duration
 
-	// owned reports whether the kernel has learnt that the flow is the owner's
-	// of the rule of that ordinal.
+	// owned reports whether the kernel has learned that the flow belongs to the owner of
+	// the rule with that ordinal.
 	owned(rule int, f flowKey) bool
 }
 
 // tableSets is the setWriter of a real run.
 type tableSets struct {
 	write *nft.Table
-	read  setReader // has its own connection, because it must not wait
+	read  setReader // on a connection of its own, because it must not wait
 	rules []*ruleState
 }
 
@@ -77,9 +76,8 @@ func (f flowKey) set(kind ruleset.SetKind, rule int) ruleset.SetName {
 	return ruleset.SetOf(kind, rule, ruleset.FamilyOf(f.server.Addr()))
 }
 
-// answerBySet answers a packet where the kernel does not understand the
-// verdict's signal: the sets are changed first, and the packet waits until
-// that is done.
+// answerBySet answers a packet on kernels that do not understand the signal of a
+// verdict: it changes the sets first, and the packet waits for that.
 func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
 	out := v
 	out.Signal, out.Bytes = 0, append([]byte(nil), v.Bytes...)
@@ -89,8 +87,8 @@ func (w *worker) answerBySet(v nfqueue.Verdict, f *entry) {
 	w.change(f, ruleset.Signal(v.Signal), func() { w.queue.Verdict(out) })
 }
 
-// change has the setWriter carry out the signals in a goroutine of its own,
-// and then runs done here.
+// change makes the setWriter carry out the signals on another goroutine, and then runs
+// done on the worker.
 func (w *worker) change(f *entry, sig ruleset.Signal, done func()) {
 	key := flowKey{f.Client, f.Server}
 	w.changing++

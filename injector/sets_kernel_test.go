@@ -25,7 +25,7 @@ func (m wishModel) OnSegment(_ *faults.Event, out *faults.Effects) faults.Verdic
 	return faults.Pass
 }
 
-// TestFullSets holds that a flow which finds no room in one of the kernel's sets
+// TestFullSets checks that a flow which finds no room in one of the kernel's sets
 // is counted, with the sets changed by verdicts and from user space, and that
 // its packets arrive all the same.
 func TestFullSets(t *testing.T) {

@@ -17,7 +17,7 @@ func (r refusing) Remaining(ruleset.SetName, netip.AddrPort, netip.AddrPort) (ti
 	return 0, false, r.err
 }
 
-// TestUnknownIdleTime holds that a flow does not count as idle because the kernel
+// TestUnknownIdleTime checks that a flow does not count as idle because the kernel
 // could not be asked.
 func TestUnknownIdleTime(t *testing.T) {
 	rules := newRuleStates([]Rule{{Faults: fake(faults.Diversion{Idle: time.Hour})}})

@@ -11,29 +11,29 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// shared is what the workers of a run have in common.
+// shared is the state that the workers of a run share.
 type shared struct {
 	rules  []*ruleState
 	seed   uint64
-	clock  func() time.Duration // since the rules went in
+	clock  func() time.Duration // since the rules were installed
 	totals totals
 	log    *slog.Logger
 
-	changes  atomic.Uint32 // counts begins and ends of changes of what rules match, see Injector.change
+	changes  atomic.Uint32 // counts the begin and the end of each change of what rules match, see Injector.change
 	adjusted atomic.Uint32 // counts changes of the settings of faults, see Injector.SetModels
 
-	// What the faults of all rules want of the kernel together, see reckon.
-	waits atomic.Bool // it lets the flows of every rule pass until something happens
+	// What the faults of all rules need from the kernel together, see reckon.
+	waits atomic.Bool // it lets the flows of all rules pass until something happens
 	mixed atomic.Bool // it watches for idle flows, and hands over segments of busy ones too
 
 	judges bool // a command is judged by the run, see Config.Judge
 
-	// bySet says that verdicts cannot change the sets (Linux before 5.18): the
-	// setWriter does, and the verdict waits for it.
+	// bySet says that verdicts cannot change the sets (Linux before 5.18). The setWriter
+	// changes them, and the verdict waits for it.
 	bySet bool
 }
 
-// judge has a command be judged by the run, which has not begun.
+// judge makes the run, which has not begun, one that judges a command.
 func (s *shared) judge() {
 	s.judges = true
 	for _, r := range s.rules {
@@ -48,13 +48,14 @@ func newShared(rules []Rule, seed uint64, log *slog.Logger) *shared {
 	return s
 }
 
-// reckon works out what the faults want together, again after a change of settings.
+// reckon computes what the faults need together. It is called again when settings have
+// changed.
 func (s *shared) reckon() {
 	waits := true
 	var all faults.Diversion
 	for _, r := range s.rules {
 		d := r.settings.Load().diverts
-		if d.All || d.Small || d.Above != 0 { // a flow that was parked would be back at once
+		if d.All || d.Small || d.Above != 0 { // a parked flow would be back at once
 			waits = false
 		}
 		all = all.Union(d)
@@ -63,28 +64,28 @@ func (s *shared) reckon() {
 	s.mixed.Store(all.Idle != 0 && (all.SYNACK || all.FIN || all.RST || all.Small || all.Above != 0))
 }
 
-// ruleState is what all workers share of one rule.
+// ruleState is what the workers share of one rule.
 type ruleState struct {
-	*Rule         // as the run began; what may change meanwhile is below
+	*Rule         // as it was when the run began; what may change is below
 	index         int
 	match         atomic.Pointer[target.Matcher] // as it is now, see Retarget
 	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
 	settings      atomic.Pointer[settings]       // of its faults, see SetModels
 	next          atomic.Uint64                  // the ordinal of the next connection
-	tries         tries                          // that a connection over the other family may join
+	tries         tries                          // that connections over the other family may join
 	flows, chosen atomic.Uint64
 	faults        []*counters
 }
 
-// settings are the faults of a rule as they are at one time. They are replaced as a
-// whole, never changed.
+// settings are the faults of a rule at one time. They are replaced as a whole, never
+// changed.
 type settings struct {
-	instances []faults.Instance // in force, shared by the flows of the rule
-	diverts   faults.Diversion  // what the kernel is to hand over, which may be more than the models need
+	instances []faults.Instance // shared by the flows of the rule
+	diverts   faults.Diversion  // what the kernel hands over, which may be more than the models need
 	waits     []outcomes.Wait   // of each fault
 }
 
-// waits is what each of the faults waits for.
+// waits returns what each of the faults waits for.
 func waits(fs []NamedModel) []outcomes.Wait {
 	all := make([]outcomes.Wait, len(fs))
 	for i, f := range fs {

@@ -2,15 +2,15 @@ package injector
 
 import "context"
 
-// Start puts the rules of cfg in and returns when they are there: the very next
+// Start installs the rules of cfg and returns when they are installed: the very next
 // matching packet is judged. The run goes on until ctx is done, Stop is called, or a
-// queue breaks. Then it takes everything out again: first what is held leaves, within
-// 0.4 s, then the rules that divert go, then every packet that still waits goes on its
-// way, and the queue is closed last, so no packet is lost by the end of a run. The error
-// is of a run that did not begin, and nothing is left of it; it wraps one of the
-// package's errors where it can.
+// queue fails. Then it removes everything again: first held packets leave, within 0.4
+// s, then the rules that divert packets are removed, then every packet that is still
+// queued is accepted, and last the queue is closed. So the end of a run loses no
+// packet. If Start returns an error the run has not begun, and nothing is left of it;
+// the error wraps one of the package's errors where it can.
 //
-// cfg.OnEvent is told of Ready as of any other event, before Start returns.
+// cfg.OnEvent gets Ready like any other event, before Start returns.
 func Start(ctx context.Context, cfg Config) (*Injector, error) {
 	i, err := newInjector(cfg)
 	if err != nil {
@@ -22,7 +22,7 @@ func Start(ctx context.Context, cfg Config) (*Injector, error) {
 	return i, nil
 }
 
-// start is Start of an injector that newInjector made.
+// start is Start for an injector that newInjector has made.
 func (i *Injector) start(ctx context.Context) error {
 	ctx, i.stop = context.WithCancel(ctx)
 	i.done = make(chan struct{})
@@ -31,7 +31,7 @@ func (i *Injector) start(ctx context.Context) error {
 	if tell := i.cfg.OnEvent; tell != nil {
 		i.cfg.OnEvent = func(ev Event) {
 			tell(ev)
-			if ev.Kind == Ready { // of which there is one
+			if ev.Kind == Ready { // there is only one
 				close(ready)
 			}
 		}
@@ -44,32 +44,32 @@ func (i *Injector) start(ctx context.Context) error {
 	select {
 	case <-ready:
 		return nil
-	case <-i.done: // it did not begin, or was ended at once
+	case <-i.done: // it did not begin, or ended at once
 		i.stop()
 		return i.err
 	}
 }
 
-// Stop ends a run that Start began, cleanly, and returns what Wait does. Any
-// goroutine may call it, more than once.
+// Stop ends a run cleanly, and returns what Wait returns. Any goroutine may call it,
+// more than once.
 func (i *Injector) Stop() error {
 	i.stop()
 	return i.Wait()
 }
 
-// Done is closed when a run that Start began has ended and everything is as it
+// Done returns a channel that is closed when the run has ended and everything is as it
 // was before.
 func (i *Injector) Done() <-chan struct{} { return i.done }
 
-// Wait waits until the run has ended, and returns why it ended by itself: nil if
-// ctx or Stop ended it. Any goroutine may call it, more than once.
+// Wait waits until the run has ended, and returns why it ended by itself: nil if ctx or
+// Stop ended it. Any goroutine may call it, more than once.
 func (i *Injector) Wait() error {
 	<-i.done
 	return i.err
 }
 
-// Ruleset is what Start would put in for cfg, in nft syntax, with the queue that
-// it would try first. It touches nothing. The error is an ErrConfig.
+// Ruleset returns the rules that Start would install for cfg, in nft syntax, with the
+// queue number that it would try first. It touches nothing. The error is an ErrConfig.
 func Ruleset(cfg Config) (string, error) {
 	i, err := newInjector(cfg)
 	if err != nil {
@@ -78,9 +78,8 @@ func Ruleset(cfg Config) (string, error) {
 	return i.Ruleset(), nil
 }
 
-// Preflight says what would keep Start from beginning with cfg: a bad
-// configuration, a missing permission or feature of the kernel. It leaves
-// nothing behind.
+// Preflight returns what would keep Start from beginning with cfg: a bad configuration,
+// a missing permission, or a missing feature of the kernel. It leaves nothing behind.
 func Preflight(cfg Config) error {
 	i, err := newInjector(cfg)
 	if err != nil {

@@ -7,27 +7,27 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// counters of one fault of one rule. Workers add, anyone reads.
+// counters of one fault of one rule. Workers add, any goroutine reads.
 type counters struct {
 	name                                    string
 	rule                                    int
-	observes                                bool // it does nothing to connections
+	observes                                bool // it only observes
 	fired, acted, diverted, dropped, forged atomic.Uint64
 	outcomes                                outcomes.Tally
 }
 
-// totals counts what belongs to no rule.
+// totals counts what does not belong to a rule.
 type totals struct {
 	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten, signed, shed atomic.Uint64
 	setFull, captureFull, releaseFull, ownerFull                                    atomic.Uint64
 	latency                                                                         latency
 
-	// segments is how many of those diverted the rules did not count: they count
-	// a packet once that is cut up in user space, or handed back to be cut up.
+	// segments is how many of the diverted packets the rules did not count: they count a
+	// packet once that is segmented in user space or handed back to be segmented.
 	segments atomic.Int64
 }
 
-// noRoom counts flows, by packets, that found no room in a set of that kind.
+// noRoom counts packets of flows that found no room in a set of that kind.
 func (t *totals) noRoom(set ruleset.SetKind, n uint64) {
 	switch set {
 	case ruleset.Live:

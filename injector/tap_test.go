@@ -32,7 +32,7 @@ func tapBench(t testing.TB, rules ...Rule) (b *bench, look func() []seen) {
 	}
 }
 
-// TestTapFates holds that each packet of a chosen connection is shown as it
+// TestTapFates checks that each packet of a chosen connection is shown as it
 // came and as it went on, with what was done to it and why.
 func TestTapFates(t *testing.T) {
 	syn := segment(faults.Original, packet.SYN, 100, 0, "")
@@ -85,7 +85,7 @@ func TestTapFates(t *testing.T) {
 	}
 }
 
-// TestTapRemembersWhy holds that a packet which is delayed like one before it
+// TestTapRemembersWhy checks that a packet which is delayed like one before it
 // carries that one's reason, and that one which only waits behind another says
 // so.
 func TestTapRemembersWhy(t *testing.T) {
@@ -146,7 +146,7 @@ func (o *once) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verdict {
 	return faults.Drop
 }
 
-// TestTapShowsChosenOnly holds that others' packets are not shown.
+// TestTapShowsChosenOnly checks that others' packets are not shown.
 func TestTapShowsChosenOnly(t *testing.T) {
 	r := ruleOf(model(t, "reset"))
 	r.Pick.Skip = 1
@@ -188,7 +188,7 @@ func TestTapNeverTears(t *testing.T) {
 	}
 }
 
-// TestTapAllocatesNothing holds that being watched costs the packet path no
+// TestTapAllocatesNothing checks that being watched costs the packet path no
 // allocation.
 func TestTapAllocatesNothing(t *testing.T) {
 	b, _ := tapBench(t, ruleOf(model(t, "reset", "at", "now")))
@@ -209,7 +209,7 @@ func TestTapAllocatesNothing(t *testing.T) {
 	deliverAll([]ring[Packet]{b.tap}, none)
 }
 
-// TestDescribe holds the words for packets.
+// TestDescribe checks the words for packets.
 func TestDescribe(t *testing.T) {
 	var d Describer
 	for _, c := range []struct {
@@ -230,7 +230,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestWhoSeesWholePackets holds that payloads are copied for those who want
+// TestWhoSeesWholePackets checks that payloads are copied for those who want
 // them, and that a packet without its payload is still described with its length.
 func TestWhoSeesWholePackets(t *testing.T) {
 	cfg := Config{Rules: []Rule{ruleOf(model(t, "syn-drop"))}}

@@ -9,23 +9,23 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 )
 
-// timer is something that a worker does when its time has come.
+// timer is something that a worker does at a certain time.
 type timer struct {
 	at      time.Duration
 	ideal   time.Duration // when it would leave if nobody were ever late; 0: nobody waits for it
-	order   uint64        // of being put in: what is due at the same time goes in this order
+	order   uint64        // the order of being added: timers for the same time run in this order
 	kind    timerKind
-	inOrder bool  // what its flow sends that way waits for it
-	hook    uint8 // release, send of a copy: where the packet was met
+	inOrder bool  // later packets of its flow in that direction wait for it
+	hook    uint8 // releasePacket, and sendPacket of a copy: where the packet was judged
 
 	flow   *entry
-	id     nfqueue.ID // release
+	id     nfqueue.ID // releasePacket
 	reply  bool
 	prio   uint32
-	tag    uint32 // release: of the verdict
-	forged bool   // send: it is of our own making
+	tag    uint32 // releasePacket: of the verdict
+	forged bool   // sendPacket: it is of our own making
 	signal ruleset.Signal
-	pkt    []byte // send; release: what the packet goes on as, nil if unchanged
+	pkt    []byte // sendPacket: the packet; releasePacket: what the packet goes on as, nil if unchanged
 	mark   uint32
 	iface  uint32
 }
@@ -38,7 +38,7 @@ const (
 	sendPacket                     // a forged or re-injected packet leaves
 )
 
-// dir is the direction that a packet travels.
+// dir returns the direction in which the packet travels.
 func (l *timer) dir() faults.Direction {
 	if l.reply {
 		return faults.Reply
@@ -46,20 +46,19 @@ func (l *timer) dir() faults.Direction {
 	return faults.Original
 }
 
-// Before has what is due earlier first, and of what is due at the same time what was put
-// in earlier.
+// Before orders timers by time, and those for the same time by when they were added.
 func (t *timer) Before(o *timer) bool { return t.at < o.at || t.at == o.at && t.order < o.order }
 
-// timers is what is due later: packets that are held, forged ones that leave after a
-// while, and alarms of flows. It belongs to one worker.
+// timers are held packets, forged packets that leave later, and alarms of flows. They
+// belong to one worker.
 type timers struct {
 	heap  heap.Heap[timer, *timer]
 	order uint64
-	held  int // packets in it; the rest is alarms
+	held  int // packets among them; the others are alarms
 	swept int // where sweep looked last
 }
 
-// add puts t in.
+// add adds t.
 func (h *timers) add(t timer) {
 	h.order++
 	t.order = h.order
@@ -86,9 +85,9 @@ func (h *timers) take() timer {
 	return t
 }
 
-// sweep looks at a few of what is due later if that is much more than the flows
-// that are known, and takes out the alarms of flows that are not any more, which
-// would keep them in memory.
+// sweep looks at a few timers if there are far more of them than known flows, and
+// removes the alarms of flows that are no longer known, which would otherwise stay in
+// memory.
 func (h *timers) sweep(flows int) {
 	for range sweepBatch {
 		if h.heap.Len() <= 2*flows+fewAlarms {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTries holds which SYNs belong to one try.
+// TestTries checks which SYNs belong to one try.
 func TestTries(t *testing.T) {
 	const ms = time.Millisecond
 	type syn struct {
@@ -49,7 +49,7 @@ func TestTries(t *testing.T) {
 	}
 }
 
-// TestSucceeded holds that a try is over when its connection is open for the client.
+// TestSucceeded checks that a try is over when its connection is open for the client.
 func TestSucceeded(t *testing.T) {
 	r := ruleOf(model(t, "reset", "at", "bytes=100m"))
 	r.Pick = target.Pick{Every: 2}
@@ -67,7 +67,7 @@ func TestSucceeded(t *testing.T) {
 	}
 }
 
-// TestHappyEyeballs holds that both families of one try draw the same lot, that a
+// TestHappyEyeballs checks that both families of one try draw the same lot, that a
 // retry draws another, and that connections which only pass through, or arrive from
 // elsewhere, are not taken for one try.
 func TestHappyEyeballs(t *testing.T) {

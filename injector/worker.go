@@ -12,13 +12,13 @@ import (
 )
 
 // worker owns one queue and all its flows, so flows need no locks. The path of a packet
-// is in path.go; this is what it leans on.
+// is in path.go; this is what it relies on.
 type worker struct {
 	*shared
-	outbox    // what leaves: verdicts, held and forged packets
-	flowStore // the connections that are known
-	segmenter // packets that stand for several segments
-	mailbox   // what other goroutines want done
+	outbox    // sends verdicts, held and forged packets
+	flowStore // known connections
+	segmenter // GSO packets
+	mailbox   // functions that other goroutines post
 
 	backlog backlog // what waits to be received
 
@@ -30,9 +30,9 @@ type worker struct {
 
 	watcher outcomes.Watcher // finds out what became of strikes
 
-	noticed   uint32        // what changes was when the worker last looked
-	changedAt time.Duration // when it had become that
-	changing  int           // changes of the sets by the setWriter under way
+	noticed   uint32        // shared.changes when the worker last looked
+	changedAt time.Duration // when that value was first seen
+	changing  int           // how many functions beside the packet path have not finished
 	stopping  atomic.Bool
 
 	pkts [nfqueue.BatchSize]nfqueue.Packet
@@ -41,8 +41,8 @@ type worker struct {
 	buf  []byte // the packet being built
 }
 
-// newWorker makes the worker of a queue. One goroutine uses it, but for what says that
-// any may.
+// newWorker makes the worker of a queue. Only one goroutine may use it, except for
+// methods that say otherwise.
 func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Handle) *worker {
 	w := &worker{shared: s, sets: sets, dog: dog, flowStore: newFlowStore(s)}
 	w.backlog.queue = q
@@ -55,7 +55,7 @@ func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Hand
 	return w
 }
 
-// tell records an event for whoever listens.
+// tell reports an event, if anybody listens.
 func (w *worker) tell(rec record) {
 	if w.report != nil {
 		if w.backlog.sheds() { // whoever listens takes its time of a processor too
@@ -92,7 +92,7 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 		c.fired.Add(1)
 	}
 	o, known := f.ordinalOf(c.rule)
-	if !known { // it was parked, which keeps the one of its only rule
+	if !known { // it was parked, and a parked flow keeps only the ordinal within its own rule
 		o.nth = f.nth
 	}
 	for _, n := range w.out.Notes {
@@ -100,11 +100,11 @@ func (w *worker) note(f *entry, who int, dropped bool) {
 	}
 }
 
-// idleWait is how long a worker without work sleeps: it must kick the
+// idleWait is how long a worker without work sleeps at most, because it must kick the
 // watchdog.
 const idleWait = 100 * time.Millisecond
 
-// received counts the packets of a batch, but for those that come again.
+// received counts the packets of a batch, except for those that will come again.
 func (w *worker) received(n int) {
 	w.totals.diverted.Add(uint64(n - w.requeuedNow))
 	w.requeuedNow = 0
@@ -119,7 +119,7 @@ func (w *worker) patience(now time.Duration) time.Duration {
 	if at, ok := w.parked.nextAlarm(); ok {
 		wait = min(wait, at-now)
 	}
-	if at, ok := w.idle.next(); ok { // the alarms of those that rest are not in a heap yet
+	if at, ok := w.idle.next(); ok { // the alarms of these flows are not in a heap yet
 		wait = min(wait, at-now)
 	}
 	if at := w.watcher.Next(); at != faults.Never {
@@ -128,10 +128,10 @@ func (w *worker) patience(now time.Duration) time.Duration {
 	return max(0, wait)
 }
 
-// since is from when on the kernel hands over all segments of a flow that it has
-// not been told to let pass: when the last change of the rules had taken effect,
-// or the run began. Before that it may have let the flow pass however busy it
-// was. While a change is under way it is now.
+// since returns the time since which the kernel hands over all segments of flows that
+// it was not told to let pass: when the last change of the rules had taken effect, or
+// when the run began. Before that it may have let a flow pass, however busy it was.
+// While a change is under way, that time is now.
 func (w *worker) since(now time.Duration) time.Duration {
 	switch n := w.changes.Load(); {
 	case n&1 != 0:
@@ -142,9 +142,9 @@ func (w *worker) since(now time.Duration) time.Duration {
 	return w.changedAt
 }
 
-// busy reports whether the kernel has lately let segments of the flow pass that
-// keep it from being idle. It is asked only about a flow that the worker has seen
-// nothing of for that long.
+// busy reports whether the kernel has recently let segments of the flow pass that keep
+// it from being idle. The kernel is asked only if the worker has not seen the flow for
+// that long.
 func (w *worker) busy(f *entry, now time.Duration) bool {
 	for _, c := range f.links {
 		after := w.rules[c.rule].settings.Load().diverts.Idle
@@ -155,18 +155,18 @@ func (w *worker) busy(f *entry, now time.Duration) bool {
 	return false
 }
 
-// stop makes run drain the queue and return. Any goroutine may call it.
+// stop makes run empty the queue and return. Any goroutine may call it.
 func (w *worker) stop() {
 	w.stopping.Store(true)
 	w.queue.Wake()
 }
 
-// emptyWait is how long the queue must stay empty before it counts as empty:
-// a packet that met the rules just before they went may still be on its way.
+// emptyWait is how long the queue must stay empty before it counts as empty: a packet
+// that matched the rules just before they were removed may still be on its way.
 const emptyWait = 3 * time.Millisecond
 
-// emptyQueue lets go all that is held, all that waits for a change of the kernel's
-// sets, and all that is still in the queue. The rules that queue are gone by now.
+// emptyQueue lets everything pass that is held, that waits for a change of the kernel's
+// sets, or that is still in the queue. The rules that queue packets are gone by now.
 func (w *worker) emptyQueue() error {
 	w.releaseAll()
 	w.backlog.behind = false // what ends the connections may be told
@@ -183,7 +183,7 @@ func (w *worker) emptyQueue() error {
 		w.batch++
 		for i := range r.N {
 			p := &w.pkts[i]
-			if p.ID.InGSO() && w.requeued != 0 && w.emptied <= w.requeued { // others were handed back that have yet to come
+			if p.ID.InGSO() && w.requeued != 0 && w.emptied <= w.requeued { // others that were handed back have not come again yet
 				w.requeue(p)
 				continue
 			}
@@ -199,8 +199,8 @@ func (w *worker) emptyQueue() error {
 	}
 }
 
-// adjust gives the faults of a flow the settings that their rules have now, which n
-// counts.
+// adjust gives the faults of a flow the current settings of their rules. n is the count
+// of these changes.
 func (w *worker) adjust(f *entry, n uint32) {
 	f.adjustedAt = n
 	for i := 0; i < len(f.links); {

@@ -81,7 +81,7 @@ type bench struct {
 	sets *fakeSets
 	now  time.Duration
 	id   nfqueue.ID
-	ip   uint16 // identification of the next packet that comes uncut
+	ip   uint16 // identification of the next GSO packet
 
 	unnumbered bool // such packets may be fragmented
 }
@@ -185,7 +185,7 @@ func (m delayModel) OnSegment(ev *faults.Event, out *faults.Effects) faults.Verd
 	return faults.Pass
 }
 
-// TestDrainLosesNothing holds that the end of a run lets go what is held.
+// TestDrainLosesNothing checks that the end of a run lets go what is held.
 func TestDrainLosesNothing(t *testing.T) {
 	b := newBench(t, ruleOf(NamedModel{"delay", delayModel{time.Hour}}))
 	b.handle(&nfqueue.Packet{ID: 1, Hook: forward, Bytes: segment(faults.Original, packet.ACK, 1, 1, "held")})
@@ -215,7 +215,7 @@ func (s *slowSets) setFlow(op ruleset.SetOp, kind ruleset.SetKind, f flowKey) er
 	return nil
 }
 
-// TestDrainWaitsForSets holds that the end of a run lets go what waits for a
+// TestDrainWaitsForSets checks that the end of a run lets go what waits for a
 // change of the kernel's sets, and that it is not decided before the change.
 func TestDrainWaitsForSets(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1s")))
@@ -248,7 +248,7 @@ func (*silentQueue) Limit(int)                 {}
 func (*silentQueue) Close() error              { return nil }
 func (*silentQueue) Send([]rawsock.Packet) int { return 0 }
 
-// TestTakenInLater holds that a connection which a rule takes in while the run
+// TestTakenInLater checks that a connection which a rule takes in while the run
 // goes on does not count as silent since the run began: the kernel let it pass.
 func TestTakenInLater(t *testing.T) {
 	for name, m := range map[string]NamedModel{
@@ -277,7 +277,7 @@ func TestTakenInLater(t *testing.T) {
 	}
 }
 
-// TestBusyBeside holds that a flow which only the kernel has seen lately does not
+// TestBusyBeside checks that a flow which only the kernel has seen lately does not
 // count as idle when another fault has a segment of it handed over, and that the
 // kernel is not asked about one of which user space has seen enough.
 func TestBusyBeside(t *testing.T) {
@@ -307,7 +307,7 @@ func TestBusyBeside(t *testing.T) {
 	}
 }
 
-// TestReleasedAgain holds that the kernel is told once more to let a flow pass
+// TestReleasedAgain checks that the kernel is told once more to let a flow pass
 // when it has forgotten, and not for each packet that was under way.
 func TestReleasedAgain(t *testing.T) {
 	none := ruleOf(model(t, "reset"))
@@ -337,7 +337,7 @@ func TestReleasedAgain(t *testing.T) {
 	}
 }
 
-// TestFiredOrdinal holds that an event has the connection's ordinal within the
+// TestFiredOrdinal checks that an event has the connection's ordinal within the
 // rule whose fault it tells of.
 func TestFiredOrdinal(t *testing.T) {
 	b := newBench(t, ruleOf(model(t, "observe")), Rule{Faults: []NamedModel{model(t, "reset", "at", "syn")}})
@@ -357,7 +357,7 @@ func TestFiredOrdinal(t *testing.T) {
 	}
 }
 
-// TestCutIsCounted holds that a segment which the queue hands over in part goes on
+// TestCutIsCounted checks that a segment which the queue hands over in part goes on
 // as it is, and is counted, where a fault would have changed or copied it.
 func TestCutIsCounted(t *testing.T) {
 	for fault, c := range map[string]struct {

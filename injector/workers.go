@@ -13,22 +13,21 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
-// workers is the workers of a run, one a queue, and the goroutines that tell what
+// workers are the workers of a run, one per queue, and the goroutines that deliver what
 // they report.
 type workers struct {
 	all       []*worker
 	working   sync.WaitGroup
 	listening sync.WaitGroup
-	silent    chan struct{} // closed when nothing more will be reported
+	silent    chan struct{} // closed when nothing will be reported any more
 	dog       *watchdog.Watchdog
 
 	mu   sync.Mutex
-	err  error         // what the workers ended with
-	gone chan struct{} // closed when the first has ended
+	err  error         // the errors with which workers ended
+	gone chan struct{} // closed when the first worker has ended
 }
 
-// startWorkers puts a worker behind each queue and sets them to work, each on a thread
-// of its own.
+// startWorkers starts a worker for each queue, each on a thread of its own.
 func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	c := &workers{silent: make(chan struct{}), gone: make(chan struct{})}
 	var err error
@@ -78,7 +77,7 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 				i.cfg.Logger.Debug("the judge may push others off their processor", "error", err)
 			}
 			defer func() {
-				if undo() == nil { // else the thread ends with this goroutine
+				if undo() == nil { // otherwise the thread ends with this goroutine
 					runtime.UnlockOSThread()
 				}
 			}()
@@ -93,31 +92,31 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	return c, nil
 }
 
-// settle waits until the verdicts that the workers have given so far have left,
-// or the workers are gone.
+// settle waits until all verdicts that the workers have given so far are sent, or the
+// workers have ended.
 func (c *workers) settle() {
 	c.each(func(*worker) {})
 }
 
-// stop lets the workers empty their queues, waits for them, and returns what
-// they ended with.
+// stop makes the workers empty their queues, waits for them, and returns the errors
+// with which they ended.
 func (c *workers) stop() error {
 	for _, w := range c.all {
 		w.stop()
 	}
 	c.working.Wait()
-	c.dog.Stop() // no packet waits for us any more, and who listens may take its time
+	c.dog.Stop() // no packet waits for us any more, and OnEvent may take its time
 	return c.err
 }
 
-// close waits until everything reported is told. The workers have ended.
+// close waits until everything that was reported is delivered. The workers have ended.
 func (c *workers) close() {
 	close(c.silent)
 	c.listening.Wait()
 }
 
-// listen has the workers be told what the kernel's tracepoints tell, if a command is
-// judged by the run, the kernel can and this process may.
+// listen tells the workers what the kernel's tracepoints tell, if a command is judged,
+// the kernel has them, and this process may read them.
 func (c *workers) listen(judged bool, log *slog.Logger) *outcomes.Listener {
 	if !judged {
 		return nil
@@ -133,8 +132,8 @@ func (c *workers) listen(judged bool, log *slog.Logger) *outcomes.Listener {
 	return l
 }
 
-// forgotten takes a flow that the worker no longer knows out of the one kernel
-// set that does not forget by itself.
+// forgotten removes a flow that the worker no longer knows from the one kernel set
+// whose elements do not expire.
 func (w *worker) forgotten(e *entry) {
 	w.finish(e, w.clock())
 	if e.captured && !e.superseded {

@@ -11,7 +11,7 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestQueuesKeepFlowsTogether holds that with several queues each connection is
+// TestQueuesKeepFlowsTogether checks that with several queues each connection is
 // with one worker, both directions: it is counted once and seen whole.
 func TestQueuesKeepFlowsTogether(t *testing.T) {
 	ns := kerneltest.NetNS(t)

@@ -7,7 +7,7 @@ import (
 	"github.com/faultctl/faultctl/injector/internal/watchdog"
 )
 
-// TestWatchdogEndsWithTheWork holds that the timer is gone when the workers are:
+// TestWatchdogEndsWithTheWork checks that the timer is gone when the workers are:
 // whoever listens may take its time then.
 func TestWatchdogEndsWithTheWork(t *testing.T) {
 	d, err := watchdog.New(time.Hour, 1)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAdvice holds that each verdict which is no pass says in one sentence what
+// TestAdvice checks that each verdict which is no pass says in one sentence what
 // to do next, and no other one does.
 func TestAdvice(t *testing.T) {
 	for v := range Verdict(numVerdicts) {

@@ -10,7 +10,7 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// TestOutcomes holds what is said of connections that were struck, segment by
+// TestOutcomes checks what is said of connections that were struck, segment by
 // segment, and what follows from it for a command that succeeded.
 func TestOutcomes(t *testing.T) {
 	for _, c := range []struct {
@@ -434,7 +434,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestAnswerLost holds when a request reached the service whole and its answer
+// TestAnswerLost checks when a request reached the service whole and its answer
 // did not reach the client.
 func TestAnswerLost(t *testing.T) {
 	for _, c := range []struct {
@@ -455,7 +455,7 @@ func TestAnswerLost(t *testing.T) {
 	}
 }
 
-// TestNothingAllocates holds that what is fed and asked costs no memory.
+// TestNothingAllocates checks that what is fed and asked costs no memory.
 func TestNothingAllocates(t *testing.T) {
 	s := play(t, asked)
 	seg := build(t, 0)
@@ -506,7 +506,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// TestOutcomeFor holds that of two ends which were struck the one counts that is asked for,
+// TestOutcomeFor checks that of two ends which were struck the one counts that is asked for,
 // and the other one where a segment was sent to that alone.
 func TestOutcomeFor(t *testing.T) {
 	both := asked + `

@@ -16,7 +16,7 @@ const (
 	endMark = "<!-- end of table -->\n"
 )
 
-// TestPage holds that docs/VERDICTS.md has the table that the code goes by.
+// TestPage checks that docs/VERDICTS.md has the table that the code goes by.
 func TestPage(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestFurther holds what is said of several connections together.
+// TestFurther checks what is said of several connections together.
 func TestFurther(t *testing.T) {
 	yes, no, unknown := Step{Answer: Yes}, Step{Answer: No}, Step{}
 	order := []Outcome{
@@ -135,7 +135,7 @@ func TestFurther(t *testing.T) {
 	}
 }
 
-// TestEvidence holds that each evidence has words.
+// TestEvidence checks that each evidence has words.
 func TestEvidence(t *testing.T) {
 	for e := Evidence(1); e < numEvidence; e++ {
 		if e.String() == "" {

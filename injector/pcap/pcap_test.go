@@ -83,7 +83,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestKilled holds that a file that nobody closes can be read up to the last
+// TestKilled checks that a file that nobody closes can be read up to the last
 // flush, and that a flush comes by itself.
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.pcapng")
@@ -102,7 +102,7 @@ func TestKilled(t *testing.T) {
 	t.Error("the packets are not in the file after a minute")
 }
 
-// TestFullDisk holds that a file that cannot be written says so at the end and
+// TestFullDisk checks that a file that cannot be written says so at the end and
 // stops nobody meanwhile.
 func TestFullDisk(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
@@ -116,7 +116,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestTshark holds that Wireshark's own reader finds what was written.
+// TestTshark checks that Wireshark's own reader finds what was written.
 func TestTshark(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil {

@@ -2,7 +2,7 @@ package target
 
 import "testing"
 
-// TestCgroupMount holds what is read of /proc/self/mountinfo.
+// TestCgroupMount checks what is read of /proc/self/mountinfo.
 func TestCgroupMount(t *testing.T) {
 	for name, tc := range map[string]struct{ mountinfo, dir, root string }{
 		"alone":         {"30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup", "/"},

@@ -41,7 +41,7 @@ var firewalls = []struct{ name, rule string }{
 	{"nft drop in the last place", "nft add table inet fw; nft add chain inet fw c '{ type filter hook HOOK priority 2147483646; }'; nft add rule inet fw c tcp flags rst drop"},
 }
 
-// TestEaten holds that what a firewall behind ours drops is not taken for sent,
+// TestEaten checks that what a firewall behind ours drops is not taken for sent,
 // and what none drops is: in each hook, by a verdict and by a raw socket, with
 // what people have for firewalls.
 func TestEaten(t *testing.T) {
@@ -177,7 +177,7 @@ func replace(s, hook, chain string) string {
 	return out
 }
 
-// TestText holds that the rules in nft syntax are what is put in: nft takes them, and
+// TestText checks that the rules in nft syntax are what is put in: nft takes them, and
 // they remember what has left.
 func TestText(t *testing.T) {
 	l, err := lab.NewIPv4()
@@ -228,7 +228,7 @@ func TestText(t *testing.T) {
 
 var counters = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
-// TestClear holds that the sign's bits are taken off again: nothing behind sees
+// TestClear checks that the sign's bits are taken off again: nothing behind sees
 // them.
 func TestClear(t *testing.T) {
 	l, err := lab.NewIPv4()

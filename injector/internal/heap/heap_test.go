@@ -13,7 +13,7 @@ type item struct {
 
 func (i *item) Before(o *item) bool { return i.at < o.at || i.at == o.at && i.order < o.order }
 
-// TestHeap holds that items come out in their order, whichever are taken out of the
+// TestHeap checks that items come out in their order, whichever are taken out of the
 // middle meanwhile, and that what is alike comes as it went in.
 func TestHeap(t *testing.T) {
 	var h Heap[item, *item]
@@ -52,7 +52,7 @@ func TestHeap(t *testing.T) {
 	}
 }
 
-// TestHeapAllocatesNothing holds it once there is room.
+// TestHeapAllocatesNothing checks it once there is room.
 func TestHeapAllocatesNothing(t *testing.T) {
 	var h Heap[item, *item]
 	for i := range 1000 {
@@ -63,7 +63,7 @@ func TestHeapAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestHeapForgets holds that an item that is gone keeps nothing in memory.
+// TestHeapForgets checks that an item that is gone keeps nothing in memory.
 func TestHeapForgets(t *testing.T) {
 	var h Heap[pointing, *pointing]
 	h.Push(pointing{1, new(int)})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestList holds the order of what was used when, with handles of either kind.
+// TestList checks the order of what was used when, with handles of either kind.
 func TestList(t *testing.T) {
 	type thing struct {
 		name  string

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestManyLargeVerdicts holds that verdicts with whole packets in them reach
+// TestManyLargeVerdicts checks that verdicts with whole packets in them reach
 // the kernel, however many a batch has: it refuses a message that is larger
 // than the socket's send buffer, and then every packet in it hangs.
 func TestManyLargeVerdicts(t *testing.T) {
@@ -40,10 +40,10 @@ func TestManyLargeVerdicts(t *testing.T) {
 	}
 }
 
-// TestUncutNumbers holds that runs beside each other have numbers of their own for
+// TestGSOQueueNumbers checks that runs beside each other have numbers of their own for
 // what comes uncut as well, and that one which found the numbers in part taken
 // keeps none of them.
-func TestUncutNumbers(t *testing.T) {
+func TestGSOQueueNumbers(t *testing.T) {
 	ns := kerneltest.NetNS(t)
 	how := Copying{Whole: true, SeparateGSO: true}
 	open := func(n uint16) []*Queue {
@@ -75,7 +75,7 @@ func TestUncutNumbers(t *testing.T) {
 	}
 }
 
-// TestMarksAndLimit holds that a mark arrives behind the packets that were there, and
+// TestMarksAndLimit checks that a mark arrives behind the packets that were there, and
 // before those that were not, and that the kernel lets pass what is beyond a limit, for
 // which packets do not count that were received and wait for their verdict.
 func TestMarksAndLimit(t *testing.T) {
@@ -140,7 +140,7 @@ func TestMarksAndLimit(t *testing.T) {
 	receive(BatchSize, Received{N: BatchSize, More: true})
 }
 
-// TestWakeAfterClose holds that a late wake writes nothing into the file that has
+// TestWakeAfterClose checks that a late wake writes nothing into the file that has
 // the queue's descriptor by then.
 func TestWakeAfterClose(t *testing.T) {
 	qs, err := Open(kerneltest.NetNS(t), 0, 1, Copying{})
@@ -191,7 +191,7 @@ func fullSocket(t *testing.T) (fd int, read func() int) {
 	}
 }
 
-// TestVerdictsAgain holds that verdicts for which the kernel has no memory are
+// TestVerdictsAgain checks that verdicts for which the kernel has no memory are
 // sent again, and given up, with an error, when it has none for long.
 func TestVerdictsAgain(t *testing.T) {
 	fd, read := fullSocket(t)

@@ -42,7 +42,7 @@ func read(t *testing.T, b []byte) string {
 	return strings.Join(out, ", ")
 }
 
-// TestRuns holds that packets which simply go on are answered together, and
+// TestRuns checks that packets which simply go on are answered together, and
 // never one that waits among them.
 func TestRuns(t *testing.T) {
 	batch := func(ids ...uint32) (pkts []Packet) {
@@ -135,7 +135,7 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// TestVerdictsAllocateNothing holds it for every kind of answer.
+// TestVerdictsAllocateNothing checks it for every kind of answer.
 func TestVerdictsAllocateNothing(t *testing.T) {
 	pkts := make([]Packet, BatchSize)
 	for i := range pkts {
@@ -165,7 +165,7 @@ func TestVerdictsAllocateNothing(t *testing.T) {
 	}
 }
 
-// TestDecodeAllocatesNothing holds it for reading, which happens in place.
+// TestDecodeAllocatesNothing checks it for reading, which happens in place.
 func TestDecodeAllocatesNothing(t *testing.T) {
 	msg := queued(7, payload())
 	var p Packet
@@ -180,7 +180,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	}
 	binary.BigEndian.PutUint16(msg[nlHeader+2:], 9)
 	if !decodePacket(msg, 9, &p) || p.ID != 7|GSOQueue {
-		t.Errorf("a packet of the queue for what comes uncut got %#x", p.ID)
+		t.Errorf("a packet of the queue for GSO packets got %#x", p.ID)
 	}
 	for n := range msg { // cut anywhere, it never reads beyond
 		decodePacket(slices.Clip(msg[:n]), 0, &p)

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestGCInterval holds that the kernel has taken what it was asked for.
+// TestGCInterval checks that the kernel has taken what it was asked for.
 func TestGCInterval(t *testing.T) {
 	if major, minor := KernelVersion(); major < 6 || major == 6 && minor < 2 {
 		t.Skipf("Linux %d.%d does not change a set any more, 6.2 does", major, minor)

@@ -64,7 +64,7 @@ func TestRulesetInKernel(t *testing.T) {
 	}
 }
 
-// TestManyFiles holds that a program with very many open files is told so, where
+// TestManyFiles checks that a program with very many open files is told so, where
 // the library below would panic.
 func TestManyFiles(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -102,7 +102,7 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// TestRemaining holds that a flow is told from one that is not in a set, and either
+// TestRemaining checks that a flow is told from one that is not in a set, and either
 // from a kernel that cannot be asked.
 func TestRemaining(t *testing.T) {
 	ns := kerneltest.NetNS(t)
@@ -139,7 +139,7 @@ func TestRemaining(t *testing.T) {
 	}
 }
 
-// TestRefusedChange holds that a change which the kernel refuses leaves the rules
+// TestRefusedChange checks that a change which the kernel refuses leaves the rules
 // as they were, and does not spoil the next one.
 func TestRefusedChange(t *testing.T) {
 	to := func(addrs ...string) *ruleset.Ruleset {

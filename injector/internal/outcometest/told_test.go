@@ -13,7 +13,7 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-// TestTold holds that a program which only waits, and is told by the call that
+// TestTold checks that a program which only waits, and is told by the call that
 // waits, has felt a reset, by the word of the kernel's tracepoints.
 func TestTold(t *testing.T) {
 	trace, err := tracepoint.Open(tracepoint.ReceivedReset, tracepoint.ErrorReported, tracepoint.CallFailed)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSender holds that packets of a batch leave as they are, in their order, each
+// TestSender checks that packets of a batch leave as they are, in their order, each
 // by the route of its own mark, and that one which cannot leave takes none of the
 // others with it.
 func TestSender(t *testing.T) {

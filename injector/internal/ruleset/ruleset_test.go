@@ -38,7 +38,7 @@ func TestRulesetText(t *testing.T) {
 	}
 }
 
-// TestRulesetInvariants holds what must be true of the rules of any Input.
+// TestRulesetInvariants checks what must be true of the rules of any Input.
 func TestRulesetInvariants(t *testing.T) {
 	for name, in := range rulesettest.Inputs {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func followed(t *testing.T, chains map[string]*ruleset.Chain, c *ruleset.Chain, 
 	return queued
 }
 
-// TestSignBits holds that no chain takes a packet of ours for one with a signal.
+// TestSignBits checks that no chain takes a packet of ours for one with a signal.
 func TestSignBits(t *testing.T) {
 	for _, tag := range []sign.Tag{0, rulesettest.Tag, 1<<19 - 1} {
 		if s := tag.Of(sign.Levels - 1); s&uint32(ruleset.AllSignals) != 0 {
@@ -136,7 +136,7 @@ func TestSignBits(t *testing.T) {
 	}
 }
 
-// TestLevels holds that a run lets pass what carries its own level or a higher one.
+// TestLevels checks that a run lets pass what carries its own level or a higher one.
 func TestLevels(t *testing.T) {
 	ours := fmt.Sprintf("meta priority & 0xffffffe0 == %#x", rulesettest.Tag.Of(0))
 	for level, want := range map[int][]string{
@@ -157,7 +157,7 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// TestSignalsTogether holds which of two signals stands that contradict each other.
+// TestSignalsTogether checks which of two signals stands that contradict each other.
 func TestSignalsTogether(t *testing.T) {
 	for _, c := range []struct{ first, then, want ruleset.Signal }{
 		{0, ruleset.Admit, ruleset.Admit},

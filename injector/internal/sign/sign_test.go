@@ -137,7 +137,7 @@ func families(t *testing.T, f func(t *testing.T, v6 bool)) {
 	}
 }
 
-// TestPartitionStops holds that a partition stops what another run sends again,
+// TestPartitionStops checks that a partition stops what another run sends again,
 // in whichever order they began, and that with one sign for all it does not.
 func TestPartitionStops(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
@@ -170,7 +170,7 @@ func TestPartitionStops(t *testing.T) {
 	})
 }
 
-// TestDelaysAddUp holds that two delays add up, each judging the segment once, and
+// TestDelaysAddUp checks that two delays add up, each judging the segment once, and
 // that without an order the runs would send it to each other for ever.
 func TestDelaysAddUp(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
@@ -207,7 +207,7 @@ func TestDelaysAddUp(t *testing.T) {
 	})
 }
 
-// TestForeign holds that a socket with a priority of its own is judged, be it the
+// TestForeign checks that a socket with a priority of its own is judged, be it the
 // one that used to be ours.
 func TestForeign(t *testing.T) {
 	l, client, server := world(t, false)
@@ -222,7 +222,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestAnotherNamespace holds that a packet has lost its sign where it comes into
+// TestAnotherNamespace checks that a packet has lost its sign where it comes into
 // another namespace: it is judged there like any other.
 func TestAnotherNamespace(t *testing.T) {
 	l, err := lab.NewIPv4()
@@ -242,7 +242,7 @@ func TestAnotherNamespace(t *testing.T) {
 	minirun.Shell(t, l.Router.NS, "nft list chain inet k c | grep -q 'packets 1 '")
 }
 
-// TestOf holds the order of signs, that they have none of the bits of verdicts,
+// TestOf checks the order of signs, that they have none of the bits of verdicts,
 // and that namespaces have different ones.
 func TestOf(t *testing.T) {
 	l, err := lab.NewIPv4()
@@ -277,7 +277,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// TestTagWithoutProc holds that a process in an empty root comes to the same tag as
+// TestTagWithoutProc checks that a process in an empty root comes to the same tag as
 // the others.
 func TestTagWithoutProc(t *testing.T) {
 	want, err := TagOf(nil)

@@ -110,7 +110,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestMD5 holds that a connection with signed segments is known.
+// TestMD5 checks that a connection with signed segments is known.
 func TestMD5(t *testing.T) {
 	l := newLab(t)
 	client, _ := pair(t, l, l.Server.V4)
@@ -136,7 +136,7 @@ func TestMD5(t *testing.T) {
 	}
 }
 
-// TestNothingAllocates holds that asking costs no memory.
+// TestNothingAllocates checks that asking costs no memory.
 func TestNothingAllocates(t *testing.T) {
 	l := newLab(t)
 	client, _ := pair(t, l, l.Server.V4)

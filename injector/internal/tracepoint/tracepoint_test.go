@@ -51,7 +51,7 @@ func collect(t *testing.T, s *Source, local netip.AddrPort, sock *uint64, want i
 	return got
 }
 
-// TestReset holds that a RST which a socket receives is told with the socket's
+// TestReset checks that a RST which a socket receives is told with the socket's
 // cookie, in another network namespace and in both families; that its program's
 // call which returns the error is told; and nothing is told of a RST that is
 // ignored.
@@ -144,7 +144,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestFormat holds how format files are read.
+// TestFormat checks how format files are read.
 func TestFormat(t *testing.T) {
 	got := parseFormat("name: x\nformat:\n\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n" +
 		"\tfield:const void * skaddr;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:__u8 saddr_v6[16];\toffset:30;\tsize:16;\tsigned:0;\n")

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPendingSignals holds that a run says what to raise where its user may have no
+// TestPendingSignals checks that a run says what to raise where its user may have no
 // more pending signals, of which a timer takes one.
 func TestPendingSignals(t *testing.T) {
 	var old unix.Rlimit
@@ -34,9 +34,9 @@ func TestPendingSignals(t *testing.T) {
 	}
 }
 
-// TestWantsAll holds that the timer is set back only after every worker
+// TestNeedsEveryWorker checks that the timer is set back only after every worker
 // has kicked it.
-func TestWantsAll(t *testing.T) {
+func TestNeedsEveryWorker(t *testing.T) {
 	d, err := New(time.Hour, 3)
 	if err != nil {
 		t.Fatal(err)
