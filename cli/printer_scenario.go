@@ -39,10 +39,10 @@ func (t *scenarioPrinter) Started(time.Time) {
 	if s.Description != "" {
 		fmt.Fprintln(&b, text.Wrap(strings.Join(strings.Fields(s.Description), " "), "  ", t.width))
 	}
-	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", t.plan.Seed, t.plan.Repeat())
+	fmt.Fprintln(&b, t.repeat(fmt.Sprintf("seed %d; repeat this run: ", t.plan.Seed), t.plan.Repeat()))
 	for i, p := range t.plan.Entries {
 		e := &s.Faults[i]
-		fmt.Fprintf(&b, "fault  %s: %s, %s\n", t.paint.Bold(e.Name), p.Scope(), e.When())
+		fmt.Fprintln(&b, t.fit("fault  "+t.paint.Bold(e.Name)+": "+p.Scope()+", "+e.When(), "    "))
 	}
 	for i := range s.Probes {
 		p := &s.Probes[i]
@@ -82,7 +82,7 @@ func (t *scenarioPrinter) Step(_ time.Time, step scenario.Step, note string) {
 
 // Event implements scenario.Watcher.
 func (t *scenarioPrinter) Event(at time.Time, _ int, e event.Event) {
-	t.happened(at.Format(clockTime), e) // that it is ready was told by its step
+	t.happened(at, e) // that it is ready was told by its step
 }
 
 // Tick implements scenario.Watcher.
@@ -104,7 +104,7 @@ func (t *scenarioPrinter) Probe(at time.Time, try scenario.Try) {
 	t.mu.Unlock()
 	switch {
 	case err != nil && (ph != scenario.After || row == 0 || try.Last):
-		t.print("%s  %s  %s: %v\n", now, t.paint.Red("probe"), a.Name, err)
+		t.line(now, fmt.Sprintf("%s  %s: %v", t.paint.Red("probe"), a.Name, err))
 	case err == nil && (row > 0 || ph != scenario.During):
 		text := "passed"
 		if row > 0 {
@@ -118,7 +118,8 @@ func (t *scenarioPrinter) Probe(at time.Time, try scenario.Try) {
 }
 
 // Ended implements scenario.Watcher.
-func (t *scenarioPrinter) Ended(_ time.Time, result *scenario.Result) {
+func (t *scenarioPrinter) Ended(at time.Time, result *scenario.Result) {
+	t.addedUp(at, true)
 	t.clearStatus()
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nended after %s; everything is as before\n", result.Took.Round(time.Millisecond))
@@ -156,7 +157,7 @@ func (t *scenarioPrinter) Ended(_ time.Time, result *scenario.Result) {
 		fmt.Fprintln(&b, t.paint.Yellow(text.Wrap(w, "", t.width)))
 	}
 	if result.Code == event.CodeOK {
-		fmt.Fprintln(&b, "it held: "+result.Holds())
+		fmt.Fprintln(&b, t.fit("it held: "+result.Holds(), ""))
 	}
 	t.print("%s", b.String())
 }

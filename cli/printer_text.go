@@ -31,10 +31,14 @@ type textPrinter struct {
 	inv    *invocation
 	plan   *experiment.Plan
 	status string // the live line on the screen, if any
+	wrap   bool   // lines are broken between words where the terminal would break them anywhere
+
+	adding sync.Mutex // guards adder
+	adder  adder
 }
 
 func (inv *invocation) textPrinter(w io.Writer) *textPrinter {
-	return &textPrinter{w: w, live: inv.terminal, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
+	return &textPrinter{w: w, live: inv.terminal, wrap: inv.terminal, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
 }
 
 // secretsLeftOut follows a line that repeats a run, if secrets are not in it.
@@ -84,15 +88,15 @@ func (t *textPrinter) started() {
 	if len(p.Spec.Command) > 0 {
 		verb = "run"
 	}
-	fmt.Fprintf(&b, "%s %s", verb, t.paint.Bold(strings.Join(p.Spec.FaultNames(), " and ")))
+	line := verb + " " + t.paint.Bold(strings.Join(p.Spec.FaultNames(), " and "))
 	switch {
 	case len(p.Spec.Command) > 0 && p.Duration() == 0:
-		fmt.Fprintf(&b, ": %s, while it runs", p.Scope())
+		line += ": " + p.Scope() + ", while it runs"
 	case !p.Everything:
-		fmt.Fprintf(&b, ": %s, %s", p.Scope(), endsAfter(p.Duration()))
+		line += ": " + p.Scope() + ", " + endsAfter(p.Duration())
 	}
-	fmt.Fprintln(&b)
-	fmt.Fprintf(&b, "seed %d; repeat this run: %s\n", p.Seed(), p.CommandLine())
+	fmt.Fprintln(&b, t.fit(line, "  "))
+	fmt.Fprintln(&b, t.repeat(fmt.Sprintf("seed %d; repeat this run: ", p.Seed()), p.CommandLine()))
 	if redact.In(p.ShownCommand()) {
 		fmt.Fprintln(&b, secretsLeftOut)
 	}
@@ -105,8 +109,24 @@ func (t *textPrinter) started() {
 	t.print("%s", b.String())
 }
 
+// fit is a line, broken between words on a terminal that is narrower.
+func (t *textPrinter) fit(line, indent string) string {
+	if !t.wrap || t.screen == nil {
+		return line
+	}
+	return text.Broken(line, indent, t.screen())
+}
+
+// repeat is a line that ends with a command line. Where it does not fit on the
+// terminal the command line stands below, on several lines that a shell takes as one.
+func (t *textPrinter) repeat(label, command string) string {
+	if !t.wrap || t.screen == nil || text.Width(label)+text.Width(command) <= t.screen() {
+		return label + command
+	}
+	return strings.TrimRight(label, " ") + "\n" + text.Shell(command, "  ", t.screen())
+}
+
 func (t *textPrinter) event(at time.Time, e event.Event) {
-	clock := at.Format(clockTime)
 	switch e := e.(type) {
 	case event.Started:
 		t.started()
@@ -115,25 +135,60 @@ func (t *textPrinter) event(at time.Time, e event.Event) {
 		if len(t.plan.Spec.Command) > 0 {
 			next = ""
 		}
-		t.print("%s  ready: the next matching packet is judged%s\n", clock, next)
+		t.line(at.Format(clockTime), "ready: the next matching packet is judged"+next)
 	default:
-		t.happened(clock, e)
+		t.happened(at, e)
 	}
 }
 
+// onConnection prints what happened to a connection, or adds it up with others.
+func (t *textPrinter) onConnection(at time.Time, word, painted string, flow event.Ends, what string) {
+	t.adding.Lock()
+	defer t.adding.Unlock()
+	single := t.adder.take(at, word, what)
+	t.addUp(at, false)
+	if single {
+		t.line(at.Format(clockTime), painted+" "+flow.Client+" -> "+flow.Server+what)
+	}
+}
+
+// addUp prints what was added up and is due. The caller holds adding.
+func (t *textPrinter) addUp(at time.Time, end bool) {
+	for _, sum := range t.adder.due(at, end) {
+		t.line(at.Format(clockTime), sum)
+	}
+}
+
+// addedUp prints what was added up so far, or what is due.
+func (t *textPrinter) addedUp(at time.Time, end bool) {
+	t.adding.Lock()
+	defer t.adding.Unlock()
+	t.addUp(at, end)
+}
+
+// line prints a line behind its time, broken between words on a terminal that is
+// narrower.
+func (t *textPrinter) line(clock, line string) {
+	if t.wrap && t.screen != nil {
+		line = strings.TrimPrefix(text.Broken(clock+"  "+line, strings.Repeat(" ", len(clock)+4), t.screen()), clock+"  ")
+	}
+	t.print("%s  %s\n", clock, line)
+}
+
 // happened prints an event in the middle of a run.
-func (t *textPrinter) happened(clock string, e event.Event) {
+func (t *textPrinter) happened(at time.Time, e event.Event) {
+	clock := at.Format(clockTime)
 	switch e := e.(type) {
 	case event.Flow:
 		note := ""
 		if e.OpenBefore {
 			note = "  open before"
 		}
-		t.print("%s  flow   %s -> %s%s\n", clock, e.Flow.Client, e.Flow.Server, note)
+		t.onConnection(at, "flow", "flow  ", e.Flow, note)
 	case event.Fired:
-		t.print("%s  %s  %s -> %s  %s: %s%s\n", clock, t.paint.Red("fired"), e.Flow.Client, e.Flow.Server, e.Fault, whatItDid(e), e.Reason)
+		t.onConnection(at, "fired", t.paint.Red("fired")+" ", e.Flow, "  "+e.Fault+": "+whatItDid(e)+e.Reason)
 	case event.Outcome:
-		t.print("%s  outcome  %s -> %s  %s: %s\n", clock, e.Flow.Client, e.Flow.Server, e.Fault, e.Text())
+		t.onConnection(at, "outcome", "outcome ", e.Flow, "  "+e.Fault+": "+e.Text())
 	case event.Target:
 		t.print("%s  target %s: %s\n", clock, e.Target, e.Says)
 	case event.Changed:
@@ -213,6 +268,9 @@ func (t *textPrinter) watch(run *experiment.Run) {
 }
 
 func (t *textPrinter) tick(s injector.Snapshot, gone, left time.Duration) {
+	if t.now != nil {
+		t.addedUp(t.now(), false)
+	}
 	flows, chosen, fired := totals(s)
 	tail := fmt.Sprintf("%d chosen, %d fired", chosen, fired)
 	rest := ""
@@ -265,6 +323,7 @@ func struckColumns(rules []injector.RuleStats) (head string, of func(injector.Fa
 }
 
 func (t *textPrinter) ended(r experiment.Result) {
+	t.addedUp(t.now(), true)
 	t.clearStatus()
 	if r.Took == 0 {
 		t.print("\nended before the rules went in: nothing was touched\n")

@@ -58,11 +58,12 @@ func (m *verifyPrinter) Started(p *survival.Plan) {
 	if p.Base.Note != "" {
 		fmt.Fprintln(&b, text.Wrap(p.Base.Note, "", m.inv.columns()))
 	}
-	fmt.Fprintf(&b, "verify %s: %s", m.paint.Bold(strings.Join(p.Base.ShownCommand(), " ")), p.Base.Scope())
+	line := "verify " + m.paint.Bold(strings.Join(p.Base.ShownCommand(), " ")) + ": " + p.Base.Scope()
 	if !p.Picked {
-		fmt.Fprintf(&b, ", every %dnd one is struck", survival.Every)
+		line += fmt.Sprintf(", every %dnd one is struck", survival.Every)
 	}
-	fmt.Fprintf(&b, "\ntime limit of each run: %s; seed %d\nrepeat it: %s\n", p.LimitText(), p.Base.Seed(), p.CommandLine())
+	b.WriteString(m.fit(line, "  "))
+	fmt.Fprintf(&b, "\ntime limit of each run: %s; seed %d\n%s\n", p.LimitText(), p.Base.Seed(), m.repeat("repeat it: ", p.CommandLine()))
 	if redact.In(p.Base.ShownCommand()) {
 		fmt.Fprintln(&b, secretsLeftOut)
 	}
@@ -109,6 +110,13 @@ func (m *verifyPrinter) Running(a survival.Attempt) {
 	m.stop = func() { close(over); <-done }
 }
 
+// fit and repeat are those of a textPrinter.
+func (m *verifyPrinter) fit(line, indent string) string { return m.lines().fit(line, indent) }
+
+func (m *verifyPrinter) repeat(label, command string) string { return m.lines().repeat(label, command) }
+
+func (m *verifyPrinter) lines() *textPrinter { return m.inv.textPrinter(m.inv.stdout) }
+
 // close ends the live line.
 func (m *verifyPrinter) close() {
 	if m.stop != nil {
@@ -141,7 +149,7 @@ func (m *verifyPrinter) Result(r survival.Result) {
 		m.print(text.Hanging("  ", fmt.Sprintf("the other %d cases are skipped: %s", left, r.Reason), m.inv.columns()) + "\n")
 		return
 	}
-	m.print(fmt.Sprintf("  %s  %s  %s\n", text.Pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)))
+	m.print(m.fit(fmt.Sprintf("  %s  %s  %s", text.Pad(r.Name, m.width), m.verdict(r.Case), m.numbers(r)), "      ") + "\n")
 	if r.Base && r.Verdict == report.Passed && r.Reason != "" {
 		m.print(m.paint.Yellow(text.Wrap(r.Reason, "    ", m.inv.columns())) + "\n")
 		if r.Output != "" {
@@ -208,7 +216,7 @@ func (m *verifyPrinter) Ended(cases []report.Case) {
 	for _, c := range cases {
 		m.explain(&b, c)
 	}
-	fmt.Fprintf(&b, "\n%d survived", v.Survived)
+	line := fmt.Sprintf("%d survived", v.Survived)
 	for _, s := range []struct {
 		n    int
 		word string
@@ -217,10 +225,10 @@ func (m *verifyPrinter) Ended(cases []report.Case) {
 		{v.Unfelt, "unfelt"}, {v.Unknown, "not known"}, {v.Unclear, "not conclusive"}, {v.Broken, "could not be run"}, {v.Skipped, "skipped"},
 	} {
 		if s.n > 0 {
-			fmt.Fprintf(&b, ", %d %s", s.n, s.word)
+			line += fmt.Sprintf(", %d %s", s.n, s.word)
 		}
 	}
-	fmt.Fprintln(&b, "; everything is as before")
+	fmt.Fprintf(&b, "\n%s\n", m.fit(line+"; everything is as before", ""))
 	for _, f := range m.ev.Flaws() {
 		fmt.Fprintln(&b, m.paint.Yellow(text.Wrap(f, "", m.inv.columns())))
 	}
@@ -238,13 +246,15 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 		fmt.Fprintf(b, "\n%s %s\n", m.paint.Red(string(c.Verdict)), m.paint.Bold(c.Name))
 		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
 		if c.Output != "" {
-			fmt.Fprintln(b, text.Indent(c.Output, "  | "))
+			for line := range strings.SplitSeq(c.Output, "\n") {
+				fmt.Fprintln(b, m.fit("  | "+line, "  |   "))
+			}
 		}
 		if c.Remedy != "" {
 			fmt.Fprintln(b, text.Hanging("  remedy  ", c.Remedy, width))
 		}
 		if alone := m.alone[c.Name]; alone != "" {
-			fmt.Fprintln(b, "  repeat  "+alone)
+			fmt.Fprintln(b, m.repeat("  repeat  ", alone))
 		}
 	case c.Verdict.Idle():
 		fmt.Fprintf(b, "\n%s %s\n", m.paint.Yellow(string(c.Verdict)), m.paint.Bold(c.Name))

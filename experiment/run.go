@@ -26,6 +26,7 @@ type Run struct {
 	tell sync.Mutex // held while an event is told, so that all are told in one order
 
 	ready *moment // when the rules were in for the first time
+	fired firedOnce
 
 	change sync.Mutex // held while the run is changed
 	mu     sync.Mutex // guards what follows
@@ -295,6 +296,9 @@ func (r *Run) emitAfter(do func() error, at time.Time, e event.Event) error {
 func (r *Run) onEvent(ev injector.Event) {
 	if ev.Kind == injector.Ready {
 		r.ready.set(ev.Time)
+	}
+	if r.fired.again(ev) {
+		return // it is counted
 	}
 	r.emit(ev.Time, eventOf(ev))
 }

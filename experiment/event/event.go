@@ -140,7 +140,8 @@ type Flow struct {
 	OpenBefore bool   `json:"open_before" doc:"whether it was open before the run"`
 }
 
-// Fired says that a fault acted.
+// Fired says that a fault acted. What it does to a connection again for the same
+// reason is counted, and not told.
 type Fired struct {
 	Head
 	Fault   string `json:"fault" doc:"the name of the fault"`

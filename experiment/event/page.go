@@ -42,7 +42,7 @@ var page = []group{
 		}},
 		{"ready", "The rules are in: the very next packet that matches is judged. An `inject` that follows a container says it again in each network namespace that the container gets, and a scenario says it each time that an entry starts.", Ready{}},
 		{"flow", "A connection was chosen.", Flow{Flow: exampleEnds, OpenBefore: true}},
-		{"fired", "A fault acted. A fault that acts in several ways, or on both ends in turn, has an event for each.", Fired{
+		{"fired", "A fault acted. A fault that acts in several ways, or on both ends in turn, has an event for each. What it does to a connection again for the same reason, as to each retransmission, is counted in `acted`, and has none.", Fired{
 			Fault: "idle-expire", Flow: exampleEnds, Action: "rst", To: "client", Reason: "it was idle",
 		}},
 		{"outcome", "What the strikes of a fault on a connection came to is known, or the run ends. [VERDICTS.md](VERDICTS.md) explains the steps.", Outcome{

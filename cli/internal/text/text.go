@@ -59,6 +59,80 @@ func Wrap(text, indent string, width int) string {
 	return strings.Join(lines, "\n")
 }
 
+// Broken is a line, broken between words where it is wider than a terminal; what
+// follows the first break has the indent. Colours take no room, and blanks stay as
+// they are. A word that is wider alone gets a line of its own.
+func Broken(line, indent string, width int) string {
+	if visible(line) <= width {
+		return line
+	}
+	var out strings.Builder
+	at := 0
+	for word := range strings.SplitAfterSeq(line, " ") {
+		wide := visible(strings.TrimRight(word, " "))
+		if at > len(indent) && at+wide > width && wide > 0 {
+			text := strings.TrimRight(out.String(), " ")
+			out.Reset()
+			out.WriteString(text + "\n" + indent)
+			at = len(indent)
+		}
+		out.WriteString(word)
+		at += visible(word)
+	}
+	return out.String()
+}
+
+// visible is Width without what colours text.
+func visible(s string) int {
+	for {
+		before, rest, found := strings.Cut(s, "\x1b[")
+		if !found {
+			return Width(s)
+		}
+		_, rest, _ = strings.Cut(rest, "m")
+		s = before + rest
+	}
+}
+
+// Shell breaks a command line between its words, so that a shell takes the lines as
+// one: each but the last ends with a backslash. What is in quotes stays together.
+func Shell(command, indent string, width int) string {
+	var lines []string
+	line := indent
+	for _, word := range shellWords(command) {
+		if line != indent && Width(line)+1+Width(word)+2 > width {
+			lines = append(lines, line+" \\")
+			line = indent + "  "
+		} else if line != indent {
+			line += " "
+		}
+		line += word
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+// shellWords splits a command line at blanks that are not within quotes.
+func shellWords(command string) (all []string) {
+	from, quote := 0, byte(0)
+	for i := 0; i < len(command); i++ {
+		switch c := command[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			} else if c == '\\' && quote == '"' {
+				i++
+			}
+		case c == '\\':
+			i++
+		case c == '\'' || c == '"':
+			quote = c
+		case c == ' ':
+			all, from = append(all, command[from:i]), i+1
+		}
+	}
+	return append(all, command[from:])
+}
+
 // Hanging wraps text behind a label: the first line follows the label, the
 // others are indented by its width.
 func Hanging(label, text string, width int) string {
