@@ -131,7 +131,9 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	}
 	err = c.stop()
 	i.count(kernel)
-	return errors.Join(err, kernel.nft.Remove())
+	err = errors.Join(err, kernel.nft.Remove())
+	i.warnOfNAT(kernel)
+	return err
 }
 
 // count reads what only the counters of the rules know. A queue that fails open counts
@@ -161,6 +163,7 @@ type kernelSide struct {
 	holder  []*nfqueue.Queue  // its number stands for the level, if the numbers of queues do not
 	senders []*rawsock.Sender // one per worker
 	rules   *ruleset.Ruleset  // the rules that are installed
+	hadNAT  [2]bool           // in which families the namespace translated when the run began
 	how     nfqueue.Copying   // how the queues hand packets over
 }
 
@@ -210,6 +213,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	if err = k.at.findNAT(i.cfg.NetNS); err != nil {
 		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
 	}
+	k.hadNAT = k.at.nat
 	k.rules = i.kernelRules(&k.at)
 	leaving := outcomes.Signs(k.at.tag)
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...); err != nil && k.at.translates() {

@@ -159,6 +159,21 @@ func (at *place) findNAT(ns *os.File) (err error) {
 	return err
 }
 
+// warnOfNAT says at a run's end if the namespace translates where it did not when the run
+// began. Its own tables are gone by then.
+func (i *Injector) warnOfNAT(k *kernelSide) {
+	has, err := nft.NAT(i.cfg.NetNS)
+	if err != nil {
+		return
+	}
+	for _, f := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
+		if has[f] && !k.hadNAT[f] {
+			i.cfg.Logger.Warn("rules for NAT came while the run went on: on connections that they translated, answers to a SYN did not arrive, and those of "+
+				"clients on this host were judged in one direction only; a run that begins now does better", "family", f.String())
+		}
+	}
+}
+
 func (at *place) translates() bool { return at.nat != [2]bool{} }
 
 // localAddrs returns the addresses of the namespace.

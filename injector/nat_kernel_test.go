@@ -2,6 +2,7 @@ package injector
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -361,5 +362,32 @@ func TestFindNAT(t *testing.T) {
 				t.Errorf("%+v, %v; want %+v", got, err, want)
 			}
 		})
+	}
+}
+
+// TestLaterNAT holds that a run says at its end that rules for NAT came meanwhile, in their
+// family, and says nothing of those that were there.
+func TestLaterNAT(t *testing.T) {
+	ns := kerneltest.NetNS(t)
+	add := func(tool, to string) {
+		minirun.Shell(t, ns, tool+" -t nat -A PREROUTING -p tcp --dport 9 -j DNAT --to-destination "+to)
+	}
+	add("iptables-nft", "10.0.0.1")
+	for _, want := range []string{"", "family=ip6", ""} {
+		var said strings.Builder
+		i, err := Start(t.Context(), Config{NetNS: ns, Rules: []Rule{ruleOf(model(t, "refuse"))}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want != "" {
+			add("ip6tables-nft", "fd00::1")
+		}
+		if err := i.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		warned := strings.Contains(said.String(), "rules for NAT came")
+		if warned != (want != "") || !strings.Contains(said.String(), want) || strings.Contains(said.String(), "family=IPv4") {
+			t.Errorf("want a warning of %q: %s", want, &said)
+		}
 	}
 }
