@@ -130,7 +130,7 @@ func runFlags() []*pflag.Flag {
 	fs = append(fs, wordFlags(runHeading, func(w experiment.Word) bool { return w.Group == experiment.OfRun && !expects(w) })...)
 	fs = append(fs, toggleFlag(runHeading, "dry-run", "show the rules and the connections that they match now; change nothing"))
 	fs = append(fs, wordFlags(runHeading, expects)...)
-	return append(append(fs, outputFlag(runHeading)), leavingFlags()...)
+	return append(append(fs, outputFlag(runHeading), quietFlag()), leavingFlags()...)
 }
 
 // leavingFlags say which files a run writes, and what it logs.
@@ -138,6 +138,13 @@ func leavingFlags() []*pflag.Flag {
 	return append(wordFlags(runHeading, inGroup(experiment.OfOutput)),
 		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
 		toggleFlag(runHeading, "show-secrets", "keep passwords and tokens in the command lines and output that are printed and written"))
+}
+
+// quietFlag is that of commands that print a line for each connection.
+func quietFlag() *pflag.Flag {
+	f := toggleFlag(runHeading, "quiet", "print no line for each connection and strike, only changes and the summary")
+	f.Shorthand = "q"
+	return f
 }
 
 func outputFlag(heading string) *pflag.Flag {

@@ -18,6 +18,7 @@ import (
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/lab"
+	"github.com/gdamore/tcell/v2"
 	"golang.org/x/term"
 )
 
@@ -46,6 +47,7 @@ type host struct {
 
 	listen        func(*control.Registry) (*net.UnixListener, error)                  // makes the socket by which runs are reached; nil: they are not
 	find          func(context.Context) (all []*control.Found, hidden int, err error) // finds those of others
+	newScreen     func() (tcell.Screen, error)                                        // of top; nil: the terminal
 	interrupt     func()                                                              // ends the process cleanly, as SIGTERM does
 	handedControl *os.File                                                            // the socket that the process outside made; nil: it did not
 

@@ -22,6 +22,7 @@ type invocation struct {
 	name        string                            // of the command, such as faultctl scenario run
 	json        bool                              // --output json
 	markdown    bool                              // --output markdown
+	quiet       bool                              // --quiet
 	dryRun      bool                              // --dry-run
 	showSecrets bool                              // --show-secrets
 	logger      *slog.Logger                      // for --log-level
@@ -33,6 +34,7 @@ type invocation struct {
 // read reads the flags that mean the same for every command.
 func (inv *invocation) read(c *call) (err error) {
 	inv.path, inv.name, inv.dryRun = c.CommandPath(), helpName(c.Command), c.Bool("dry-run")
+	inv.quiet = c.Bool("quiet")
 	inv.showSecrets = c.Flag("show-secrets") != nil && c.Bool("show-secrets")
 	value := func(name string) string {
 		if c.Flag(name) == nil {

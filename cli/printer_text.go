@@ -24,6 +24,7 @@ type textPrinter struct {
 	mu     sync.Mutex
 	w      io.Writer
 	live   bool
+	quiet  bool // no line for each connection and strike
 	paint  text.Paint
 	width  int        // of text
 	screen func() int // width of the terminal, which may change
@@ -38,7 +39,7 @@ type textPrinter struct {
 }
 
 func (inv *invocation) textPrinter(w io.Writer) *textPrinter {
-	return &textPrinter{w: w, live: inv.terminal, wrap: inv.terminal, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
+	return &textPrinter{w: w, live: inv.terminal, wrap: inv.terminal, quiet: inv.quiet, paint: inv.paint(), width: inv.columns(), screen: inv.screen, now: inv.sys.Now}
 }
 
 // secretsLeftOut follows a line that repeats a run, if secrets are not in it.
@@ -141,8 +142,12 @@ func (t *textPrinter) event(at time.Time, e event.Event) {
 	}
 }
 
-// onConnection prints what happened to a connection, or adds it up with others.
+// onConnection prints what happened to a connection, or adds it up with others. With
+// --quiet it prints nothing.
 func (t *textPrinter) onConnection(at time.Time, word, painted string, flow event.Ends, what string) {
+	if t.quiet {
+		return
+	}
 	t.adding.Lock()
 	defer t.adding.Unlock()
 	single := t.adder.take(at, word, what)

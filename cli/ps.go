@@ -51,7 +51,7 @@ func (inv *invocation) ps(c *call) error {
 		fmt.Fprintln(inv.stdout, "no run is going on")
 		return nil
 	}
-	writeTable(inv.stdout, inv.screen(), runRows(found, inv.sys.Now()))
+	writeTable(inv.stdout, inv.screen(), runHead, cellsOf(runRows(found, inv.sys.Now())))
 	return nil
 }
 
@@ -102,14 +102,18 @@ func userName(uid int) string {
 	return strconv.Itoa(uid)
 }
 
-// writeTable writes rows in columns as wide as they need to be; the last column has
-// what is left of the width.
-func writeTable(w io.Writer, width int, rows []runRow) {
-	lines := [][]string{runHead}
+func cellsOf(rows []runRow) (lines [][]string) {
 	for _, r := range rows {
 		lines = append(lines, r.cells)
 	}
-	wide := make([]int, len(runHead))
+	return lines
+}
+
+// writeTable writes rows in columns as wide as they need to be; the last column has
+// what is left of the width.
+func writeTable(w io.Writer, width int, head []string, rows [][]string) {
+	lines := append([][]string{head}, rows...)
+	wide := make([]int, len(head))
 	for _, l := range lines {
 		for i, cell := range l {
 			wide[i] = max(wide[i], text.Width(cell))

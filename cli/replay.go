@@ -30,7 +30,7 @@ func (inv *invocation) replayCommand() *cobra.Command {
 // replayFlags are those of a run that say how it goes, not what it does.
 func replayFlags() []*pflag.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f *pflag.Flag) bool {
-		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "pcap", "report", "metrics", "log-level", "show-secrets"}, f.Name)
+		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "quiet", "pcap", "report", "metrics", "log-level", "show-secrets"}, f.Name)
 	})
 	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
 }

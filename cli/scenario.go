@@ -55,7 +55,7 @@ func scenarioFlags() []*pflag.Flag {
 		valueFlag(runHeading, "seed", "`N` repeat a run: same seed, same choices; overrides the file's"),
 		toggleFlag(runHeading, "dry-run", "show the timeline, the rules and the connections that they match now; change nothing"),
 		toggleFlag(runHeading, "allow-idle", "do not fail if a fault never fired"),
-		outputFlag(runHeading),
+		outputFlag(runHeading), quietFlag(),
 	}, leavingFlags()...)
 }
 

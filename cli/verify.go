@@ -27,7 +27,7 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 }
 
 func verifyFlags() []*pflag.Flag {
-	fs := without(caged(), "fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "may-idle", "timeout", "output")
+	fs := without(caged(), "fault", "duration", "start-after", "dry-run", "expect-fired", "allow-idle", "may-idle", "timeout", "output", "quiet")
 	mayIdle, _ := experiment.FindWord("may-idle")
 	return append(fs,
 		valueFlag(runHeading, "plan", "`FILE` the faults, a SPEC on each line; # begins a comment; - is standard input"),

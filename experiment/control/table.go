@@ -56,16 +56,16 @@ func stateOf(e event.Outcome) string {
 		return "unsent"
 	case e.Accepted.Answer == "no":
 		return "not accepted"
+	case e.Sent.Answer != "yes":
+		return "fired"
+	case e.Accepted.Answer != "yes":
+		return "sent"
 	case e.Felt.Answer == "no":
 		return "not felt"
-	case e.Felt.Answer == "yes":
-		return "felt"
-	case e.Accepted.Answer == "yes":
+	case e.Felt.Answer != "yes":
 		return "accepted"
-	case e.Sent.Answer == "yes":
-		return "sent"
 	}
-	return "fired"
+	return "felt"
 }
 
 // row is the row of a connection, to which something happened now. The caller
