@@ -1,14 +1,14 @@
-// Package exitwatch tells whether a segment of ours got through all rules of this
-// host: chains behind all others remember those that did.
+// Package exitwatch tells whether a segment of ours has passed all rules of this host:
+// chains behind all others remember those that did.
 //
-// A firewall's rule that drops behind ours is a normal case. A raw socket's call
-// returns an error then, where the packet leaves by output and postrouting; but
-// nobody is told of a packet that goes on by a verdict, nor of one that is dropped
-// in input after it came by loopback.
+// A firewall's rule that drops packets behind our rules is a normal case. If the packet
+// leaves by output and postrouting, the call on the raw socket returns an error. But
+// nothing tells of a packet that a verdict let pass, nor of one that is dropped in
+// input after it came by loopback.
 //
-// What is remembered is the segment's sequence and acknowledgment number: no NAT
-// on the way changes them, and they are the same for IPv4 and IPv6. What happens
-// to a packet behind netfilter (tc, XDP, the device's queue, IPsec) is not seen.
+// The sequence and acknowledgment number of the segment are remembered: no NAT on the
+// way changes them, and they are the same for IPv4 and IPv6. What happens to a packet
+// behind netfilter (tc, XDP, the device's queue, IPsec) is not seen.
 package exitwatch
 
 import (
@@ -25,20 +25,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remembered is for how long.
+// Remembered is how long a segment is remembered.
 const Remembered = time.Minute
 
-// most is how many segments are remembered at a time; of more the newest ones
-// are not.
+// most is how many segments are remembered at a time. Beyond that, new ones are not.
 const most = 1 << 16
 
-// Watch is what was put in.
+// Watch is the installed set.
 type Watch struct {
 	set *nftables.Set
 }
 
-// Sign says which packets are remembered: those whose priority has the value
-// under the mask. Bits of Clear are taken off the priority then.
+// Sign selects the packets that are remembered: those whose priority has Value under
+// Mask. The bits in Clear are then cleared in the priority.
 type Sign struct {
 	Mask, Value uint32
 	Clear       uint32
@@ -46,12 +45,11 @@ type Sign struct {
 
 const r0 = unix.NFT_REG32_00
 
-// Add puts a set and two chains into the table, with the connection's next
-// Flush.
+// Add adds a set and two chains to the table, with the next Flush of the connection.
 func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error) {
 	w := &Watch{set: &nftables.Set{
 		Table: table, Name: "left", Dynamic: true, HasTimeout: true, Timeout: Remembered, Size: most,
-		// They are no marks, but nft can show those; at two integers it aborts (1.0.6).
+		// They are not marks, but nft can print marks; at two integers it aborts (1.0.6).
 		KeyType: nftables.MustConcatSetType(nftables.TypeMark, nftables.TypeMark),
 	}}
 	if err := c.AddSet(w.set, nil); err != nil {
@@ -69,11 +67,11 @@ func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error)
 		add := func(es ...expr.Any) {
 			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: es})
 		}
-		// Most packets are not ours, and have none: that is all that they meet.
+		// Most packets are not ours, and have no priority: they pass only this.
 		add(&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r0},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: make([]byte, 4)},
 			&expr.Verdict{Kind: expr.VerdictAccept})
-		if at.hook == nftables.ChainHookPostrouting { // what leaves by loopback has input still before it
+		if at.hook == nftables.ChainHookPostrouting { // what leaves by loopback still has to pass input
 			add(&expr.Meta{Key: expr.MetaKeyOIFTYPE, Register: r0},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: r0, Data: binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK)},
 				&expr.Verdict{Kind: expr.VerdictAccept})
@@ -85,7 +83,7 @@ func Add(c *nftables.Conn, table *nftables.Table, signs ...Sign) (*Watch, error)
 	return w, nil
 }
 
-// Text is what Add puts in, in nft syntax, as it stands in a table.
+// Text returns what Add adds, in nft syntax, as it appears in a table.
 func Text(signs ...Sign) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n\tset left {\n\t\ttypeof tcp sequence . tcp ackseq\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n\t}\n", most, remembered)
@@ -106,10 +104,10 @@ func Text(signs ...Sign) string {
 	return b.String()
 }
 
-// remembered is Remembered in nft's words.
+// remembered is Remembered in nft syntax.
 const remembered = "1m"
 
-// rule remembers the segments of a sign.
+// rule returns the rule that remembers segments with a sign.
 func (w *Watch) rule(s Sign) []expr.Any {
 	host := binaryutil.NativeEndian.PutUint32
 	masked := func(mask uint32) expr.Any {
@@ -132,8 +130,8 @@ func (w *Watch) rule(s Sign) []expr.Any {
 		&expr.Counter{})
 }
 
-// Left reports whether a segment with those numbers got through, and how long ago.
-// It takes some tens of microseconds, more while somebody changes rules, so it is
+// Left reports whether a segment with those numbers has passed, and how long ago. It
+// takes some tens of microseconds, and longer while rules are being changed, so it is
 // not for the packet path.
 func (w *Watch) Left(c *nftables.Conn, seq, ack uint32) (ago time.Duration, left bool, err error) {
 	key := append(binaryutil.BigEndian.PutUint32(seq), binaryutil.BigEndian.PutUint32(ack)...)

@@ -1,4 +1,4 @@
-// Package heap has a priority queue whose memory never moves as a whole.
+// Package heap has a priority queue that grows without moving its items.
 package heap
 
 import "unsafe"
@@ -6,11 +6,11 @@ import "unsafe"
 // Item is what a Heap of T needs of *T.
 type Item[T any] interface {
 	*T
-	Before(*T) bool // strictly: of two that are alike neither is before the other
+	Before(*T) bool // a strict order: of two equal items neither is before the other
 }
 
-// Heap is a binary heap: its first item is one that none is before. Items lie in chunks,
-// so that it grows without copying what it has. The zero Heap is empty and ready. It
+// Heap is a binary heap: no item is before its first one. Items are stored in chunks,
+// so that it grows without copying them. The zero Heap is empty and ready to use. It
 // belongs to one goroutine.
 type Heap[T any, P Item[T]] struct {
 	chunks [][]T
@@ -18,14 +18,14 @@ type Heap[T any, P Item[T]] struct {
 	shift  uint // a chunk has 1<<shift items
 }
 
-// chunkBytes is about how large a chunk is.
+// chunkBytes is the approximate size of a chunk.
 const chunkBytes = 1 << 15
 
 // Len returns how many items there are.
 func (h *Heap[T, P]) Len() int { return h.n }
 
-// At returns the item at a place from 0 to Len()-1, the first at 0. It is valid until
-// the heap is changed, and what Before looks at must not be changed.
+// At returns the item at a position from 0 to Len()-1; the first item is at 0. It is
+// valid until the heap changes, and nothing that Before uses may be changed in it.
 func (h *Heap[T, P]) At(i int) P { return &h.chunks[i>>h.shift][i&(1<<h.shift-1)] }
 
 // Push adds an item.
@@ -50,7 +50,7 @@ func (h *Heap[T, P]) Pop() T {
 	return first
 }
 
-// Remove takes out the item at that place.
+// Remove removes the item at that position.
 func (h *Heap[T, P]) Remove(i int) {
 	h.n--
 	last := h.At(h.n)

@@ -1,5 +1,5 @@
-// Package kerneltest gives tests a kernel to try things on that is none of the
-// host's: a network namespace of their own.
+// Package kerneltest gives tests a kernel to try things on without touching the host: a
+// network namespace of their own.
 package kerneltest
 
 import (

@@ -1,5 +1,5 @@
-// Package kerror gives the errors of the kernel the names that callers of the
-// injector tell apart. Package injector exports them under the same names.
+// Package kerror names the kernel errors that callers of the injector tell apart.
+// Package injector exports them under the same names.
 package kerror
 
 import (
@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// Errors that a caller may want to tell apart, with errors.Is.
+// Errors to tell apart with errors.Is.
 var (
 	ErrConfig       = errors.New("bad configuration")
 	ErrPermission   = errors.New("permission denied")
@@ -16,7 +16,8 @@ var (
 	ErrNoNamespace  = errors.New("no such network namespace")
 )
 
-// Deniedf returns an ErrPermission that says what is not permitted in words of its own.
+// Deniedf returns an ErrPermission with a text of its own, which says what is not
+// permitted.
 func Deniedf(format string, args ...any) error { return deniedError{fmt.Errorf(format, args...)} }
 
 type deniedError struct{ error }
@@ -24,7 +25,7 @@ type deniedError struct{ error }
 func (e deniedError) Unwrap() error        { return e.error }
 func (e deniedError) Is(target error) bool { return target == ErrPermission }
 
-// Configf returns an ErrConfig that says what is wrong in words of its own.
+// Configf returns an ErrConfig with a text of its own, which says what is wrong.
 func Configf(format string, args ...any) error { return configError{fmt.Errorf(format, args...)} }
 
 type configError struct{ error }
@@ -32,8 +33,8 @@ type configError struct{ error }
 func (e configError) Unwrap() error        { return e.error }
 func (e configError) Is(target error) bool { return target == ErrConfig }
 
-// Explain turns the kernel's errno into one of the errors above where it says
-// one of them, and keeps the original for errors.Is. Nil stays nil.
+// Explain turns the kernel's errno into one of the errors above if it is one of them,
+// and keeps the original for errors.Is. Nil stays nil.
 func Explain(err error) error {
 	switch {
 	case err == nil:

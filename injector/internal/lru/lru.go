@@ -1,9 +1,9 @@
-// Package lru has the list of what was used when, newest first.
+// Package lru has a list in order of last use.
 package lru
 
-// List is a list of things by when they were last used. Its links lie in the things
-// themselves, which are known by a handle: a pointer, or a place in a table. The zero
-// handle stands for none. A List belongs to one goroutine.
+// List is a list of things in the order in which they were last used. The links are
+// stored in the things themselves, which are identified by a handle: a pointer, or an
+// index into a table. The zero handle means none. A List belongs to one goroutine.
 type List[H comparable] struct {
 	newest, oldest H
 	links          func(H) *Links[H]
@@ -12,20 +12,19 @@ type List[H comparable] struct {
 // Links are the neighbours of a thing in its List. Only the List changes them.
 type Links[H comparable] struct{ newer, older H }
 
-// New makes an empty list. links finds the links of a thing; it must always find the
-// same ones.
+// New returns an empty list. links returns the links of a thing, always the same ones.
 func New[H comparable](links func(H) *Links[H]) List[H] { return List[H]{links: links} }
 
 // Newest returns what was used last, or the zero handle.
 func (l *List[H]) Newest() H { return l.newest }
 
-// Oldest returns what was not used for the longest, or the zero handle.
+// Oldest returns what has not been used longest, or the zero handle.
 func (l *List[H]) Oldest() H { return l.oldest }
 
 // Newer returns what was used next after h, or the zero handle.
 func (l *List[H]) Newer(h H) H { return l.links(h).newer }
 
-// Add puts in a thing that is not in the list, as the newest.
+// Add adds a thing that is not in the list, as the newest.
 func (l *List[H]) Add(h H) {
 	var none H
 	*l.links(h) = Links[H]{older: l.newest}
@@ -37,7 +36,7 @@ func (l *List[H]) Add(h H) {
 	l.newest = h
 }
 
-// Remove takes a thing out that is in the list.
+// Remove removes a thing that is in the list.
 func (l *List[H]) Remove(h H) {
 	var none H
 	at := l.links(h)

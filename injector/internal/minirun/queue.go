@@ -1,5 +1,5 @@
-// Package minirun is a run reduced to its bones, for tests of what the kernel does:
-// a queue whose packets a function judges, rules that lead to it, and a raw socket.
+// Package minirun is a minimal run for tests of the kernel: a queue whose packets a
+// function judges, rules that lead to it, and a raw socket.
 package minirun
 
 import (
@@ -22,11 +22,11 @@ type Packet struct {
 	Bytes    []byte
 }
 
-// Verdict is what becomes of it. The zero Verdict lets it go on.
+// Verdict is what becomes of it. The zero Verdict accepts it.
 type Verdict struct {
 	Drop     bool
 	Repeat   bool    // through the chain once more
-	Bytes    []byte  // in its place
+	Bytes    []byte  // replaces it
 	Priority *uint32 // its new priority
 }
 

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Raw sends packets through a raw socket whose packets have that priority, in the
-// namespace. It returns the errno of the call.
+// Raw sends packets through raw sockets with that priority, in the namespace.
 type Raw struct{ fd4, fd6 int }
 
 // NewRaw opens the sockets until the test is over.
@@ -47,8 +46,7 @@ func (r *Raw) Send(pkt []byte) error {
 	return unix.Sendto(r.fd4, pkt, 0, &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])})
 }
 
-// Conn opens nftables in the namespace; what is put in by it stays until the
-// test is over.
+// Conn opens nftables in the namespace. What is added by it stays until the test ends.
 func Conn(t testing.TB, ns *os.File) *nftables.Conn {
 	t.Helper()
 	opts := []nftables.ConnOption{nftables.AsLasting()}

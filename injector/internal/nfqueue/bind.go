@@ -14,26 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Numbers of netfilter queues. A host's other programs use low ones.
+// Numbers of netfilter queues. Other programs on a host use low ones.
 const (
-	First = 61440      // where Open starts to look for free numbers
-	Last  = First + 23 // and where it ends
+	First = 61440      // the first number that Open tries
+	Last  = First + 23 // the last one
 
-	FirstGSO = Last + 1 // the same for the queues of what local senders send as they made it
+	FirstGSO = Last + 1 // the first number for queues of GSO packets
 	LastGSO  = FirstGSO + 23
 )
 
-// Copying is how packets are handed over.
+// Copying says how packets are handed over.
 type Copying struct {
 	Whole       bool // with their payload
-	GSO         bool // as they are where they stand for several segments (NFQA_CFG_F_GSO)
-	SeparateGSO bool // those of local senders in a queue of their own, as they are
+	GSO         bool // GSO packets unsegmented (NFQA_CFG_F_GSO)
+	SeparateGSO bool // GSO packets of local senders unsegmented, in a queue of their own
 }
 
-// Open binds n queues in a row in the namespace, nil being the caller's own: from the
-// given number on, or at the first n free numbers in a row from First on if that is
-// 0. No rule may queue to them yet. The error wraps one of kerror where it can, and is
-// kerror.ErrPermission too where all numbers are taken.
+// Open binds n queues with consecutive numbers in the namespace (nil means the caller's
+// own): from the given number on, or, if that is 0, at the first n free numbers from
+// First on. No rule may queue to them yet. The error wraps one of kerror where
+// possible; it is kerror.ErrPermission also if all numbers are taken.
 func Open(netns *os.File, number, n uint16, how Copying) (qs []*Queue, err error) {
 	first, last := number, number
 	if number == 0 {
@@ -55,7 +55,7 @@ func Open(netns *os.File, number, n uint16, how Copying) (qs []*Queue, err error
 	return qs, nil
 }
 
-// firstFree binds by the first number that nobody else has.
+// firstFree binds queues from the first free number on.
 func firstFree(first, last uint16, bind func(at uint16) error) (err error) {
 	for at := first; at <= last; at++ {
 		err = bind(at)
@@ -79,7 +79,7 @@ func bindQueues(netns *os.File, number, n uint16, how Copying) (qs []*Queue, err
 	return qs, nil
 }
 
-// Close closes all of them.
+// Close closes all queues.
 func Close(qs []*Queue) {
 	for _, q := range qs {
 		q.Close()
@@ -123,8 +123,8 @@ func bindQueue(netns *os.File, number uint16, how Copying) (*Queue, error) {
 	return q, nil
 }
 
-// bindGSO gives each queue a second number, from the given one on, for packets
-// of local senders as they made them. All or none has one then.
+// bindGSO gives each queue a second number, from the given one on, for GSO packets of
+// local senders: either all of them get one or none.
 func bindGSO(qs []*Queue, number uint16) error {
 	for i, q := range qs {
 		n := number + uint16(i)
@@ -151,9 +151,9 @@ const (
 	cmdBind, cmdUnbind = 1, 2 // NFQNL_CFG_CMD_BIND, NFQNL_CFG_CMD_UNBIND
 )
 
-// configure binds a queue of that number to the socket, or gives it up. A socket
-// may have many, and go-nfqueue knows one. No rule may queue to the socket yet: it
-// would get a packet where an acknowledgment is waited for.
+// configure binds a queue of that number to the socket, or unbinds it. A socket may
+// have many queues, but go-nfqueue knows only one. No rule may queue to the socket yet,
+// because a packet would arrive where an acknowledgment is expected.
 func (q *Queue) configure(number uint16, bind bool) error {
 	cmd := byte(cmdUnbind)
 	if bind {

@@ -27,10 +27,10 @@ const (
 	attrPriority   = 21 // NFQA_PRIORITY, be32
 
 	nfDrop, nfAccept uint32 = 0, 1
-	nfQueue          uint32 = 3 // into the queue whose number is in the upper half
-	nfRepeat         uint32 = 4 // through the chain that queued it once more
+	nfQueue          uint32 = 3 // to the queue whose number is in the upper half
+	nfRepeat         uint32 = 4 // through the chain that queued it, once more
 
-	queueBypass = 0x8000 // NF_VERDICT_FLAG_QUEUE_BYPASS: on, if nobody reads that queue
+	queueBypass = 0x8000 // NF_VERDICT_FLAG_QUEUE_BYPASS: accept, if nobody reads that queue
 
 	skbCsumNotReady = 1 << 0
 	skbGSO          = 1 << 1
@@ -104,8 +104,8 @@ func decodePacket(msg []byte, gso uint16, p *Packet) bool {
 	return known
 }
 
-// appendVerdict appends one NFQNL_MSG_VERDICT to the queue of that number. again
-// is the number of the queue that a packet goes to which is to come again.
+// appendVerdict appends one NFQNL_MSG_VERDICT to the queue with that number. again is
+// the number of the queue that a packet goes to if it must come again.
 func appendVerdict(b []byte, number, again uint16, v *Verdict) []byte {
 	start := len(b)
 	what := nfAccept
@@ -132,8 +132,8 @@ func appendVerdict(b []byte, number, again uint16, v *Verdict) []byte {
 	return endMessage(b, start)
 }
 
-// appendUpTo appends one NFQNL_MSG_VERDICT_BATCH: every packet that waits and is
-// not newer than id goes on, or is dropped.
+// appendUpTo appends one NFQNL_MSG_VERDICT_BATCH: every waiting packet that is not
+// newer than id is accepted, or dropped.
 func appendUpTo(b []byte, number uint16, id uint32, drop bool) []byte {
 	what := nfAccept
 	if drop {

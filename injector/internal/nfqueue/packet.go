@@ -1,16 +1,15 @@
 package nfqueue
 
-// ID names a packet in the queue: the kernel's number for it and, in the upper half,
-// in which of the two netfilter queues it waits that a Queue may have.
+// ID identifies a packet in a Queue: the kernel's number for it and, in the upper half,
+// in which of the two netfilter queues of the Queue it is.
 type ID uint64
 
-// GSOQueue is set in the ID of a packet that waits in the second netfilter queue, the
-// one for packets of local senders as their TCP made them: they stand for up to 45
-// segments each (GSO). It has numbers of its own.
+// GSOQueue is set in the ID of a packet in the second netfilter queue, the one for GSO
+// packets of local senders, which stand for up to 45 segments each. That queue has
+// packet numbers of its own.
 const GSOQueue ID = 1 << 32
 
-// InGSO reports whether the packet waits in the queue for what local senders send as
-// they made it.
+// InGSO reports whether the packet is in the queue for GSO packets of local senders.
 func (id ID) InGSO() bool { return id&GSOQueue != 0 }
 
 // Number is the kernel's number for the packet in its queue.
@@ -23,11 +22,11 @@ func (id ID) index() int { return int(id >> 32) }
 type Packet struct {
 	ID       ID
 	Hook     uint8  // NF_INET_LOCAL_IN, NF_INET_FORWARD or NF_INET_LOCAL_OUT
-	Bytes    []byte // cut off behind the headers if no fault needs more
+	Bytes    []byte // without the payload if no fault needs it
 	Mark     uint32
 	Priority uint32
-	Iface    uint32 // the interface it came in by, or goes out by
-	Partial  bool   // its TCP checksum is not finished (NFQA_SKB_CSUMNOTREADY)
+	Iface    uint32 // the interface by which it came in or goes out
+	Partial  bool   // its TCP checksum is incomplete (NFQA_SKB_CSUMNOTREADY)
 	GSO      bool   // it stands for several segments (NFQA_SKB_GSO)
 }
 
@@ -39,16 +38,16 @@ func (p *Packet) ByLoopback() bool { return p.Iface == 1 }
 type Verdict struct {
 	ID       ID
 	Drop     bool
-	Again    bool   // it is to come again, as segments: the first queue gets what the kernel makes of it
+	Again    bool   // it must come again as segments: the kernel segments it into the first queue
 	Priority uint32 // of the packet, as delivered
 
-	// Signal is bits that are set in the packet's priority, if there are any. The
-	// packet then goes once more through the chain that queued it (NF_REPEAT), whose
-	// rules see them.
+	// Signal is bits that are set in the packet's priority, if not 0. The packet then
+	// passes once more through the chain that queued it (NF_REPEAT), whose rules see
+	// them.
 	Signal uint32
 
-	// Tag is bits that are set in the packet's priority as well, without that: chains
-	// further on see them.
+	// Tag is bits that are also set in the packet's priority, but without a repeat:
+	// later chains see them.
 	Tag   uint32
-	Bytes []byte // what the packet goes on as; nil: as it was
+	Bytes []byte // replaces the packet; nil: it is unchanged
 }

@@ -1,6 +1,5 @@
 // Package nfqueue receives packets from netfilter queues and answers them. It knows
-// that a verdict may change a packet's priority, and not what that means to the
-// rules.
+// that a verdict may change a packet's priority, but not what that means to the rules.
 package nfqueue
 
 import (
@@ -21,54 +20,54 @@ import (
 )
 
 const (
-	BatchSize  = 64      // packets that Receive takes by one system call at most
-	Length     = 1 << 16 // packets that a queue holds; the kernel lets further ones pass
+	BatchSize  = 64      // the most packets that Receive takes with one system call
+	Length     = 1 << 16 // the most packets that a queue holds; the kernel lets further ones pass
 	readBuffer = 32 << 20
 
 	// briefly is more than a jiffy of any kernel, the shortest that a socket waits.
 	briefly = 10 * time.Millisecond
 
-	// verdictRoom is how many bytes of verdicts are kept back: with one more
+	// verdictRoom is how many bytes of verdicts are collected. Together with one more
 	// packet of 64 KiB they must fit into the socket's send buffer, or the kernel
-	// refuses them all and their packets hang in the queue (netlink_sendmsg,
-	// EMSGSIZE). So that is asked for, whatever the host's default is.
+	// refuses all of them and their packets stay in the queue (netlink_sendmsg,
+	// EMSGSIZE). So a buffer of that size is requested, whatever the host's default is.
 	verdictRoom = 1 << 16
 	writeBuffer = 1 << 18
 
-	// headersOnly is how much of a packet is copied when no fault needs its
-	// payload: IPv4 and TCP headers take 120 bytes at most, IPv6's 100 and what
-	// extension headers there are.
+	// headersOnly is how much of a packet is copied if no fault needs its payload: IPv4
+	// and TCP headers take at most 120 bytes, those of IPv6 100 bytes plus extension
+	// headers.
 	headersOnly = 256
 	wholePacket = 0xffff
 
-	// attrRoom is room for what a message carries besides the packet.
+	// attrRoom is room for the other attributes of a message.
 	attrRoom = 1 << 10
 )
 
-// MaxCopied is what a message takes of a packet (NFQNL_MAX_COPY_RANGE): of one of
-// that length there may be more.
+// MaxCopied is how many bytes of a packet a message can contain (NFQNL_MAX_COPY_RANGE):
+// a packet of that length may be longer in fact.
 const MaxCopied = wholePacket - nlaHeader
 
-// Queue is a netfilter queue. go-nfqueue opens, binds and configures it;
-// the loop on its socket is ours, because go-nfqueue's own makes two system
-// calls and 64 allocations for each packet.
+// Queue is a netfilter queue. go-nfqueue opens, binds and configures it. The loop on
+// its socket is ours, because that of go-nfqueue makes two system calls and 64
+// allocations per packet.
 //
-// The socket asks not to be told of a full buffer (NETLINK_NO_ENOBUFS): told,
-// it would be marked as congested and get nothing until it is empty. What finds
-// no room passes, and the rules' counters say how much that was.
+// The socket asks not to be told of a full buffer (NETLINK_NO_ENOBUFS): otherwise it
+// would be marked as congested, and get nothing until it is empty. Packets that find no
+// room pass, and the counters of the rules show how many.
 //
-// One goroutine uses a Queue, but for Wake, which any may call.
+// One goroutine uses a Queue, but any may call Wake.
 type Queue struct {
 	nf     *nfq.Nfqueue
 	parked chan struct{} // closed to let go-nfqueue's receiver end
 	fd     int
 	number uint16
 	gso    uint16 // number of the queue for what local senders send as they made it, on the same socket; 0: there is none
-	buffer int    // bytes of SO_RCVBUF that we got
+	buffer int    // bytes of SO_RCVBUF that the kernel granted
 
 	msgs []mmsghdr
 	iovs []unix.Iovec
-	mem  []byte // one slot a message; only what is touched becomes resident
+	mem  []byte // one slot per message; only what is used becomes resident
 	slot int
 
 	busy  bool // the last receive brought packets
@@ -79,7 +78,7 @@ type Queue struct {
 	failed   error // of a flush that verdict made, for the next one to return
 	pause    func(time.Duration)
 
-	mu     sync.Mutex // a wake may come when the queue is given up
+	mu     sync.Mutex // a wake may come while the queue is being closed
 	closed bool
 }
 
@@ -101,9 +100,9 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// start binds the queue and takes its socket over. go-nfqueue starts a receiver
-// of its own, which a deadline in the past sends into the error function, where
-// it stays until close: it unbinds the queue when it returns.
+// start binds the queue and takes over its socket. go-nfqueue starts a receiver of its
+// own. A deadline in the past sends that into its error function, where it stays until
+// Close; it unbinds the queue when it returns.
 func (q *Queue) start() error {
 	if err := q.nf.Con.SetReadBuffer(readBuffer); err != nil {
 		return fmt.Errorf("set read buffer: %w", err)
@@ -208,13 +207,13 @@ func (q *Queue) Receive(pkts []Packet, wait time.Duration) (Received, error) {
 	}
 }
 
-// unpoll takes a descriptor out of the Go runtime's poller, where go-nfqueue's
-// socket is: each packet would wake a thread that finds nothing to do. The
-// runtime does not mind that it is gone when the socket is closed.
+// unpoll removes the descriptor from the Go runtime's poller, where go-nfqueue has put
+// it: each packet would wake a thread that finds nothing to do. The runtime accepts
+// that it is gone when the socket is closed.
 func unpoll(fd int) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return // it costs time, nothing else
+		return // it only costs time
 	}
 	for _, e := range entries {
 		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err != nil || to != "anon_inode:[eventpoll]" {
@@ -294,7 +293,7 @@ func (q *Queue) Limit(packets int) {
 	}
 }
 
-// Verdict answers a packet. The answer may be kept back until Flush.
+// Verdict gives the verdict on a packet. It may be collected until Flush.
 func (q *Queue) Verdict(v Verdict) {
 	if len(q.verdicts.out)+len(v.Bytes) > verdictRoom {
 		q.failed = errors.Join(q.failed, q.Flush())
@@ -302,7 +301,7 @@ func (q *Queue) Verdict(v Verdict) {
 	q.verdicts.add(&v)
 }
 
-// Flush sends the verdicts kept back.
+// Flush sends the verdicts that were collected.
 func (q *Queue) Flush() error {
 	err := q.failed
 	q.failed = nil
@@ -310,7 +309,7 @@ func (q *Queue) Flush() error {
 	if len(msgs) == 0 {
 		return err
 	}
-	// The packets go on their way within this call.
+	// The packets continue within this call.
 	errno := q.send(msgs)
 	for wait := time.Millisecond; noMemory(errno) && wait <= longestWait; wait *= 2 {
 		q.pause(wait)
@@ -322,14 +321,14 @@ func (q *Queue) Flush() error {
 	return err
 }
 
-// longestWait is the last of the waits, each twice as long as the one before,
-// for the kernel to have memory for verdicts again: half a second in all, well
-// below the watchdog's limit. What has no verdict by then hangs in the queue
-// until the run ends.
+// longestWait is the last of the pauses, each twice as long as the one before, in which
+// the kernel may get memory for verdicts again: half a second in all, far below the
+// limit of the watchdog. Packets without a verdict by then stay in the queue until the
+// run ends.
 const longestWait = 256 * time.Millisecond
 
-// noMemory reports whether a write failed for want of memory: none of what was
-// to be sent has arrived then.
+// noMemory reports whether a write failed for lack of memory: then nothing of it has
+// arrived.
 func noMemory(errno syscall.Errno) bool {
 	return errno == unix.ENOBUFS || errno == unix.ENOMEM || errno == unix.EAGAIN
 }
@@ -339,7 +338,7 @@ func (q *Queue) send(msgs []byte) syscall.Errno {
 	return errno
 }
 
-// Close gives the queue up. The kernel drops the packets still in it.
+// Close closes the queue. The kernel drops the packets still in it.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.closed = true

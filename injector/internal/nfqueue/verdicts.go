@@ -1,19 +1,19 @@
 package nfqueue
 
-// verdicts gathers the answers of one worker's queues into messages that leave
+// verdicts collects the verdicts of one worker's queues in messages that are sent
 // together.
 type verdicts struct {
-	out []byte     // messages complete
+	out []byte     // complete messages
 	of  [2]answers // of the queue, and of the second one
 }
 
-// answers are those of one queue.
+// answers are the verdicts of one queue.
 //
-// A run of packets that simply go on, or of such that are simply dropped, takes
-// one message: it answers all packets that wait and are no newer than the one it
-// names. So a run is made only while nothing older waits in its queue: a packet
-// that a fault holds back ends it, and after that each packet is answered by
-// itself until all are answered.
+// A sequence of packets that are all accepted unchanged, or all dropped, takes one
+// message: it answers all waiting packets that are not newer than the one it names. So
+// a sequence can be used only while nothing older waits in its queue. A packet that a
+// fault holds ends it, and then each packet is answered by itself until all are
+// answered.
 type answers struct {
 	queue uint16
 
@@ -27,7 +27,7 @@ type answers struct {
 	drops  bool   // it drops them
 }
 
-// expect notes which packets have come in.
+// expect notes the packets that have come in.
 func (v *verdicts) expect(pkts []Packet) {
 	for i := range v.of {
 		a := &v.of[i]
@@ -59,7 +59,7 @@ func (v *verdicts) add(o *Verdict) {
 	v.out = appendVerdict(v.out, a.queue, v.of[0].queue, o)
 }
 
-// endRun writes the run so far.
+// endRun writes the sequence so far.
 func (v *verdicts) endRun(a *answers) {
 	switch {
 	case a.run == 1:

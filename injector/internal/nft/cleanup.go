@@ -8,9 +8,9 @@ import (
 	"github.com/google/nftables"
 )
 
-// Cleanup removes the tables that instances which are no longer alive left in
-// the caller's network namespace, and returns their names. Only kernels that
-// do not let a table die with its owner (before Linux 5.12) leave any.
+// Cleanup removes the tables that dead instances left in the caller's network
+// namespace, and returns their names. They exist only on kernels that do not remove a
+// table with its owner (before Linux 5.12).
 func Cleanup() ([]string, error) {
 	t, err := Open(nil)
 	if err != nil {
@@ -28,7 +28,7 @@ func Cleanup() ([]string, error) {
 			continue
 		}
 		t.conn.DelTable(left)
-		if left.Family != nftables.TableFamilyINet { // it goes with the one of its name
+		if left.Family != nftables.TableFamilyINet { // it is removed with the table of the same name
 			if err := t.conn.Flush(); err != nil {
 				return removed, fmt.Errorf("remove table %s: %w", left.Name, kerror.Explain(err))
 			}

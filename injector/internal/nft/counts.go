@@ -9,7 +9,7 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// Reads makes a read the table that b keeps, beside it.
+// Reads makes a read the table that b maintains, on its own connection.
 func (t *Table) Reads(b *Table) {
 	b.mu.Lock()
 	table, sets, left := b.table, b.sets, b.left
@@ -19,12 +19,12 @@ func (t *Table) Reads(b *Table) {
 	t.table, t.sets, t.left = table, sets, left
 }
 
-// ErrNotWatched says that nothing watches behind the other rules.
+// ErrNotWatched says that no chains behind the other rules remember what has left.
 var ErrNotWatched = errors.New("nothing watches what leaves this host")
 
-// Left reports whether a segment of one of Install's signs with these numbers got through
-// all rules of this host within the last minute. It takes 20 µs, more while somebody
-// changes rules.
+// Left reports whether a segment with one of Install's signs and these numbers has
+// passed all rules of this host within the last minute. It takes 20 µs, and longer
+// while rules are being changed.
 func (t *Table) Left(seq, ack uint32) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -35,9 +35,9 @@ func (t *Table) Left(seq, ack uint32) (bool, error) {
 	return left, err
 }
 
-// Counts reads the rules' counters: how many packets were queued, let pass
-// because the queue was full included, and how often a flow found no room in
-// the sets of a kind. rs is what is in.
+// Counts reads the counters of the rules: how many packets were queued, including those
+// that passed because the queue was full, and how often a flow found no room in the
+// sets of a kind. rs is what is installed.
 func (t *Table) Counts(rs *ruleset.Ruleset) (queued uint64, full map[ruleset.SetKind]uint64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,7 +65,7 @@ func (t *Table) Counts(rs *ruleset.Ruleset) (queued uint64, full map[ruleset.Set
 	return queued, full, nil
 }
 
-// packets is how many packets the counter of a rule has seen.
+// packets returns how many packets the counter of a rule has seen.
 func packets(r *nftables.Rule) uint64 {
 	for _, e := range r.Exprs {
 		if c, ok := e.(*expr.Counter); ok {

@@ -14,9 +14,9 @@ import (
 // Flows in the sets of the table, seen and changed from user space.
 
 // SetFlow changes a flow in a set of the table from user space. It does nothing if the
-// table has no such set, and a flow that is to be deleted need not be there. The error
-// wraps ENFILE if the set is full. It may wait behind somebody else's transaction, so
-// the packet path leaves it to another goroutine.
+// table has no such set, or if a flow that is to be deleted is not there. The error
+// wraps ENFILE if the set is full. It may have to wait for another transaction, so the
+// packet path leaves it to another goroutine.
 func (t *Table) SetFlow(op ruleset.SetOp, set ruleset.SetName, client, server netip.AddrPort) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,8 +43,8 @@ func (t *Table) SetFlow(op ruleset.SetOp, set ruleset.SetName, client, server ne
 	return nil
 }
 
-// Remaining asks how much longer a flow stays in a set with a timeout. It
-// reports false if the flow is not in it.
+// Remaining returns for how much longer a flow stays in a set with a timeout, and false
+// if the flow is not in it.
 func (t *Table) Remaining(set ruleset.SetName, client, server netip.AddrPort) (left time.Duration, there bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +62,7 @@ func (t *Table) Remaining(set ruleset.SetName, client, server netip.AddrPort) (l
 	return found[0].Expires, true, nil
 }
 
-// flowBytes is the flow as a key of its set.
+// flowBytes returns the flow as a key of its set.
 func flowBytes(client, server netip.AddrPort) []byte {
 	var b []byte
 	for _, e := range []netip.AddrPort{client, server} {
@@ -71,7 +71,7 @@ func flowBytes(client, server netip.AddrPort) []byte {
 	return b
 }
 
-// endBytes is one end as registers hold it.
+// endBytes returns one end as registers contain it.
 func endBytes(addr netip.Addr, port uint16) []byte {
 	return append(addr.AsSlice(), byte(port>>8), byte(port), 0, 0)
 }

@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setGCIntervals changes it for sets that are there, by a message of our own on
-// the connection that owns the table: google/nftables has no word for it.
-// Kernels before 6.2 do not change a set any more, and say nothing; there the
-// default stays.
+// setGCIntervals changes the garbage collection interval of existing sets, with
+// messages of our own on the connection that owns the table, because google/nftables
+// cannot. Kernels before 6.2 ignore the change, and keep the default.
 func (t *Table) setGCIntervals(sets []*nftables.Set, interval func(timeout time.Duration) time.Duration) error {
 	if len(sets) == 0 {
 		return nil
@@ -47,7 +46,7 @@ func nftMessage(kind netlink.HeaderType, flags netlink.HeaderFlags, family, subs
 	}
 }
 
-// setAttributes describes a set as addSet made it, with an interval.
+// setAttributes describes a set as addSet created it, with an interval.
 func setAttributes(s *nftables.Set, interval time.Duration) ([]byte, error) {
 	size, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: unix.NFTA_SET_DESC_SIZE, Data: binaryutil.BigEndian.PutUint32(s.Size)},

@@ -11,14 +11,14 @@ import (
 	"github.com/google/nftables"
 )
 
-// Install puts rs in, by the best that the kernel can do, and says what that is. ns is
-// the network namespace, nil being the caller's own. Segments with one of the signs are
-// remembered behind all other rules, see Left. The error is that of Probe if the kernel
-// lacks or denies what rules need.
+// Install installs rs by the best means that the kernel has, and returns what those
+// are. ns is the network namespace; nil means the caller's own. Segments with one of
+// the signs are remembered behind all other rules, see Left. If the kernel lacks or
+// denies what the rules need, the error is that of Probe.
 //
-// The rules themselves try it: they are in or not as a whole, and a probe before
-// them would cost as much as they do, since the kernel waits for all processors
-// after each. Only if they fail is it found out what lacks.
+// There is no probe before: the rules are installed as a whole or not at all, and a
+// probe would cost as much as they do, because the kernel waits for all processors
+// after each transaction. Only if that fails does Install find out what is missing.
 func Install(ns *os.File, rs *ruleset.Ruleset, signs ...exitwatch.Sign) (*Table, Capabilities, error) {
 	for _, nft := range []bool{true, false} {
 		can := Capabilities{TableOwner: true, NFTQueue: nft, XTQueue: !nft, VerdictPriority: VerdictPriority()}
@@ -34,7 +34,7 @@ func Install(ns *os.File, rs *ruleset.Ruleset, signs ...exitwatch.Sign) (*Table,
 	return t, can, err
 }
 
-// installAs puts rs in on a connection of its own.
+// installAs installs rs on a connection of its own.
 func installAs(ns *os.File, rs *ruleset.Ruleset, can Capabilities, signs []exitwatch.Sign) (*Table, error) {
 	t, err := Open(ns)
 	if err != nil {
@@ -48,8 +48,7 @@ func installAs(ns *os.File, rs *ruleset.Ruleset, can Capabilities, signs []exitw
 	return t, nil
 }
 
-// apply installs rs in one batch: either all of it is there afterwards, or
-// nothing.
+// apply installs rs in one batch: afterwards either all of it is there or nothing.
 func (t *Table) apply(rs *ruleset.Ruleset, signs ...exitwatch.Sign) (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,7 +85,7 @@ func (t *Table) apply(rs *ruleset.Ruleset, signs ...exitwatch.Sign) (err error) 
 	return nil
 }
 
-// fill adds the rules of a chain that is there.
+// fill adds the rules of a chain that exists.
 func (t *Table) fill(c *ruleset.Chain) {
 	for _, r := range c.Rules {
 		t.conn.AddRule(&nftables.Rule{Table: t.tables[c.Only], Chain: t.chains[c.Name], Exprs: r.Exprs(t.env())})
@@ -117,7 +116,7 @@ func (t *Table) addSet(s ruleset.Set) error {
 	return nil
 }
 
-// endKeys are service ends as elements of a set.
+// endKeys returns service ends as elements of a set.
 func endKeys(es []target.Endpoint) []nftables.SetElement {
 	keys := make([]nftables.SetElement, len(es))
 	for i, e := range es {
@@ -145,7 +144,7 @@ func (t *Table) addChain(c *ruleset.Chain) {
 	t.chains[c.Name] = t.conn.AddChain(nc)
 }
 
-// env is the kernel that the table is in, as rules need to know it.
+// env describes the kernel to the rules.
 func (t *Table) env() *ruleset.Env {
 	return &ruleset.Env{NFTQueue: t.nftQueue, Set: func(name ruleset.SetName) (string, uint32) {
 		set := t.sets[name]
@@ -153,12 +152,12 @@ func (t *Table) env() *ruleset.Env {
 	}}
 }
 
-// endType is the type of the key of a set of service ends.
+// endType returns the type of the keys in a set of service ends.
 func endType(f ruleset.Family) nftables.SetDatatype {
 	return nftables.MustConcatSetType(addrType(f), nftables.TypeInetService)
 }
 
-// keyType is the type of the key of a set of flows.
+// keyType returns the type of the keys in a set of flows.
 func keyType(f ruleset.Family) nftables.SetDatatype {
 	addr := addrType(f)
 	return nftables.MustConcatSetType(addr, nftables.TypeInetService, addr, nftables.TypeInetService)

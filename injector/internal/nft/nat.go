@@ -17,9 +17,9 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// NAT reports in which families, by ruleset.Family, rules of the namespace may translate
-// addresses: those with a rule for it, of nftables or of iptables. A chain alone does not
-// even have conntrack track.
+// NAT reports in which families, by ruleset.Family, rules of the namespace may
+// translate addresses: those that have a rule for it, of nftables or of iptables. A
+// chain alone does not even make conntrack track.
 func NAT(ns *os.File) (nat [2]bool, err error) {
 	t, err := Open(ns)
 	if err != nil {
@@ -42,7 +42,7 @@ func NAT(ns *os.File) (nat [2]bool, err error) {
 		if of.family == nftables.TableFamilyIPv4 && nat[ruleset.IPv4] || of.family == nftables.TableFamilyIPv6 && nat[ruleset.IPv6] {
 			continue
 		}
-		for _, any := range chains { // its rules may stand in one that it leads to
+		for _, any := range chains { // its rules may be in a chain that it jumps to
 			if of != (table{any.Table.Family, any.Table.Name}) {
 				continue
 			}
@@ -57,7 +57,7 @@ func NAT(ns *os.File) (nat [2]bool, err error) {
 			}
 		}
 	}
-	err = netns.Do(ns, func() error { // of the older iptables, by the tables that are in use
+	err = netns.Do(ns, func() error { // the older iptables shows only which tables are in use
 		for f, file := range [...]string{ruleset.IPv4: "ip_tables_names", ruleset.IPv6: "ip6_tables_names"} {
 			names, err := os.ReadFile("/proc/thread-self/net/" + file)
 			if err == nil && strings.Contains("\n"+string(names), "\nnat\n") {
@@ -69,8 +69,8 @@ func NAT(ns *os.File) (nat [2]bool, err error) {
 	return nat, err
 }
 
-// translates reports whether a rule of a table for NAT may translate: by an expression for
-// it, or by a target of iptables, of whichever name.
+// translates reports whether a rule of a NAT table may translate: by an expression for
+// it, or by any target of iptables.
 func translates(r *nftables.Rule) bool {
 	return slices.ContainsFunc(r.Exprs, func(e expr.Any) bool {
 		switch e.(type) {
@@ -81,9 +81,10 @@ func translates(r *nftables.Rule) bool {
 	})
 }
 
-// Name returns what the client of a connection calls its server, given both ends as
-// packets have them where they are judged, and whether its own address is translated too,
-// as far as a packet has told. It reports false if the server's is not translated.
+// Name returns the address by which the client of a connection knows its server, and
+// whether the client's own address is translated too, as far as packets have shown.
+// client and server are the ends that packets have where they are judged. ok is false
+// if the server's address is not translated.
 func (t *Table) Name(client, server netip.AddrPort) (name netip.AddrPort, sourced, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

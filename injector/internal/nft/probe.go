@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Capabilities is what the kernel can do, found by trying it.
+// Capabilities is what the kernel can do, as found by trying it.
 type Capabilities struct {
 	NFTQueue        bool // nft's queue statement (CONFIG_NFT_QUEUE)
 	XTQueue         bool // xt's NFQUEUE target through nft_compat
@@ -24,12 +24,13 @@ type Capabilities struct {
 	VerdictPriority bool // verdicts that set the packet's priority (Linux 5.18)
 }
 
-// Probe finds out what the kernel can do in the namespace, nil being the caller's own.
-// It reports an error if what it lacks, or denies, makes a run impossible.
+// Probe finds out what the kernel can do in the namespace; nil means the caller's own.
+// It returns an error if a run is impossible because of what the kernel lacks or
+// denies.
 func Probe(ns *os.File) (Capabilities, error) {
 	c := Capabilities{VerdictPriority: VerdictPriority()}
-	// Each try that succeeds makes the kernel wait for all its processors, so
-	// what most kernels have is tried at once.
+	// Each successful try makes the kernel wait for all its processors, so features that
+	// most kernels have are tried together.
 	for _, nft := range []bool{true, false} {
 		if tryQueue(ns, nftables.TableFlagOwner, nft) == nil {
 			c.TableOwner, c.NFTQueue, c.XTQueue = true, nft, !nft
@@ -58,8 +59,8 @@ func Probe(ns *os.File) (Capabilities, error) {
 }
 
 // VerdictPriority reports whether verdicts can set a packet's priority. It goes by the
-// version: a kernel that does not know the attribute says nothing, and only a packet
-// could tell.
+// version of the kernel: older ones ignore the attribute, and only a packet could show
+// that.
 func VerdictPriority() bool {
 	major, minor := KernelVersion()
 	return major > 5 || major == 5 && minor >= 18
@@ -67,11 +68,11 @@ func VerdictPriority() bool {
 
 // tryQueue tries a rule that queues, by nft's queue statement or by xt's target.
 func tryQueue(ns *os.File, flags nftables.TableFlags, nftQueue bool) error {
-	const queue = 1 // any: the chain is met by no packet
+	const queue = 1 // any number will do: no packet reaches the chain
 	return tryTable(ns, flags, ruleset.QueueExprs(queue, &ruleset.Env{NFTQueue: nftQueue}))
 }
 
-// ProbeCgroup reports an error if rules cannot ask for the cgroup behind a packet.
+// ProbeCgroup returns an error if rules cannot match the cgroup of a packet.
 func ProbeCgroup(ns *os.File) error {
 	if err := tryTable(ns, 0, ruleset.CgroupExprs()); err != nil {
 		return fmt.Errorf("match by cgroup: %w", kerror.Explain(err))
@@ -79,8 +80,8 @@ func ProbeCgroup(ns *os.File) error {
 	return nil
 }
 
-// ProbeNames reports an error if rules cannot ask for the names of translated
-// connections, in the families in which there are any.
+// ProbeNames returns an error if rules cannot ask conntrack for the names of translated
+// connections, in the families that have any.
 func ProbeNames(ns *os.File, nat [2]bool) error {
 	for f, has := range nat {
 		if !has {
@@ -98,9 +99,9 @@ func ProbeNames(ns *os.File, nat [2]bool) error {
 	return nil
 }
 
-// tryTable makes a table with one rule in a chain that no packet meets, and
-// takes it out again in the same batch. The chain has no hook: taking a hook
-// out makes the kernel drop what sits in the queues of the namespace.
+// tryTable creates a table with one rule in a chain that no packet reaches, and removes
+// it in the same batch. The chain has no hook: when a hook is removed, the kernel drops
+// the packets in the queues of the namespace.
 func tryTable(ns *os.File, flags nftables.TableFlags, exprs []expr.Any) error {
 	return tryTableOf(ns, nftables.TableFamilyINet, flags, exprs)
 }
@@ -120,8 +121,7 @@ func tryTableOf(ns *os.File, family nftables.TableFamily, flags nftables.TableFl
 	return c.conn.Flush()
 }
 
-// KernelVersion returns the version numbers of the running kernel, 0.0 if it does not
-// say.
+// KernelVersion returns the version of the running kernel, 0.0 if it is not known.
 func KernelVersion() (major, minor int) {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {

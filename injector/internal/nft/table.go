@@ -1,5 +1,5 @@
-// Package nft puts a ruleset into the kernel, changes it, and takes it out. It owns the
-// netlink connections to nftables, and finds out what this kernel can do.
+// Package nft installs, changes and removes a ruleset. It owns the netlink connections
+// to nftables, and finds out what this kernel can do.
 package nft
 
 import (
@@ -17,36 +17,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Table puts a ruleset into the kernel and keeps it there. Its netlink
-// connection owns the table: when the connection closes, by whatever end of
-// the process, the kernel removes the table. So the connection is kept here
-// for as long as the table is wanted, and closed in one place.
+// Table installs a ruleset and keeps it installed. Its netlink connection owns the
+// table: when the connection closes, however the process ends, the kernel removes the
+// table. So the connection stays open as long as the table is needed, and is closed in
+// one place.
 //
-// Any goroutine may use it. Its calls may wait behind somebody else's transaction:
+// Any goroutine may use it. Its calls may have to wait for another transaction: up to
 // 130 ms was seen.
 type Table struct {
-	mu       sync.Mutex // serialises the use of conn
+	mu       sync.Mutex // guards conn
 	conn     *nftables.Conn
 	netlink  *netlink.Conn // beneath conn
 	table    *nftables.Table
-	tables   [3]*nftables.Table // it, and those beside it, by ruleset.Only
+	tables   [3]*nftables.Table // table and its companions, by ruleset.Only
 	sets     map[ruleset.SetName]*nftables.Set
 	chains   map[ruleset.ChainName]*nftables.Chain
-	left     *exitwatch.Watch // behind all other rules; nil: nothing watches there
+	left     *exitwatch.Watch // behind all other rules; nil: there is none
 	nftQueue bool             // the kernel has nft's queue statement
-	owned    bool             // the table dies with the connection
+	owned    bool             // the kernel removes the table with the connection
 }
 
-// nftBuffer holds the largest batch: a target of a thousand ends.
+// nftBuffer has room for the largest batch: a target of a thousand ends.
 const nftBuffer = 8 << 20
 
-// Open connects to nftables in the namespace, nil being the caller's
-// own. It installs nothing.
+// Open connects to nftables in the namespace; nil means the caller's own. It installs
+// nothing.
 func Open(ns *os.File) (*Table, error) {
 	t := &Table{sets: map[ruleset.SetName]*nftables.Set{}, chains: map[ruleset.ChainName]*nftables.Chain{}}
 	opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		t.netlink = c
-		// With a hand of ours on the socket the library leaves its size to us.
+		// With an option for the socket, the library leaves the buffer size to us.
 		return errors.Join(c.SetReadBuffer(nftBuffer), c.SetWriteBuffer(nftBuffer))
 	})}
 	if ns != nil {
@@ -63,13 +63,13 @@ func Open(ns *os.File) (*Table, error) {
 	return t, nil
 }
 
-// fdSetSize is how many descriptors select(2) takes (FD_SETSIZE).
+// fdSetSize is how many descriptors select(2) can handle (FD_SETSIZE).
 const fdSetSize = 1024
 
-// roomBelow reports an error if the next descriptor of this process is limit or
-// more: google/nftables waits for its socket with select(2) and would panic. It
-// concerns programs that use this package and have a thousand files open; they
-// should open the injector first.
+// roomBelow returns an error if the next descriptor of this process is limit or more:
+// google/nftables waits for its socket with select(2), and would panic. This concerns
+// programs that use this package and have a thousand files open; they should start the
+// injector first.
 func roomBelow(limit int) error {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // it needs no file: there may be no /dev
 	if err != nil {
@@ -82,8 +82,8 @@ func roomBelow(limit int) error {
 	return nil
 }
 
-// TuneSets has the kernel look through the sets of what is applied less often
-// than it would. Nothing depends on it: the rules are in force before.
+// TuneSets makes the kernel search the installed sets for expired elements less often
+// than by default. Nothing depends on it: the rules are in force already.
 func (t *Table) TuneSets(rs *ruleset.Ruleset) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -99,19 +99,19 @@ func (t *Table) TuneSets(rs *ruleset.Ruleset) error {
 	return kerror.Explain(t.setGCIntervals(sets, ruleset.GCInterval))
 }
 
-// Update makes the rules of another ruleset out of those that are in, in one
-// batch: no packet meets half of it. Sets and chains are only ever added; a
-// chain whose rules are others is filled anew, the counters of the rest go on.
+// Update replaces the installed rules by those of another ruleset, in one batch: no
+// packet ever meets half of them. Sets and chains are only ever added. A chain whose
+// rules differ is filled again; the counters of the others go on.
 func (t *Table) Update(from, to *ruleset.Ruleset) (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.table == nil {
 		return nil
 	}
-	sets, chains := t.sets, t.chains // a reader beside has the sets there were, see reads
+	sets, chains := t.sets, t.chains // a reader has the old sets, see Reads
 	t.sets, t.chains = maps.Clone(sets), maps.Clone(chains)
 	defer func() {
-		if err != nil { // the kernel has none of the new ones
+		if err != nil { // the kernel has none of the new sets
 			t.sets, t.chains = sets, chains
 		}
 	}()
@@ -158,7 +158,7 @@ func (t *Table) Update(from, to *ruleset.Ruleset) (err error) {
 	return nil
 }
 
-// Empty takes every flow out of the named sets that are there.
+// Empty removes all flows from the named sets that exist.
 func (t *Table) Empty(names ...ruleset.SetName) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -176,7 +176,7 @@ func (t *Table) Empty(names ...ruleset.SetName) error {
 	return nil
 }
 
-// Remove takes the table out.
+// Remove removes the table.
 func (t *Table) Remove() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,5 +195,5 @@ func (t *Table) Remove() error {
 	return nil
 }
 
-// Close ends the connection, and with it the table if it is still there.
+// Close closes the connection, and thereby removes the table if it still exists.
 func (t *Table) Close() error { return t.conn.CloseLasting() }

@@ -14,29 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sender sends through one raw socket a family. The kernel keeps every
-// header field that it is given but the IPv4 header checksum, and an
-// identification of 0 without DF (raw(7), raw_send_hdrinc). A packet for a
-// socket of this host reaches it by way of loopback.
+// Sender sends through one raw socket per family. The kernel keeps all header fields
+// except the IPv4 header checksum, and an identification of 0 without DF (raw(7),
+// raw_send_hdrinc). A packet for a socket of this host reaches it by loopback.
 type Sender struct {
 	fd4, fd6     int
 	mark4, mark6 uint32
 
-	// One of each for a packet of one system call.
+	// One of each for each packet of a system call.
 	msgs [BatchSize]mmsghdr
 	iovs [BatchSize]unix.Iovec
 	to4  [BatchSize]unix.RawSockaddrInet4
 	to6  [BatchSize]unix.RawSockaddrInet6
 }
 
-// sendWait is how long packets wait for room in a socket's send buffer before
-// they are given up. The buffer is larger than the queue of a common device, and
-// the worker has other things to do.
+// sendWait is how long packets wait for room in a socket's send buffer before they are
+// given up. The buffer is larger than the queue of a common device, and the worker has
+// other things to do.
 const sendWait = 10 * time.Millisecond
 
 const sendBuffer = 4 << 20
 
-// BatchSize is how many packets leave by one system call at most.
+// BatchSize is the most packets that one system call sends.
 const BatchSize = 64
 
 // mmsghdr is struct mmsghdr of sendmmsg(2).
@@ -98,9 +97,9 @@ func rawSocket(family int, priority uint32) (int, error) {
 	return fd, nil
 }
 
-// Send puts whole packets on their way, in their order, by as few system calls as
-// it can. It leaves out what cannot be sent, says of each packet in Packet.Err why not,
-// and returns how many those were. One goroutine uses a Sender.
+// Send sends whole packets, in order, with as few system calls as it can. It skips
+// those that cannot be sent, sets the reason in Packet.Err of each, and returns how
+// many these are. One goroutine uses a Sender.
 func (s *Sender) Send(pkts []Packet) (unsent int) {
 	for len(pkts) > 0 {
 		n := alike(pkts)
@@ -110,7 +109,7 @@ func (s *Sender) Send(pkts []Packet) (unsent int) {
 	return unsent
 }
 
-// refuse says of all of pkts why they were not sent.
+// refuse sets the error of all pkts.
 func refuse(pkts []Packet, err error) (unsent int) {
 	for i := range pkts {
 		pkts[i].Err = err
@@ -118,8 +117,8 @@ func refuse(pkts []Packet, err error) (unsent int) {
 	return len(pkts)
 }
 
-// alike returns how many packets at the beginning leave by one system call: those
-// of one family with one mark, which are the socket's.
+// alike returns how many packets at the beginning one system call can send: those of
+// one family with the same mark, which belongs to the socket.
 func alike(pkts []Packet) int {
 	n := 1
 	for n < min(len(pkts), BatchSize) && pkts[n].Mark == pkts[0].Mark && version(pkts[n].Bytes) == version(pkts[0].Bytes) {
@@ -128,7 +127,7 @@ func alike(pkts []Packet) int {
 	return n
 }
 
-// version is that of IP, or 0.
+// version returns the version of IP, or 0.
 func version(pkt []byte) byte {
 	if len(pkt) < 20 {
 		return 0
@@ -136,7 +135,7 @@ func version(pkt []byte) byte {
 	return pkt[0] >> 4
 }
 
-// errNoPacket says that what was to be sent has no IP header.
+// errNoPacket says that a packet has no IP header.
 var errNoPacket = errors.New("send: it is no IP packet")
 
 // sendAlike sends packets that alike has found.
@@ -156,7 +155,7 @@ func (s *Sender) sendAlike(pkts []Packet) (unsent int) {
 		s.address(i, &pkts[i])
 	}
 	for at, waited := 0, false; at < len(pkts); {
-		// A sender does not wait, so neither need Go's scheduler know.
+		// The call does not block, so Go's scheduler need not know of it.
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.msgs[at])), uintptr(len(pkts)-at), 0, 0, 0)
 		switch {
 		case errno == 0:
@@ -165,7 +164,7 @@ func (s *Sender) sendAlike(pkts []Packet) (unsent int) {
 		case errno == unix.EAGAIN && !waited:
 			waited = true
 			writable(fd, sendWait)
-		default: // of the first, and of that alone
+		default: // the error is about the first packet alone
 			pkts[at].Err = errno
 			unsent++
 			at++
@@ -174,7 +173,7 @@ func (s *Sender) sendAlike(pkts []Packet) (unsent int) {
 	return unsent
 }
 
-// address makes p the packet of that place in the next system call.
+// address makes p the packet at that position of the next system call.
 func (s *Sender) address(i int, p *Packet) {
 	s.iovs[i].Base = unsafe.SliceData(p.Bytes)
 	s.iovs[i].SetLen(len(p.Bytes))

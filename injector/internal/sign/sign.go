@@ -1,17 +1,16 @@
-// Package sign says how a run knows the packets that it sent itself from all
-// others, by their priority (SO_PRIORITY), and how runs in one network namespace
-// get along.
+// Package sign says how a run recognizes the packets that it sent itself, by their
+// priority (SO_PRIORITY), and how runs in one network namespace get along.
 //
-// Runs are in an order: that of their chains in a hook, which is that of their
-// levels. A packet that a run sends comes into the hooks like any other. It must
-// not be judged again by the run that sent it, nor by those before that, which
-// judged what it was made of or had no part in it: or two runs would send each
-// other's packets again for ever. Runs behind it must judge it, as they judge what
-// it was made of. So a run passes what carries a sign of its own level or a higher
-// one, and judges all else.
+// Runs have an order: that of their levels, which is that of their chains in a hook. A
+// packet that a run sends passes the hooks like any other. The run that sent it must
+// not judge it again, nor may the runs before that one, which have judged what it was
+// made of or had no part in it; otherwise two runs would send each other's packets
+// again forever. The runs behind it must judge it, as they judge what it was made of.
+// So a run passes packets that carry a sign of its own level or a higher one, and
+// judges all others.
 //
-// A sign holds a tag that nobody else has, made from the machine's boot and the
-// namespace: a socket that happens to have a priority of its own is not spared.
+// A sign contains a tag that nobody else has, made from the machine's boot and the
+// namespace: a socket that happens to set a priority is not spared.
 package sign
 
 import (
@@ -25,7 +24,7 @@ import (
 )
 
 const (
-	// Levels is how many runs there may be in a namespace.
+	// Levels is the most runs that a namespace can have.
 	Levels = 1 << levelBits
 
 	// Mask is the part of a priority that is the same in all signs of a namespace.
@@ -39,12 +38,12 @@ const (
 	base = 1 << 24
 )
 
-// Tag is what the signs of a namespace have in common. The zero Tag will do
-// where it cannot be made, and is no secret then.
+// Tag is what all signs of a namespace have in common. The zero Tag is used where none
+// can be made; then others may have it too.
 type Tag uint32
 
-// TagOf returns the tag of a network namespace, nil being the caller's own. All
-// processes of the machine come to the same.
+// TagOf returns the tag of a network namespace; nil means the caller's own. All
+// processes of the machine get the same one.
 func TagOf(netns *os.File) (Tag, error) {
 	proc, err := openProc()
 	if err != nil {
@@ -75,8 +74,8 @@ func TagOf(netns *os.File) (Tag, error) {
 	return Tag((sum ^ sum>>tagBits) & (1<<tagBits - 1)), nil
 }
 
-// openProc opens the root of proc. Where none is mounted, as in an empty root, it is
-// mounted for this process alone, which takes CAP_SYS_ADMIN.
+// openProc opens the root of proc. If none is mounted, as in an empty root, it is
+// mounted for this process alone, which needs CAP_SYS_ADMIN.
 func openProc() (*os.File, error) {
 	if fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 		var st unix.Statfs_t
@@ -100,7 +99,7 @@ func openProc() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "proc"), nil
 }
 
-// Of returns the priority of what a run of that level, 0 to Levels-1, sends.
+// Of returns the priority of packets that a run of that level, 0 to Levels-1, sends.
 func (t Tag) Of(level int) uint32 {
 	return base | uint32(t)<<levelBits | uint32(level)&(Levels-1)
 }
@@ -113,8 +112,8 @@ func (t Tag) Passes(level int, priority uint32) bool {
 
 const r0 = unix.NFT_REG32_00
 
-// Ours are expressions that match a packet of any run. They stand in front of
-// everything: a packet that is not ours costs no more than this.
+// Ours returns expressions that match packets of any run. They come first: a packet
+// that is not ours costs no more than these.
 func (t Tag) Ours() []expr.Any {
 	host := binaryutil.NativeEndian.PutUint32
 	return []expr.Any{
@@ -124,7 +123,7 @@ func (t Tag) Ours() []expr.Any {
 	}
 }
 
-// AtLeast are expressions that match, among packets of ours, those that a run of
+// AtLeast returns expressions that match, among packets of ours, those that a run of
 // that level lets pass.
 func AtLeast(level int) []expr.Any {
 	return []expr.Any{

@@ -1,6 +1,6 @@
-// Package sockdiag asks the kernel for a TCP socket of this host by the addresses
-// and ports of its connection (inet_diag, sock_diag(7)). An answer takes some
-// microseconds and no privilege; it is meant to be asked beside the packet path.
+// Package sockdiag asks the kernel for a TCP socket of this host by the addresses and
+// ports of its connection (inet_diag, sock_diag(7)). An answer takes some microseconds,
+// and needs no privilege.
 package sockdiag
 
 import (
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// State is the state of a TCP socket (include/net/tcp_states.h). The zero value
-// is none.
+// State is the state of a TCP socket (include/net/tcp_states.h). The zero value is none
+// of them.
 type State uint8
 
 // The states.
@@ -42,22 +42,22 @@ func (s State) String() string {
 	}[min(s, NewSynRecv)]
 }
 
-// Socket is what the kernel says of a socket.
+// Socket is what the kernel tells about a socket.
 type Socket struct {
 	State  State
 	Cookie uint64 // names the socket for as long as the host runs; tracepoints call it sock_cookie
-	Inode  uint32 // of its descriptor; 0: no process has it any more, it is orphaned or in TIME_WAIT
+	Inode  uint32 // of its descriptor; 0: it is orphaned or in TIME_WAIT
 	UID    uint32
-	Unread uint32 // bytes received that no call has taken
-	Unsent uint32 // bytes written that are not acknowledged
-	MD5    bool   // its segments are signed (RFC 2385); told only to those with CAP_NET_ADMIN
+	Unread uint32 // bytes received that no call has read
+	Unsent uint32 // bytes written that have not been acknowledged
+	MD5    bool   // its segments are signed (RFC 2385); told only with CAP_NET_ADMIN
 }
 
-// Orphaned reports whether no process has the socket any more: the application
-// has closed it and will be told of nothing.
+// Orphaned reports whether no process has the socket any more: the application has
+// closed it, and will not be told of anything.
 func (s Socket) Orphaned() bool { return s.Inode == 0 && s.State != SynRecv && s.State != NewSynRecv }
 
-// ErrNone says that there is no socket for the connection: it never was, or it
+// ErrNone says that there is no socket for the connection: there never was one, or it
 // is closed.
 var ErrNone = errors.New("no socket for the connection")
 
@@ -77,11 +77,10 @@ const (
 
 	sockDiagByFamily = 20     // SOCK_DIAG_BY_FAMILY
 	attrMD5          = 18     // INET_DIAG_MD5SIG
-	extInfo          = 1 << 1 // without it the kernel tells no keys (inet_sk_diag_fill)
+	extInfo          = 1 << 1 // without it the kernel does not tell of keys (inet_sk_diag_fill)
 )
 
-// Open opens a connection to the kernel in the namespace, nil being the
-// caller's own.
+// Open opens a connection to the kernel in the namespace; nil means the caller's own.
 func Open(netns *os.File) (*Conn, error) {
 	c := &Conn{}
 	err := within(netns, func() (err error) {
@@ -97,9 +96,9 @@ func Open(netns *os.File) (*Conn, error) {
 // Close closes the connection.
 func (c *Conn) Close() error { return unix.Close(c.fd) }
 
-// Ask returns the socket of the connection from local to remote, as the socket
-// knows them: for a connection that the host translates that is the address which
-// the application uses. The error is ErrNone if there is none; a listener is none.
+// Ask returns the socket of the connection from local to remote, as the socket knows
+// them: if the host translates the connection, these are the addresses that the
+// application uses. The error is ErrNone if there is none; a listener does not count.
 func (c *Conn) Ask(local, remote netip.AddrPort) (Socket, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,8 +150,8 @@ func (c *Conn) request(local, remote netip.AddrPort) {
 	binary.NativeEndian.PutUint64(id[40:], ^uint64(0)) // INET_DIAG_NOCOOKIE, twice
 }
 
-// answer reads what the kernel sent. It reports false for an answer to an
-// earlier question.
+// answer reads what the kernel sent. It returns false for the answer to an earlier
+// question.
 func (c *Conn) answer(b []byte) (s Socket, err error, ours bool) {
 	if len(b) < nlHeader || binary.NativeEndian.Uint32(b[8:]) != c.seq {
 		return Socket{}, nil, false
@@ -177,7 +176,7 @@ func (c *Conn) answer(b []byte) (s Socket, err error, ours bool) {
 		Inode:  binary.NativeEndian.Uint32(m[68:]),
 	}
 	if s.State == Listen {
-		return Socket{}, ErrNone, true // it is what the kernel finds where there is nothing else
+		return Socket{}, ErrNone, true // the kernel finds it if there is no other
 	}
 	for a := m[msgSize:]; len(a) >= unix.SizeofRtAttr; {
 		size := int(binary.NativeEndian.Uint16(a))
@@ -192,7 +191,7 @@ func (c *Conn) answer(b []byte) (s Socket, err error, ours bool) {
 	return s, nil, true
 }
 
-// within runs f in a network namespace, nil being the caller's own.
+// within runs f in a network namespace; nil means the caller's own.
 func within(netns *os.File, f func() error) error {
 	if netns == nil {
 		return f()

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind is what an Event says.
+// Kind is the kind of an Event.
 type Kind uint8
 
 // The kinds.
 const (
-	ReceivedReset Kind = iota // a socket received a RST and is closed by it
-	ErrorReported             // a socket that a program has got an error
-	CallFailed                // a call that receives or sends returned an error
+	ReceivedReset Kind = iota // a socket received a RST, which closes it
+	ErrorReported             // a socket that a program has open got an error
+	CallFailed                // a call that receives or sends failed
 	numKinds
 )
 
@@ -23,15 +23,15 @@ func (k Kind) String() string {
 	return [...]string{"received a RST", "error reported", "call failed"}[min(k, CallFailed)]
 }
 
-// Event is one thing that the kernel tells.
+// Event is something that the kernel tells.
 type Event struct {
 	Kind          Kind
 	At            time.Duration // CLOCK_MONOTONIC
-	PID           uint32        // of the thread that ran: of a call that failed, the one that made it
+	PID           uint32        // of the running thread; with CallFailed, the one that made the call
 	Local, Remote netip.AddrPort
-	Cookie        uint64     // of the socket, as sock_diag names it; 0 if the kernel does not tell it
-	Sock          uint64     // the socket's address: the same for all events of a socket; 0 if not told
-	Errno         unix.Errno // of an error
+	Cookie        uint64     // of the socket, as sock_diag tells it; 0 if it is not told
+	Sock          uint64     // the address of the socket in the kernel, the same for all its events; 0 if it is not told
+	Errno         unix.Errno // the error
 }
 
 // event reads a sample: pid, tid, time, size of the raw data, raw data.
@@ -83,7 +83,7 @@ func (p *point) fill(ev *Event, raw []byte) {
 	}
 }
 
-// num reads a field, 0 if this kernel has none of that name.
+// num reads a field. It is 0 if this kernel has no field of that name.
 func (p *point) num(raw []byte, name string) uint64 {
 	f, ok := p.fields[name]
 	if !ok || f.offset+f.size > len(raw) {

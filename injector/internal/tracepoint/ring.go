@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is the memory that the kernel shares with us for one processor.
+// ring is the memory that the kernel shares with this process for one processor.
 type ring struct {
 	fd  int
 	mem []byte
 }
 
-const ringPages = 16 // of data; a power of two
+const ringPages = 16 // pages of data; a power of two
 
 // online lists the processors.
 func online() ([]int, error) {
@@ -50,7 +50,7 @@ func online() ([]int, error) {
 	return cpus, nil
 }
 
-// listen opens all tracepoints on one processor, with one ring for them.
+// listen opens all tracepoints on one processor, with one ring for all.
 func (s *Source) listen(cpu int) error {
 	first := -1
 	for i := range s.points {
@@ -122,7 +122,7 @@ func (s *Source) drain(r *ring, f func(Event)) {
 	atomic.StoreUint64(tail, at)
 }
 
-// record copies one record out of the ring, in which it may wrap round.
+// record copies one record out of the ring, in which it may wrap around.
 func (s *Source) record(data []byte, at uint64) []byte {
 	copyAt := func(dst []byte, at uint64) {
 		n := copy(dst, data[at%uint64(len(data)):])

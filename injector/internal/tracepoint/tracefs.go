@@ -50,7 +50,7 @@ func readAt(root int, path string) (string, error) {
 	return string(b), err
 }
 
-// read reads the tracepoint's number and its fields.
+// read reads the number of the tracepoint and its fields.
 func (p *point) read(root int) error {
 	id, err := readAt(root, "events/"+p.name+"/id")
 	if err != nil {

@@ -1,13 +1,13 @@
-// Package tracepoint reads what the kernel itself says of resets: that a socket
-// received a RST (tcp:tcp_receive_reset), that its program was told of the error
+// Package tracepoint reads what the kernel tells about resets: that a socket received a
+// RST (tcp:tcp_receive_reset), that its program was told of the error
 // (sock:inet_sk_error_report), and that a call returned it (sock:sock_recv_length,
 // sock:sock_send_length).
 //
-// The events come by perf_event_open(2): nothing of the host's tracing is changed
-// and nothing is left behind, however the process ends. It needs CAP_PERFMON (or
-// CAP_SYS_ADMIN) in the first user namespace, and tracefs, which is mounted for
-// this process alone where no mount of it is to be seen. Tracepoints know no
-// network namespaces: a socket is told from another one by its cookie.
+// Events come by perf_event_open(2): the host's tracing is not changed, and nothing is
+// left behind, however the process ends. It needs CAP_PERFMON (or CAP_SYS_ADMIN) in the
+// first user namespace, and tracefs, which is mounted for this process alone if no
+// mount is visible. Tracepoints do not know network namespaces: sockets are told apart
+// by their cookies.
 package tracepoint
 
 import (
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// point is a tracepoint, and where its fields are, by its format file.
+// point is a tracepoint, with its fields as its format file describes them.
 type point struct {
 	name   string
 	kind   Kind
@@ -30,7 +30,7 @@ type point struct {
 	fields map[string]field
 }
 
-// points are the tracepoints. Of calls those alone matter that fail for a reset.
+// points returns the tracepoints. Only calls that fail because of a reset matter.
 func points() []point {
 	failed := fmt.Sprintf("protocol == %d && (ret == -%d || ret == -%d || ret == -%d || ret == -%d)", unix.IPPROTO_TCP,
 		unix.ECONNRESET, unix.EPIPE, unix.ETIMEDOUT, unix.ECONNREFUSED)
@@ -42,8 +42,7 @@ func points() []point {
 	}
 }
 
-// Source delivers events of all processors. It is for one goroutine, but for
-// Lost.
+// Source delivers events of all processors. It is for one goroutine, except Lost.
 type Source struct {
 	points []point
 	rings  []ring
@@ -51,13 +50,13 @@ type Source struct {
 	lost   atomic.Uint64
 	rec    []byte
 
-	pending []Event // not settled
+	pending []Event // newer events of another processor may come before them
 }
 
-// Open starts to listen to events of those kinds. CallFailed costs each call of
-// the host that sends or receives on a socket some 200 ns; the others cost nothing
-// until there is a reset. The error says what is missing; a kernel that
-// does not tell events of one of the kinds is none, see Can.
+// Open starts to listen to events of these kinds. CallFailed costs each call of the
+// host that sends or receives on a socket about 200 ns; the others cost nothing until
+// there is a reset. The error says what is missing. It is no error if the kernel does
+// not have one of the kinds, see Can.
 func Open(kinds ...Kind) (*Source, error) {
 	root, err := tracefs()
 	if err != nil {
@@ -90,7 +89,7 @@ func Open(kinds ...Kind) (*Source, error) {
 	return s, nil
 }
 
-// Can reports whether the kernel tells events of that kind.
+// Can reports whether the kernel has events of that kind.
 func (s *Source) Can(k Kind) bool {
 	for _, p := range s.points {
 		if p.kind == k {
@@ -112,10 +111,10 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// Lost returns how many events found no room.
+// Lost returns how many events were lost for lack of room.
 func (s *Source) Lost() uint64 { return s.lost.Load() }
 
-// Wait waits until there may be events, or for so long.
+// Wait waits until there may be events, but no longer than d.
 func (s *Source) Wait(d time.Duration) error {
 	if len(s.pending) > 0 {
 		d = min(d, settled)
@@ -132,12 +131,12 @@ func (s *Source) Wait(d time.Duration) error {
 	return err
 }
 
-// settled is when an event is surely in its ring: what is older on one processor
-// than on another comes first.
+// settled is the age at which an event is surely in its ring, so that events of all
+// processors can be sorted.
 const settled = time.Millisecond
 
-// Read calls f for each event that is there, in the order of their times. An event
-// is told a millisecond after it happened, at the earliest.
+// Read calls f for each event so far, in order of time. It delivers an event a
+// millisecond after it happened, at the earliest.
 func (s *Source) Read(f func(Event)) {
 	var ts unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)

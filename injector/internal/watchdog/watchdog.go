@@ -1,4 +1,4 @@
-// Package watchdog ends this process when it stands still.
+// Package watchdog kills this process when it hangs.
 package watchdog
 
 import (
@@ -10,25 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watchdog is a timer that opens the way when the workers are stopped or stuck. A
-// packet in the queue is lost to its TCP, which does not retransmit what it
-// believes to be still in this host; so a process that lives but does not read
-// would hang every connection that it judges. The timer sends SIGKILL to this
-// process unless it is set back in time, and with the process go its sockets, the
-// table, and the queue; TCP then repairs the rest. It fires while the process is
-// stopped (SIGSTOP) too, which no timer of Go's would.
+// Watchdog is a timer that lets traffic go on when the workers are stopped or stuck. A
+// packet in the queue is lost to its TCP, which does not retransmit what it believes to
+// be still in this host; so a process that is alive but does not read would hang every
+// connection that it judges. The timer sends SIGKILL to this process unless it is reset
+// in time. With the process its sockets, the table and the queue are removed, and TCP
+// repairs the rest. Unlike a Go timer, it fires even while the process is stopped
+// (SIGSTOP).
 //
-// It is set back only when all workers have kicked it: one that is stuck is enough
-// for the end, whatever the others do.
+// It is reset only when all workers have kicked it: one stuck worker is enough to let
+// it fire.
 type Watchdog struct {
 	id      int32
 	limit   time.Duration
 	workers int32
-	missing atomic.Int32  // how many have not kicked it since it was last set back
-	round   atomic.Uint32 // counts how often it was
+	missing atomic.Int32  // how many workers have not kicked it since it was last reset
+	round   atomic.Uint32 // counts how often it was reset
 }
 
-// Handle is what one worker kicks the watchdog by. Only that worker uses it.
+// Handle lets one worker kick the watchdog. Only that worker uses it.
 type Handle struct {
 	*Watchdog
 	round uint32        // the round after the one in which it last kicked
@@ -43,8 +43,7 @@ type sigevent struct {
 	_      [48]byte
 }
 
-// New starts the timer for that many workers. A negative limit makes one that never
-// fires.
+// New starts the timer for that many workers. With a negative limit it never fires.
 func New(limit time.Duration, workers int) (*Watchdog, error) {
 	d := &Watchdog{limit: limit, workers: int32(workers)}
 	d.missing.Store(d.workers)
@@ -63,18 +62,18 @@ func New(limit time.Duration, workers int) (*Watchdog, error) {
 	return d, d.settime(Timeout(d.limit))
 }
 
-// Timeout is what the timer is set to for a limit. It is less than that by as long as a
-// worker without work may take to kick it, so that the limit holds for one that was
-// stuck right after its last kick.
+// Timeout returns what the timer is set to for a limit. It is shorter than the limit by
+// as long as a worker without work may take to kick it, so that the limit also holds
+// for a worker that gets stuck right after its last kick.
 func Timeout(limit time.Duration) time.Duration { return limit - limit/10 }
 
-// Handle returns what one more worker kicks the watchdog by. Each of the workers
-// that New was told of needs one.
+// Handle returns the Handle of one more worker. Each worker that New was told of needs
+// one.
 func (d *Watchdog) Handle() Handle { return Handle{Watchdog: d} }
 
-// Kick sets the timer back, if the other workers have kicked it too. now is any
-// clock of the worker that grows; the timer is touched at most twenty times per
-// limit, so a busy worker may call it for each batch.
+// Kick resets the timer, if the other workers have kicked it too. now is any increasing
+// clock of the worker. The timer is reset at most twenty times per limit, so a busy
+// worker may call Kick for each batch.
 func (p *Handle) Kick(now time.Duration) {
 	d := p.Watchdog
 	if d.limit < 0 || p.round != 0 && now-p.at < d.limit/20 {
@@ -86,7 +85,7 @@ func (p *Handle) Kick(now time.Duration) {
 	}
 	p.round, p.at = round, now
 	if d.missing.Add(-1) == 0 {
-		d.missing.Store(d.workers) // nobody kicks twice in a round: nobody is here but us
+		d.missing.Store(d.workers) // nobody kicks twice in a round, so only this worker is here
 		d.round.Add(1)
 		d.settime(Timeout(d.limit))
 	}
@@ -101,7 +100,7 @@ func (d *Watchdog) settime(limit time.Duration) error {
 	return nil
 }
 
-// Stop ends the timer.
+// Stop stops the timer.
 func (d *Watchdog) Stop() {
 	if d.limit >= 0 {
 		unix.RawSyscall(unix.SYS_TIMER_DELETE, uintptr(d.id), 0, 0)
@@ -109,8 +108,8 @@ func (d *Watchdog) Stop() {
 	}
 }
 
-// Left returns how long it is until the timer fires. It is an error if the timer
-// does not run: Stop has ended it.
+// Left returns how long it takes until the timer fires. It returns an error if the
+// timer does not run because it was stopped.
 func (d *Watchdog) Left() (time.Duration, error) {
 	var spec unix.ItimerSpec
 	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_GETTIME, uintptr(d.id), uintptr(unsafe.Pointer(&spec)), 0)
