@@ -321,5 +321,5 @@ func (w *world) watch(ctx context.Context, cfg injector.Config) experiment.Engin
 // noCgroup is what target.FindCgroup returns of a name.
 type noCgroup string
 
-func (n noCgroup) Error() string     { return fmt.Sprintf("there is no cgroup v2 %q", string(n)) }
+func (n noCgroup) Error() string     { return fmt.Sprintf("there is not a cgroup v2 %q", string(n)) }
 func (n noCgroup) Is(err error) bool { return err == injector.ErrConfig }

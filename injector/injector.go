@@ -75,7 +75,7 @@ func (i *Injector) Ruleset() string {
 	if i.kernel != nil {
 		at.level, at.nat, at.local = i.kernel.at.level, i.kernel.at.nat, i.kernel.at.local
 	} else if err := at.findNAT(i.cfg.NetNS); err != nil {
-		i.cfg.Logger.Debug("not known whether connections are translated", "error", err)
+		i.cfg.Logger.Debug("cannot find out whether this host translates connections", "error", err)
 	}
 	if i.copies().SeparateGSO {
 		at.gso = nfqueue.FirstGSO
@@ -112,7 +112,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	rules := kernel.rules
 	c.listening.Go(func() { // after the rules are installed, because it takes the kernel some milliseconds
 		if err := kernel.nft.TuneSets(rules); err != nil {
-			i.cfg.Logger.Warn("sets are looked through every second", "error", err)
+			i.cfg.Logger.Warn("the kernel searches the sets for expired flows every second, which costs processor time", "error", err)
 		}
 	})
 	i.changeable(kernel, c)
@@ -127,7 +127,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 		i.cfg.Logger.Warn("tracepoints not closed", "error", err)
 	}
 	if err := kernel.put(kernel.rules.Disarmed()); err != nil {
-		i.cfg.Logger.Warn("rules not emptied before the end", "error", err)
+		i.cfg.Logger.Warn("rules not emptied before the run ended", "error", err)
 	}
 	err = c.stop()
 	i.count(kernel)
@@ -193,7 +193,7 @@ func (i *Injector) open() (k *kernelSide, err error) {
 		return k, err
 	}
 	if k.diag, err = sockdiag.Open(i.cfg.NetNS); err != nil {
-		i.cfg.Logger.Warn("what becomes of local sockets is not known", "error", err)
+		i.cfg.Logger.Warn("the kernel cannot be asked for local sockets", "error", err)
 		k.diag, err = nil, nil
 	}
 	k.how = i.copies()
@@ -211,13 +211,13 @@ func (i *Injector) open() (k *kernelSide, err error) {
 	i.cfg.Logger.Info("queues bound", "first", k.at.queue, "number", len(k.queues), "length", nfqueue.Length, "buffer", k.queues[0].Buffer(), "level", k.at.level)
 	k.at.table = nft.NextName()
 	if err = k.at.findNAT(i.cfg.NetNS); err != nil {
-		i.cfg.Logger.Warn("not known whether connections are translated", "error", err)
+		i.cfg.Logger.Warn("cannot find out whether this host translates connections", "error", err)
 	}
 	k.hadNAT = k.at.nat
 	k.rules = i.kernelRules(&k.at)
 	leaving := outcomes.Signs(k.at.tag)
 	if k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...); err != nil && k.at.translates() {
-		i.cfg.Logger.Warn("the rules for translated connections do not go in; the run goes on without them", "error", err)
+		i.cfg.Logger.Warn("the rules for translated connections were refused; the run continues without them", "error", err)
 		k.at.nat = [2]bool{}
 		k.rules = i.kernelRules(&k.at)
 		k.nft, k.can, err = nft.Install(i.cfg.NetNS, k.rules, leaving...)

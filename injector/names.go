@@ -55,7 +55,7 @@ func (w *worker) learnName(e *entry, dir faults.Direction) faults.Direction {
 func (w *worker) askName(e *entry) bool {
 	name, sourced, ok, err := w.names.Name(e.Client, e.Server)
 	if err != nil {
-		w.log.Warn("not known whether a connection is translated", "error", err)
+		w.log.Warn("cannot find out whether a connection is translated", "error", err)
 	}
 	e.alias.server, e.alias.sourced = name, sourced
 	return ok

@@ -203,7 +203,7 @@ func (o *outbox) transmit(pkts []rawsock.Packet) {
 				o.warned = map[string]bool{}
 			}
 			o.warned[err.Error()] = true
-			o.run.log.Warn("packet not sent; more of them are only counted", "error", err, "reason", refusal(err))
+			o.run.log.Warn("packet not sent; further ones are only counted", "error", err, "reason", refusal(err))
 		}
 	}
 }

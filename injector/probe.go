@@ -52,7 +52,7 @@ func Probe() []Feature {
 		Detail: fmt.Sprintf("Linux %d.%d", major, minor), Remedy: "Linux 4.18 or newer is needed, 5.18 or newer is best",
 	}}
 	c, err := nft.Probe(nil)
-	table := Feature{Name: "nftables", Needed: true, OK: err == nil || c.TableOwner || c.NFTQueue || c.XTQueue, Detail: "tables can be made"}
+	table := Feature{Name: "nftables", Needed: true, OK: err == nil || c.TableOwner || c.NFTQueue || c.XTQueue, Detail: "tables can be created"}
 	if !table.OK {
 		table.Detail, table.Remedy = err.Error(), remedyFor(err, "load the module nf_tables, or build the kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
 		table.Denied = errors.Is(err, ErrPermission)
@@ -80,7 +80,7 @@ func Probe() []Feature {
 	return append(fs, unlessDenied(err, Feature{
 		Name: "table owner", OK: c.TableOwner,
 		Detail: "the rules die with the process, kill -9 included",
-		Remedy: "Linux 5.12 or newer has it; without it run faultctl cleanup after a crash (until then the queue's bypass lets the traffic go)",
+		Remedy: "Linux 5.12 or newer has it; without it run faultctl cleanup after a crash (until then the queue's bypass lets the traffic pass)",
 	}), Feature{
 		Name: "verdict priority", OK: nft.VerdictPriority(),
 		Detail: "verdicts change the kernel's sets by themselves",

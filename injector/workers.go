@@ -74,7 +74,7 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 			runtime.LockOSThread()
 			undo, err := useBatchScheduling()
 			if err != nil {
-				i.cfg.Logger.Debug("the judge may push others off their processor", "error", err)
+				i.cfg.Logger.Debug("workers may preempt the programs whose packets they judge", "error", err)
 			}
 			defer func() {
 				if undo() == nil { // otherwise the thread ends with this goroutine
@@ -127,7 +127,7 @@ func (c *workers) listen(judged bool, log *slog.Logger) *outcomes.Listener {
 		}
 	})
 	if err != nil {
-		log.Debug("whether a call has returned an error is not known", "error", err)
+		log.Debug("tracepoints cannot be read: whether a call returned an error is not known", "error", err)
 	}
 	return l
 }

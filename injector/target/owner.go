@@ -147,11 +147,11 @@ func FindCgroup(name string) (*Cgroup, error) {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		return nil, kerror.Configf("there is no cgroup v2 %q in %s", name, mount)
+		return nil, kerror.Configf("there is not a cgroup v2 %q in %s", name, mount)
 	case err != nil:
 		return nil, fmt.Errorf("look at the cgroup %s: %w", dir, kerror.Explain(err))
 	case fs.Type != unix.CGROUP2_SUPER_MAGIC || st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return nil, kerror.Configf("%q is no cgroup v2", name)
+		return nil, kerror.Configf("%q is not a cgroup v2", name)
 	}
 	below := path.Join(root, strings.TrimPrefix(dir, mount))
 	below = strings.Trim(below, "/")

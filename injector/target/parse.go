@@ -94,7 +94,7 @@ func splitHostPorts(text string) (name, ports string, err error) {
 	case 1:
 		name, ports, _ := strings.Cut(text, ":")
 		if ports == "" {
-			return "", "", errors.New("no port behind the colon")
+			return "", "", errors.New("no port after the colon")
 		}
 		return name, ports, nil
 	}

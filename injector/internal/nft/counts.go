@@ -20,7 +20,7 @@ func (t *Table) Reads(b *Table) {
 }
 
 // ErrNotWatched says that no chains behind the other rules remember what has left.
-var ErrNotWatched = errors.New("nothing watches what leaves this host")
+var ErrNotWatched = errors.New("no chain remembers what leaves this host")
 
 // Left reports whether a segment with one of Install's signs and these numbers has
 // passed all rules of this host within the last minute. It takes 20 µs, and longer

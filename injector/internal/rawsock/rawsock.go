@@ -136,7 +136,7 @@ func version(pkt []byte) byte {
 }
 
 // errNoPacket says that a packet has no IP header.
-var errNoPacket = errors.New("send: it is no IP packet")
+var errNoPacket = errors.New("send: not an IP packet")
 
 // sendAlike sends packets that alike has found.
 func (s *Sender) sendAlike(pkts []Packet) (unsent int) {

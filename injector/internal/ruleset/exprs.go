@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Env is what expressions need to know of the kernel that they are for.
+// Env is what expressions need to know about the kernel.
 type Env struct {
 	NFTQueue bool // it has nft's queue statement (CONFIG_NFT_QUEUE)
 
 	// Set returns the name of a set in the kernel, and its number in the batch that
-	// makes it.
+	// creates it.
 	Set func(SetName) (name string, id uint32)
 }
 
-// Exprs returns the rule as the kernel takes it.
+// Exprs returns the rule as expressions for the kernel.
 func (s Statements) Exprs(env *Env) []expr.Any {
 	var es []expr.Any
 	for _, st := range s {
@@ -28,20 +28,20 @@ func (s Statements) Exprs(env *Env) []expr.Any {
 	return es
 }
 
-// QueueExprs returns a rule that hands packets to the queue of that number, to try
+// QueueExprs returns a rule that hands packets to the queue with that number, to try
 // whether the kernel has what env says.
 func QueueExprs(queue uint16, env *Env) []expr.Any {
 	return Statements{isTCP{}, enqueue{queue, 1}}.Exprs(env)
 }
 
-// CgroupExprs returns a rule that asks for the cgroup behind a packet, to try whether
-// the kernel can.
+// CgroupExprs returns a rule that matches the cgroup of a packet, to try whether the
+// kernel can.
 func CgroupExprs() []expr.Any {
 	return Statements{isTCP{}, cgroupIs{ID: 1, Level: 1}}.Exprs(&Env{})
 }
 
-// NamesExprs returns a rule with what the rules for translated connections ask of
-// conntrack, to try whether the kernel can.
+// NamesExprs returns a rule with everything that the rules for translated connections
+// ask conntrack, to try whether the kernel can.
 func NamesExprs(f Family) []expr.Any {
 	return append(Statements{isTCP{}, ctStatus(ctDNAT), ctDirection(faults.Original), ctPortIn{1, 1}}.Exprs(&Env{}), ctAddr(f, r0), &expr.Notrack{})
 }
@@ -190,8 +190,8 @@ func flags(mask packet.Flags) []expr.Any {
 	return word(expr.PayloadBaseTransportHeader, 12, [4]byte{1: byte(mask)})
 }
 
-// word loads a word of a header under a mask. All of one size, aligned: so the
-// kernel does it in its loop, without calling a function, which is a tenth of
+// word loads a word of a header under a mask. All loads have the same size and are
+// aligned, because the kernel executes these without calling a function, at a tenth of
 // the cost (nft_payload_fast, nft_bitwise_fast).
 func word(base expr.PayloadBase, offset uint32, mask [4]byte) []expr.Any {
 	return []expr.Any{&expr.Payload{DestRegister: r0, Base: base, Offset: offset, Len: 4}, masked(mask[:])}
@@ -199,8 +199,8 @@ func word(base expr.PayloadBase, offset uint32, mask [4]byte) []expr.Any {
 
 func (s payloadIs) exprs(*Env) []expr.Any {
 	low, high := s.bounds()
-	// The length is host-endian in its register; greater and less compare
-	// bytes, so it is turned round first.
+	// The length is in the byte order of the host, but greater and less compare bytes,
+	// so its bytes are swapped first.
 	es := append(word(expr.PayloadBaseTransportHeader, 12, [4]byte{0xf0}),
 		compare(expr.CmpOpEq, []byte{byte(s.doff << 4), 0, 0, 0}),
 		meta(expr.MetaKeyLEN),
@@ -212,7 +212,7 @@ func (s payloadIs) exprs(*Env) []expr.Any {
 	return es
 }
 
-// load puts the flow's key into consecutive registers from r0 on.
+// load loads the key of the flow into consecutive registers from r0 on.
 func (s flowIn) load() []expr.Any {
 	addr, size := uint32(12), uint32(4)
 	if s.family == IPv6 {
@@ -257,7 +257,7 @@ func (s change) exprs(env *Env) []expr.Any {
 
 func (s endIn) exprs(env *Env) []expr.Any {
 	name, id := env.Set(s.set)
-	flow := flowIn{family: s.family} // whose key begins with the end that is looked up
+	flow := flowIn{family: s.family} // its key begins with the end that is looked up
 	if s.at == destination {
 		flow.dir = faults.Reply
 	}

@@ -6,13 +6,12 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// fewRules is how many rules may be looked through in each hook before a packet
-// is known to be of no interest. Where there would be more they stand in a chain
-// that the hooks share.
+// fewRules is how many rules a packet may be compared with in each hook. If there are
+// more, they are in a chain that the hooks share.
 const fewRules = 16
 
-// hooks are the places where packets are met. The loopback device is passed over
-// in output: its packets are judged in input, where they may be held.
+// hooks are the places where packets are judged. Packets of the loopback device are
+// skipped in output: they are judged in input, where they may be held.
 func hooks(in *Input, rules []compiled) []Chain {
 	var cs []Chain
 	inHooks := len(rules) == 1 && len(in.Protect) == 0 && rules[0].Match.Owner.Any()
@@ -55,10 +54,9 @@ func hooks(in *Input, rules []compiled) []Chain {
 	return slices.Concat(sub, []Chain{shared}, cs)
 }
 
-// dispatch sends the packets of one family that the rule is about to their
-// chain. hook is the place if that is where c hangs; elsewhere only TCP arrives,
-// and nothing that leaves by loopback. It reports whether the rule can match
-// that family at all.
+// dispatch sends the packets of one family that the rule is about to its chains. hook
+// is the hook of c, if it has one; otherwise c gets only TCP, and nothing that leaves
+// by loopback. It reports whether the rule can match that family at all.
 func (r *compiled) dispatch(c *Chain, what string, f Family, hook Hook) bool {
 	m := &r.Match
 	before := len(c.Rules)
@@ -87,7 +85,7 @@ func (r *compiled) dispatch(c *Chain, what string, f Family, hook Hook) bool {
 		for _, at := range ends {
 			add(e, at, nil)
 			if e == (target.Endpoint{}) && len(m.From) == 0 {
-				break // both directions look the same
+				break // both directions are the same
 			}
 		}
 	}
@@ -97,8 +95,8 @@ func (r *compiled) dispatch(c *Chain, what string, f Family, hook Hook) bool {
 	return matched
 }
 
-// selected is what tells already here that a packet is none of those that the rule
-// diverts.
+// selected returns conditions that show here already that the rule does not divert a
+// packet.
 func (r *compiled) selected(what string) Statements {
 	if what != judgeOf || !r.flagsOnly() {
 		return nil
@@ -106,7 +104,7 @@ func (r *compiled) selected(what string) Statements {
 	return Statements{flagsHave(r.flags())}
 }
 
-// met is what remains to be asked of a packet in a hook.
+// met returns what remains to be asked about a packet in a hook.
 func met(f Family, hook Hook) Statements {
 	switch hook {
 	case "":
@@ -117,7 +115,7 @@ func met(f Family, hook Hook) Statements {
 	return Statements{tcpIn(f)}
 }
 
-// target is the chain for packets whose service end is at that end.
+// target returns the chain for packets whose service end is at that end.
 func (r *compiled) target(what string, f Family, at end) ChainName {
 	switch {
 	case !r.Match.Owner.Any() && (what == judgeOf || what == laterOf):
@@ -134,12 +132,13 @@ func (r *compiled) target(what string, f Family, at end) ChainName {
 	return toClient.chain(r, what, f)
 }
 
-// FewEnds is how many service ends of one address and port a packet is compared with
-// one by one. More are looked up in a set, which costs as much as some ten of them.
+// FewEnds is how many service ends, each with one address and port, a packet is
+// compared with one by one. More are looked up in a set, which costs about as much as
+// ten of them.
 const FewEnds = 8
 
-// ends are the service ends of the family that the rule names: those that are looked
-// up together, if they are many, and those that a packet is compared with.
+// ends returns the service ends of the family that the rule names: those that are
+// looked up together, if they are many, and those that a packet is compared with.
 func (r *compiled) ends(f Family) (together, others []target.Endpoint) {
 	to := r.Match.To
 	if len(to) == 0 {
@@ -165,8 +164,8 @@ func (r *compiled) ends(f Family) (together, others []target.Endpoint) {
 	return together, others
 }
 
-// portsOf are the ports of service ends that are looked up together: a packet is
-// compared with those before. Where they are many as well, any port.
+// portsOf returns the ports of service ends that are looked up together: a packet is
+// compared with them first. If there are many, it returns any port.
 func portsOf(es []target.Endpoint) (ports []target.Endpoint) {
 	for _, e := range es {
 		p := target.Endpoint{LowPort: e.LowPort, HighPort: e.HighPort}
@@ -180,8 +179,8 @@ func portsOf(es []target.Endpoint) (ports []target.Endpoint) {
 	return ports
 }
 
-// clients are the conditions on a client's address, one of which must hold. at says
-// which end of the packet is the client.
+// clients returns the conditions on the client's address, of which one must match. at
+// says which end of the packet is the client.
 func (r *compiled) clients(f Family, at end) []Statements {
 	if len(r.Match.From) == 0 {
 		return []Statements{nil}
@@ -200,8 +199,8 @@ func ofFamily(e target.Endpoint, f Family) bool {
 	return !e.Prefix.IsValid() || FamilyOf(e.Prefix.Addr()) == f
 }
 
-// endpointIs returns the statements for a packet of the family with e at that end:
-// its port first, which tells most others apart.
+// endpointIs returns the statements that match a packet of the family with e at that
+// end: its port first, which excludes most packets.
 func endpointIs(e target.Endpoint, f Family, at end) Statements {
 	var s Statements
 	if !e.AnyPort() {

@@ -7,10 +7,10 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// way is which of a flow's two directions a packet may travel, as far as its
-// rule's target says. A set has each flow once, client first; a packet whose way
-// is known is looked up in one order, and in the other only if it is not there. It is
-// what names of chains have of it.
+// way is the direction in which a packet may travel, as far as the target of its rule
+// tells. A set contains each flow once, the client first. A packet whose way is known
+// is looked up in one order, and in the other only if it is not found. Names of chains
+// contain the way.
 type way string
 
 const (
@@ -19,7 +19,7 @@ const (
 	toClient  way = "back"
 )
 
-// directions are those that packets of the way may travel, as far as it says.
+// directions returns the directions in which packets of that way may travel.
 func (w way) directions() []faults.Direction {
 	switch w {
 	case toServer:
@@ -41,7 +41,7 @@ func (w way) other() way {
 	return eitherWay
 }
 
-// client and server are the ends of a packet of that way at which they are.
+// client and server return the ends at which a packet of that way has them.
 func (w way) client() end {
 	if w == toServer {
 		return source
@@ -51,7 +51,7 @@ func (w way) client() end {
 
 func (w way) server() end { return w.client().other() }
 
-// chain is the name of a chain for packets of that way.
+// chain returns the name of a chain for packets of that way.
 func (w way) chain(r *compiled, what string, f Family) ChainName {
 	if w != eitherWay {
 		what += "_" + string(w)
@@ -62,7 +62,7 @@ func (w way) chain(r *compiled, what string, f Family) ChainName {
 // telling reports whether the target tells which way a packet travels.
 func (r *compiled) telling() bool { return len(r.Match.To) > 0 && r.Match.Owner.Any() }
 
-// flags are those that a packet has which the rule diverts for its flags.
+// flags returns the flags for which the rule diverts a packet.
 func (r *compiled) flags() packet.Flags {
 	mask := packet.SYN
 	if r.Diverts.FIN {
@@ -80,14 +80,14 @@ const (
 	control   = packet.SYN | packet.FIN | packet.RST
 )
 
-// flagsOnly reports whether nothing but its flags says whether a packet is
-// diverted. No set need be asked for others then.
+// flagsOnly reports whether only the flags of a packet decide if it is diverted. Then
+// no set need be asked for other packets.
 func (r *compiled) flagsOnly() bool {
 	d := r.Diverts
 	return d.NoCapture && d.Idle == 0 && d.Above == 0 && !d.All && !d.Small && r.Match.Owner.Any()
 }
 
-// judge is the chains that decide whether user space must see a packet.
+// judge adds the chains that decide whether user space must see a packet.
 func (r *compiled) judge(f Family) []Chain {
 	cs := []Chain{r.enqueue(f)}
 	if r.releases() {
@@ -114,8 +114,8 @@ func (r *compiled) judge(f Family) []Chain {
 	return used
 }
 
-// judgeWay is what most packets meet: of those that pass, as little as tells that
-// they do.
+// judgeWay adds the rules that most packets pass: as few as possible for those that are
+// not diverted.
 func (r *compiled) judgeWay(f Family, w way) Chain {
 	c := Chain{Name: w.chain(r, judgeOf, f)}
 	d, queue, divert := r.Diverts, goTo(r.chain("queue", f)), goTo(r.chain("divert", f))
@@ -158,8 +158,8 @@ func (r *compiled) judgeWay(f Family, w way) Chain {
 	return c
 }
 
-// passes is the set of the flows that the kernel lets pass, while others' packets
-// are diverted; NoSet if it is the packet that decides.
+// passes returns the set of the flows that the kernel lets pass while it diverts
+// packets of others, or NoSet if the packet alone decides.
 func (r *compiled) passes() SetKind {
 	switch {
 	case r.Diverts.All:
@@ -170,8 +170,9 @@ func (r *compiled) passes() SetKind {
 	return NoSet
 }
 
-// otherOrder looks packets up in the order that is not the target's: both of their
-// ends may be the service, or a client may have the service's port for its own.
+// otherOrder looks packets up in the order that is not that of the target: both of
+// their ends may be the service, or a client may use the port of the service as its
+// own.
 func (r *compiled) otherOrder(f Family, w way) Chain {
 	c := Chain{Name: w.chain(r, "astray", f)}
 	queue := goTo(r.chain("queue", f))
@@ -190,7 +191,7 @@ func (r *compiled) otherOrder(f Family, w way) Chain {
 	return c
 }
 
-// isLive lets a flow pass that is in the set of those that are not idle.
+// isLive lets flows pass that are in the set of flows that are not idle.
 func (r *compiled) isLive(f Family, w way) []Statements {
 	leave := ret
 	if refresh := r.refresh(f, w); len(refresh.Rules) > 0 {
@@ -203,12 +204,12 @@ func (r *compiled) isLive(f Family, w way) []Statements {
 	return rs
 }
 
-// mostCompared is how many service ends a packet is compared with once more before it
-// is rather looked up in both orders.
+// mostCompared is how many service ends a packet is compared with a second time. If
+// there are more, it is looked up in both orders instead.
 const mostCompared = 4
 
-// bothServices sends on, from the chain of one way, the packets that the target lets
-// travel the other way as well: both of their ends may be the service.
+// bothServices passes on, from the chain of one way, the packets that may travel the
+// other way as well by the target: both of their ends may be the service.
 func (r *compiled) bothServices(c *Chain, f Family, w way, to ChainName) {
 	together, es := r.ends(f)
 	if len(together) > 0 || len(es) > mostCompared {
@@ -222,17 +223,18 @@ func (r *compiled) bothServices(c *Chain, f Family, w way, to ChainName) {
 	}
 }
 
-// flagged reports whether other flags than the SYN's are diverted, and not all.
+// flagged reports whether packets with other flags than SYN are diverted, but not all
+// packets.
 func (r *compiled) flagged() bool {
 	d := r.Diverts
 	return !d.All && (d.SYNACK || d.FIN || d.RST)
 }
 
-// byFlags diverts packets for their flags. A SYN is queued whatever its flow is.
+// byFlags diverts packets for their flags. A SYN is always queued.
 func (r *compiled) byFlags(f Family) Chain {
 	c := Chain{Name: r.chain("flagged", f)}
 	divert := goTo(r.chain("divert", f))
-	if r.flagsOnly() { // nothing has asked before
+	if r.flagsOnly() { // nothing has been asked before
 		c.add(prioritySet{}, jump(marked))
 	}
 	c.add(flagsAre{handshake, packet.SYN}, goTo(r.chain("queue", f)))
@@ -248,9 +250,9 @@ func (r *compiled) byFlags(f Family) Chain {
 	return c
 }
 
-// divert queues the packet unless the faults have finished with its flow. A flow
-// that none of the rules is about is released as well; its ends are in the order
-// of its own SYN, which may not be the target's.
+// divert queues the packet, unless the faults have finished with its flow. A flow that
+// no rule is about is released as well; its ends are in the order of its own SYN, which
+// may not be that of the target.
 func (r *compiled) divert(f Family) Chain {
 	c := Chain{Name: r.chain("divert", f)}
 	for _, dir := range eitherWay.directions() {
@@ -260,15 +262,14 @@ func (r *compiled) divert(f Family) Chain {
 	return c
 }
 
-// enqueue is where packets are queued and counted. No change of the rule's
-// target touches it, so the count goes on.
+// enqueue adds the chain where packets are queued and counted. A change of the target
+// does not touch it, so the count goes on.
 func (r *compiled) enqueue(f Family) Chain {
 	return Chain{Name: r.chain("queue", f), Rules: slices.Clone(r.to)}
 }
 
-// refresh keeps a flow alive that the kernel lets pass, and that is in the set
-// already: while user space holds a segment, a bare ACK of the peer must not
-// admit the flow behind its back.
+// refresh keeps a flow alive that the kernel lets pass, if it is in the set already:
+// while user space holds a segment, a bare ACK of the peer must not add the flow.
 func (r *compiled) refresh(f Family, w way) Chain {
 	c := Chain{Name: w.chain(r, "refresh", f)}
 	if r.passes() != Live {

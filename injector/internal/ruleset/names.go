@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Family is that of a packet's addresses.
+// Family is the address family of a packet.
 type Family uint8
 
 // The families.
@@ -16,7 +16,7 @@ const (
 
 var families = [...]Family{IPv4, IPv6}
 
-// FamilyOf is the family of an address.
+// FamilyOf returns the family of an address.
 func FamilyOf(a netip.Addr) Family {
 	if a.Is6() {
 		return IPv6
@@ -24,7 +24,7 @@ func FamilyOf(a netip.Addr) Family {
 	return IPv4
 }
 
-// String is the family as names of sets and chains have it.
+// String returns the family as it appears in names of sets and chains.
 func (f Family) String() string {
 	if f == IPv6 {
 		return "ip6"
@@ -32,7 +32,7 @@ func (f Family) String() string {
 	return "ip4"
 }
 
-// header is nft's word for the family's header.
+// header returns nft's name for the header of the family.
 func (f Family) header() string {
 	if f == IPv6 {
 		return "ip6"
@@ -40,7 +40,7 @@ func (f Family) header() string {
 	return "ip"
 }
 
-// end is one end of a packet's way.
+// end is the source or the destination of a packet.
 type end uint8
 
 const (
@@ -52,7 +52,7 @@ var ends = [...]end{destination, source}
 
 func (e end) other() end { return 1 - e }
 
-// letter is how nft's words for an end's address and port begin.
+// letter is the first letter of nft's names for an end's address and port.
 func (e end) letter() string {
 	if e == destination {
 		return "d"
@@ -60,10 +60,10 @@ func (e end) letter() string {
 	return "s"
 }
 
-// SetKind says what a set's elements are.
+// SetKind says what a set contains.
 type SetKind uint8
 
-// The kinds of sets. A rule has each of them once a family, if it needs it.
+// The kinds of sets. A rule has one of each per family, if it needs it.
 const (
 	NoSet    SetKind = iota
 	Live             // flows that pass until they have been idle
@@ -73,7 +73,7 @@ const (
 	Ends             // service ends of the rule's target
 )
 
-// String is the kind as names of sets begin.
+// String returns the kind as names of sets begin.
 func (k SetKind) String() string {
 	return [...]string{"", "live", "captured", "released", "owned", "ends"}[k]
 }
@@ -81,7 +81,7 @@ func (k SetKind) String() string {
 // SetName is the name of a set.
 type SetName string
 
-// SetOf is the set of that kind that the rule of that ordinal has, if it has one.
+// SetOf returns the set of that kind of the rule with that ordinal, if it has one.
 func SetOf(kind SetKind, rule int, f Family) SetName {
 	return SetName(fmt.Sprintf("%s%d_%s", kind, rule, f))
 }
@@ -91,9 +91,9 @@ type SetOp uint8
 
 // The changes.
 const (
-	Add    SetOp = iota // put it in, unless it is there
-	Update              // put it in, or have its timeout begin anew
-	Delete              // take it out
+	Add    SetOp = iota // add it, unless it is there
+	Update              // add it, or restart its timeout
+	Delete              // remove it
 )
 
 func (o SetOp) String() string { return [...]string{"add", "update", "delete"}[o] }
@@ -101,21 +101,21 @@ func (o SetOp) String() string { return [...]string{"add", "update", "delete"}[o
 // ChainName is the name of a chain.
 type ChainName string
 
-// Chains that there is one of.
+// Chains that exist once.
 const (
-	judge  ChainName = "judge"  // for packets of each hook, where the rules stand once for all of them
-	marked ChainName = "marked" // for packets with a priority: ours, or signalled
-	later  ChainName = "later"  // for packets that a verdict sent through the rules again
+	judge  ChainName = "judge"  // for packets of all hooks, if these share the rules
+	marked ChainName = "marked" // for packets with a priority: ours, or with a signal
+	later  ChainName = "later"  // for packets that a verdict sent through the rules once more
 )
 
-// Chains that a rule has are called these, with its ordinal behind it and mostly the
-// family.
+// Beginnings of the names of chains that a rule has; its ordinal and usually the family
+// follow.
 const (
-	judgeOf = "judge" // which packets are queued
-	laterOf = "later" // what signalled packets change
+	judgeOf = "judge" // decides which packets are queued
+	laterOf = "later" // carries out the signals of packets
 )
 
-// Hook is a place in the kernel's path of a packet, as nft calls it.
+// Hook is a place in the kernel's path of a packet, in nft's words.
 type Hook string
 
 // The hooks.

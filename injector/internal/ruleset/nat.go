@@ -10,68 +10,69 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
-// The rules for connections whose destination the host translates (DNAT). They are
-// there only where it translates any, in the family that it does it in: in a table of
-// that family alone, because an expression that asks conntrack has it track all of its
-// table's families.
+// The rules for connections whose destination the host translates (DNAT). They exist
+// only if it translates any, and only in that family: in a table of that family,
+// because an expression that asks conntrack makes it track all families of its table.
 //
-// Conntrack knows what the client calls its server. A rule asks it, in front of each
-// judging chain, and puts the answer into a map, keyed by the packet's own ends. What is
-// sent in such a name towards the client is not tracked: no rule for NAT may touch it.
+// Conntrack knows by which address the client knows its server. In front of each
+// judging chain, a rule asks it, and puts the answer into a map, with the packet's own
+// ends as the key. What is sent to the client in that name is not tracked, because no
+// NAT rule may touch it.
 //
-// A client on this host is translated in output, behind mangle. So there all chains
-// judge behind the translation, where packets have the same names as their answers in
-// input. Those that the target names as the client does, and those that seem to leave by
-// loopback because the client asked for an address of this host, are flagged for the
-// judging chain, by Reply alone, which no verdict says.
+// For a client on this host the translation happens in output, behind mangle. So in
+// output all chains judge behind the translation, where packets have the same names as
+// their answers in input. Packets that the target matches by the name that the client
+// uses, and packets that seem to leave by loopback because the client asked for an
+// address of this host, are flagged for the judging chain: by Reply alone, which no
+// verdict says.
 
 // AfterDNAT is a priority in output behind the translation (NF_IP_PRI_NAT_DST, -100).
 const AfterDNAT = -99
 
-// beforeConntrack is in front of NF_IP_PRI_CONNTRACK_DEFRAG and raw's.
+// beforeConntrack is a priority in front of NF_IP_PRI_CONNTRACK_DEFRAG and of raw.
 const beforeConntrack = -401
 
-// namesFor is how long a name stays that no packet needs. The next one of the client's
-// brings it back.
+// namesFor is how long a name is kept that no packet needs. The next packet of the
+// client brings it back.
 const namesFor = time.Hour
 
 const mostNames = 1 << 17
 
-// named is the priority of a packet that is flagged for the judging chain, under
+// named is the priority of packets that are flagged for the judging chain, under
 // allSignals.
 const named = Reply
 
 // Only says which packets the table of a set or chain sees.
 type Only uint8
 
-// The tables of a Ruleset: all of one name.
+// The tables of a Ruleset. They have the same name.
 const (
-	EitherFamily Only = iota // of family inet
+	EitherFamily Only = iota // family inet
 	OnlyIPv4
 	OnlyIPv6
 )
 
 func onlyOf(f Family) Only { return OnlyIPv4 + Only(f) }
 
-// String is the table's family as nft calls it.
+// String returns nft's name for the family of the table.
 func (o Only) String() string { return [...]string{"inet", "ip", "ip6"}[o] }
 
-// NamesOf is the map from the ends of translated connections, as packets have them where
-// they are judged, to what the client calls its server.
+// NamesOf returns the map from the ends of translated connections, as packets have them
+// where they are judged, to the address by which the client knows the server.
 func NamesOf(f Family) SetName { return SetName("names_" + f.String()) }
 
-// SourcedOf is the set of those among them whose client is translated as well.
+// SourcedOf returns the set of those whose client address is translated as well.
 func SourcedOf(f Family) SetName { return SetName("sourced_" + f.String()) }
 
-// knownOf is the set of the names in NamesOf, each with its client.
+// knownOf returns the set of the names in NamesOf, each with its client.
 func knownOf(f Family) SetName { return SetName("known_" + f.String()) }
 
-// localOf is the set of the host's own addresses.
+// localOf returns the set of the host's own addresses.
 func localOf(f Family) SetName { return SetName("local_" + f.String()) }
 
 func (in *Input) translates() bool { return in.NAT[IPv4] || in.NAT[IPv6] }
 
-// priority is that of the judging chain of a hook.
+// priority returns the priority of the judging chain of a hook.
 func (in *Input) priority(h Hook) int {
 	if h == OutputHook && in.translates() {
 		return in.Priority - Priority + AfterDNAT + 1
@@ -79,8 +80,9 @@ func (in *Input) priority(h Hook) int {
 	return in.Priority
 }
 
-// learnPriority is that of the chains that learn whose a flow is: in front of the chains
-// of all runs, for one may hold back or replace the packet that tells another run.
+// learnPriority returns the priority of the chains that learn the owner of a flow: in
+// front of the chains of all runs, because a run may hold or replace the packet that
+// tells another run.
 func (in *Input) learnPriority(h Hook) int {
 	if h == OutputHook && in.translates() {
 		return AfterDNAT
@@ -88,7 +90,7 @@ func (in *Input) learnPriority(h Hook) int {
 	return Priority - 1
 }
 
-// nat puts in what belongs to translated connections.
+// nat adds what translated connections need.
 func (rs *Ruleset) nat(in *Input, rules []compiled) {
 	if !in.translates() {
 		return
@@ -128,7 +130,7 @@ func (in *Input) localAddrs(f Family) []netip.Addr {
 	return as
 }
 
-// translated is what happens to a packet of a translated connection.
+// translated returns the chain that packets of translated connections pass.
 func translated(name ChainName, hook Hook, f Family, rules []compiled) Chain {
 	c := Chain{Name: name, Only: onlyOf(f)}
 	there := flowIn{f, faults.Original, NamesOf(f)}
@@ -192,7 +194,7 @@ func askedFor(e target.Endpoint, f Family) (s Statements) {
 	return s
 }
 
-// judgeNamed has the judging chains judge flagged packets whatever ends they have.
+// judgeNamed makes the judging chains judge flagged packets regardless of their ends.
 func (rs *Ruleset) judgeNamed(in *Input, rules []compiled) {
 	sub := map[Hook]*Chain{InputHook: {Name: "named_input"}, OutputHook: {Name: "named_output"}}
 	at := map[Hook]end{InputHook: source, OutputHook: destination}
@@ -212,7 +214,7 @@ func (rs *Ruleset) judgeNamed(in *Input, rules []compiled) {
 	var cs []Chain
 	for _, c := range rs.Chains {
 		if s := sub[c.Hook]; s != nil && c.duty == judging {
-			// What a verdict sent through once more need not match by its ends either.
+			// Packets that a verdict sent through once more need not match by their ends either.
 			c.Rules = append([]Statements{{priorityHas(allSignals), goTo(s.Name)}}, c.Rules...)
 			cs = append(cs, *s)
 		}

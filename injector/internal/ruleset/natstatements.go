@@ -16,21 +16,21 @@ const (
 )
 
 type (
-	ctStatus    uint32 // one of the bits of the connection's status
+	ctStatus    uint32 // one bit of the connection's status
 	ctDirection faults.Direction
-	ctAddrIs    netip.Prefix // what the client asked for
+	ctAddrIs    netip.Prefix // the address that the client asked for
 	ctPortIn    struct{ low, high uint16 }
 	addrIn      struct {
 		family Family
 		at     end
 		set    SetName
 	}
-	// nameIn changes what the client calls its server.
+	// nameIn changes the address by which the client knows its server.
 	nameIn struct {
 		flowIn
 		op SetOp
 	}
-	// knownIn puts the client into a set, with that name.
+	// knownIn adds the client, with that name, to a set.
 	knownIn struct {
 		family Family
 		dir    faults.Direction
@@ -162,7 +162,7 @@ func (s addrIn) exprs(env *Env) []expr.Any {
 	}
 }
 
-// words is how many registers an address takes.
+// words returns how many registers an address takes.
 func (f Family) words() uint32 {
 	if f == IPv6 {
 		return 4

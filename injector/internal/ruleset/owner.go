@@ -7,18 +7,18 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
-// The rules of an Owner. Its flows are learnt where the kernel knows the
-// process behind a packet, before any run judges it, and kept in a set that the
-// other chains look them up in. What another run sends again in a packet's place
-// comes from a socket of that run and tells nothing. A SYN begins a new connection, perhaps another
-// process's on old addresses and ports, so it clears the set first; but not
-// where it arrives over loopback: it was learnt on its way out then.
+// The rules for an Owner. Its flows are learned where the kernel knows the process of a
+// packet, before any run judges it, and are kept in a set that the other chains look
+// them up in. What another run sends in a packet's place comes from a socket of that
+// run, and tells nothing. A SYN begins a new connection, perhaps of another process on
+// old addresses and ports, so it clears the set first; but not if it comes by loopback,
+// because its flow was learned on its way out.
 
-// ownedFor is how long the kernel remembers whose a flow is that its owner's
-// process sends nothing on. With the next packet it is learnt again.
+// ownedFor is how long the kernel remembers the owner of a flow on which the owner's
+// process sends nothing. It learns it again from the next packet.
 const ownedFor = 24 * time.Hour
 
-// learn puts the chains in that learn whose a flow is, if any rule asks.
+// learn adds the chains that learn the owners of flows, if any rule has an Owner.
 func (rs *Ruleset) learn(in *Input, rules []compiled) {
 	var sub []Chain
 	for _, hook := range []Hook{InputHook, OutputHook} {
@@ -49,7 +49,7 @@ func (rs *Ruleset) learn(in *Input, rules []compiled) {
 	rs.Chains = append(sub, rs.Chains...)
 }
 
-// learn puts a flow into the set of those that are the owner's.
+// learn adds a flow to the set of those that belong to the owner.
 func (r *compiled) learn(what string, f Family, hook Hook) Chain {
 	c := Chain{Name: r.chain(what, f)}
 	flow := flowIn{f, faults.Original, r.set(Owned, f)}
@@ -67,7 +67,7 @@ func (r *compiled) learn(what string, f Family, hook Hook) Chain {
 	}
 	if o.UID != nil {
 		if hook == InputHook {
-			return c // no user is known there
+			return c // the user is not known there
 		}
 		s = append(s, userIs(*o.UID))
 	}
@@ -76,7 +76,7 @@ func (r *compiled) learn(what string, f Family, hook Hook) Chain {
 	return c
 }
 
-// owned passes on the packets of flows that are the owner's.
+// owned passes on packets of flows that belong to the owner.
 func (r *compiled) owned(what string, f Family) Chain {
 	c := Chain{Name: r.chain("owned_"+what, f)}
 	for _, dir := range eitherWay.directions() {

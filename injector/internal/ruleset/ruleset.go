@@ -1,9 +1,9 @@
-// Package ruleset is the kernel's half of a run, as data: the tables, sets, chains
-// and rules that decide which packets user space sees. It touches no kernel: a
-// Ruleset prints itself in nft syntax and gives the expressions that the kernel
-// takes; package nft puts it in.
+// Package ruleset is the kernel's half of a run, as data: the tables, sets, chains and
+// rules that decide which packets user space sees. It does not touch the kernel: a
+// Ruleset prints itself in nft syntax, and gives the expressions for the kernel;
+// package nft installs it.
 //
-// Invariants, each held by a test:
+// Invariants, each with a test:
 //
 //  1. One table, ours alone, owned by a netlink connection that is kept open:
 //     it dies with the process. Where the host translates destinations there is one
@@ -16,15 +16,16 @@
 //  5. Nothing of the host's is changed: no sysctl, qdisc, set or rule.
 //  6. A packet that crosses loopback is judged once, in input.
 //
-// A verdict speaks to the rules through bits of the packet's priority (see Signal),
-// and sends the packet through them once more (NF_REPEAT): the packet itself changes
-// the sets, so there is no window between the verdict and the rule that knows of it.
+// A verdict tells the rules something through bits of the packet's priority (see
+// Signal), and sends the packet through them once more (NF_REPEAT). The packet itself
+// changes the sets, so there is no moment between the verdict and the rules that know
+// of it.
 //
-// What a waiting fault costs is what these rules cost a packet that they let pass, so
-// each counts. A rule costs little while its expressions are those that the kernel
-// has in its loop: a word, a half word or a byte of a header, a mask on a word, an
-// equal. Each call costs ten times as much (verdicts, meta, comparing greater), a set
-// fifty times (BenchmarkRules). So ports come first, sets last, and rules that a
+// A waiting fault costs what these rules cost each packet that they let pass, so every
+// rule matters. A rule costs little as long as the kernel executes its expressions
+// without a call: a word, a half word or a byte of a header, a mask on a word, an
+// equality. Each call costs ten times as much (verdicts, meta, comparing greater), a
+// set fifty times (BenchmarkRules). So ports come first, sets last, and rules that a
 // fault can never need are not generated.
 package ruleset
 
@@ -41,82 +42,81 @@ import (
 )
 
 const (
-	// Priority is that of the base chains of the first instance in a namespace. It is
-	// where mangle sits: after conntrack, before NAT. A further instance comes further
-	// down, so that each clears its signals before the next one judges.
+	// Priority is the priority of the base chains of the first instance in a namespace:
+	// that of mangle, behind conntrack and in front of NAT. Further instances come
+	// later, so that each clears its signals before the next one judges.
 	Priority = -150
 
-	// ReleasedFor is how long the kernel remembers that a flow was released. A flow
-	// that lives longer costs one more trip to user space, which does remember, each
-	// time.
+	// ReleasedFor is how long the kernel remembers that a flow was released. A flow that
+	// lives longer costs another trip to user space each time, which does remember.
 	ReleasedFor = time.Hour
 
-	setSize = 1 << 20 // elements a set may hold
+	setSize = 1 << 20 // the most elements of a set
 )
 
 // Input is what a Ruleset is compiled from.
 type Input struct {
 	Table    string        // the name of the table
-	Tag      sign.Tag      // of what runs send in the namespace
-	Level    int           // of this run, which its chains' Priority follows
+	Tag      sign.Tag      // of the packets that runs send in the namespace
+	Level    int           // of this run; Priority follows from it
 	Priority int           // of the base chains, see Priority
 	Rules    []Rule        // in the order of their ordinals
 	Protect  []target.Conn // connections that no rule touches
 
 	NAT   [2]bool      // by Family: the host translates destinations
-	Local []netip.Addr // its own addresses, where it does
+	Local []netip.Addr // its own addresses, if it does
 
 	Queue    uint16 // the number of the first queue
-	GSOQueue uint16 // the first queue for what local senders send as they made it; 0: there is none
-	Queues   uint16 // how many queues there are of each, with numbers in a row; 1 at least
+	GSOQueue uint16 // the first queue for GSO packets of local senders; 0: there is none
+	Queues   uint16 // how many queues of each kind there are, with consecutive numbers; at least 1
 }
 
-// Rule is which packets a rule wants of which connections.
+// Rule says which packets of which connections are diverted.
 type Rule struct {
 	Match   target.Matcher
-	Diverts faults.Diversion // of its faults together
+	Diverts faults.Diversion // what its faults need together
 }
 
-// Ruleset is a table: its sets and chains in the order they are made.
+// Ruleset is the sets and chains of a run, in the order in which they are created.
 type Ruleset struct {
 	Table  string
 	Sets   []Set
 	Chains []Chain
 
-	to []Statements // how packets reach their queues
+	to []Statements // the rules by which packets reach their queues
 }
 
-// Set holds flows by family, keyed client . port . server . port, or the service
-// ends of a target, keyed address . port.
+// Set contains the flows of one family, with the key client . port . server . port, or
+// the service ends of a target, with the key address . port.
 type Set struct {
 	Name    SetName
 	Family  Family
-	Timeout time.Duration     // 0: elements stay
-	Size    uint32            // flows that it may hold; 0: 2^20
-	Only    Only              // which table it is in
-	Ends    []target.Endpoint // its elements, each of one address and port; nil: it holds flows
-	Addrs   []netip.Addr      // its elements, if it holds addresses; nil: it does not
+	Timeout time.Duration     // 0: elements do not expire
+	Size    uint32            // the most flows; 0: 2^20
+	Only    Only              // the table that it is in
+	Ends    []target.Endpoint // its elements, each with one address and port; nil: it contains flows
+	Addrs   []netip.Addr      // its elements, if it contains addresses; nil: it does not
 	Names   bool              // it is a map, from flows to service ends
 }
 
-// Holds returns how many flows the set may hold.
+// Holds returns how many flows the set has room for.
 func (s Set) Holds() uint32 { return cmp.Or(s.Size, setSize) }
 
-// GCInterval is how often the kernel should look for expired elements of a set:
-// each time it walks over all of them, and a million each second, its default,
-// are a ninth of a core. What has expired is not found in the meantime, it only
-// takes up memory and room.
+// GCInterval returns how often the kernel should search a set for expired elements.
+// Each time it walks over all of them: for a million elements each second, the default,
+// that takes a ninth of a processor. Expired elements are not found in the meantime;
+// they only take up room.
 func GCInterval(timeout time.Duration) time.Duration {
 	return min(max(time.Second, timeout/4), 10*time.Second)
 }
 
-// Chain is a list of rules, and the hook that they hang on.
+// Chain is a list of rules, and the hook where packets meet it.
 type Chain struct {
 	Name     ChainName
-	Hook     Hook // empty for a chain that is jumped to
-	Priority int  // of one with a hook
-	Only     Only // which table it is in
-	duty     duty // of one with a hook
+	Hook     Hook // empty for a chain that others jump to
+	Priority int  // of a chain with a hook
+	Only     Only // the table that it is in
+	duty     duty // of a chain with a hook
 	Rules    []Statements
 }
 
@@ -125,13 +125,13 @@ type duty uint8
 
 const (
 	judging  duty = iota
-	learning      // what judging needs to know
-	sending       // what judging has sent goes through it
+	learning      // learns what judging needs to know
+	sending       // packets that a run has sent pass it
 )
 
 func (c *Chain) add(s ...statement) { c.Rules = append(c.Rules, s) }
 
-// Compile makes the rules for that input.
+// Compile returns the rules for that input.
 func Compile(in *Input) *Ruleset {
 	rs := &Ruleset{Table: in.Table}
 	if in.GSOQueue != 0 {
@@ -157,10 +157,10 @@ func Compile(in *Input) *Ruleset {
 	return rs
 }
 
-// Disarmed returns the rules as they are while nothing is to be diverted, but for what
-// verdicts that are under way have to say. Only the base chains are others. They stay:
-// taking a base chain out makes the kernel drop what sits in the queues of the namespace
-// (nf_queue_nf_hook_drop), and those packets are to go on.
+// Disarmed returns the rules as they are while nothing is to be diverted, except that
+// they still carry out the signals of verdicts that are under way. Only the base chains
+// differ. They stay, because if a base chain is removed the kernel drops the packets in
+// the queues of the namespace (nf_queue_nf_hook_drop), and those must pass.
 func (rs *Ruleset) Disarmed() *Ruleset {
 	d := *rs
 	d.Chains = slices.Clone(rs.Chains)
@@ -177,21 +177,21 @@ func (rs *Ruleset) Disarmed() *Ruleset {
 	return &d
 }
 
-// SameSets reports whether flows of a rule that diverts a are in the same sets as those
-// of one that diverts b: the rules of one may then follow those of the other while flows
-// are in them.
+// SameSets reports whether the flows of a rule that diverts a are in the same sets as
+// those of a rule that diverts b: then the one can replace the other while flows are in
+// the sets.
 func SameSets(a, b faults.Diversion) bool {
 	ra, rb := compiled{Rule: &Rule{Diverts: a}}, compiled{Rule: &Rule{Diverts: b}}
 	return a.All == b.All && a.Idle == b.Idle && a.Refresh == b.Refresh && slices.Equal(ra.verdictSets(), rb.verdictSets())
 }
 
-// compiled is one rule of the Input on its way into chains.
+// compiled is one rule of the Input while it is turned into chains.
 type compiled struct {
 	*Rule
 	n  int
 	to []Statements
 
-	anyEnds bool // packets are judged that do not have the target's ends, see nat
+	anyEnds bool // packets are judged whose ends the target does not match, see nat
 }
 
 func (r *compiled) set(kind SetKind, f Family) SetName { return SetOf(kind, r.n, f) }
@@ -200,10 +200,10 @@ func (r *compiled) chain(what string, f Family) ChainName {
 	return ChainName(fmt.Sprintf("%s%d_%s", what, r.n, f))
 }
 
-// chainOf is the chain of a rule for packets of both families.
+// chainOf returns the name of a rule's chain for packets of both families.
 func chainOf(what string, rule int) ChainName { return ChainName(fmt.Sprintf("%s%d", what, rule)) }
 
-// compile makes the rule's sets and chains, but not the rules that lead there.
+// compile creates the rule's sets and chains, but not the rules that lead there.
 func (r *compiled) compile(rs *Ruleset) []Chain {
 	var cs []Chain
 	later := Chain{Name: chainOf(laterOf, r.n)}
@@ -239,7 +239,7 @@ func (r *compiled) sets(f Family) []Set {
 	return ss
 }
 
-// verdictSets are the sets that verdicts change.
+// verdictSets returns the sets that verdicts change.
 func (r *compiled) verdictSets() []SetKind {
 	var kinds []SetKind
 	if r.captures() {
@@ -254,7 +254,7 @@ func (r *compiled) verdictSets() []SetKind {
 	return kinds
 }
 
-// timeout is how long a flow stays in a set that verdicts change.
+// timeout returns how long a flow stays in a set that verdicts change.
 func (r *compiled) timeout(kind SetKind) time.Duration {
 	switch kind {
 	case Released:
@@ -265,19 +265,19 @@ func (r *compiled) timeout(kind SetKind) time.Duration {
 	return 0
 }
 
-// captures reports whether a captured flow must be told from others. Where all is
-// diverted it is one that was not released.
+// captures reports whether captured flows must be distinguished from others. If
+// everything is diverted, a captured flow is one that was not released.
 func (r *compiled) captures() bool { return !r.Diverts.NoCapture && !r.Diverts.All }
 
-// releases reports whether anything is diverted that may be of a released flow.
-// A SYN is diverted whatever its flow is.
+// releases reports whether anything is diverted that may belong to a released flow. A
+// SYN is always diverted.
 func (r *compiled) releases() bool {
 	d := r.Diverts
 	d.SYN, d.NoCapture, d.Whole, d.Super = false, false, false, false
 	return d != faults.Diversion{}
 }
 
-// later is where a signalled packet of the rule comes to.
+// later returns the chain for packets of the rule that carry signals.
 func (r *compiled) later(f Family) Chain {
 	c := Chain{Name: r.chain(laterOf, f)}
 	c.add(priorityHas(Reply), goTo(r.chain(signalsOf(faults.Reply), f)))
@@ -285,7 +285,7 @@ func (r *compiled) later(f Family) Chain {
 	return c
 }
 
-// signalsOf is what the chains are called that carry out the signals of packets of
+// signalsOf returns the name of the chains that carry out the signals of packets of
 // that direction.
 func signalsOf(dir faults.Direction) string {
 	if dir == faults.Reply {
@@ -294,8 +294,8 @@ func signalsOf(dir faults.Direction) string {
 	return "original"
 }
 
-// signals carries out what the verdict on the packet asked for. A captured flow
-// is never a released one, whichever set is asked.
+// signals carries out what the verdict on the packet asked for. A captured flow is
+// never a released one, whichever set is asked.
 func (r *compiled) signals(f Family, dir faults.Direction) Chain {
 	c := Chain{Name: r.chain(signalsOf(dir), f)}
 	flow := func(kind SetKind) flowIn { return flowIn{f, dir, r.set(kind, f)} }
@@ -304,7 +304,7 @@ func (r *compiled) signals(f Family, dir faults.Direction) Chain {
 	}
 	put := func(sig Signal, op SetOp, kind SetKind) {
 		c.add(priorityHas(sig), change{flow(kind), op, r.timeout(kind)})
-		c.add(priorityHas(sig), notIn{flow(kind)}, count{full: kind}) // a full set takes nothing in, and says nothing
+		c.add(priorityHas(sig), notIn{flow(kind)}, count{full: kind}) // a full set ignores new elements without an error
 	}
 	if r.Diverts.Idle != 0 {
 		put(Admit, Update, Live)

@@ -13,26 +13,26 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// Statements is a rule of a chain: they are evaluated left to right until one does
-// not match.
+// Statements is a rule of a chain: its statements are evaluated from left to right,
+// until one does not match.
 type Statements []statement
 
-// statement is one step of a rule: it prints itself in nft syntax and as the
-// expressions that the kernel takes. A test compares the two by the kernel's
-// own listing.
+// statement is one step of a rule. It prints itself in nft syntax, and gives the
+// expressions that the kernel takes. A test compares both by means of the kernel's own
+// listing.
 type statement interface {
 	nft() string
 	exprs(env *Env) []expr.Any
 }
 
-// Queues reports whether packets that match are handed to user space.
+// Queues reports whether matching packets are handed to user space.
 func (s Statements) Queues() bool {
 	_, is := s[len(s)-1].(enqueue)
 	return is
 }
 
-// FullSet returns the kind of set whose lack of room the rule counts, by packets of
-// flows that found none, or NoSet if it counts something else or nothing.
+// FullSet returns the kind of set for which the rule counts packets of flows that found
+// no room in it, or NoSet if it counts something else or nothing.
 func (s Statements) FullSet() SetKind {
 	c, _ := s[len(s)-1].(count)
 	return c.full
@@ -40,18 +40,18 @@ func (s Statements) FullSet() SetKind {
 
 type (
 	isTCP        struct{}
-	tcpIn        Family // the same, of packets whose family is known
+	tcpIn        Family // the same, for packets whose family is known
 	isFamily     Family
 	oifLoopback  struct{}
 	oifForeign   struct{}
-	fromHere     struct{} // a local sender's, in output
+	fromHere     struct{} // a packet of a local sender, in output
 	iifForeign   struct{}
 	userIs       uint32
 	cgroupIs     target.Cgroup
-	ours         sign.Tag // a packet of any run's making
-	atLeast      int      // of those, one of a run of that level or a higher one
+	ours         sign.Tag // a packet that a run has sent
+	atLeast      int      // of those, one of a run with that level or a higher one
 	priorityHas  Signal
-	prioritySet  struct{} // it is not 0
+	prioritySet  struct{} // the priority is not 0
 	clearSignals struct{}
 	longerThan   int
 
@@ -65,9 +65,9 @@ type (
 	// room; NoSet counts something else.
 	count struct{ full SetKind }
 
-	// enqueue hands packets to one of total queues from the first on, by a hash
-	// of both addresses that does not mind their order (nfqueue_hash): both
-	// directions of a flow reach the same one.
+	// enqueue hands packets to one of total queues from the first on, by a hash of both
+	// addresses that is the same in both directions (nfqueue_hash): both directions of a
+	// flow reach the same queue.
 	enqueue struct{ first, total uint16 }
 
 	// addrIs matches the address of one end.
@@ -88,11 +88,11 @@ type (
 	}
 	// flagsAre matches the flags under a mask.
 	flagsAre struct{ mask, want packet.Flags }
-	// flagsHave matches segments with one of the flags at least.
+	// flagsHave matches segments with at least one of the flags.
 	flagsHave packet.Flags
-	// payloadIs matches segments with a header of doff words and a payload of
-	// min to max bytes; max -1 means no upper bound. IPv4 options and IPv6
-	// extension headers count as payload: the kernel cannot add.
+	// payloadIs matches segments with a header of doff words and a payload of min to max
+	// bytes; max -1 means no upper bound. IPv4 options and IPv6 extension headers count
+	// as payload, because rules cannot add.
 	payloadIs struct {
 		family         Family
 		doff, min, max int
@@ -103,10 +103,10 @@ type (
 		dir    faults.Direction
 		set    SetName
 	}
-	// notIn matches those whose flow is not in the set.
+	// notIn matches packets whose flow is not in the set.
 	notIn struct{ flowIn }
-	// change adds, updates or deletes the flow in a set. A timeout of 0 is the
-	// set's own.
+	// change adds, updates or deletes the flow in a set. A timeout of 0 means that of
+	// the set.
 	change struct {
 		flowIn
 		op      SetOp
@@ -114,7 +114,7 @@ type (
 	}
 )
 
-// passes matches what a run of that level lets pass unjudged.
+// passes matches packets that a run of that level does not judge.
 func passes(tag sign.Tag, level int) Statements {
 	s := Statements{ours(tag)}
 	if level > 0 {
@@ -130,14 +130,13 @@ var (
 	ret    = verdict{kind: expr.VerdictReturn}
 )
 
-// jump goes through a chain and comes back if that decides nothing.
+// jump goes through a chain, and comes back if that does not decide.
 func jump(to ChainName) verdict { return verdict{expr.VerdictJump, to} }
 
-// goTo goes through a chain and does not come back.
+// goTo goes through a chain, and does not come back.
 func goTo(to ChainName) verdict { return verdict{expr.VerdictGoto, to} }
 
-// key is the key of a flow's set, in the order in which a packet of that direction
-// has it.
+// key returns the key of a flow in a set, in the order of a packet of that direction.
 func key(f Family, dir faults.Direction) string {
 	ip := f.header()
 	if dir == faults.Reply {
@@ -146,13 +145,13 @@ func key(f Family, dir faults.Direction) string {
 	return ip + " saddr . tcp sport . " + ip + " daddr . tcp dport"
 }
 
-// flagWords are nft's names of flags, in the order in which it prints them.
+// flagWords are nft's names of the flags, in the order in which it prints them.
 var flagWords = [...]struct {
 	flag packet.Flags
 	word string
 }{{packet.SYN, "syn"}, {packet.FIN, "fin"}, {packet.RST, "rst"}, {packet.ACK, "ack"}}
 
-// flagsText writes flags as nft does.
+// flagsText returns the flags in nft syntax.
 func flagsText(flags packet.Flags) string {
 	var words []string
 	for _, f := range flagWords {
@@ -259,7 +258,7 @@ func (s endIn) nft() string {
 	return fmt.Sprintf("%s %saddr . th %sport @%s", s.family.header(), s.at.letter(), s.at.letter(), s.set)
 }
 
-// bounds are the lengths of a whole packet with the payload.
+// bounds returns the lengths that the whole packet may have with such a payload.
 func (s payloadIs) bounds() (low, high int) {
 	head := 20 + 4*s.doff
 	if s.family == IPv6 {

@@ -8,10 +8,10 @@ import (
 	"github.com/faultctl/faultctl/faults"
 )
 
-// String prints the ruleset as nft -f would read it.
+// String returns the ruleset as nft -f reads it.
 func (rs *Ruleset) String() string { return rs.With("") }
 
-// With is String, with more in the table for either family, behind all else.
+// With is String with more text at the end of the table for both families.
 func (rs *Ruleset) With(more string) string {
 	var b strings.Builder
 	for _, only := range rs.Tables() {
@@ -34,7 +34,7 @@ func (rs *Ruleset) With(more string) string {
 	return b.String()
 }
 
-// Tables are the tables that the ruleset has, all of one name.
+// Tables returns the tables that the ruleset has, all with the same name.
 func (rs *Ruleset) Tables() []Only {
 	tables := []Only{EitherFamily}
 	for _, s := range rs.Sets {
@@ -71,7 +71,7 @@ func (s Set) text() string {
 	return b.String()
 }
 
-// Elements prints the service ends, or the addresses, in a set.
+// Elements returns the service ends, or the addresses, in a set.
 func (s Set) Elements() string {
 	if s.Addrs != nil {
 		words := make([]string, len(s.Addrs))
@@ -87,7 +87,7 @@ func (s Set) Elements() string {
 	return strings.Join(words, ",\n\t\t\t")
 }
 
-// String prints the chain as it stands in its table.
+// String returns the chain as it appears in its table.
 func (c *Chain) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n\tchain %s {\n", c.Name)
