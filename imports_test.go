@@ -25,6 +25,7 @@ func TestImports(t *testing.T) {
 		"explain":                    {"explain/wire", "faults", "faults/clue", "faults/features", "faults/packet"},
 		"explain/wire":               {"faults", "faults/clue", "faults/features", "faults/packet"},
 		"explain/capture":            {"explain", "faults/packet"},
+		"explain/tap":                {"explain", "explain/capture", "injector/target"},
 		"faults":                     {"faults/clue", "faults/packet", "internal/words"},
 		"faults/internal/trace":      {"faults", "faults/packet"},
 		"injector/internal/kerror":   {},
@@ -74,7 +75,7 @@ func TestImports(t *testing.T) {
 		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "lab/userns"},
 		"internal/procid":                       {},
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
-		"cli":                                   {"explain", "explain/capture", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
+		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
 		"cli/internal/text":                     {},
 		".":                                     {"cli"},
 	}

@@ -11,26 +11,30 @@ import (
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // explainCommand is faultctl explain FILE….
 func (inv *invocation) explainCommand() *cobra.Command {
 	return inv.complete(&cobra.Command{
-		Use: "explain CAPTURE... [flags]", Short: "name the cause of each reset and timeout in a capture",
-		Example:           "faultctl explain capture.pcapng\ntcpdump -i any -w - tcp | faultctl explain -\nfaultctl explain -o json capture.pcap",
+		Use: "explain [CAPTURE...] [flags]", Short: "name the cause of each reset and timeout, in a capture or live",
+		Example:           "faultctl explain capture.pcapng\ntcpdump -i any -w - tcp | faultctl explain -\nfaultctl explain -o json capture.pcap\nsudo faultctl explain --to :5432 --duration 10m",
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
-	}, []*pflag.Flag{
+	}, append(liveFlags(),
 		toggleFlag(otherHeading, "all", "show each connection with its evidence, not only one of each kind"),
 		outputFlag(otherHeading),
-	}, inv.explain)
+	), inv.explain)
 }
 
 // explain reads captures and says what happened to their connections. It needs no
 // privilege.
 func (inv *invocation) explain(c *call) error {
-	if len(c.words) == 0 {
-		return usageError("explain: which capture? It is a pcap or pcapng file, such as tcpdump -w writes, or - for standard input.")
+	switch {
+	case len(c.words) == 0 && isLive(c):
+		return inv.explainLive(c)
+	case len(c.words) == 0:
+		return usageError("explain: which capture? It is a pcap or pcapng file, such as tcpdump -w writes, or - for standard input. To listen instead, give --to or --duration.")
+	case isLive(c):
+		return usageError("explain: --to, --from and --duration are for listening: leave them out, or leave out the capture")
 	}
 	const enough = 400 << 20 // collects garbage more often rather than growing beyond it
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(enough))
@@ -91,9 +95,14 @@ func (inv *invocation) explainJSON(path string, found []explain.Finding, t captu
 	for _, f := range found {
 		inv.events.Write(inv.sys.Now(), explained(f))
 	}
+	inv.explainSum(path, t)
+}
+
+// explainSum is the last event.
+func (inv *invocation) explainSum(path string, t capture.Totals) {
 	sum := event.ExplainedAll{
 		File: path, Frames: t.Frames, Packets: t.Packets, Connections: t.Connections, InOrder: t.InOrder, Early: t.Evicted,
-		Skipped: t.Skipped.Fragments + t.Skipped.Short + t.Skipped.Link,
+		Skipped: t.Skipped.Fragments + t.Skipped.Short + t.Skipped.Link, Lost: t.Lost,
 	}
 	if t.Broken != nil {
 		sum.Broken = t.Broken.Error()

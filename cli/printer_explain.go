@@ -50,6 +50,7 @@ func (inv *invocation) explainText(path string, found []explain.Finding, t captu
 	note(t.Skipped.Fragments, "fragments of packets were left out")
 	note(t.Skipped.Short, "frames were cut before the TCP flags and left out")
 	note(t.Skipped.Link, "frames have a link type that explain does not know and were left out")
+	note(int(t.Lost), "packets came too fast to be read: connections may be misjudged")
 	note(t.Evicted, "connections were judged before their end, because there were too many at once")
 	if t.Broken != nil {
 		notes = append(notes, t.Broken.Error())
@@ -64,16 +65,7 @@ func (inv *invocation) explainText(path string, found []explain.Finding, t captu
 
 func (inv *invocation) explainGroup(paint text.Paint, g explain.Group, of int, all bool) {
 	w, v := inv.stdout, g.Verdict
-	head := v.Cause
-	switch v.Certainty {
-	case explain.Unknown:
-		head = "no fault of the catalogue shows this"
-	case explain.CannotTell:
-		head = "cannot tell: " + strings.Join(append([]string{v.Cause}, v.Twins...), " or ")
-	default:
-		head += ", " + v.Certainty.String()
-	}
-	fmt.Fprintf(w, "\n%d of %d  %s  to %s\n", len(g.Findings), of, paint.Bold(head), g.Server)
+	fmt.Fprintf(w, "\n%d of %d  %s  to %s\n", len(g.Findings), of, paint.Bold(v.String()), g.Server)
 	if mean, spread := g.Idle(); mean >= time.Second && len(g.Findings) > 1 {
 		fmt.Fprintln(w, inv.under("silence", fmt.Sprintf("%.1f s before, ± %.1f s", mean.Seconds(), spread.Seconds())))
 	}

@@ -15,6 +15,17 @@ import (
 	"github.com/faultctl/faultctl/injector/target"
 )
 
+// Matcher returns the connections that the spec's ends name, for whoever only looks
+// at them. Host names are resolved once; an owner is not asked for. The error is
+// [event.Problems].
+func (sys *System) Matcher(ctx context.Context, s Spec) (target.Matcher, error) {
+	m, problems := readMatcher(ctx, &s.Target, sys.Lookup)
+	if len(problems) > 0 {
+		return m, problems
+	}
+	return m, nil
+}
+
 // readMatcher makes the matcher of a target's ends, and returns a problem for
 // each end that is wrong.
 func readMatcher(ctx context.Context, t *Target, lookup target.Resolver) (target.Matcher, event.Problems) {

@@ -43,6 +43,17 @@ type Verdict struct {
 	Repeat    faults.Spec // with which inject brings the same about
 }
 
+// String is the verdict in a few words.
+func (v Verdict) String() string {
+	switch v.Certainty {
+	case Unknown:
+		return "no fault of the catalogue shows this"
+	case CannotTell:
+		return "cannot tell: " + strings.Join(append([]string{v.Cause}, v.Twins...), " or ")
+	}
+	return v.Cause + ", " + v.Certainty.String()
+}
+
 // candidate is a prediction that the facts do not contradict.
 type candidate struct {
 	kind    *faults.Kind

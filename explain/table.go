@@ -38,11 +38,13 @@ const (
 )
 
 // linger is how long after a connection's end its last segments may come.
-const linger = 60 * time.Second
+const linger = 60 * time.Second // TIME-WAIT of Linux
 
 // Table sorts packets into connections and judges each. The zero Table is not
 // usable: see [New]. It is used by one goroutine.
 type Table struct {
+	Linger time.Duration // how long after its end a connection is judged
+
 	start  time.Time
 	now    time.Duration
 	conns  map[ends]*entry
@@ -105,7 +107,7 @@ type stamp struct {
 
 // New returns a Table that hands over what it finds, in no particular order.
 func New(found func(Finding)) *Table {
-	return &Table{conns: map[ends]*entry{}, hosts: map[netip.AddrPort]*host{}, stamps: map[netip.Addr]stamp{}, found: found}
+	return &Table{Linger: linger, conns: map[ends]*entry{}, hosts: map[netip.AddrPort]*host{}, stamps: map[netip.Addr]stamp{}, found: found}
 }
 
 // Add takes a packet. If their times decrease, that of the one before is taken.
@@ -209,19 +211,33 @@ func (t *Table) unlink(e *entry) {
 	e.prev, e.next = nil, nil
 }
 
-// sweep judges connections that ended some time ago.
-func (t *Table) sweep() {
-	for n := 0; n < 2 && t.oldest != nil; n++ {
-		e := t.oldest
-		if t.now-e.conn.Last() < linger {
-			return
-		}
-		if !e.conn.Closed() {
-			t.touch(e) // it may be idle: ask again later
-			return
-		}
-		t.end(e)
+// Sweep judges connections that ended some time ago. The time is that of the
+// packets: a capture's, or now.
+func (t *Table) Sweep(at time.Time) {
+	if !t.start.IsZero() {
+		t.now = max(t.now, at.Sub(t.start))
 	}
+	const most = 10_000 // at once
+	for range min(len(t.conns), most) {
+		if !t.sweep() {
+			return
+		}
+	}
+}
+
+// sweep looks at the connection that was silent the longest, and reports whether
+// to look at another one.
+func (t *Table) sweep() bool {
+	e := t.oldest
+	if e == nil || t.now-e.conn.Last() < t.Linger {
+		return false
+	}
+	if e.conn.Closed() {
+		t.end(e)
+	} else {
+		t.touch(e) // it may be idle: ask again later
+	}
+	return true
 }
 
 // stamped compares the SYN's timestamp with an earlier one from its address.

@@ -23,13 +23,14 @@ type Explained struct {
 // ExplainedAll is the last event of explain.
 type ExplainedAll struct {
 	Head
-	File        string `json:"file" doc:"the capture; - is standard input"`
+	File        string `json:"file,omitempty" doc:"the capture; - is standard input; empty: live"`
 	Frames      int    `json:"frames" doc:"frames that were read"`
 	Packets     int    `json:"packets" doc:"TCP segments, and ICMP errors about them"`
 	Connections int    `json:"connections" doc:"connections that the capture shows something of"`
 	InOrder     int    `json:"in_order" doc:"those that were closed in order, or are open and in use"`
 	Early       int    `json:"judged_early,omitempty" doc:"connections that were judged before their end, because there were too many at once"`
 	Skipped     int    `json:"skipped,omitempty" doc:"frames with fragments, an unknown link type, or too little of the TCP header"`
+	Lost        uint64 `json:"lost,omitempty" doc:"live: packets that came too fast to be read, so that connections may be misjudged"`
 	Broken      string `json:"broken,omitempty" doc:"why the capture could not be read to its end"`
 }
 

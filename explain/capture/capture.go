@@ -42,9 +42,9 @@ type Skipped struct {
 
 // Reader reads one capture. It is used by one goroutine.
 type Reader struct {
-	src     source
-	frame   int
-	Skipped Skipped
+	Parser
+	src   source
+	frame int
 }
 
 // source is what both formats have in common.
@@ -118,7 +118,7 @@ func (r *Reader) Next() (explain.Packet, error) {
 			r.Skipped.Link++
 			continue
 		}
-		p, ok := r.parse(ip)
+		p, ok := r.Parse(ip)
 		if !ok {
 			continue
 		}

@@ -13,7 +13,8 @@ type Totals struct {
 	explain.Counts
 	Skipped Skipped
 	Frames  int
-	Broken  error // a [*BrokenError] if the capture could not be read to its end
+	Lost    uint64 // packets that came too fast to be read; only live
+	Broken  error  // a [*BrokenError] if the capture could not be read to its end
 }
 
 // Explain reads a capture to its end and hands over what happened to each

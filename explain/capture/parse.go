@@ -14,8 +14,13 @@ const (
 	protoICMPv6 = 58
 )
 
-// parse reads an IP packet.
-func (r *Reader) parse(b []byte) (explain.Packet, bool) {
+// Parser reads IP packets. The zero Parser is ready.
+type Parser struct{ Skipped Skipped }
+
+// Parse reads an IP packet: a TCP segment, or an ICMP error that quotes one. Its
+// time, frame and interface are for the caller to set. It reports false for any
+// other packet, and counts it.
+func (r *Parser) Parse(b []byte) (explain.Packet, bool) {
 	s, err := packet.Parse(b)
 	switch {
 	case err == nil:

@@ -17,7 +17,8 @@ var explainHead = ticks(`# What explain can tell
 
 ~faultctl explain CAPTURE~ reads the catalogue of faults backwards: it says which cause a reset or a timeout looks like, how sure
 that is, what was seen, what would settle a doubt, what helps, and the command line that brings the same about. It needs no privilege and
-changes nothing.
+changes nothing. ~sudo faultctl explain --to :5432 --duration 10m~ listens instead, as tcpdump does: it needs CAP_NET_RAW, copies the
+headers of every TCP packet of its network namespace, and counts what came too fast to be read.
 
 * **sure**: only one fault of the catalogue shows this. **likely**: one fits better than the others. *A or B*: they look the same from
   where the capture was made. A service that is merely slow is never named more than possible.

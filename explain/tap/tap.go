@@ -1,0 +1,152 @@
+// Package tap explains the connections of this network namespace while they go
+// on. It listens as tcpdump does, and changes nothing: no rule, no sysctl, no
+// packet.
+package tap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/faultctl/faultctl/explain"
+	"github.com/faultctl/faultctl/explain/capture"
+	"github.com/faultctl/faultctl/injector/target"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// ErrPrivilege says that the process may not listen: it needs CAP_NET_RAW.
+var ErrPrivilege = errors.New("listening needs CAP_NET_RAW: run it as root, or explain a capture, which needs no privilege")
+
+// snap is how much of a packet is copied: its headers, with any options, and what
+// an ICMP error quotes.
+const snap = 192
+
+// Tap listens on every interface of a network namespace.
+type Tap struct {
+	fd     int
+	match  target.Matcher
+	lo     int // the loopback interface: it shows each packet twice
+	parser capture.Parser
+	frames int
+	lost   uint64
+}
+
+// Listen opens a Tap in the network namespace of the calling thread for the
+// connections that m matches; of m the owner is not asked. The error is
+// ErrPrivilege or the system's.
+func Listen(m target.Matcher) (*Tap, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EPERM) {
+		return nil, ErrPrivilege
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	t := &Tap{fd: fd, match: m}
+	if lo, err := net.InterfaceByName("lo"); err == nil {
+		t.lo = lo.Index
+	}
+	if err := t.open(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tap) open() error {
+	raw, err := bpf.Assemble(filter)
+	if err != nil {
+		return err
+	}
+	prog := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		prog[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	if err := unix.SetsockoptSockFprog(t.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}); err != nil {
+		return os.NewSyscallError("attach the filter", err)
+	}
+	const buffer = 16 << 20
+	if unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
+		unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer) // what the system allows
+	}
+	wake := unix.NsecToTimeval(int64(100 * time.Millisecond))
+	if err := unix.SetsockoptTimeval(t.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wake); err != nil {
+		return os.NewSyscallError("set a timeout", err)
+	}
+	all := uint16(unix.ETH_P_ALL)
+	return os.NewSyscallError("bind", unix.Bind(t.fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8}))
+}
+
+// filter passes the headers of TCP, and ICMP. Behind extension headers of IPv6
+// there may be TCP.
+var filter = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 0, Size: 1},
+	bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipFalse: 3},
+	bpf.LoadAbsolute{Off: 9, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipTrue: 6},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 5, SkipFalse: 4},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 6, SkipTrue: 3},
+	bpf.LoadAbsolute{Off: 6, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ESP, SkipTrue: 1},
+	bpf.RetConstant{Val: 0},
+	bpf.RetConstant{Val: snap},
+}
+
+// Run listens until ctx ends, and hands over what happened to each connection:
+// those that ended about a second later, the others at the end.
+func (t *Tap) Run(ctx context.Context, found func(explain.Finding)) (capture.Totals, error) {
+	table := explain.New(found)
+	table.Linger = time.Second
+	buf := make([]byte, snap)
+	swept := time.Now()
+	for ctx.Err() == nil {
+		n, from, err := unix.Recvfrom(t.fd, buf, 0)
+		now := time.Now()
+		if now.Sub(swept) > 200*time.Millisecond {
+			table.Sweep(now)
+			swept = now
+		}
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			continue
+		case err == unix.ENETDOWN: // an interface went down; the others go on
+			continue
+		case err != nil:
+			return t.totals(table), fmt.Errorf("listen: %w", err)
+		}
+		ll, ok := from.(*unix.SockaddrLinklayer)
+		if !ok || ll.Ifindex == t.lo && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		p, ok := t.parser.Parse(buf[:n])
+		if !ok || !t.matches(p) {
+			continue
+		}
+		t.frames++
+		p.At, p.Frame, p.Iface = now, t.frames, ll.Ifindex
+		table.Add(p)
+	}
+	table.End(time.Now())
+	return t.totals(table), nil
+}
+
+func (t *Tap) matches(p explain.Packet) bool {
+	a, b := p.SrcAddrPort(), p.DstAddrPort()
+	return t.match.Matches(a, b) || t.match.Matches(b, a)
+}
+
+func (t *Tap) totals(table *explain.Table) capture.Totals {
+	if s, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		t.lost += uint64(s.Drops)
+	}
+	return capture.Totals{Counts: table.Counts, Skipped: t.parser.Skipped, Frames: t.frames, Lost: t.lost}
+}
+
+// Close ends it.
+func (t *Tap) Close() { unix.Close(t.fd) }
