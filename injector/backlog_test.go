@@ -95,10 +95,8 @@ type crowd struct {
 	known   int           // one in so many is of a connection that is known; 0: all are
 	came    int
 	waiting []arrival
-	mark    uint32 // on its way; 0: none
 
 	limit, passed int
-	longest       time.Duration // that a packet had to wait
 }
 
 type arrival struct {

@@ -109,9 +109,7 @@ func TestMarksAndLimit(t *testing.T) {
 		if got.Waited = false; err != nil || got != want {
 			t.Fatalf("received %+v, %v; want %+v", got, err, want)
 		}
-		for _, p := range pkts[:got.N] {
-			held = append(held, p)
-		}
+		held = append(held, pkts[:got.N]...)
 	}
 	flush := func() {
 		t.Helper()
