@@ -62,11 +62,11 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 		w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng, Idle: w.sets.idle(f.links[f.chain.Due(now)].rule, flowKey{f.Client, f.Server})}
 		who := f.chain.OnWake(&w.ev, &w.out)
 		d := w.decision(f, faults.Pass, who)
-		if !w.watcher.MayStrike(f.outcome, d, false, now) {
+		if !w.watcher.MayStrike(f.outcome, &d, false, now) {
 			w.change(f, w.leave(f, now), func() {})
 			return
 		}
-		w.watcher.Alarm(f.outcome, d, now)
+		w.watcher.Alarm(f.outcome, &d, now)
 		w.note(f, who, false)
 		w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
 		w.commitWake(f, now)

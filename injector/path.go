@@ -163,7 +163,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	w.watcher.Met(f.outcome, p.Hook, p.ByLoopback(), dir)
 	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	d := w.decision(f, v, who)
-	if !w.watcher.MayStrike(f.outcome, d, f.Segments <= 1, now) {
+	if d.Acts() && !w.watcher.MayStrike(f.outcome, &d, f.Segments <= 1, now) {
 		w.pass(p, f, dir, seg, w.leave(f, now), now)
 		return
 	}
@@ -176,7 +176,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	for _, c := range f.links {
 		c.diverted.Add(1)
 	}
-	w.watcher.Segment(f.outcome, dir, seg, d, now)
+	w.watcher.Segment(f.outcome, dir, seg, &d, now)
 	w.note(f, who, v == faults.Drop)
 	w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
 	if w.tap != nil {

@@ -21,7 +21,7 @@ func (l *lostAnswers) add(c *Conn) {
 // again is called after a segment was taken into account. If it completes a request, the
 // request may be one whose answer was lost on another connection.
 func (w *Watcher) again(c *Conn, dir faults.Direction) {
-	if !w.lost.any || !w.Judged || dir != faults.Original || c.Kind != features.Data {
+	if !w.lost.any || dir != faults.Original || c.Kind != features.Data {
 		return
 	}
 	request := c.Request()

@@ -161,9 +161,11 @@ type Decision struct {
 	Effects  *faults.Effects
 }
 
-// acts reports whether the faults do anything to the connection.
-func (d *Decision) acts() bool {
-	return d.fate() != features.Passed || len(d.Effects.Forged) > 0 || len(d.Effects.Notes) > 0
+// Acts reports whether the faults do anything to the connection.
+func (d *Decision) Acts() bool { return d.acts(d.fate()) }
+
+func (d *Decision) acts(fate features.Fate) bool {
+	return fate != features.Passed || len(d.Effects.Forged) > 0 || len(d.Effects.Notes) > 0
 }
 
 // fate is what becomes of the segment.

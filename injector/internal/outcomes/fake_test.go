@@ -105,10 +105,10 @@ func newBench(judged, signed bool) *bench {
 }
 
 // decide returns a decision of the first fault. It is valid until the next one.
-func (b *bench) decide(v faults.Verdict, notes ...faults.Note) Decision {
+func (b *bench) decide(v faults.Verdict, notes ...faults.Note) *Decision {
 	b.out.Reset()
 	b.out.Notes = append(b.out.Notes, notes...)
-	return Decision{Verdict: v, Effects: &b.out}
+	return &Decision{Verdict: v, Effects: &b.out}
 }
 
 func (b *bench) segment(dir faults.Direction, flags packet.Flags, payload string) packet.Segment {
@@ -125,7 +125,7 @@ func (b *bench) segment(dir faults.Direction, flags packet.Flags, payload string
 
 // sends has an end send a segment, 1 ms after the one before, and the faults decide d. The
 // client is on this host.
-func (b *bench) sends(dir faults.Direction, flags packet.Flags, payload string, d Decision) (struck bool) {
+func (b *bench) sends(dir faults.Direction, flags packet.Flags, payload string, d *Decision) (struck bool) {
 	b.now += time.Millisecond
 	seg := b.segment(dir, flags, payload)
 	b.next[dir] += packet.Seq(len(payload))
@@ -147,7 +147,7 @@ func (b *bench) sends(dir faults.Direction, flags packet.Flags, payload string, 
 }
 
 func (b *bench) pass(dir faults.Direction, flags packet.Flags, payload string) {
-	b.sends(dir, flags, payload, Decision{Verdict: faults.Pass, Fault: -1, Effects: func() *faults.Effects { b.out.Reset(); return &b.out }()})
+	b.sends(dir, flags, payload, &Decision{Verdict: faults.Pass, Fault: -1, Effects: func() *faults.Effects { b.out.Reset(); return &b.out }()})
 }
 
 // open opens the connection; with a request outstanding, if one is given.

@@ -89,8 +89,8 @@ func (w *Watcher) Met(c *Conn, hook uint8, byLoopback bool, dir faults.Direction
 // first strike and either the connection is closed, by the word of the kernel, or its
 // segments are signed (TCP-MD5, TCP-AO) and theirs would not be. begins says that the
 // connection has only just begun, so that the kernel need not be asked.
-func (w *Watcher) MayStrike(c *Conn, d Decision, begins bool, now time.Duration) bool {
-	if c == nil || c.struck || c.settled || c.finished || c.alone || !d.acts() {
+func (w *Watcher) MayStrike(c *Conn, d *Decision, begins bool, now time.Duration) bool {
+	if c == nil || c.struck || c.settled || c.finished || c.alone || !d.Acts() {
 		return true
 	}
 	if c.signed && d.forges() {
@@ -123,15 +123,18 @@ func (w *Watcher) MayStrike(c *Conn, d Decision, begins bool, now time.Duration)
 }
 
 // Segment takes a segment into account, and what the faults decided about it.
-func (w *Watcher) Segment(c *Conn, dir faults.Direction, seg packet.Segment, d Decision, now time.Duration) {
+func (w *Watcher) Segment(c *Conn, dir faults.Direction, seg packet.Segment, d *Decision, now time.Duration) {
 	if c == nil || c.finished || c.settled && !w.Judged {
 		return
 	}
-	c.Segment(now, dir, seg, d.fate())
-	if d.acts() {
-		w.strike(c, &d, now)
+	fate := d.fate()
+	c.Segment(now, dir, seg, fate)
+	if d.acts(fate) {
+		w.strike(c, d, now)
 	}
-	w.again(c, dir)
+	if w.Judged {
+		w.again(c, dir)
+	}
 }
 
 // Passed takes a segment into account about which no fault was asked.
@@ -140,11 +143,13 @@ func (w *Watcher) Passed(c *Conn, dir faults.Direction, seg packet.Segment, now 
 		return
 	}
 	c.Segment(now, dir, seg, features.Passed)
-	w.again(c, dir)
+	if w.Judged {
+		w.again(c, dir)
+	}
 }
 
 // Alarm takes into account what the faults decided when no segment was at hand.
-func (w *Watcher) Alarm(c *Conn, d Decision, now time.Duration) { w.strike(c, &d, now) }
+func (w *Watcher) Alarm(c *Conn, d *Decision, now time.Duration) { w.strike(c, d, now) }
 
 func (w *Watcher) strike(c *Conn, d *Decision, now time.Duration) {
 	if !c.follows() || d.Observes {
@@ -171,9 +176,12 @@ func (w *Watcher) strike(c *Conn, d *Decision, now time.Duration) {
 // verdict was all there was to the strike, and nothing can change what came of it;
 // otherwise Due does, when more is known.
 func (w *Watcher) Conclude(c *Conn, held bool, now time.Duration) {
-	if c == nil || !c.fresh {
-		return
+	if c != nil && c.fresh {
+		w.conclude(c, held, now)
 	}
+}
+
+func (w *Watcher) conclude(c *Conn, held bool, now time.Duration) {
 	c.fresh = false
 	if o := c.outcome(now, w.Judged); o.Known() && !o.AnswerLost && !held {
 		w.settle(c, o, now)
