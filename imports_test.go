@@ -52,7 +52,7 @@ func TestImports(t *testing.T) {
 		"injector/internal/sign":                {},
 		"injector/internal/tracepoint":          {},
 		"injector/pcap":                         {"injector", "internal/safefile"},
-		"experiment/event":                      {},
+		"experiment/event":                      {"internal/words"},
 		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/netns", "internal/words"},
 		"experiment":                            {"experiment/event", "experiment/place", "faults", "faults/features", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/redact", "internal/words"},
 		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
@@ -72,11 +72,12 @@ func TestImports(t *testing.T) {
 		"internal/strike":                       {"faults", "injector"}, // for tests
 		"internal/metrics":                      {"injector"},
 		"internal/containers":                   {},
-		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "lab/userns"},
+		"internal/sandbox":                      {},
+		"internal/cage":                         {"injector", "injector/target", "internal/netns", "internal/procid", "internal/sandbox", "lab/userns"},
 		"internal/procid":                       {},
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
-		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
-		"cli/internal/text":                     {},
+		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/sandbox", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
+		"cli/internal/text":                     {"internal/words"},
 		".":                                     {"cli"},
 	}
 	pure := []string{"explain", "explain/wire", "faults", "faults/clue", "faults/packet", "faults/features", "faults/outcome", "internal/words"}

@@ -106,7 +106,7 @@ func TestNarrowTerminal(t *testing.T) {
 		}
 		out := w.out.String() + w.err.String()
 		for l := range strings.SplitSeq(out, "\n") {
-			for shown := range strings.SplitSeq(l, text.ClearLine) {
+			for shown := range strings.SplitSeq(l, text.Shown(text.ClearLine)) {
 				if text.Width(shown) > 80 {
 					t.Errorf("%s: %d columns: %s", line, text.Width(shown), shown)
 				}

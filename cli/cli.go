@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 // Main runs faultctl with the given arguments, the program's name first, and
 // returns its exit code, when everything has been cleaned up.
 func Main(args []string) int {
-	if cage.Guard(args) {
+	if cage.Guard(args) || cage.Launch(args) {
 		return exitOK
 	}
 	h := thisHost()
@@ -33,7 +34,8 @@ func (h *host) run(args []string) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var unwritten error // why standard output is incomplete
-	inv.stdout = &stdoutWatch{w: h.stdout, broken: func(err error) { unwritten = err; cancel(err) }}
+	inv.stdout = text.Safe(&stdoutWatch{w: h.stdout, broken: func(err error) { unwritten = err; cancel(err) }})
+	inv.stderr = text.Safe(h.stderr)
 	inv.events = event.NewWriter(inv.stdout)
 	inv.asRun = len(args) > 1 && args[1] == "run"
 	err := dashesMissing(args)

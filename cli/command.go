@@ -103,7 +103,7 @@ func readEnvironment(cmd *cobra.Command) (err error) {
 
 // takesCommand reports whether what stands behind -- is a command to run.
 func takesCommand(cmd *cobra.Command) bool {
-	return cmd.Name() == "run" && cmd.Parent() == cmd.Root() || cmd.Name() == "verify"
+	return cmd.Name() == "run" && cmd.Parent() == cmd.Root() || cmd.Name() == "verify" || cmd.Name() == "replay"
 }
 
 // noArguments refuses arguments behind a command that takes none.

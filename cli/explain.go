@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
@@ -59,7 +60,7 @@ func (inv *invocation) explainFile(path string, all bool) error {
 	var found []explain.Finding
 	totals, err := capture.Explain(r, func(f explain.Finding) { found = append(found, f) }, inv.explainProgress(path))
 	if inv.terminal && !inv.json {
-		fmt.Fprint(inv.stderr, "\r\x1b[K")
+		fmt.Fprint(inv.stderr, text.ClearLine)
 	}
 	if errors.Is(err, capture.ErrNotCapture) {
 		return usageError("explain %s: %w", path, err).WithAdvice("Record one with tcpdump -w FILE, or give inject and run --pcap FILE.")
@@ -86,7 +87,7 @@ func (inv *invocation) explainProgress(path string) func(frames int) {
 	}
 	return func(frames int) {
 		if frames > 0 {
-			fmt.Fprintf(inv.stderr, "\r\x1b[K%s: %d frames", path, frames)
+			fmt.Fprintf(inv.stderr, "%s%s: %d frames", text.ClearLine, path, frames)
 		}
 	}
 }

@@ -157,12 +157,12 @@ func (c *openCage) Owner() target.Owner {
 	return target.Owner{Cgroup: &target.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
 }
 func (c *openCage) NetNS() *os.File { return c.ns }
-func (c *openCage) Start(cmd *exec.Cmd) error {
-	err := cmd.Start()
-	if err == nil {
-		c.started++
+func (c *openCage) Start(cmd *exec.Cmd) (cage.Process, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
 	}
-	return err
+	c.started++
+	return cage.Child(cmd), nil
 }
 func (c *openCage) Empty() error { c.emptied++; return nil }
 func (c *openCage) Close() error { c.given = true; return nil }

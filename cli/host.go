@@ -17,6 +17,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/sandbox"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/gdamore/tcell/v2"
 	"golang.org/x/term"
@@ -58,6 +59,8 @@ type host struct {
 
 	childIn, childOut, childErr *os.File // of commands
 
+	sandbox func(...sandbox.Need) error    // gives all rights up that the needs do not name; nil: keeps them
+	launch  func() (*cage.Launcher, error) // has commands started with the rights of now; nil: they have those of then
 }
 
 // goInside adapts h to a process in namespaces of its own.
@@ -132,6 +135,7 @@ func thisHost() *host {
 		relay:     cage.Relay, enterCage: cage.Enter,
 		mustIsolate: func() bool { return os.Geteuid() != 0 },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
+		sandbox: enterSandbox, launch: cage.NewLauncher,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 	}
 

@@ -8,13 +8,15 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/evidence"
+	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
 // invocation is the state of one command line.
 type invocation struct {
 	*host
-	stdout      io.Writer                         // that of the host, watched
+	stdout      io.Writer // that of the host, watched; both escape what a terminal would not show
+	stderr      io.Writer
 	events      *event.Writer                     // to stdout
 	command     []string                          // behind --, for run and verify
 	args        []string                          // of the command line, the program's name first
@@ -28,6 +30,8 @@ type invocation struct {
 	logger      *slog.Logger                      // for --log-level
 	asRun       bool                              // its exit codes are those of run
 	noFault     error                             // what the command line names as a FAULT is none
+	trusted     bool                              // --recorded-command: what a recording names may be run
+	keeper      *cage.Launcher                    // makes cages with the rights that were given up; nil: none were
 	leaving     atomic.Pointer[evidence.Evidence] // what a second signal has to write first; nil: nothing
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"time"
 )
 
@@ -29,7 +31,7 @@ func TestTimeline(t *testing.T) {
 		golden(t, name, b.String())
 	}
 	var b bytes.Buffer
-	sample().print(&b, 100, true)
+	sample().print(text.Safe(&b), 100, true)
 	for _, want := range []string{"\x1b[31mrecv", "\x1b[33mclient", "\x1b[31mserver"} {
 		if !strings.Contains(strings.ReplaceAll(b.String(), "client recv", "recv"), want) && !strings.Contains(b.String(), "\x1b[31m") {
 			t.Errorf("not coloured: %q is not there", want)
@@ -44,7 +46,7 @@ func TestTimeline(t *testing.T) {
 func TestTimelineColour(t *testing.T) {
 	var plain, coloured bytes.Buffer
 	sample().print(&plain, 92, false)
-	sample().print(&coloured, 92, true)
+	sample().print(text.Safe(&coloured), 92, true)
 	trim := func(s string) string {
 		lines := strings.Split(s, "\n")
 		for i := range lines {

@@ -89,7 +89,7 @@ func (t *textPrinter) started() {
 	if len(p.Spec.Command) > 0 {
 		verb = "run"
 	}
-	line := verb + " " + t.paint.Bold(strings.Join(p.Spec.FaultNames(), " and "))
+	line := verb + " " + t.paint.Bold(words.Foreign(strings.Join(p.Spec.FaultNames(), " and ")))
 	switch {
 	case len(p.Spec.Command) > 0 && p.Duration() == 0:
 		line += ": " + p.Scope() + ", while it runs"

@@ -58,7 +58,7 @@ func (m *verifyPrinter) Started(p *survival.Plan) {
 	if p.Base.Note != "" {
 		fmt.Fprintln(&b, text.Wrap(p.Base.Note, "", m.inv.columns()))
 	}
-	line := "verify " + m.paint.Bold(strings.Join(p.Base.ShownCommand(), " ")) + ": " + p.Base.Scope()
+	line := "verify " + m.paint.Bold(words.Foreign(strings.Join(p.Base.ShownCommand(), " "))) + ": " + p.Base.Scope()
 	if !p.Picked {
 		line += fmt.Sprintf(", every %dnd one is struck", survival.Every)
 	}

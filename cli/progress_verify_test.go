@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/faultctl/faultctl/cli/internal/text"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/report"
@@ -73,7 +75,7 @@ func TestLive(t *testing.T) {
 	l.show("again")
 	l.show()
 	l.show()
-	if want := "short\r\x1b[Kstays\nagain\r\x1b[K"; b.String() != want {
-		t.Errorf("%q, want %q", b.String(), want)
+	if want := "short\r\x1b[Kstays\nagain\r\x1b[K"; text.Shown(b.String()) != want {
+		t.Errorf("%q, want %q", text.Shown(b.String()), want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/internal/redact"
 	"github.com/faultctl/faultctl/internal/words"
@@ -22,7 +23,7 @@ func (inv *invocation) replayCommand() *cobra.Command {
 		Use: "replay EVENTS [flags]", Short: "repeat a recorded run with the same decisions",
 		Example: "faultctl inject reset --percent 10 --to :5432 -o json > events.ndjson\n" +
 			"faultctl replay events.ndjson --duration 60s --pcap again.pcapng\n" +
-			"faultctl replay verify.ndjson --case idle-expire",
+			"faultctl replay verify.ndjson --case idle-expire -- go test ./storage/...",
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 	}, replayFlags(), inv.replay)
 }
@@ -32,7 +33,9 @@ func replayFlags() []*pflag.Flag {
 	fs := slices.DeleteFunc(runFlags(), func(f *pflag.Flag) bool {
 		return !slices.Contains([]string{"duration", "expect-fired", "allow-idle", "may-idle", "output", "quiet", "pcap", "report", "metrics", "log-level", "show-secrets"}, f.Name)
 	})
-	return append(fs, valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"))
+	return append(fs,
+		valueFlag(runHeading, "case", "`NAME` replay only this case of a recorded verify"),
+		toggleFlag(runHeading, "recorded-command", "run the commands that EVENTS names, with your rights; without it none is run but what stands behind --"))
 }
 
 // replay runs what EVENTS recorded, on the connections of the same ordinals,
@@ -49,7 +52,7 @@ func (inv *invocation) replay(c *call) error {
 	if err != nil {
 		return usageError("replay %s: %w", path, err)
 	}
-	if redact.In(rec.Spec.Command) {
+	if c.Bool("recorded-command") && redact.In(rec.Command) {
 		return usageError("replay %s: secrets were left out of the recorded command, so it cannot be run again", path).
 			WithAdvice("Record it with --show-secrets, and keep the recording to yourself.")
 	}
@@ -64,6 +67,12 @@ func (inv *invocation) replay(c *call) error {
 	if problems := readWords(c, &rec.Spec); len(problems) > 0 {
 		return problems
 	}
+	if err := inv.commandOf(c, rec); err != nil {
+		return err
+	}
+	if path == "-" && len(rec.Spec.Command) > 0 {
+		return usageError("replay -: the command needs standard input for itself: name a file")
+	}
 	err = inv.again(c.Context(), rec)
 	if !rec.Seen() {
 		return err // it did not come to a run, or another process of ours tells of it
@@ -74,6 +83,48 @@ func (inv *invocation) replay(c *call) error {
 		return quietExit(exitProbe)
 	}
 	return err
+}
+
+// commandOf finds the command of what is replayed. A recording is data, perhaps
+// somebody else's, so the command in it is run only if the user says so.
+func (inv *invocation) commandOf(c *call, rec *replay.Recording) error {
+	theirs := c.Bool("recorded-command")
+	inv.trusted = theirs
+	switch {
+	case theirs && len(inv.command) > 0:
+		return usageError("replay: --recorded-command and a command behind --: which one is to be run?")
+	case rec.Kind == replay.Inject && (theirs || len(inv.command) > 0), rec.Kind == replay.Scenario && len(inv.command) > 0:
+		return usageError("replay: faultctl %s was recorded, which runs no command", rec.Kind)
+	case rec.Kind != replay.Command && rec.Kind != replay.Verify:
+		return nil
+	case theirs:
+		fmt.Fprintf(inv.stderr, "faultctl: running the recorded command: %s\n", quoted(rec.Command))
+		rec.Spec.Command = rec.Command
+		return nil
+	case len(inv.command) > 0:
+		rec.Spec.Command = inv.command
+		return nil
+	}
+	advice := fmt.Sprintf("The recorded command is: %s. To run it, add --recorded-command; to run another one, put it behind --.", quoted(rec.Command))
+	t := &rec.Spec.Target
+	switch {
+	case rec.Kind == replay.Verify:
+		return event.Errorf(event.CodeRefused, "", "replay: a verify runs a command, and the one that a recording names is not run unasked").WithAdvice(advice)
+	case len(t.To)+len(t.From) == 0 && t.Cgroup == "" && t.UID == "":
+		return event.Errorf(event.CodeRefused, "", "replay: the recorded command is not run unasked, and without it the decisions would be about every connection of this host").WithAdvice(advice)
+	}
+	fmt.Fprintf(inv.stderr, "faultctl: the decisions are made again without the command. %s\n", advice)
+	rec.WithoutCommand()
+	return nil
+}
+
+// quoted is a command as a shell reads it.
+func quoted(command []string) string {
+	all := make([]string, len(command))
+	for i, w := range command {
+		all[i] = place.Quote(w)
+	}
+	return strings.Join(all, " ")
 }
 
 // again does what was recorded.
@@ -106,9 +157,6 @@ func (inv *invocation) again(ctx context.Context, rec *replay.Recording) error {
 func (inv *invocation) recording(path string) (*replay.Recording, error) {
 	if path == "-" {
 		rec, err := replay.Read(inv.stdin)
-		if err == nil && (rec.Kind == replay.Command || rec.Kind == replay.Verify) {
-			return nil, fmt.Errorf("the command needs standard input for itself: name a file")
-		}
 		return rec, err
 	}
 	f, err := os.Open(path)
@@ -149,7 +197,7 @@ func (inv *invocation) printReplayed(rec *replay.Recording, diffs event.List[eve
 			fmt.Fprintf(w, "  and %d more\n", len(diffs)-i)
 			break
 		}
-		fmt.Fprintf(w, "  %s\n", strings.TrimSpace(replay.Says(d)))
+		fmt.Fprintf(w, "  %s\n", words.Foreign(strings.TrimSpace(replay.Says(d))))
 	}
 	if rec.Restarts() > 0 {
 		fmt.Fprintln(w, "the container was restarted during the recording: what came after that is left out")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,14 +179,17 @@ func TestReplayVerify(t *testing.T) {
 		code int
 		want string
 	}{
-		"":                                 {6, exitOK, "replayed 4 connections: all decisions are the same"},
-		" -o json":                         {6, exitOK, `"event":"replayed","connections":4,"same":4,"differences":[],"events_lost":0`},
-		"  ":                               {5, exitProbe, "connection 6 of refuse, the 2. time did not come; then: reset: rst to client, reset"},
-		" --case reset":                    {6, exitOK, "replayed 1 connection: all decisions are the same"},
-		" --case reset:at=request":         {5, exitProbe, "connection 6 did not come"},
-		" --case rset":                     {6, exitUsage, `there is no case "rset"`},
-		" --duration 5s":                   {6, exitUsage, "faultctl verify, which has no such flag"},
-		" --case reset -o json --pcap /x/": {6, exitRunFailed, "--pcap /x/"},
+		" --recorded-command":                      {6, exitOK, "replayed 4 connections: all decisions are the same"},
+		" -o json -- true":                         {6, exitOK, `"event":"replayed","connections":4,"same":4,"differences":[],"events_lost":0`},
+		" --recorded-command ":                     {5, exitProbe, "connection 6 of refuse, the 2. time did not come; then: reset: rst to client, reset"},
+		" --case reset --recorded-command":         {6, exitOK, "replayed 1 connection: all decisions are the same"},
+		" --case reset:at=request -- true":         {5, exitProbe, "connection 6 did not come"},
+		" --case rset":                             {6, exitUsage, `there is no case "rset"`},
+		" --duration 5s":                           {6, exitUsage, "faultctl verify, which has no such flag"},
+		" --case reset -o json --pcap /x/ -- true": {6, exitRunFailed, "--pcap /x/"},
+		"":                            {6, exitRefused, "not run unasked"},
+		" --case reset":               {6, exitRefused, "The recorded command is: true."},
+		" --recorded-command -- true": {6, exitUsage, "which one"},
 	} {
 		w := newWorld(t)
 		w.timers = never
@@ -237,4 +241,47 @@ faults:
 			t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
 		}
 	})
+}
+
+// TestReplayRunsNothing holds that neither the command of a recording nor the files
+// that it names matter unless the user says so.
+func TestReplayRunsNothing(t *testing.T) {
+	dir := t.TempDir()
+	mark, precious := filepath.Join(dir, "mark"), filepath.Join(dir, "precious.json")
+	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	started := func(spec string) string {
+		return recorded(t, fmt.Sprintf(`{"time":"2026-03-04T12:00:00Z","event":"started","repeat":"x","spec":{"fault":["reset"],"seed":"1","pcap":%q,"report":[%q],"metrics":"127.0.0.1:1",%s}}`+"\n"+
+			`{"time":"2026-03-04T12:00:00Z","event":"ready"}`+"\n", precious, precious, spec))
+	}
+	touch := fmt.Sprintf(`"command":["touch",%q]`, mark)
+	for _, tc := range []struct {
+		name, spec, flags string
+		code              int
+		says              string
+		runs              bool
+	}{
+		{"an inject that names files", `"target":{"to":[":5432"]},"duration":"1s"`, "", exitOK, "", false},
+		{"a command and a target", `"target":{"to":[":5432"]},"duration":"1s",` + touch, "", exitOK, "To run it, add --recorded-command", false},
+		{"a command alone", touch, "", exitRefused, mark, false},
+		{"asked for", touch, "--recorded-command", exitRunNotFired, "running the recorded command: touch " + mark, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			os.Remove(mark)
+			w := newWorld(t)
+			if code := w.faultctl("replay " + started(tc.spec) + " " + tc.flags); code != tc.code || !strings.Contains(w.out.String()+w.err.String(), tc.says) {
+				t.Errorf("exit %d, want %d, and %q in\n%s%s", code, tc.code, tc.says, &w.out, &w.err)
+			}
+			if _, err := os.Stat(mark); (err == nil) != tc.runs {
+				t.Errorf("the command was run: %v, want %v", err == nil, tc.runs)
+			}
+			if b, _ := os.ReadFile(precious); string(b) != "precious" {
+				t.Errorf("the file that the recording names holds %q now", b)
+			}
+			if tc.code != exitRefused && !tc.runs && w.cage != nil {
+				t.Error("a cage was made")
+			}
+		})
+	}
 }

@@ -145,6 +145,11 @@ func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *rep
 	if err != nil {
 		return err
 	}
+	release, err := inv.keepRights()
+	if err != nil {
+		return err
+	}
+	defer release()
 	in, err := p.NewCage()
 	if err != nil {
 		return err
@@ -162,7 +167,7 @@ func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *rep
 	rec.Attend(p)
 	record := ev.Attend(p)
 	out := inv.printer(p, told)
-	p.Observe(experiment.Observer{Event: out.event})
+	p.Observe(experiment.Observer{Event: out.event, Installed: func() { inv.giveUp(needsOf(&p.Spec)) }})
 	end, result, err := p.RunCommand(ctx, st)
 	ev.Ended(result.Stats)
 	if result.Stats.Rules != nil {

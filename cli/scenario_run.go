@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment"
@@ -14,6 +15,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/replay"
 	"github.com/faultctl/faultctl/experiment/scenario"
+	"github.com/faultctl/faultctl/internal/sandbox"
 )
 
 // problemsError makes the problems of a file an error of a command.
@@ -55,6 +57,9 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 		return err
 	case problems != nil:
 		return problemsError(problems)
+	case rec != nil && !inv.trusted && s.RunsCommands():
+		return event.Errorf(event.CodeRefused, "", "replay: the recording names the scenario %s, whose probes run commands, and these are not run unasked", o.File).
+			WithAdvice("Look at the file first. To play it with its commands, add --recorded-command.")
 	case o.Seed == nil && s.Seed == nil:
 		o.Seed = new(inv.sys.Seed())
 	case o.Seed == nil:
@@ -81,6 +86,16 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 	}
 	ctx, release := inv.untilSignal(ctx)
 	defer release()
+	free, err := inv.keepRights()
+	if err != nil {
+		return err
+	}
+	defer free()
+	needs := append(needsOf(output), sandbox.Probes)
+	for _, entry := range p.Entries {
+		needs = slices.Concat(needs, inv.needsLater(&entry.Spec))
+	}
+	inv.giveUp(needs)
 	hooks := scenario.Hooks{TickEvery: inv.progress, Stuck: func(why string) {
 		fmt.Fprintf(inv.stderr, "faultctl: %s\n", why)
 		inv.quit(exitFailure, why)

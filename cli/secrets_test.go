@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/cage"
 )
 
 // secretly is a command that has secrets in its command line and in what it prints,
@@ -81,7 +82,7 @@ func TestSecretsInReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = newWorld(t)
-	if code := w.run([]string{"faultctl", "replay", record}); code != exitUsage || !strings.Contains(w.err.String(), "--show-secrets") {
+	if code := w.run([]string{"faultctl", "replay", record, "--recorded-command"}); code != exitUsage || !strings.Contains(w.err.String(), "--show-secrets") {
 		t.Errorf("exit %d\n%s", code, &w.err)
 	}
 }
@@ -89,7 +90,8 @@ func TestSecretsInReplay(t *testing.T) {
 // TestSecretsOfProbes holds that a probe's command tells no secrets when it fails.
 func TestSecretsOfProbes(t *testing.T) {
 	for _, show := range []bool{false, true} {
-		pr := scenario.NewProber(func() (place.Cage, error) { return nil, injector.ErrPermission })
+		no := func() (place.Cage, error) { return nil, injector.ErrPermission }
+		pr := scenario.NewProber(no, func() (place.Cage, error) { return cage.NewLoose(), nil })
 		pr.ShowSecrets = show
 		err := pr.Try(t.Context(), &scenario.Probe{Timeout: scenario.Duration(20 * time.Second), Command: scenario.Command{"sh", "-c", "echo no: $0 >&2; exit 1", "--token=tok_0123456789"}})
 		if err == nil || strings.Contains(err.Error(), "tok_0123456789") != show {

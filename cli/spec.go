@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"os"
 	"slices"
 	"strconv"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/spf13/pflag"
 )
 
@@ -92,6 +94,21 @@ func flaggedSpec(c *call, name string) faults.Spec {
 func (inv *invocation) system() *experiment.System {
 	sys := *inv.sys
 	sys.Logger, sys.ShowSecrets = inv.logger, inv.showSecrets
+	sys.MakeCage = func(ns *os.File) (cage.Cage, error) {
+		switch {
+		case inv.keeper == nil:
+			return inv.sys.MakeCage(ns)
+		case sys.Caged:
+			return inv.keeper.NewNetns()
+		}
+		return inv.keeper.New(ns)
+	}
+	sys.LooseCage = func() (cage.Cage, error) {
+		if inv.keeper == nil {
+			return inv.sys.LooseCage()
+		}
+		return inv.keeper.NewLoose()
+	}
 	return &sys
 }
 

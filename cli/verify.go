@@ -115,8 +115,16 @@ func (inv *invocation) survive(ctx context.Context, spec survival.Spec, rec *rep
 	defer func() { err = inv.leave(ev, false, err) }()
 	ctx, release := inv.untilSignal(ctx)
 	defer release()
+	free, err := inv.keepRights()
+	if err != nil {
+		return err
+	}
+	defer free()
+	var stage place.Stage
+	stage.Path, _ = p.Base.FindCommand() // while it may be looked for everywhere; Run says what is wrong
+	inv.giveUp(append(needsOf(&spec.Base), inv.needsLater(&spec.Base)...))
 	printer := inv.verifyPrinter(p, ev, rec)
-	cases, err := survival.Run(ctx, p, place.Stage{}, ev, printer)
+	cases, err := survival.Run(ctx, p, stage, ev, printer)
 	printer.close()
 	if cut := cutShort(ctx); err == nil && cut != nil {
 		return cut

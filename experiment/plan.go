@@ -17,6 +17,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // untargetedFor is how long a run without a target lasts unless its Spec says
@@ -63,6 +64,10 @@ type Observer struct {
 	// space, likewise. HeadersOnly says that it does without payloads.
 	Packet      func(injector.Packet)
 	HeadersOnly bool
+
+	// Installed is called once, when the rules are in for the first time, before that
+	// is told and before a command starts that was to start under them.
+	Installed func()
 
 	// Stats is told where the counters of the run are, before its rules go in.
 	Stats func(func() injector.Snapshot)
@@ -351,13 +356,13 @@ func (p *Plan) Scope() string {
 	var parts []string
 	for _, t := range p.Spec.Target.To {
 		if rest, except := strings.CutPrefix(t, "!"); except {
-			parts = append(parts, "except to "+rest)
+			parts = append(parts, "except to "+words.Foreign(rest))
 		} else {
-			parts = append(parts, "to "+t)
+			parts = append(parts, "to "+words.Foreign(t))
 		}
 	}
 	for _, f := range p.Spec.Target.From {
-		parts = append(parts, "from "+f)
+		parts = append(parts, "from "+words.Foreign(f))
 	}
 	s := "every TCP connection"
 	if m := &p.cfg.Rules[0].Match; len(parts) > 0 {
@@ -370,11 +375,11 @@ func (p *Plan) Scope() string {
 		s += " (whatever the zone)" // packets carry none
 	}
 	if p.owner != "" {
-		s += " of " + p.owner
+		s += " of " + words.Foreign(p.owner)
 		parts = append(parts, p.owner)
 	}
 	if p.NetNS != "" {
-		return s + " in the network namespace " + strings.TrimPrefix(p.NetNS, "that ")
+		return s + " in the network namespace " + words.Foreign(strings.TrimPrefix(p.NetNS, "that "))
 	}
 	if len(parts) == 0 {
 		return s + " of this network namespace"

@@ -22,6 +22,8 @@ type Run struct {
 	plan *Plan
 	sys  *System
 
+	nat Translator // open since before the run; nil: the system is asked
+
 	log  eventLog
 	tell sync.Mutex // held while an event is told, so that all are told in one order
 
@@ -107,8 +109,12 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 		r.finish(ctx, nil)
 		return r, nil
 	}
+	if p.cfg.NetNS != nil && p.sys.Translator != nil {
+		r.nat, _ = p.sys.Translator(p.cfg.NetNS) // else nothing is said of NAT
+	}
 	life, err := r.open(ctx)
 	if err != nil && !r.ready.isSet() {
+		r.closeNAT()
 		return nil, r.abandon(err)
 	}
 	go r.supervise(ctx, life, err)
@@ -123,6 +129,13 @@ func (r *Run) abandon(err error) error {
 	r.log.close()
 	close(r.done)
 	return err
+}
+
+// closeNAT gives nat back.
+func (r *Run) closeNAT() {
+	if r.nat != nil {
+		r.nat.Close()
+	}
 }
 
 // check judges the plan as the injector does.
@@ -180,9 +193,14 @@ func (r *Run) finish(ctx context.Context, err error) {
 // askNAT finds out whether a run to which nothing belonged was after a port that
 // is published under another.
 func (r *Run) askNAT(s injector.Snapshot) []injector.Translation {
+	defer r.closeNAT()
 	m := r.matcher()
 	if len(m.To) == 0 || slices.ContainsFunc(s.Rules, func(r injector.RuleStats) bool { return r.Flows > 0 }) {
 		return nil
+	}
+	if r.nat != nil {
+		nat, _ := r.nat.Find(m)
+		return nat
 	}
 	nat, _ := r.sys.Translations(r.plan.cfg.NetNS, m) // where one may not ask, nothing is said
 	return nat
@@ -295,6 +313,13 @@ func (r *Run) emitAfter(do func() error, at time.Time, e event.Event) error {
 // onEvent has the form of injector.Config.OnEvent.
 func (r *Run) onEvent(ev injector.Event) {
 	if ev.Kind == injector.Ready {
+		if !r.ready.isSet() {
+			for _, o := range r.plan.observers {
+				if o.Installed != nil {
+					o.Installed()
+				}
+			}
+		}
 		r.ready.set(ev.Time)
 	}
 	if r.fired.again(ev) {

@@ -42,6 +42,11 @@ type System struct {
 	Translations func(netns *os.File, m target.Matcher) ([]injector.Translation, error)
 	FindNAT      func(netns *os.File) (injector.NAT, error)
 
+	// Translator opens, before a run, what Translations asks at its end, for a
+	// process that may not enter the namespace any more then. Nil: Translations is
+	// asked.
+	Translator func(netns *os.File) (Translator, error)
+
 	// Caged says that commands have a network namespace of their own here, with
 	// loopback only; Isolated says why: without root, or because the user asked
 	// for it.
@@ -52,6 +57,15 @@ type System struct {
 	// Shares says why the next cage cannot tell the command's connections from those of
 	// others in its network namespace; nil: it can, or there will be none.
 	Shares func(netns *os.File) error
+
+	// LooseCage makes a cage for commands that MakeCage can make none for.
+	LooseCage func() (cage.Cage, error)
+}
+
+// Translator is the part of injector.Translator that a Run uses.
+type Translator interface {
+	Find(m target.Matcher) ([]injector.Translation, error)
+	Close()
 }
 
 // Engine is a run of the injector: the part of injector.Injector that a Run
@@ -98,6 +112,14 @@ func NewSystem() *System {
 		MakeCage:     cage.New,
 		Foreseen:     cage.Foreseen,
 		Shares:       cage.Shares,
+		Translator: func(ns *os.File) (Translator, error) {
+			t, err := injector.OpenTranslator(ns)
+			if err != nil {
+				return nil, err
+			}
+			return t, nil
+		},
+		LooseCage: func() (cage.Cage, error) { return cage.NewLoose(), nil },
 	}
 }
 

@@ -116,6 +116,7 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 		}
 	})
 	i.changeable(kernel, c)
+	c.tell() // ready: nothing more is opened from here on
 	begun()
 	select {
 	case <-c.gone: // a queue failed

@@ -109,3 +109,9 @@ func (w *worker) conns() iter.Seq[*outcomes.Conn] {
 		}
 	}
 }
+
+// PrepareOutcomes reads what the kernel says of its tracepoints, once for the
+// process: runs that start later can then listen to them without tracefs and the right
+// to mount it (CAP_SYS_ADMIN). What they need then is CAP_PERFMON. The error says why
+// the tracepoints cannot be read; runs learn less of what strikes came to then.
+func PrepareOutcomes() error { return outcomes.Prepare() }

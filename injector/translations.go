@@ -25,6 +25,20 @@ type Translation struct{ From, To netip.AddrPort }
 // match. It reads conntrack's present entries; those of ended connections stay
 // for a minute or two.
 func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
+	t, err := OpenTranslator(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	return t.Find(m)
+}
+
+// A Translator asks a namespace what Translations asks. It enters the namespace when
+// it is opened, and needs no right to do so later. It is for one goroutine.
+type Translator struct{ h *netlink.Handle }
+
+// OpenTranslator opens a Translator in a namespace; nil is the caller's own.
+func OpenTranslator(ns *os.File) (*Translator, error) {
 	at := netns.None()
 	if ns != nil {
 		at = netns.NsHandle(ns.Fd())
@@ -33,10 +47,17 @@ func Translations(ns *os.File, m target.Matcher) ([]Translation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask conntrack: %w", kerror.Explain(err))
 	}
-	defer h.Close()
+	return &Translator{h}, nil
+}
+
+// Close gives the connection to the namespace back.
+func (t *Translator) Close() { t.h.Close() }
+
+// Find is Translations.
+func (t *Translator) Find(m target.Matcher) ([]Translation, error) {
 	var found []Translation
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		flows, err := h.ConntrackTableList(netlink.ConntrackTable, family)
+		flows, err := t.h.ConntrackTableList(netlink.ConntrackTable, family)
 		if err != nil {
 			return nil, fmt.Errorf("ask conntrack: %w", kerror.Explain(err))
 		}

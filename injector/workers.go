@@ -21,6 +21,7 @@ type workers struct {
 	listening sync.WaitGroup
 	silent    chan struct{} // closed when nothing will be reported any more
 	dog       *watchdog.Watchdog
+	report    []func() // deliver what the workers report, until silent is closed
 
 	mu   sync.Mutex
 	err  error         // the errors with which workers ended
@@ -62,10 +63,10 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 		c.all = append(c.all, w)
 	}
 	if events != nil {
-		c.listening.Go(func() { deliver(events, eventBell, c.silent, minDeliveryGap, i.cfg.OnEvent) })
+		c.report = append(c.report, func() { deliver(events, eventBell, c.silent, minDeliveryGap, i.cfg.OnEvent) })
 	}
 	if packets != nil {
-		c.listening.Go(func() { deliver(packets, packetBell, c.silent, 0, i.cfg.OnPacket) })
+		c.report = append(c.report, func() { deliver(packets, packetBell, c.silent, 0, i.cfg.OnPacket) })
 	}
 	c.all[0].tell(record{kind: Ready})
 	var once sync.Once
@@ -92,6 +93,15 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	return c, nil
 }
 
+// tell tells what the workers report from now on, and what they have reported so far:
+// that the run is ready comes first.
+func (c *workers) tell() {
+	for _, f := range c.report {
+		c.listening.Go(f)
+	}
+	c.report = nil
+}
+
 // settle waits until all verdicts that the workers have given so far are sent, or the
 // workers have ended.
 func (c *workers) settle() {
@@ -112,6 +122,7 @@ func (c *workers) stop() error {
 // close waits until everything that was reported is delivered. The workers have ended.
 func (c *workers) close() {
 	close(c.silent)
+	c.tell() // if it did not come to that
 	c.listening.Wait()
 }
 

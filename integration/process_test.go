@@ -49,6 +49,9 @@ func runRole() {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	case "sandboxed":
+		follow()
+		playSandboxed()
 	case "stuck":
 		follow()
 		inj, err := injector.Start(context.Background(), injector.Config{

@@ -2,11 +2,13 @@ package document
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Problem is something wrong with a file, and where. Line and Column count from
@@ -23,7 +25,7 @@ func (p Problem) String() string {
 	if p.Path != "" {
 		at += p.Path + ": "
 	}
-	return at + p.Message
+	return words.Foreign(at + p.Message)
 }
 
 // Problems are all that is wrong with a file. It is an error if it is not
@@ -37,6 +39,15 @@ func (ps Problems) Error() string {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the problems, an error each.
+func (ps Problems) Unwrap() []error {
+	errs := make([]error, len(ps))
+	for i, p := range ps {
+		errs[i] = errors.New(p.String())
+	}
+	return errs
 }
 
 // Err is ps as an error, or nil if nothing is wrong.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Code is an exit code of faultctl, and says of an error what kind it is.
@@ -134,9 +136,9 @@ func (e *Error) Render(spell Spelling) string {
 	if field == "" {
 		return e.Message(spell)
 	}
-	text := strings.TrimSuffix(field+" "+e.Value, " ") + ": " + e.said(spell)
+	text := strings.TrimSuffix(field+" "+words.Foreign(e.Value), " ") + ": " + e.said(spell)
 	if e.Of != "" {
-		text = e.Of + ": " + text
+		text = words.Foreign(e.Of) + ": " + text
 	}
 	return text
 }
@@ -147,7 +149,7 @@ func (e *Error) Message(spell Spelling) string {
 	if e.whole() || e.Value == "" {
 		return e.said(spell)
 	}
-	return e.Value + ": " + e.said(spell)
+	return words.Foreign(e.Value) + ": " + e.said(spell)
 }
 
 // whole reports whether the format says all, the field too.
@@ -159,10 +161,20 @@ func (e *Error) said(spell Spelling) string {
 		return Render(e.Err, spell)
 	}
 	args := slices.Clone(e.args)
-	for i, a := range args {
+	if !slices.ContainsFunc(args, func(a any) bool { _, is := a.(error); return is }) {
+		for i, a := range args {
+			if f, is := a.(Field); is {
+				args[i] = spell.of(f)
+			}
+		}
+		return words.Foreign(fmt.Sprintf(e.format, args...))
+	}
+	for i, a := range args { // an error may have several lines
 		switch a := a.(type) {
 		case Field:
 			args[i] = spell.of(a)
+		case string:
+			args[i] = words.Foreign(a)
 		case error:
 			args[i] = spelled{a, Render(a, spell)}
 		}
@@ -187,7 +199,13 @@ func Render(err error, spell Spelling) string {
 	case *Error:
 		return e.Render(spell)
 	}
-	// err has the texts of what it wraps in its own, in their order.
+	// err has the texts of what it wraps in its own, in their order. Several errors
+	// stand on a line each; whatever else has a line break got it from a word of
+	// somebody else.
+	line := words.Foreign
+	if _, several := err.(interface{ Unwrap() []error }); several {
+		line = words.Escaped
+	}
 	var said strings.Builder
 	rest := err.Error()
 	for _, cause := range causes(err) {
@@ -195,11 +213,11 @@ func Render(err error, spell Spelling) string {
 			continue
 		}
 		if before, after, has := strings.Cut(rest, cause.Error()); has {
-			said.WriteString(before + Render(cause, spell))
+			said.WriteString(line(before) + Render(cause, spell))
 			rest = after
 		}
 	}
-	return said.String() + rest
+	return said.String() + line(rest)
 }
 
 // causes are the errors that err wraps directly.

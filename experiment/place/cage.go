@@ -6,3 +6,6 @@ import "github.com/faultctl/faultctl/internal/cage"
 // strike only the connections of these processes, and none of them outlives
 // faultctl.
 type Cage = cage.Cage
+
+// A Process is a command that was started in a Cage.
+type Process = cage.Process

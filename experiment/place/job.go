@@ -25,11 +25,13 @@ const Grace = 5 * time.Second
 
 // A Job is a command in a cage.
 type Job struct {
-	cmd   *exec.Cmd
+	proc  cage.Process
 	host  *Host
 	cage  cage.Cage
 	begun time.Time
 	ended chan struct{} // closed when the command has ended
+	how   syscall.WaitStatus
+	lost  error // why how is not known
 }
 
 // A JobEnd says how a command ended.
@@ -71,24 +73,25 @@ type Stage struct {
 // StartJob starts a command.
 func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
 	j := &Job{host: h, cage: st.Cage, ended: make(chan struct{}), begun: h.Now()}
-	j.cmd = &exec.Cmd{Path: st.Path, Args: argv}
+	cmd := &exec.Cmd{Path: st.Path, Args: argv}
 	// A nil file must not become an interface that is not nil.
 	if st.Stdin != nil {
-		j.cmd.Stdin = st.Stdin
+		cmd.Stdin = st.Stdin
 	}
 	if st.Stdout != nil {
-		j.cmd.Stdout = st.Stdout
+		cmd.Stdout = st.Stdout
 	}
 	if st.Stderr != nil {
-		j.cmd.Stderr = st.Stderr
+		cmd.Stderr = st.Stderr
 	}
-	st.As.become(j.cmd)
+	st.As.become(cmd)
 	early := pendingSignals(st.Signals)
-	err := st.Cage.Start(j.cmd)
+	var err error
+	j.proc, err = st.Cage.Start(cmd)
 	switch {
 	case err == nil:
 		for _, s := range early {
-			j.cmd.Process.Signal(s)
+			j.proc.Signal(s)
 		}
 	case st.As.mayBecome(err) != nil:
 		return nil, st.As.mayBecome(err)
@@ -100,7 +103,7 @@ func (h *Host) StartJob(st Stage, argv []string) (*Job, error) {
 		return nil, fmt.Errorf("start %s: %w", argv[0], plain(err))
 	}
 	go func() {
-		j.cmd.Wait()
+		j.how, j.lost = j.proc.Wait()
 		close(j.ended)
 	}()
 	return j, nil
@@ -139,35 +142,35 @@ func (j *Job) Wait(ctx context.Context, signals <-chan os.Signal, limit time.Dur
 			running = false
 		case s := <-signals:
 			if _, has := s.(cage.FromTerminal); !has {
-				j.cmd.Process.Signal(s)
+				j.proc.Signal(s)
 			}
 		case <-stop:
 			stop = nil
-			j.cmd.Process.Signal(syscall.SIGTERM)
+			j.proc.Signal(syscall.SIGTERM)
 			kill = time.After(Grace)
 		case <-over:
 			end.TimedOut = true
-			j.cmd.Process.Signal(syscall.SIGTERM)
+			j.proc.Signal(syscall.SIGTERM)
 			kill = time.After(Grace)
 		case <-kill:
-			j.cmd.Process.Kill()
+			j.proc.Signal(syscall.SIGKILL)
 		}
 	}
 	end.Took = j.host.Now().Sub(j.begun)
-	end.Status, end.How = statusOf(j.cmd.ProcessState)
+	end.Status, end.How = statusOf(j.how)
 	if end.TimedOut {
 		end.How = "stopped after " + words.ShortDuration(limit)
 		if end.Status == 0 {
 			end.Status = 128 + int(syscall.SIGTERM)
 		}
 	}
-	return end, j.cage.Empty()
+	return end, errors.Join(j.lost, j.cage.Empty())
 }
 
 // statusOf says how a process ended, as a number and in words.
-func statusOf(s *os.ProcessState) (status int, how string) {
-	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal()), "killed by " + unix.SignalName(ws.Signal())
+func statusOf(s syscall.WaitStatus) (status int, how string) {
+	if s.Signaled() {
+		return 128 + int(s.Signal()), "killed by " + unix.SignalName(s.Signal())
 	}
-	return s.ExitCode(), fmt.Sprintf("exit %d", s.ExitCode())
+	return s.ExitStatus(), fmt.Sprintf("exit %d", s.ExitStatus())
 }

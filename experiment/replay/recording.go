@@ -37,10 +37,12 @@ type Recording struct {
 	Kind Kind
 
 	// Spec is that of an inject or run, or what all cases of a verify have in
-	// common. Output files are not part of it.
-	Spec  experiment.Spec
-	Cases []event.Rule // of a verify: the faults of each case
-	Runs  int          // of a verify: how often each case ran
+	// common. Output files and the command are not part of it: a recording is data,
+	// and names neither what is written nor what is executed.
+	Spec    experiment.Spec
+	Command []string     // what a run or verify ran
+	Cases   []event.Rule // of a verify: the faults of each case
+	Runs    int          // of a verify: how often each case ran
 
 	File      string // of a scenario
 	Seed      uint64 // likewise
@@ -150,7 +152,7 @@ func (r *Recording) add(e event.Event) error {
 		if err := r.begins(kind, e.Spec, e.Repeat); err != nil {
 			return err
 		}
-		if len(r.Spec.Command) > 0 {
+		if len(r.Command) > 0 {
 			r.Kind = Command
 		}
 		r.begin("")
@@ -207,11 +209,28 @@ func (r *Recording) begins(kind Kind, spec json.RawMessage, repeat string) error
 	case spec == nil:
 		return fmt.Errorf("it is of %q, which cannot be made again: its event started has no spec", repeat)
 	}
-	if err := json.Unmarshal(spec, &r.Spec); err != nil {
+	if err := r.read(spec); err != nil {
 		return fmt.Errorf("event started: the spec: %w", err)
 	}
 	r.Kind = kind
 	return nil
+}
+
+// read reads a recorded Spec.
+func (r *Recording) read(spec json.RawMessage) error {
+	if err := json.Unmarshal(spec, &r.Spec); err != nil {
+		return err
+	}
+	r.Command, r.Spec.Command = r.Spec.Command, nil
+	r.Spec.Pcap, r.Spec.Reports, r.Spec.Metrics = "", nil, ""
+	return nil
+}
+
+// WithoutCommand makes what a run or a case of a verify decided the decisions of an
+// inject: about any connections of the target, whoever opens them.
+func (r *Recording) WithoutCommand() {
+	r.Kind = Inject
+	r.Spec.Timeout, r.Spec.Isolate = nil, false
 }
 
 // of returns the decisions that an event belongs to; nil if it must not be
@@ -281,7 +300,7 @@ func (r *Recording) Only(name string) error {
 	if r.alone[s] == nil {
 		return fmt.Errorf("the event of the case %s has no spec", s.name)
 	}
-	if err := json.Unmarshal(r.alone[s], &r.Spec); err != nil {
+	if err := r.read(r.alone[s]); err != nil {
 		return fmt.Errorf("the spec of the case %s: %w", s.name, err)
 	}
 	r.Kind = Command

@@ -37,15 +37,16 @@ type Prober struct {
 	ShowSecrets bool
 
 	makeCage func() (place.Cage, error)
-	sought   bool       // makeCage was called
-	cage     place.Cage // nil: there is none
+	loose    func() (place.Cage, error) // in place of that one, if it cannot be made
+	cage     place.Cage                 // nil: none was made yet
 }
 
 // NewProber returns a Prober. makeCage makes the cage for the commands of probes,
-// so that none of their children outlives this process. If makeCage fails, a
-// command is killed when this process ends, and its children when the try ends.
-func NewProber(makeCage func() (place.Cage, error)) *Prober {
-	return &Prober{clients: map[*Probe]*http.Client{}, makeCage: makeCage}
+// so that none of their children outlives this process. If makeCage fails, loose makes
+// one from which commands are killed when this process ends, and their children when
+// the try ends.
+func NewProber(makeCage, loose func() (place.Cage, error)) *Prober {
+	return &Prober{clients: map[*Probe]*http.Client{}, makeCage: makeCage, loose: loose}
 }
 
 // proberOn is the Prober of a system. Without root no cage can keep a command in
@@ -56,25 +57,26 @@ func proberOn(sys *experiment.System) *Prober {
 			return nil, injector.ErrPermission
 		}
 		return sys.MakeCage(nil)
-	})
+	}, sys.LooseCage)
 	pr.ShowSecrets = sys.ShowSecrets
 	return pr
 }
 
 // start starts a command in the cage.
-func (pr *Prober) start(cmd *exec.Cmd) error {
+func (pr *Prober) start(cmd *exec.Cmd) (place.Process, error) {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	if !pr.sought {
-		pr.sought = true
-		if box, err := pr.makeCage(); err == nil {
-			pr.cage = box
+	if pr.cage == nil {
+		box, err := pr.makeCage()
+		if err != nil {
+			box, err = pr.loose()
 		}
+		if err != nil {
+			return nil, err
+		}
+		pr.cage = box
 	}
-	if pr.cage != nil {
-		return pr.cage.Start(cmd)
-	}
-	return cmd.Start()
+	return pr.cage.Start(cmd)
 }
 
 // Close ends the processes that commands left running. No probe may be
@@ -86,7 +88,7 @@ func (pr *Prober) Close() error {
 		c.CloseIdleConnections()
 	}
 	box := pr.cage
-	pr.cage, pr.sought = nil, false
+	pr.cage = nil
 	if box == nil {
 		return nil
 	}
@@ -193,22 +195,39 @@ func tryTCP(ctx context.Context, want *TCP) error {
 // tryCommand runs a command in a process group of its own, which is killed
 // when the try or this process ends.
 func (pr *Prober) tryCommand(ctx context.Context, argv Command) error {
-	runtime.LockOSThread() // Pdeathsig watches the thread that starts the child
+	runtime.LockOSThread() // a command in a loose cage ends with the thread that started it
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	defer r.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	proc, err := pr.start(cmd)
+	w.Close()
+	if err != nil {
+		return inShort(err)
+	}
 	var said tail
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	err := pr.start(cmd)
-	if err == nil {
-		err = cmd.Wait()
-	}
-	if cmd.Process != nil {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
-	}
-	if err == nil {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		io.Copy(&said, r)
+	}()
+	stop := context.AfterFunc(ctx, func() { proc.Signal(syscall.SIGKILL) })
+	status, err := proc.Wait() // and what it left behind in its group is killed
+	stop()
+	r.SetReadDeadline(time.Now().Add(time.Second)) // somebody may have moved away and keep the pipe open
+	<-read
+	switch {
+	case err != nil:
+	case status.Signaled():
+		err = fmt.Errorf("signal: %s", status.Signal())
+	case status.ExitStatus() != 0:
+		err = fmt.Errorf("exit status %d", status.ExitStatus())
+	default:
 		return nil
 	}
 	if !pr.ShowSecrets {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/cage"
 )
 
 // probe reads one probe of a file.
@@ -37,10 +38,12 @@ func probe(t *testing.T, text string) *Probe {
 
 func noCage() (place.Cage, error) { return nil, errors.New("none") }
 
+func looseCage() (place.Cage, error) { return cage.NewLoose(), nil }
+
 // says tries a probe once and compares why it failed, if it did.
 func says(t *testing.T, text, want string) {
 	t.Helper()
-	pr := NewProber(noCage)
+	pr := NewProber(noCage, looseCage)
 	defer pr.Close()
 	err := pr.Try(t.Context(), probe(t, text))
 	if got := fmt.Sprint(err); got != want && (want == "<nil>" || !strings.HasPrefix(got, want)) {
@@ -86,7 +89,7 @@ func TestProbeHTTP(t *testing.T) {
 	for keep, want := range map[bool]int{true: 1, false: 3} {
 		conns := map[string]bool{}
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { conns[r.RemoteAddr] = true }))
-		pr, p := NewProber(noCage), probe(t, fmt.Sprintf("http: {url: %s, keepalive: %v}", srv.URL, keep))
+		pr, p := NewProber(noCage, looseCage), probe(t, fmt.Sprintf("http: {url: %s, keepalive: %v}", srv.URL, keep))
 		for range 3 {
 			if err := pr.Try(t.Context(), p); err != nil {
 				t.Error(err)
@@ -161,7 +164,7 @@ func TestProbeCommand(t *testing.T) {
 	says(t, "command: kill -9 $$", "signal: killed")
 	says(t, "timeout: 200ms, command: sleep 100", "no answer within 200ms")
 	long := probe(t, "command: 'yes | head -c 100000; exit 1'")
-	if err := NewProber(noCage).Try(t.Context(), long); err == nil || len(err.Error()) > 300 {
+	if err := NewProber(noCage, looseCage).Try(t.Context(), long); err == nil || len(err.Error()) > 300 {
 		t.Errorf("%v", err)
 	}
 
@@ -172,7 +175,7 @@ func TestProbeCommand(t *testing.T) {
 		p := probe(t, "timeout: 1m, command: 'sleep 1000 & echo $! > "+mark+"; "+how+"'")
 		done := make(chan struct{})
 		go func() {
-			NewProber(noCage).Try(ctx, p)
+			NewProber(noCage, looseCage).Try(ctx, p)
 			close(done)
 		}()
 		var pid int
@@ -205,18 +208,24 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // openCage is a cage that holds nothing.
 type openCage struct{ started, emptied, closed int }
 
-func (c *openCage) Owner() target.Owner       { return target.Owner{} }
-func (c *openCage) NetNS() *os.File           { return nil }
-func (c *openCage) Start(cmd *exec.Cmd) error { c.started++; return cmd.Start() }
-func (c *openCage) Empty() error              { c.emptied++; return errors.New("one is left") }
-func (c *openCage) Close() error              { c.closed++; return nil }
+func (c *openCage) Owner() target.Owner { return target.Owner{} }
+func (c *openCage) NetNS() *os.File     { return nil }
+func (c *openCage) Start(cmd *exec.Cmd) (place.Process, error) {
+	c.started++
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cage.Child(cmd), nil
+}
+func (c *openCage) Empty() error { c.emptied++; return errors.New("one is left") }
+func (c *openCage) Close() error { c.closed++; return nil }
 
 // Commands share one cage, which is emptied and given back; none is made where
 // there is no command.
 func TestProbeCage(t *testing.T) {
 	made := 0
 	box := &openCage{}
-	pr := NewProber(func() (place.Cage, error) { made++; return box, nil })
+	pr := NewProber(func() (place.Cage, error) { made++; return box, nil }, looseCage)
 	if err := pr.Close(); err != nil || made != 0 {
 		t.Errorf("%v, %d cages", err, made)
 	}

@@ -99,3 +99,8 @@ type Abort struct {
 	Failures   int      `json:"failures"`    // in a row; 0: not by their number
 	FailingFor Duration `json:"failing-for"` // 0: not by time
 }
+
+// RunsCommands reports whether a probe runs a command.
+func (s *Scenario) RunsCommands() bool {
+	return slices.ContainsFunc(s.Probes, func(p Probe) bool { return p.HTTP == nil && p.TCP == nil })
+}

@@ -176,10 +176,13 @@ func (c *openCage) Owner() target.Owner {
 	return target.Owner{Cgroup: &target.Cgroup{Path: "faultctl-7-1", ID: 9, Level: 1}}
 }
 func (c *openCage) NetNS() *os.File { return nil }
-func (c *openCage) Start(cmd *exec.Cmd) error {
+func (c *openCage) Start(cmd *exec.Cmd) (cage.Process, error) {
 	c.started++
 	c.w.count(1)
-	return cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cage.Child(cmd), nil
 }
 func (c *openCage) Empty() error { c.emptied++; c.w.count(-1); return nil }
 func (c *openCage) Close() error { c.closed++; return nil }

@@ -47,8 +47,9 @@ type Cage interface {
 	// own. It is open until Close.
 	NetNS() *os.File
 
-	// Start starts a command in the cage.
-	Start(cmd *exec.Cmd) error
+	// Start starts a command in the cage. Its standard files are of type *os.File or
+	// nil.
+	Start(cmd *exec.Cmd) (Process, error)
 
 	// Empty kills every process in the cage, and returns when none is left. The
 	// caller must have waited for the command before.

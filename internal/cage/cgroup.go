@@ -106,19 +106,23 @@ func (g *cgroupCage) NetNS() *os.File     { return g.netns }
 
 // Start creates the process in the cgroup, so that it cannot open a connection
 // outside of it.
-func (g *cgroupCage) Start(cmd *exec.Cmd) error {
+func (g *cgroupCage) Start(cmd *exec.Cmd) (Process, error) {
 	if !canCloneInto() {
-		return g.startHeld(cmd)
+		if err := g.startHeld(cmd); err != nil {
+			return nil, err
+		}
+		return child{cmd}, nil
 	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(g.dir.Fd())
 	err := startChild(cmd, func() error { return netns.Do(g.netns, cmd.Start) })
-	if err == nil {
-		g.cmd = cmd
+	if err != nil {
+		return nil, err
 	}
-	return err
+	g.cmd = cmd
+	return child{cmd}, nil
 }
 
 func (g *cgroupCage) Empty() error {

@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/sandbox"
+	"golang.org/x/sys/unix"
 )
 
 // The commands that make this program a guardian: of a cgroup, faultctl guard-cgroup
@@ -32,6 +35,19 @@ func Guard(args []string) bool {
 		return false
 	}
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	// It needs no more than that, however hostile the command. What this kernel cannot
+	// take away it keeps.
+	need := sandbox.Need{
+		What: "guards a cgroup", Why: "CAP_KILL kills processes one by one before Linux 5.14, CAP_DAC_OVERRIDE removes a cgroup from the root of the hierarchy",
+		Caps: []uintptr{unix.CAP_KILL, unix.CAP_DAC_OVERRIDE}, Read: []string{"/proc"}, Write: []string{filepath.Dir(args[2])},
+	}
+	if args[1] == guardMarkedCommand {
+		need = sandbox.Need{
+			What: "guards marked processes", Why: "CAP_SYS_PTRACE and CAP_DAC_OVERRIDE read the environment of each process, which Landlock forbids",
+			Caps: []uintptr{unix.CAP_KILL, unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_PTRACE}, Files: true,
+		}
+	}
+	_ = sandbox.Enter(need)
 	io.Copy(io.Discard, os.Stdin)
 	if what := args[2]; args[1] == guardCgroupCommand {
 		kill(what)

@@ -14,7 +14,7 @@ import (
 
 // TestMain lets the test binary be the guardian of its own cages.
 func TestMain(m *testing.M) {
-	if Guard(os.Args) {
+	if Guard(os.Args) || Launch(os.Args) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -53,11 +53,12 @@ func TestCgroup(t *testing.T) {
 		t.Errorf("foreseen %+v, made %+v", foreseen, group)
 	}
 	cmd := exec.Command("sh", "-c", `mkdir "$0/inner"; sleep 60 & sh -c 'echo $$ > "$0/inner/cgroup.procs"; exec sleep 60' "$0" & until grep -q . "$0/inner/cgroup.procs"; do sleep 0.01; done`, group.Dir)
-	if err := c.Start(cmd); err != nil {
+	p, err := c.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
+	if status, err := p.Wait(); err != nil || status != 0 {
+		t.Error(status, err)
 	}
 	procs, _ := os.ReadFile(filepath.Join(group.Dir, "cgroup.procs"))
 	inner, _ := os.ReadFile(filepath.Join(group.Dir, "inner", "cgroup.procs"))
@@ -97,10 +98,11 @@ func TestCleanup(t *testing.T) {
 	}
 	defer f.Close()
 	cmd := exec.Command("sleep", "60")
-	if err := (&cgroupCage{dir: f}).Start(cmd); err != nil {
+	p, err := (&cgroupCage{dir: f}).Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go cmd.Wait()
+	go p.Wait()
 	removed, err := Cleanup()
 	if err != nil || !slices.Contains(removed, left) || slices.Contains(removed, alive) {
 		t.Errorf("removed %q, %v", removed, err)

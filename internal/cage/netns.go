@@ -35,7 +35,7 @@ var open struct {
 // NewNetns creates a cage that is a new network namespace. It works only in a
 // process that Enter started.
 func NewNetns() (Cage, error) {
-	if inside == nil || os.Getpid() != 1 {
+	if inside == nil || os.Getpid() != 1 && !launches {
 		return nil, errors.New("a network namespace for the command needs the namespaces of Enter around it")
 	}
 	ns, err := netns.New(userns.LoopbackUp)
@@ -53,7 +53,7 @@ func (i *netnsCage) NetNS() *os.File     { return i.ns }
 
 // Start starts a command as the user who started faultctl. Only faultctl itself
 // is root in the namespaces.
-func (i *netnsCage) Start(cmd *exec.Cmd) error {
+func (i *netnsCage) Start(cmd *exec.Cmd) (Process, error) {
 	if i.id.uid != 0 {
 		cmd.Env = append(cmd.Environ(), userns.CagedEnv+"=1")
 		if cmd.SysProcAttr == nil {
@@ -64,14 +64,15 @@ func (i *netnsCage) Start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: i.id.gid, HostID: 0, Size: 1}}
 	}
 	err := startChild(cmd, func() error { return netns.Do(i.ns, cmd.Start) })
-	if err == nil {
-		i.cmd = cmd
+	if err != nil {
+		return nil, err
 	}
-	return err
+	i.cmd = cmd
+	return child{cmd}, nil
 }
 
 // Empty kills every process except this one, which is the first of its PID
-// namespace. While there are other cages it kills only the processes in its network
+// namespace or its launcher. While there are other cages it kills only the processes in its network
 // namespace and those that they started: what was moved out and lost its parents
 // stays until the last cage is emptied.
 func (i *netnsCage) Empty() error {

@@ -73,13 +73,13 @@ func NewShared(netns *os.File) (Cage, error) {
 func (s *sharedCage) Owner() target.Owner { return target.Owner{} }
 func (s *sharedCage) NetNS() *os.File     { return s.netns }
 
-func (s *sharedCage) Start(cmd *exec.Cmd) error {
+func (s *sharedCage) Start(cmd *exec.Cmd) (Process, error) {
 	cmd.Env = append(cmd.Environ(), s.mark)
-	err := startChild(cmd, func() error { return netns.Do(s.netns, cmd.Start) })
-	if err == nil {
-		s.cmd = cmd
+	if err := startChild(cmd, func() error { return netns.Do(s.netns, cmd.Start) }); err != nil {
+		return nil, err
 	}
-	return err
+	s.cmd = cmd
+	return child{cmd}, nil
 }
 
 // Empty kills what the command left: processes with the mark, what they started, and

@@ -6,14 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// Paint colours text if it is true. The zero value leaves text plain.
+// Paint colours text if it is true. The zero value leaves text plain. Colours are
+// seen only behind a writer of Safe.
 type Paint bool
 
 func (p Paint) sgr(code, s string) string {
 	if !p || s == "" {
 		return s
 	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
+	return order + code + "m" + s + order + "0m"
 }
 
 // Bold makes s bold.
@@ -32,7 +33,7 @@ func (p Paint) Green(s string) string { return p.sgr("32", s) }
 func (p Paint) Yellow(s string) string { return p.sgr("33", s) }
 
 // ClearLine moves the cursor to the start of its line and erases the line.
-const ClearLine = "\r\x1b[K"
+var ClearLine = order + clear
 
 // Width is the number of columns that s needs. Every character counts as one.
 func Width(s string) int { return utf8.RuneCountInString(s) }
@@ -85,7 +86,7 @@ func Broken(line, indent string, width int) string {
 // visible is Width without what colours text.
 func visible(s string) int {
 	for {
-		before, rest, found := strings.Cut(s, "\x1b[")
+		before, rest, found := strings.Cut(s, order)
 		if !found {
 			return Width(s)
 		}

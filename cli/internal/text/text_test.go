@@ -17,7 +17,7 @@ func TestLayout(t *testing.T) {
 		Paint(true).Red("a") + Paint(true).Red(""): "\x1b[31ma\x1b[0m",
 		Paint(false).Red("b"):                      "b",
 	} {
-		if got != want {
+		if got = Shown(got); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -29,7 +29,7 @@ func TestBroken(t *testing.T) {
 		{"short", "  ", "short"},
 		{"0123456789 abcdefghi xyz", "  ", "0123456789 abcdefghi\n  xyz"},
 		{"a  b", "", "a  b"},
-		{"\x1b[31m0123456789\x1b[0m 012345678", "  ", "\x1b[31m0123456789\x1b[0m 012345678"},
+		{Paint(true).Red("0123456789") + " 012345678", "  ", Paint(true).Red("0123456789") + " 012345678"},
 		{"averyveryverylongwordindeed and more", "  ", "averyveryverylongwordindeed\n  and more"},
 	} {
 		if got := Broken(tc[0], tc[1], 20); got != tc[2] {

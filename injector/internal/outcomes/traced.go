@@ -100,3 +100,6 @@ func (w *Watcher) socketOf(ev tracepoint.Event) (*Conn, faults.Direction) {
 	}
 	return c, end
 }
+
+// Prepare reads, once for the process, what Listen has to know of the tracepoints.
+func Prepare() error { return tracepoint.Prepare() }

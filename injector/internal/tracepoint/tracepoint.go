@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,23 +59,15 @@ type Source struct {
 // there is a reset. The error says what is missing. It is no error if the kernel does
 // not have one of the kinds, see Can.
 func Open(kinds ...Kind) (*Source, error) {
-	root, err := tracefs()
+	all, err := read()
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(root)
 	s := &Source{rec: make([]byte, 1<<16)}
-	for _, p := range points() {
-		if !slices.Contains(kinds, p.kind) {
-			continue
+	for _, p := range all {
+		if slices.Contains(kinds, p.kind) {
+			s.points = append(s.points, p)
 		}
-		if err := p.read(root); err != nil {
-			if errors.Is(err, unix.ENOENT) {
-				continue // an older kernel
-			}
-			return nil, err
-		}
-		s.points = append(s.points, p)
 	}
 	cpus, err := online()
 	if err != nil {
@@ -113,6 +106,45 @@ func (s *Source) Close() error {
 
 // Lost returns how many events were lost for lack of room.
 func (s *Source) Lost() uint64 { return s.lost.Load() }
+
+// Prepare reads what tracefs says of the tracepoints, which does not change while
+// the kernel runs. After it Open does without tracefs and the right to mount it.
+func Prepare() error {
+	_, err := read()
+	return err
+}
+
+// known are the tracepoints that this kernel has, once they have been read.
+var known struct {
+	sync.Mutex
+	points []point
+}
+
+// read returns the tracepoints that this kernel has.
+func read() ([]point, error) {
+	known.Lock()
+	defer known.Unlock()
+	if known.points != nil {
+		return known.points, nil
+	}
+	root, err := tracefs()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	there := []point{}
+	for _, p := range points() {
+		if err := p.read(root); err != nil {
+			if errors.Is(err, unix.ENOENT) {
+				continue // an older kernel
+			}
+			return nil, err
+		}
+		there = append(there, p)
+	}
+	known.points = there
+	return there, nil
+}
 
 // Wait waits until there may be events, but no longer than d.
 func (s *Source) Wait(d time.Duration) error {
