@@ -33,8 +33,8 @@ func ParseSpec(text []byte) (Spec, error) {
 
 // parse reads the text and reports only what it cannot read.
 func (s *Spec) parse(text []byte) event.Problems {
-	var tree map[string]any
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.UseOrderedMap()).Decode(&tree); err != nil {
+	tree, err := readTree(text)
+	if err != nil {
 		return event.Problems{usage("", "this is neither JSON nor YAML: %w", err)}
 	}
 	return s.SetTree(tree)
@@ -293,19 +293,10 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-// mapping reads a mapping of a document, of whatever kind the parser made it.
+// mapping reads a mapping of a document.
 func mapping(v any) (map[string]any, bool) {
-	switch v := v.(type) {
-	case map[string]any:
-		return v, true
-	case yaml.MapSlice:
-		m := map[string]any{}
-		for _, item := range v {
-			m[fmt.Sprint(item.Key)] = item.Value
-		}
-		return m, true
-	}
-	return nil, false
+	m, is := v.(map[string]any)
+	return m, is
 }
 
 // scalars are a scalar, or the scalars of a list, as people type them.

@@ -4,34 +4,22 @@
 package document
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
+	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // place is a position in a file.
 type place struct{ line, column int }
 
-func placeOf(t *token.Token) place {
-	if t == nil || t.Position == nil {
-		return place{1, 1}
-	}
-	return place{max(1, t.Position.Line), max(1, t.Position.Column)}
-}
-
-// beginning is the position where a node begins; for a mapping, that of its
-// first key.
-func beginning(n ast.Node) place {
-	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
-		return placeOf(m.Values[0].Key.GetToken())
-	}
-	return placeOf(n.GetToken())
-}
+func placeOf(n *yaml.Node) place { return place{max(1, n.Line), max(1, n.Column)} }
 
 // Document is a file as a tree of plain values, with the position of each. A
 // path into it is a list of keys and, in lists, of numbers from 0 in decimal. A
@@ -42,45 +30,98 @@ type Document struct {
 
 	values map[string]place // by path, see join
 	keys   map[string]place
-	left   int // how many more values it may have
-	anchor map[string]ast.Node
+	left   int                 // how many more values it may have
+	within map[*yaml.Node]bool // what is being read: it must not contain itself
 }
 
-// mostValues limits the number of values in a file after its aliases are
-// expanded.
-const mostValues = 100_000
+// What a file may hold. It keeps the time and the memory that reading takes in
+// proportion to its length, whatever it holds.
+const (
+	mostValues = 100_000 // after its aliases are expanded
+	mostDepth  = 64      // of lists and mappings in each other
+	longestKey = 1024    // bytes
+)
 
 // Read parses YAML, and so JSON. kind is what one file holds, such as "scenario";
-// file is what problems call it. The error is Problems.
+// file is what problems call it. The error is Problems. The time that it takes is in
+// proportion to the length of the text.
 func Read(kind, file string, text []byte) (*Document, error) {
-	d := &Document{File: file, values: map[string]place{}, keys: map[string]place{}, left: mostValues, anchor: map[string]ast.Node{}}
-	f, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		at, message := place{1, 1}, err.Error()
-		var syntax *yaml.SyntaxError
-		if errors.As(err, &syntax) {
-			at, message = placeOf(syntax.GetToken()), syntax.GetMessage()
-		}
-		return nil, Problems{d.problem(at, "", "this is not YAML: %s", message)}
+	d := &Document{File: file, values: map[string]place{}, keys: map[string]place{}, left: mostValues, within: map[*yaml.Node]bool{}}
+	if json.Valid(text) {
+		text = untabbed(text)
 	}
-	var body ast.Node
-	for _, doc := range f.Docs {
-		if doc.Body == nil {
+	in := yaml.NewDecoder(bytes.NewReader(text))
+	var body *yaml.Node
+	for {
+		var doc yaml.Node
+		err := in.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, Problems{d.syntax(text, err)}
+		}
+		if len(doc.Content) == 0 || doc.Content[0].ShortTag() == "!!null" && doc.Content[0].Value == "" {
 			continue
 		}
 		if body != nil {
-			return nil, Problems{d.problem(beginning(doc.Body), "", "a second document; a file holds one %s", kind)}
+			return nil, Problems{d.problem(placeOf(doc.Content[0]), "", "a second document; a file holds one %s", kind)}
 		}
-		body = doc.Body
+		body = doc.Content[0]
 	}
 	if body == nil {
 		return nil, Problems{d.problem(place{1, 1}, "", "the file is empty")}
 	}
 	var p Problem
+	var err error
 	if d.Tree, p, err = d.value(body, nil); err != nil {
 		return nil, Problems{p}
 	}
 	return d, nil
+}
+
+// yamlError matches the errors of the parser.
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// noAnchor matches the error about an alias that nothing stands for.
+var noAnchor = regexp.MustCompile(`^yaml: unknown anchor '(.*)' referenced$`)
+
+// syntax is the problem of a text that is not YAML. The parser tells the line at most.
+func (d *Document) syntax(text []byte, err error) Problem {
+	at, message := place{1, 1}, err.Error()
+	if m := noAnchor.FindStringSubmatch(message); m != nil {
+		if before, _, found := bytes.Cut(text, []byte("*"+m[1])); found {
+			at = place{1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n')}
+		}
+		return d.problem(at, "", "no anchor &%s stands before this", m[1])
+	}
+	if m := yamlError.FindStringSubmatch(message); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.line = max(1, line)
+		}
+		message = m[2]
+	}
+	return d.problem(at, "", "this is not YAML: %s", message)
+}
+
+// untabbed replaces the tabs outside of the strings of a JSON text by blanks: YAML
+// does not indent with tabs.
+func untabbed(text []byte) []byte {
+	text = bytes.Clone(text)
+	quoted, escaped := false, false
+	for i, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case c == '\t' && !quoted:
+			text[i] = ' '
+		}
+	}
+	return text
 }
 
 func (d *Document) problem(at place, path, format string, args ...any) Problem {
@@ -89,102 +130,114 @@ func (d *Document) problem(at place, path, format string, args ...any) Problem {
 
 var errBad = errors.New("bad document")
 
-func (d *Document) bad(n ast.Node, path []string, format string, args ...any) (any, Problem, error) {
-	return nil, d.problem(placeOf(n.GetToken()), display(path), format, args...), errBad
+func (d *Document) bad(n *yaml.Node, path []string, format string, args ...any) (any, Problem, error) {
+	return nil, d.problem(placeOf(n), display(path), format, args...), errBad
 }
 
 // value turns a node into a plain value and records its position.
-func (d *Document) value(n ast.Node, path []string) (any, Problem, error) {
+func (d *Document) value(n *yaml.Node, path []string) (any, Problem, error) {
 	if d.left--; d.left < 0 {
 		return d.bad(n, path, "the file is too large once its aliases are written out")
 	}
-	if _, known := d.values[join(path)]; !known {
-		d.values[join(path)] = beginning(n)
+	if len(path) > mostDepth {
+		return d.bad(n, path[:1], "there are more than %d lists and mappings in each other", mostDepth)
 	}
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return d.mapping(n.Values, path)
-	case *ast.MappingValueNode:
-		return d.mapping([]*ast.MappingValueNode{n}, path)
-	case *ast.SequenceNode:
-		list := make([]any, len(n.Values))
-		for i, v := range n.Values {
-			item, p, err := d.value(v, append(path[:len(path):len(path)], fmt.Sprint(i)))
+	if _, known := d.values[join(path)]; !known {
+		d.values[join(path)] = placeOf(n)
+	}
+	if d.within[n] {
+		return d.bad(n, path, "it contains itself")
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		d.within[n] = true
+		defer delete(d.within, n)
+		return d.mapping(n, path)
+	case yaml.SequenceNode:
+		d.within[n] = true
+		defer delete(d.within, n)
+		list := make([]any, len(n.Content))
+		for i, v := range n.Content {
+			item, p, err := d.value(v, append(path[:len(path):len(path)], strconv.Itoa(i)))
 			if err != nil {
 				return nil, p, err
 			}
 			list[i] = item
 		}
 		return list, Problem{}, nil
-	case *ast.AnchorNode:
-		v, p, err := d.value(n.Value, path)
-		d.anchor[n.Name.GetToken().Value] = n.Value // not before: it must not contain itself
-		return v, p, err
-	case *ast.AliasNode:
-		name := n.Value.GetToken().Value
-		if d.anchor[name] == nil {
-			return d.bad(n, path, "no anchor &%s stands before this", name)
+	case yaml.AliasNode:
+		if d.within[n.Alias] {
+			return d.bad(n, path, "no anchor &%s stands before this", n.Value)
 		}
-		return d.value(d.anchor[name], path)
-	case *ast.StringNode:
-		return n.Value, Problem{}, nil
-	case *ast.LiteralNode:
-		return n.Value.Value, Problem{}, nil
-	case *ast.IntegerNode:
-		return number(n.Value), Problem{}, nil
-	case *ast.FloatNode:
-		return n.Value, Problem{}, nil
-	case *ast.BoolNode:
-		return n.Value, Problem{}, nil
-	case *ast.NullNode:
-		return nil, Problem{}, nil
+		return d.value(n.Alias, path)
+	case yaml.ScalarNode:
+		return d.scalar(n, path)
 	}
-	return d.bad(n, path, "a %s has no meaning here", strings.ToLower(n.Type().String()))
+	return d.bad(n, path, "this has no meaning here")
 }
 
-// number converts an integer to a type that the schema package knows.
-func number(v any) any {
-	if u, ok := v.(uint64); ok && u <= 1<<63-1 {
-		return int64(u)
+// scalar turns a scalar into a string, int64, uint64, float64, bool or nil.
+func (d *Document) scalar(n *yaml.Node, path []string) (any, Problem, error) {
+	switch tag := n.ShortTag(); tag {
+	case "!!str", "!!timestamp":
+		return n.Value, Problem{}, nil
+	case "!!null":
+		return nil, Problem{}, nil
+	case "!!int", "!!float", "!!bool":
+		var v any
+		if err := n.Decode(&v); err != nil {
+			return d.bad(n, path, "%q is no %s", n.Value, strings.TrimPrefix(tag, "!!"))
+		}
+		if i, is := v.(int); is {
+			v = int64(i)
+		}
+		return v, Problem{}, nil
+	default:
+		return d.bad(n, path, "a tag (%s) has no meaning here", tag)
 	}
-	return v
 }
 
 // mapping turns keys and values into a map. A merge key (<<) adds the keys
 // that the mapping itself does not have.
-func (d *Document) mapping(entries []*ast.MappingValueNode, path []string) (any, Problem, error) {
+func (d *Document) mapping(n *yaml.Node, path []string) (any, Problem, error) {
 	m := map[string]any{}
-	var merged []*ast.MappingValueNode
-	for _, e := range entries {
-		if e.Key.IsMergeKey() {
-			merged = append(merged, e)
+	var merged [][2]*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.ShortTag() == "!!merge" {
+			merged = append(merged, [2]*yaml.Node{k, v})
 			continue
 		}
-		key := e.Key.GetToken().Value
+		key := k.Value
 		below := append(path[:len(path):len(path)], key)
-		if _, twice := m[key]; twice {
-			return d.bad(e.Key, path, "%q is here twice", key)
+		switch _, twice := m[key]; {
+		case k.Kind != yaml.ScalarNode:
+			return d.bad(k, path, "a key must be a word")
+		case len(key) > longestKey:
+			return d.bad(k, path, "a key is longer than %d bytes", longestKey)
+		case twice:
+			return d.bad(k, path, "%q is here twice", key)
 		}
-		d.keys[join(below)] = placeOf(e.Key.GetToken())
-		v, p, err := d.value(e.Value, below)
+		d.keys[join(below)] = placeOf(k)
+		is, p, err := d.value(v, below)
 		if err != nil {
 			return nil, p, err
 		}
-		m[key] = v
+		m[key] = is
 	}
 	for _, e := range merged {
-		v, p, err := d.value(e.Value, append(path[:len(path):len(path)], "<<"))
+		v, p, err := d.value(e[1], append(path[:len(path):len(path)], "<<"))
 		if err != nil {
 			return nil, p, err
 		}
 		more, ok := v.(map[string]any)
 		if !ok {
-			return d.bad(e.Value, path, "<< takes a mapping")
+			return d.bad(e[1], path, "<< takes a mapping")
 		}
 		for key, v := range more {
 			if _, said := m[key]; !said {
 				m[key] = v
-				d.keys[join(append(path[:len(path):len(path)], key))] = placeOf(e.Key.GetToken())
+				d.keys[join(append(path[:len(path):len(path)], key))] = placeOf(e[0])
 			}
 		}
 	}

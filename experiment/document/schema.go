@@ -71,6 +71,10 @@ func Encode(tree map[string]any) []byte {
 	return b.Bytes()
 }
 
+// mostProblems is how many problems of a file are told: nobody reads more, and to find
+// what each unknown key may have meant takes time.
+const mostProblems = 100
+
 // Check checks a document against the schema and returns what is wrong, in the
 // order of the file.
 func (s *Schema) Check(d *Document) Problems {
@@ -87,6 +91,9 @@ func (s *Schema) Check(d *Document) Problems {
 // collect gathers the errors that have no further causes. An error about a
 // choice between forms is one error.
 func (s *Schema) collect(d *Document, e *jsonschema.ValidationError, ps *Problems) {
+	if len(*ps) >= mostProblems {
+		return
+	}
 	if _, choice := e.ErrorKind.(*kind.OneOf); choice {
 		*ps = append(*ps, d.problem(d.at(e.InstanceLocation), display(e.InstanceLocation), "%s", s.OneOf))
 		return
@@ -158,7 +165,8 @@ func (s *Schema) unknown(d *Document, path []string, schema map[string]any, keys
 	}
 	slices.Sort(names)
 	var ps Problems
-	for _, key := range keys {
+	slices.Sort(keys) // a map gave them
+	for _, key := range keys[:min(len(keys), mostProblems)] {
 		at := append(slices.Clone(path), key)
 		what := "key"
 		if s.Key != nil {
