@@ -39,9 +39,6 @@ func direct(rules []*ruleState, s packet.Segment) faults.Direction {
 	return faults.Original
 }
 
-// noOrdinal stands for the ordinal of a connection that is not counted.
-const noOrdinal = math.MaxUint64
-
 // choose decides whether the rule strikes its next connection e, and returns the
 // ordinal of the connection. dials says that e begins with the SYN of a local program:
 // it may then belong to a try over the other address family, and share its ordinal, see
@@ -168,14 +165,4 @@ func startsAnew(e *entry, dir faults.Direction, seg packet.Segment) bool {
 	}
 	h := &e.Half[dir]
 	return dir == faults.Reply || !h.SYN || h.ISN != seg.Seq()
-}
-
-// chance is the random source of one connection of a rule, for one purpose:
-// 0 to choose it, 1 for its faults.
-func chance(seed uint64, rule int, nth, purpose uint64) *rand.Rand {
-	return rand.New(pcg(seed, rule, nth, purpose))
-}
-
-func pcg(seed uint64, rule int, nth, purpose uint64) *rand.PCG {
-	return rand.NewPCG(seed^uint64(rule)<<56^purpose<<48, nth)
 }

@@ -158,14 +158,6 @@ func (i *Injector) Resume() error {
 	return nil
 }
 
-// each has every worker run f, one after the other, and waits for that, or until the
-// workers have ended.
-func (c *workers) each(f func(*worker)) {
-	for _, w := range c.all {
-		w.ask(c.gone, func() { f(w) })
-	}
-}
-
 // quiet waits until the queues are empty that no rule fills any more, but not for too
 // long.
 func (c *workers) quiet() {

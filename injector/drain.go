@@ -44,23 +44,3 @@ func (o *outbox) tellDrained() {
 		o.draining.drained = nil
 	}
 }
-
-// drain has all workers release the packets that they hold, and waits until they
-// have done so or have ended. It gives up after a while, because incoming packets
-// can keep a worker from finishing.
-func (c *workers) drain() {
-	late := time.After(2 * drainWithin)
-	done := make([]chan struct{}, len(c.all))
-	for i, w := range c.all { // all at once, then wait
-		done[i] = make(chan struct{})
-		w.post(func() { w.drain(w.clock(), done[i]) })
-	}
-	for _, done := range done {
-		select {
-		case <-done:
-		case <-c.gone:
-		case <-late:
-			return
-		}
-	}
-}

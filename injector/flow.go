@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -140,4 +141,17 @@ func (e *entry) markTo(dst netip.AddrPort) uint32 {
 		dir = dir.Flip()
 	}
 	return e.mark[dir]
+}
+
+// noOrdinal stands for the ordinal of a connection that is not counted.
+const noOrdinal = math.MaxUint64
+
+// chance is the random source of one connection of a rule, for one purpose:
+// 0 to choose it, 1 for its faults.
+func chance(seed uint64, rule int, nth, purpose uint64) *rand.Rand {
+	return rand.New(pcg(seed, rule, nth, purpose))
+}
+
+func pcg(seed uint64, rule int, nth, purpose uint64) *rand.PCG {
+	return rand.NewPCG(seed^uint64(rule)<<56^purpose<<48, nth)
 }

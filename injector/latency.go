@@ -79,19 +79,6 @@ func (l *latency) snapshot() Histogram {
 	return h
 }
 
-// Plus returns the sum of both histograms. They must have the same bounds, unless one
-// of them has counted nothing.
-func (h Histogram) Plus(o Histogram) Histogram {
-	if len(h.Counts) < len(o.Counts) {
-		h, o = o, h
-	}
-	counts := append([]uint64(nil), h.Counts...)
-	for i, n := range o.Counts {
-		counts[i] += n
-	}
-	return Histogram{Bounds: h.Bounds, Counts: counts, Sum: h.Sum + o.Sum, Max: max(h.Max, o.Max)}
-}
-
 // Count is how many durations were counted.
 func (h Histogram) Count() (n uint64) {
 	for _, c := range h.Counts {

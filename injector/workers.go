@@ -151,3 +151,31 @@ func (w *worker) forgotten(e *entry) {
 		w.change(e, ruleset.Forget, func() {})
 	}
 }
+
+// each has every worker run f, one after the other, and waits for that, or until the
+// workers have ended.
+func (c *workers) each(f func(*worker)) {
+	for _, w := range c.all {
+		w.ask(c.gone, func() { f(w) })
+	}
+}
+
+// drain has all workers release the packets that they hold, and waits until they
+// have done so or have ended. It gives up after a while, because incoming packets
+// can keep a worker from finishing.
+func (c *workers) drain() {
+	late := time.After(2 * drainWithin)
+	done := make([]chan struct{}, len(c.all))
+	for i, w := range c.all { // all at once, then wait
+		done[i] = make(chan struct{})
+		w.post(func() { w.drain(w.clock(), done[i]) })
+	}
+	for _, done := range done {
+		select {
+		case <-done:
+		case <-c.gone:
+		case <-late:
+			return
+		}
+	}
+}
