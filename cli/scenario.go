@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
@@ -17,8 +19,9 @@ import (
 func (inv *invocation) scenarioCommand() *cobra.Command {
 	yaml := completeFiles("yaml", "yml", "json")
 	cmd := &cobra.Command{
-		Use: "scenario run|validate|schema", Short: "run a timeline of faults and probes from a file",
-		Example: "faultctl scenario run gameday.yaml\n" +
+		Use: "scenario run|validate|init|schema", Short: "run a timeline of faults and probes from a file",
+		Example: "faultctl scenario init gameday.yaml --to :6379\n" +
+			"faultctl scenario run gameday.yaml\n" +
 			"faultctl scenario validate gameday.yaml\n" +
 			"faultctl scenario schema > scenario.schema.json",
 	}
@@ -29,6 +32,8 @@ func (inv *invocation) scenarioCommand() *cobra.Command {
 		Use: "validate FILE… [flags]", Short: "check scenario files; run nothing and look nothing up", ValidArgsFunction: yaml,
 		Example: "faultctl scenario validate gameday.yaml\nfaultctl scenario validate -o json scenarios/*.yaml",
 	}, []*pflag.Flag{outputFlag(otherHeading)}, inv.scenarioValidate), inv.complete(&cobra.Command{
+		Use: "init [FILE] [flags]", Short: "write a scenario to begin with", Example: "faultctl scenario init gameday.yaml --to :6379",
+	}, []*pflag.Flag{valueFlag(otherHeading, "to", "`[HOST]:PORT` the service that the faults come between (default :5432)")}, inv.scenarioInit), inv.complete(&cobra.Command{
 		Use: "schema", Short: "print the JSON Schema of scenario files", Example: "faultctl scenario schema > scenario.schema.json",
 	}, nil, func(c *call) error {
 		if err := noArguments(c); err != nil {
@@ -40,9 +45,9 @@ func (inv *invocation) scenarioCommand() *cobra.Command {
 	return inv.complete(cmd, nil, func(c *call) error {
 		word := c.first()
 		if word == "" {
-			return usageError("scenario: run, validate or schema?").WithAdvice("faultctl scenario --help says more.")
+			return usageError("scenario: run, validate, init or schema?").WithAdvice("faultctl scenario --help says more.")
 		}
-		e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, []string{"run", "validate", "schema"})).WithAdvice("There are run, validate and schema.")
+		e := usageError("scenario: unknown command %q%s", word, words.DidYouMean(word, []string{"run", "validate", "init", "schema"})).WithAdvice("There are run, validate, init and schema.")
 		if _, err := os.Stat(word); err == nil {
 			return e.WithAdvice("Did you mean faultctl scenario run " + place.Quote(word) + "?")
 		}
@@ -60,8 +65,11 @@ func scenarioFlags() []*pflag.Flag {
 }
 
 // checkOf is what scenario validate says of one file in JSON.
-func checkOf(file string, ps document.Problems) event.FileCheck {
+func checkOf(file string, ps, warnings document.Problems) event.FileCheck {
 	c := event.FileCheck{File: file, OK: ps == nil}
+	for _, p := range warnings {
+		c.Warnings = append(c.Warnings, event.FileProblem(p))
+	}
 	for _, p := range ps {
 		c.Problems = append(c.Problems, event.FileProblem(p))
 	}
@@ -80,14 +88,18 @@ func (inv *invocation) scenarioValidate(c *call) error {
 		if err != nil {
 			return err
 		}
+		var warnings document.Problems
 		if ps != nil {
 			bad++
+		} else {
+			warnings = s.Warnings()
 		}
 		switch {
 		case inv.json:
-			inv.events.WriteCheck(checkOf(file, ps))
+			inv.events.WriteCheck(checkOf(file, ps, warnings))
 		case ps == nil:
 			fmt.Fprintf(inv.stdout, "%s: fine: %s, %s, %s\n", file, words.Plural(uint64(len(s.Faults)), "fault"), words.Plural(uint64(len(s.Probes)), "probe"), s.Duration)
+			inv.printWarnings(warnings)
 		default:
 			inv.printProblems(ps)
 		}
@@ -95,6 +107,48 @@ func (inv *invocation) scenarioValidate(c *call) error {
 	if bad > 0 {
 		return quietExit(exitUsage)
 	}
+	return nil
+}
+
+// printWarnings says what cannot happen in a scenario that is valid.
+func (inv *invocation) printWarnings(ps document.Problems) {
+	for _, p := range ps {
+		p.Message = "warning: " + p.Message
+		fmt.Fprintln(inv.stderr, p)
+		fmt.Fprintln(inv.stderr, text.Wrap(p.Advice, "  ", inv.columns()))
+	}
+}
+
+// scenarioInit writes a scenario to begin with.
+func (inv *invocation) scenarioInit(c *call) error {
+	if len(c.words) > 1 {
+		return usageError("scenario init: one FILE, or none for standard output")
+	}
+	to := c.String("to")
+	if c.IsSet("to") && to == "" {
+		return emptyFlag("to")
+	}
+	content := scenario.Template(to)
+	if _, err := scenario.Parse("day.yaml", []byte(content)); err != nil {
+		return event.Usagef("to", "this is no service with a port").WithValue(to).WithAdvice("Write a host and a port, or only a port: db.internal:5432, [fd00::5]:5432, :6379.")
+	}
+	if len(c.words) == 0 {
+		_, err := fmt.Fprint(inv.stdout, content)
+		return err
+	}
+	file := c.first()
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return usageError("scenario init: %s is there already", file).WithAdvice("Name another file, or remove it.")
+	case err != nil:
+		return usageError("scenario init: write %s: %w", file, aboutFile(err))
+	}
+	_, err = f.WriteString(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", file, aboutFile(err))
+	}
+	fmt.Fprintf(inv.stdout, "%s is written: say in it what your service is, then faultctl scenario validate %s\n", file, place.Quote(file))
 	return nil
 }
 

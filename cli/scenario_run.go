@@ -65,6 +65,7 @@ func (inv *invocation) playFile(ctx context.Context, o scenario.Options, output 
 	case o.Seed == nil:
 		o.Seed = s.Seed
 	}
+	inv.printWarnings(s.Warnings())
 	sys := inv.system()
 	if inv.dryRun {
 		return inv.showScenario(ctx, s, o)

@@ -160,7 +160,7 @@ func TestScenarioRefusals(t *testing.T) {
 	t.Chdir(t.TempDir())
 	os.WriteFile("big.yaml", bytes.Repeat([]byte("# nothing\n"), 1<<18), 0o644)
 	for line, says := range map[string]string{
-		"scenario":                          "run, validate or schema?",
+		"scenario":                          "run, validate, init or schema?",
 		"scenario rnu":                      `unknown command "rnu", did you mean "run"?`,
 		"scenario run":                      "which FILE?",
 		"scenario run none.yaml":            "none.yaml: there is no such file",
@@ -221,5 +221,71 @@ func TestScenarioUnreadable(t *testing.T) {
 	w := newWorld(t)
 	if code := w.faultctl("scenario validate /proc/self/mem"); code != exitUsage || !strings.Contains(w.err.String(), "read /proc/self/mem: ") {
 		t.Errorf("exit %d: %s%s", code, &w.out, &w.err)
+	}
+}
+
+// TestScenarioInit holds that what it writes is valid, that it overwrites nothing, and
+// that validate tells of warnings in either form.
+func TestScenarioInit(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "day.yaml")
+	w := newWorld(t)
+	if code := w.faultctl("scenario init " + file + " --to :6379"); code != exitOK {
+		t.Fatalf("exit %d\n%s", code, &w.err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario validate " + file); code != exitOK || !strings.Contains(w.out.String(), "fine: 2 faults, 1 probe, 2m") || w.err.Len() > 0 {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario init " + file); code != exitUsage || !strings.Contains(w.err.String(), "is there already") {
+		t.Errorf("exit %d\n%s", code, &w.err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario init"); code != exitOK || !strings.Contains(w.out.String(), `to: ":5432"`) {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario init --to nonsense"); code != exitUsage {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+	if err := os.WriteFile(file, []byte("duration: 10s\nfaults: [{fault: 'idle-expire:after=300s', target: {to: ':1'}}]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario validate " + file); code != exitOK || !strings.Contains(w.err.String(), "warning: idle-expire waits for 5m") {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+	w = newWorld(t)
+	if code := w.faultctl("scenario validate -o json " + file); code != exitOK || !strings.Contains(w.out.String(), `"ok":true,"problems":[],"warnings":[{"file":`) {
+		t.Errorf("exit %d\n%s%s", code, &w.out, &w.err)
+	}
+}
+
+// TestOtherWords holds that words of other tools lead to ours, wherever they are typed.
+func TestOtherWords(t *testing.T) {
+	for line, want := range map[string]string{
+		"inject latency --to :80":      `did you mean "delay"?`,
+		"inject blackhole":             `did you mean "partition"?`,
+		"inject reset --port 80":       `did you mean "to"?`,
+		"inject delay --latency 100ms": `did you mean "by"?`,
+		"verify --faults bandwidth":    `did you mean "throttle"?`,
+		"verify --parallel 4":          `did you mean "jobs"?`,
+		"inject loss --probability 5":  `did you mean "chance"?`,
+		"inject reset --probability 5": `did you mean "chance"?`,
+		"scenario check x.yaml":        `did you mean "validate"?`,
+		"demo packet-loss":             `did you mean "loss"?`,
+		"faults latency":               `did you mean "delay"?`,
+	} {
+		w := newWorld(t)
+		code := 0
+		if strings.HasPrefix(line, "verify") {
+			code = w.runs(t, line, "true")
+		} else {
+			code = w.faultctl(line)
+		}
+		if code != exitUsage || !strings.Contains(w.err.String(), want) {
+			t.Errorf("%s: exit %d, want %s\n%s", line, code, want, &w.err)
+		}
 	}
 }

@@ -88,6 +88,7 @@ type FileCheck struct {
 	File     string            `json:"file" doc:"the file"`
 	OK       bool              `json:"ok" doc:"whether the file is valid"`
 	Problems List[FileProblem] `json:"problems" doc:"what is wrong, in the order of the file"`
+	Warnings List[FileProblem] `json:"warnings,omitempty" doc:"what the file sets out to do and cannot happen; it is valid all the same"`
 }
 
 // FileProblem is something wrong with a file.

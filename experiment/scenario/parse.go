@@ -26,15 +26,85 @@ func Parse(file string, text []byte) (*Scenario, error) {
 			return nil, document.Problems{d.Problem(nil, "%v", err)}
 		}
 	}
+	if !shaped {
+		s.decodeParts(d)
+	}
 	problems = append(problems, s.readSpecs()...)
-	if shaped {
-		s.complete()
-		problems = append(problems, s.contradictions()...)
+	s.complete()
+	for _, p := range s.contradictions() {
+		if shaped || s.sound(p, problems) {
+			problems = append(problems, p)
+		}
 	}
 	if len(problems) > 0 {
 		return nil, problems.InOrder()
 	}
 	return s, nil
+}
+
+// decodeParts reads what can be read of a file that the schema refuses, so that all
+// its problems are found at once. What cannot be read is left empty.
+func (s *Scenario) decodeParts(d *document.Document) {
+	tree, _ := d.Tree.(map[string]any)
+	for key, value := range tree {
+		list, is := value.([]any)
+		if !is {
+			part := Scenario{}
+			if decode(map[string]any{key: value}, &part) == nil {
+				_ = decode(map[string]any{key: value}, s)
+			}
+			continue
+		}
+		for _, one := range list {
+			switch key {
+			case "faults":
+				s.Faults = append(s.Faults, part[Entry](one))
+			case "probes":
+				s.Probes = append(s.Probes, part[Probe](one))
+			case "abort":
+				s.Abort = append(s.Abort, part[Abort](one))
+			}
+		}
+	}
+}
+
+// part is a value as a type: what of its keys can be read.
+func part[T any](tree any) (t T) {
+	if decode(tree, &t) == nil {
+		return t
+	}
+	t = *new(T)
+	keys, _ := tree.(map[string]any)
+	for key, value := range keys {
+		var alone T
+		if decode(map[string]any{key: value}, &alone) == nil {
+			_ = decode(map[string]any{key: value}, &t)
+		}
+	}
+	return t
+}
+
+// sound reports whether a contradiction in a file that the schema refuses does not
+// follow from what the schema refused: something that is missing or could not be
+// read at that place, above or below it, or what the times of all are judged by.
+func (s *Scenario) sound(p document.Problem, refused document.Problems) bool {
+	for _, r := range refused {
+		if strings.HasPrefix(r.Message, "unknown ") { // it may have been meant to be what is missing
+			if strings.HasPrefix(p.Message, "nothing says") {
+				return false
+			}
+			continue
+		}
+		switch {
+		case r.Path == "duration" || r.Path == "deadline" || r.Path == "":
+			return false
+		case strings.HasPrefix(r.Path, p.Path) || strings.HasPrefix(p.Path, r.Path):
+			return false
+		case strings.Contains(p.Message, "there is no probe") && strings.HasPrefix(r.Path, "probes"):
+			return false
+		}
+	}
+	return true
 }
 
 // decode reads plain values into a type.

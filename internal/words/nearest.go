@@ -14,9 +14,12 @@ func DidYouMean(typed string, names []string) string {
 	return ""
 }
 
-// Nearest is the name nearest to the one that was typed, or else one that begins
-// with it, or nothing.
+// Nearest is the name for what another tool calls what was typed, or else the name
+// nearest to it, or one that begins with it, or nothing.
 func Nearest(typed string, names []string) string {
+	if ours := synonym(typed, names); ours != "" {
+		return ours
+	}
 	best, dist := "", 1+len(typed)/2
 	for _, n := range names {
 		if d := editDistance(typed, n); d < dist {
