@@ -44,10 +44,14 @@ and fails if a client reports something else.
 - **fetch may never settle.** When the reset comes right after the connect, its promise may stay pending. A process that has
   nothing else to do then exits silently.
 - **HAProxy forwards such a truncated response as complete**; nginx breaks the connection to its client.
-- **A program that reuses connections may not notice at all.** curl, Go, Java's HttpClient, Node's agent and both proxies repeat
-  a GET on a new connection if the old one died while idle. Python's http.client, psql and redis-cli do not. fetch does if it
-  sees the end of the stream before it writes, but not if the reset comes afterwards. No program retries when it receives
-  nothing at all.
+- **A program that reuses connections may not notice at all.** curl, Go, Java's HttpClient and nginx repeat a GET on a new
+  connection if the old one died while idle. Python's http.client, psql and redis-cli do not. No program retries when it
+  receives nothing at all.
+- **Node's agent does not repeat a request.** A GET that meets the reset is ` + "`ECONNRESET`" + `, with ` + "`req.reusedSocket`" + `: repeat it
+  yourself. That it has no error below is because its sockets send TCP keepalive probes after a second: the agent learns of the
+  end during the pause, and opens another connection. fetch does the same if it sees the end of the stream before it writes.
+- **HAProxy does not repeat a request either.** It closes the connection to its client without an answer, and the client may
+  repeat it: curl does.
 - **"Administratively prohibited" differs over IPv6.** A router's ICMP error of that code is EHOSTUNREACH over IPv4 and EACCES
   over IPv6; Java turns the latter into a ` + "`BindException`" + `.
 - **An ICMP error may arrive after connect has succeeded.** Linux wakes a poll for it before it sets the errno on the socket. A
