@@ -45,10 +45,11 @@ fuzz: ## the parsers on random bytes
 bench: ## what faultctl costs, compared with alternatives; writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench
 
-docs: fidelity ## the pages that are generated from the code
+docs: build fidelity ## the pages that are generated from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
 	$(GO) test ./experiment/event -run 'TestEventsPage$$' -update
 	$(GO) test ./integration/clients -count=1 -update
+	$(GO) run ./integration/pictures
 
 cover: ## test coverage, counted across packages
 	$(GO) test -coverpkg=./faults/...,./injector/...,./cli/... -coverprofile=cover.prof $(PKGS)
