@@ -43,7 +43,7 @@ func everyFlag() *pflag.FlagSet {
 	set.SetOutput(io.Discard)
 	set.ParseErrorsAllowlist.UnknownFlags = true
 	set.BoolP("help", "h", false, "")
-	fs := slices.Concat(targetFlags(), runFlags(), verifyFlags(), caged(), replayFlags(), scenarioFlags())
+	fs := slices.Concat(targetFlags(), runFlags(), verifyFlags(), caged(), replayFlags(), scenarioFlags(), serveFlags())
 	for _, k := range faults.Catalog {
 		fs = append(fs, knobFlags(k)...)
 	}
@@ -201,7 +201,7 @@ func (inv *invocation) flagError(cmd *cobra.Command, err error) error {
 // wantsEvents reports whether the command line asks for a stream of events,
 // even if it cannot be parsed.
 func wantsEvents(args []string) bool {
-	if len(args) < 2 || !slices.Contains([]string{"inject", "run", "verify", "scenario", "replay"}, args[1]) {
+	if len(args) < 2 || !slices.Contains([]string{"inject", "run", "verify", "scenario", "replay", "serve"}, args[1]) {
 		return false
 	}
 	set := everyFlag()

@@ -67,11 +67,11 @@ func (inv *invocation) help(cmd *cobra.Command, _ []string) {
 func (inv *invocation) overview(root *cobra.Command) {
 	w := inv.stdout
 	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", root.Short)
-	beside := []string{"top", "set", "pause", "resume", "stop", "version"} // one line is enough for them, and --version is known
+	beside := []string{"top", "set", "pause", "resume", "stop", "serve", "version"} // one line is enough for them, and --version is known
 	for _, c := range root.Commands() {
 		switch {
 		case c.Name() == "ps":
-			fmt.Fprintf(w, "  %s  list runs; %s and %s reach them\n", text.Pad("ps", 10), strings.Join(beside[:4], ", "), beside[4])
+			fmt.Fprintf(w, "  %s  list runs; %s and %s reach them; see serve\n", text.Pad("ps", 10), strings.Join(beside[:4], ", "), beside[4])
 		case c.IsAvailableCommand() && !slices.Contains(beside, c.Name()):
 			fmt.Fprintf(w, "  %s  %s\n", text.Pad(c.Name(), 10), c.Short)
 		}

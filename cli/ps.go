@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os/user"
 	"strconv"
 	"strings"
@@ -51,7 +50,7 @@ func (inv *invocation) ps(c *call) error {
 		fmt.Fprintln(inv.stdout, "no run is going on")
 		return nil
 	}
-	writeTable(inv.stdout, inv.screen(), runHead, cellsOf(runRows(found, inv.sys.Now())))
+	inv.writeTable(runHead, cellsOf(runRows(found, inv.sys.Now())))
 	return nil
 }
 
@@ -110,8 +109,12 @@ func cellsOf(rows []runRow) (lines [][]string) {
 }
 
 // writeTable writes rows in columns as wide as they need to be; the last column has
-// what is left of the width.
-func writeTable(w io.Writer, width int, head []string, rows [][]string) {
+// what is left of a terminal.
+func (inv *invocation) writeTable(head []string, rows [][]string) {
+	width := 0 // all of it
+	if inv.terminal {
+		width = inv.screen()
+	}
 	lines := append([][]string{head}, rows...)
 	wide := make([]int, len(head))
 	for _, l := range lines {
@@ -128,6 +131,6 @@ func writeTable(w io.Writer, width int, head []string, rows [][]string) {
 			}
 			b.WriteString(text.Pad(cell, wide[i]) + "  ")
 		}
-		fmt.Fprintln(w, strings.TrimRight(text.Cut(b.String(), width), " "))
+		fmt.Fprintln(inv.stdout, strings.TrimRight(text.Cut(b.String(), width), " "))
 	}
 }

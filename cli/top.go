@@ -85,9 +85,9 @@ func (inv *invocation) top(c *call) error {
 		fmt.Fprintln(inv.stdout, "no run is going on")
 		return nil
 	}
-	writeTable(inv.stdout, inv.screen(), runHead, cellsOf(view.runs))
+	inv.writeTable(runHead, cellsOf(view.runs))
 	fmt.Fprintln(inv.stdout)
-	columns := connColumns(inv.screen())
+	columns := connColumns(1 << 10)
 	var head []string
 	for _, col := range columns {
 		head = append(head, col.title)
@@ -100,7 +100,7 @@ func (inv *invocation) top(c *call) error {
 		}
 		lines = append(lines, cells)
 	}
-	writeTable(inv.stdout, inv.screen(), head, lines)
+	inv.writeTable(head, lines)
 	if view.left > 0 {
 		fmt.Fprintf(inv.stdout, "and %d others\n", view.left)
 	}

@@ -44,6 +44,7 @@ type Experiment struct {
 	Repeat string          `json:"repeat" doc:"The command line that repeats the run."`
 	Ready  *time.Time      `json:"ready,omitempty" doc:"When its rules were in; absent: not yet."`
 	Ends   *time.Time      `json:"ends,omitempty" doc:"When it ends by itself; absent: it does not."`
+	Lease  *time.Time      `json:"lease,omitempty" doc:"When the run is stopped unless its owner renews it; absent: it has no lease."`
 	Error  string          `json:"error,omitempty" doc:"Why it broke."`
 	Counts Counts          `json:"counts"`
 }

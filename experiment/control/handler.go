@@ -13,6 +13,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/internal/version"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Handler is the HTTP API on the runs of the process. It does not ask who calls:
@@ -27,7 +28,9 @@ const largestBody = 1 << 20
 
 // OpenAPI is the document of the API, in JSON. It is made from the handlers.
 func OpenAPI() ([]byte, error) {
-	return NewRegistry("serve", nil).routes(http.NewServeMux()).OpenAPI().MarshalJSON()
+	g := NewRegistry("serve", nil)
+	NewStarter(context.Background(), experiment.NewSystem(), g)
+	return g.routes(http.NewServeMux()).OpenAPI().MarshalJSON()
 }
 
 // Answers of the API, as huma wants them.
@@ -55,11 +58,32 @@ type (
 		Accept      string `header:"Accept" doc:"text/event-stream for SSE; otherwise one JSON object a line."`
 		Follow      bool   `query:"follow" default:"true" doc:"Wait for further events."`
 	}
+	putInput struct {
+		Name  string   `path:"name" doc:"The name of the run: letters, digits, dots, dashes and underscores." example:"reset"`
+		Lease string   `query:"lease" doc:"Stop the run when nobody has renewed it for so long; absent: never." example:"30s"`
+		Body  specBody `doc:"The run as data: the words of flags and scenario files."`
+	}
+	putAnswer struct {
+		Status int
+		Body   Experiment
+	}
 	patchInput struct {
 		Name string         `path:"name" doc:"The name of the run." example:"reset"`
 		Body map[string]any `doc:"What changes: words of a run as data, such as {\"target\": {\"percent\": 20}}. Those that are absent stay as they are. The schema of a run says what there is; target.to, target.from, target.percent and the settings of its faults can change." example:"{\"target\":{\"percent\":20}}"`
 	}
 )
+
+// specBody is a run as data. Its schema is the one of scenario files.
+type specBody struct{ experiment.Spec }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *specBody) UnmarshalJSON(text []byte) error { return b.Spec.UnmarshalJSON(text) }
+
+// Schema implements huma.SchemaProvider.
+func (specBody) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: "object", Description: "fault, target and the other words of a run, as docs/CONTROL.md says.", AdditionalProperties: true,
+		Examples: []any{map[string]any{"fault": "delay:by=50ms", "target": map[string]any{"to": ":5432"}}}}
+}
 
 // Connections are the rows of GET /v1/connections.
 type Connections struct {
@@ -105,7 +129,7 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 			if err != nil {
 				return nil, problem(err)
 			}
-			return &experimentAnswer{e.describe()}, nil
+			return &experimentAnswer{e.describe(g)}, nil
 		}
 	}
 	huma.Register(api, op("GET", "/v1/experiments/{name}", "get-experiment", "A run"), one(func(context.Context, *entry) error { return nil }))
@@ -115,6 +139,32 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 		one(func(ctx context.Context, e *entry) error { return e.run.PauseBy(actorOf(ctx)) }))
 	huma.Register(api, op("POST", "/v1/experiments/{name}/resume", "resume-experiment", "Resume a run: the next matching packet is judged"),
 		one(func(ctx context.Context, e *entry) error { return e.run.ResumeBy(actorOf(ctx)) }))
+	if g.starter != nil {
+		huma.Register(api, op("PUT", "/v1/experiments/{name}", "put-experiment", "Start a run, or have the one of that name do this. When it answers, the next matching packet is judged"), func(ctx context.Context, in *putInput) (*putAnswer, error) {
+			lease := time.Duration(0)
+			if in.Lease != "" {
+				var err error
+				if lease, err = words.ParseDuration(in.Lease); err != nil || lease <= 0 {
+					return nil, problem(event.Usagef("lease", "%s: it is a duration above 0, such as 30s", in.Lease))
+				}
+			}
+			created, err := g.starter.Put(ctx, in.Name, actorOf(ctx), in.Body.Spec, lease)
+			if err != nil {
+				return nil, problem(err)
+			}
+			e, err := g.find(in.Name)
+			if err != nil {
+				return nil, problem(err)
+			}
+			a := &putAnswer{Status: http.StatusOK, Body: e.describe(g)}
+			if created {
+				a.Status = http.StatusCreated
+			}
+			return a, nil
+		})
+		huma.Register(api, op("POST", "/v1/experiments/{name}/renew", "renew-experiment", "Begin the lease of a run anew"),
+			one(func(_ context.Context, e *entry) error { return g.starter.Renew(e.name) }))
+	}
 	huma.Register(api, op("PATCH", "/v1/experiments/{name}", "change-experiment", "Change a run while it goes on, all or nothing"), func(ctx context.Context, in *patchInput) (*experimentAnswer, error) {
 		if err := g.Update(ctx, in.Name, actorOf(ctx), in.Body); err != nil {
 			return nil, problem(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type Registry struct {
 	// Stop ends the whole process cleanly, as Ctrl-C does, and does not wait. Nil:
 	// stopping the process stops its runs only.
 	Stop func()
+
+	starter *Starter // starts runs for others; nil: nobody does
 
 	id, command, line string
 	began             time.Time
@@ -88,9 +91,32 @@ func (g *Registry) follow(e *entry) {
 		g.ring.add(e.name, ev)
 	}
 	<-e.run.Done()
+	g.forget(e.run)
+}
+
+// forget forgets a run.
+func (g *Registry) forget(run *experiment.Run) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.runs = slices.DeleteFunc(g.runs, func(other *entry) bool { return other == e })
+	g.runs = slices.DeleteFunc(g.runs, func(e *entry) bool { return e.run == run })
+}
+
+// Follow returns the events of all runs from now on, with the names of the runs,
+// until ctx is done.
+func (g *Registry) Follow(ctx context.Context) iter.Seq2[string, event.Event] {
+	return func(yield func(string, event.Event) bool) {
+		for after := uint64(0); ; {
+			lines, _ := g.ring.after(ctx, after)
+			for _, l := range lines {
+				if after = l.ordinal; !yield(l.run, l.event) {
+					return
+				}
+			}
+			if len(lines) == 0 {
+				return
+			}
+		}
+	}
 }
 
 // ErrNoRun is the error of a name that no run of the process has.
@@ -113,6 +139,9 @@ func (g *Registry) find(name string) (*entry, error) {
 	return nil, err.WithAdvice("No run is going on.")
 }
 
+// Busy reports whether a run is going on, or an event of one is not yet told by Follow.
+func (g *Registry) Busy() bool { return len(g.all()) > 0 }
+
 // all are the runs that are going on.
 func (g *Registry) all() []*entry {
 	g.mu.Lock()
@@ -133,18 +162,21 @@ func (g *Registry) Process() Process {
 func (g *Registry) Experiments() []Experiment {
 	all := []Experiment{}
 	for _, e := range g.all() {
-		all = append(all, e.describe())
+		all = append(all, e.describe(g))
 	}
 	return all
 }
 
 // describe is the run as it is now.
-func (e *entry) describe() Experiment {
+func (e *entry) describe(g *Registry) Experiment {
 	p, spec := e.run.Plan(), e.run.Spec()
 	spec.Command = p.ShownCommand()
 	x := Experiment{
 		Name: e.name, State: Running, Faults: spec.FaultNames(), Scope: scopeOf(p, &spec), NetNS: p.Where(), Spec: spec.Data(), Seed: p.Seed(), Repeat: spec.CommandLine(),
 		Counts: countsOf(e.run),
+	}
+	if g.starter != nil {
+		x.Lease = g.starter.leaseOf(e.run)
 	}
 	if at := e.run.Ready(); at.IsZero() {
 		x.State = Waiting

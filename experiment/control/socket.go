@@ -37,22 +37,25 @@ func (g *Registry) Listen() (*net.UnixListener, error) {
 // which the kernel says (SO_PEERCRED, unix(7)), must be the one that this process had
 // when it called Serve, or root.
 func (g *Registry) Serve(ctx context.Context, l *net.UnixListener) error {
+	return ServeOn(ctx, &peerListener{l, allowed()}, g.Handler())
+}
+
+// ServeOn answers on a listener until ctx is done. Streams end then; other requests
+// have a second to be answered. A caller's process is known on unix sockets.
+func ServeOn(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
-		Handler: g.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return WithActor(ctx, c.(*peerConn).peer)
-		},
-		BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16,
+		ConnContext: connContext, BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	closed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { // streams end with ctx, and whoever stopped the process gets an answer
+	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
 		short, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		srv.Shutdown(short)
 		srv.Close()
 	})
-	err := srv.Serve(&peerListener{l, allowed()})
+	err := srv.Serve(l)
 	if !stop() {
 		<-closed
 	}
@@ -60,6 +63,20 @@ func (g *Registry) Serve(ctx context.Context, l *net.UnixListener) error {
 		return nil
 	}
 	return err
+}
+
+// connContext has the requests of a unix socket know who makes them. It is an
+// http.Server's.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	if p, is := c.(*peerConn); is {
+		return WithActor(ctx, p.peer)
+	}
+	if u, is := c.(*net.UnixConn); is {
+		if peer, err := peerOf(u); err == nil {
+			return WithActor(ctx, peer)
+		}
+	}
+	return ctx
 }
 
 // peerListener accepts the connections of users who are allowed to.
