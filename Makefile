@@ -39,6 +39,7 @@ fuzz: ## the parsers on random bytes
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)
 	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzBuild -fuzztime $(FUZZFOR)
 	$(GO) test ./experiment/event -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZFOR)
+	$(GO) test ./faults -run '^$$' -fuzz FuzzTrace -fuzztime $(FUZZFOR)
 	$(GO) test ./experiment/document -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR)
 	$(GO) test ./explain/capture -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR)
 

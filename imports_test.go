@@ -78,7 +78,8 @@ func TestImports(t *testing.T) {
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
 		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/sandbox", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text"},
 		"cli/internal/text":                     {"internal/words"},
-		".":                                     {"cli"},
+		".":                                     {"cli", "internal/openfiles"},
+		"internal/openfiles":                    {},
 	}
 	pure := []string{"explain", "explain/wire", "faults", "faults/clue", "faults/packet", "faults/features", "faults/outcome", "internal/words"}
 	// Modules by which only one package speaks to the kernel; the lab has tables of its

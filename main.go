@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/faultctl/faultctl/cli"
+	_ "github.com/faultctl/faultctl/internal/openfiles" // first of all
 )
 
 func main() { os.Exit(cli.Main(os.Args)) }

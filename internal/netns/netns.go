@@ -21,7 +21,7 @@ const nsfsMagic = 0x6e736673
 // /run/netns/NAME. The caller closes the file. The error is ErrNotNetNS if the file
 // is something else, and otherwise that of os.Open.
 func Open(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if err != nil {
 		return nil, err
 	}
