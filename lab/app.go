@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -109,7 +110,38 @@ func (a *App) Timeout(d time.Duration) {
 
 // Connect connects and returns "ok" or the errno.
 func (a *App) Connect(to netip.AddrPort) string {
-	return a.call("connect()", func() (string, error) { return "ok", unix.Connect(a.fd, sockaddr(to)) })
+	return a.call("connect()", func() (string, error) {
+		err := unix.Connect(a.fd, sockaddr(to))
+		if err == unix.EINTR { // it goes on; a second call would say EALREADY
+			err = a.connected()
+		}
+		return "ok", err
+	})
+}
+
+// connected waits for the end of a connect that a signal has interrupted, as long as a
+// call may block.
+func (a *App) connected() error {
+	tv, err := unix.GetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO)
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Duration(tv.Nano())); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return unix.EINPROGRESS
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(a.fd), Events: unix.POLLOUT}}, int(left.Milliseconds())+1)
+		switch {
+		case err != nil && err != unix.EINTR:
+			return err
+		case n > 0:
+			if errno, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || errno != 0 {
+				return cmp.Or(err, error(unix.Errno(errno)))
+			}
+			return nil
+		}
+	}
 }
 
 // Send sends text and returns how many bytes the kernel took, or the errno.
