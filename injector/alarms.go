@@ -68,7 +68,7 @@ func (w *worker) wakeFlow(f *entry, now time.Duration) {
 		}
 		w.watcher.Alarm(f.outcome, &d, now)
 		w.note(f, who, false)
-		w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
+		w.watcher.Conclude(f.outcome, w.leaves(), now)
 		w.commitWake(f, now)
 	}
 	w.mayPark(f, now)

@@ -55,6 +55,7 @@ type trackBench struct {
 	events []Event
 	kernel *fakeKernel
 	next   [2]packet.Seq
+	busy   bool // what comes has waited in the queue
 }
 
 func newTrackBench(t *testing.T, judge bool, hook uint8, ms ...NamedModel) *trackBench {
@@ -98,6 +99,9 @@ func (b *trackBench) sends(dir faults.Direction, flags packet.Flags, payload str
 	hook := b.hook
 	if hook == localOut && dir == faults.Reply {
 		hook = localIn
+	}
+	if !b.busy {
+		b.watcher.CaughtUp(b.now)
 	}
 	return b.judge(b.t, hook, pkt)
 }

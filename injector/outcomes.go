@@ -74,6 +74,9 @@ func (e watched) Beside(ask, then func()) {
 	}()
 }
 
+// leaves reports whether something of what the faults decided has yet to leave this host.
+func (w *worker) leaves() bool { return w.out.Hold > 0 || len(w.out.Forged) > 0 || w.out.Split() }
+
 // decision is what the faults decided about the flow, as the Watcher takes it. who is the
 // ordinal of the fault that decided.
 func (w *worker) decision(f *entry, v faults.Verdict, who int) outcomes.Decision {

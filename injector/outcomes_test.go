@@ -2,6 +2,7 @@ package injector
 
 import (
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/features"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/outcomes"
@@ -38,6 +39,16 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.SettleAfter)
 		}, want: Settled{Struck: 1, Unaccepted: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.WentOn, outcome.NotAccepted}, fired: 1},
+		"what the client sent before waited in the queue": {fault: onlyClient, hook: forward, play: func(b *trackBench) {
+			b.open()
+			b.sends(faults.Original, ack, "request")
+			b.busy = true
+			b.now += time.Second
+			b.next[faults.Original] -= 7
+			b.sends(faults.Original, ack, "request")
+			b.after(outcomes.SettleAfter)
+			b.after(outcomes.SettleAfter)
+		}, want: Settled{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1}, // silent after the second RST
 		"the client is silent": {fault: resetAt("request"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
@@ -151,6 +162,39 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Reply, packet.RST|ack, "")
 			b.after(outcomes.SettleAfter)
 		}, fired: 1},
+		"copies do not leave": {fault: model(t, "duplicate", "chance", "100%"), hook: localOut, judge: true, play: func(b *trackBench) {
+			b.s.fail = unix.EPERM
+			b.sends(faults.Original, packet.SYN, "")
+			b.after(time.Second)
+		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.Connecting}, fired: 1},
+		"pieces do not leave": {fault: model(t, "slice", "size", "3"), hook: localOut, judge: true, play: func(b *trackBench) {
+			b.open()
+			b.s.fail = unix.EPERM
+			b.sends(faults.Original, ack, "request")
+			b.after(time.Second)
+		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.DataAffected}, fired: 1},
+		"the client closes before the device forgets": {fault: model(t, "idle-expire", "after", "1s", "then", "rst-both"), hook: localOut, judge: true, play: func(b *trackBench) {
+			b.kernel.is(client, outcomes.Alive)
+			b.open()
+			b.exchange("request")
+			b.sends(faults.Original, fin, "")
+			b.sends(faults.Reply, fin, "")
+			b.sends(faults.Original, ack, "")
+			b.kernel.gone(client)
+			b.sets.idleOf = map[int]time.Duration{0: time.Minute}
+			b.after(2 * time.Second)
+		}, want: Settled{ClosedBefore: 1, Prevented: Prevented{How: features.ByClient, Silence: 2 * time.Millisecond, Needed: time.Second}}},
+		"both close before the device forgets, and nothing else is seen": {fault: model(t, "idle-expire", "after", "1s", "then", "fin-both"), hook: forward, play: func(b *trackBench) {
+			b.open()
+			b.sends(faults.Original, fin, "")
+			b.sends(faults.Reply, fin, "")
+			b.sets.idleOf = map[int]time.Duration{0: time.Minute}
+			b.after(time.Second)
+			b.sends(faults.Reply, ack, "") // TIME_WAIT answers the probe
+			for range 5 {
+				b.after(time.Second)
+			}
+		}, want: Settled{ClosedBefore: 1}},
 		"what is held does not leave": {fault: model(t, "delay", "by", "50ms"), hook: localOut, play: func(b *trackBench) {
 			b.s.fail = unix.EPERM
 			b.sends(faults.Original, packet.SYN, "")

@@ -53,6 +53,7 @@ func (w *worker) run() error {
 		}
 		if !r.More {
 			w.emptied = w.batch
+			w.watcher.CaughtUp(received)
 		}
 		w.backlog.mark(w.clock())
 		w.flush()
@@ -178,7 +179,7 @@ func (w *worker) judge(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pa
 	}
 	w.watcher.Segment(f.outcome, dir, seg, &d, now)
 	w.note(f, who, v == faults.Drop)
-	w.watcher.Conclude(f.outcome, w.out.Hold > 0, now)
+	w.watcher.Conclude(f.outcome, w.leaves(), now)
 	if w.tap != nil {
 		delay, _ := w.delay(f, dir, &w.out, now)
 		w.tap.judged(p, f, now, v, &w.out, delay)

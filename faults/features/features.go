@@ -196,6 +196,9 @@ func (h *Half) observe(s packet.Segment) (Kind, bool) {
 // what was known passed unseen.
 func (h *Half) advance(s packet.Segment) {
 	end := s.End()
+	if !s.Flags().Has(packet.SYN) && (!h.Seen || h.Next.Less(s.Seq())) {
+		h.pass(s.Seq())
+	}
 	if !h.Seen {
 		h.Bytes += uint64(s.PayloadLen())
 	} else if n := end.Sub(h.Next); n > 0 {
@@ -347,6 +350,13 @@ func (f *Flow) Accepted() bool {
 func (f *Flow) Closed() bool {
 	c, s := &f.Half[faults.Original], &f.Half[faults.Reply]
 	return c.RST || s.RST || c.FIN && s.FIN && !c.Unacked() && !s.Unacked()
+}
+
+// Finished reports whether both sides have closed, and the FINs of both went on. The last
+// acknowledgment may be under way, or have passed unseen.
+func (f *Flow) Finished() bool {
+	c, s := &f.Half[faults.Original], &f.Half[faults.Reply]
+	return c.FIN && s.FIN && !c.Swallowed() && !s.Swallowed()
 }
 
 // Awaits reports whether the client awaits an answer: it sent last. It reports

@@ -27,9 +27,12 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 	if !e.has(struck) || e.has(nobody) {
 		return
 	}
-	late := at-e.at > t.grace(dir)
+	came := at - t.Waited
+	late, later := came-e.at > t.grace(dir), at-e.at > t.grace(dir)
 	switch {
 	case e.answers[accepted] == Yes && e.evidence[accepted] != ByVerdict && e.evidence[accepted] != Silence:
+	case e.has(finished) && s.Flags().Has(packet.ACK) && e.fin.LessEq(s.Ack()):
+		t.accept(at, e, Acknowledged)
 	case e.action == faults.SentFIN:
 		t.reactFIN(at, e, s, late)
 	case e.action == faults.Rewritten:
@@ -38,11 +41,14 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 	case e.has(failed):
 	case challenge(before, s, e, kind, t.Half[dir.Flip()].HasAck):
 		e.set(accepted, at, No, Challenged)
-	case late || at-e.first > t.grace(dir) && kind == features.Data && !fresh:
+	case late || came-e.first > t.grace(dir) && kind == features.Data && !fresh:
 		e.set(accepted, at, No, WentOn)
 	}
-	e.heard = e.heard || late
-	if kind == features.Data && e.answers[felt] != Yes && at > e.at {
+	if later && !late && active(e.action) && e.answers[accepted] == NotKnown {
+		e.set(accepted, at, NotKnown, UnderWay)
+	}
+	e.heard = e.heard || later
+	if kind == features.Data && e.answers[felt] != Yes && at > e.at && (active(e.action) || e.zero) {
 		e.feel(at, SentAfter)
 	}
 }
@@ -71,7 +77,7 @@ func (t *Tracker) reset(at time.Duration, e *end, dir faults.Direction, s packet
 		e.flags |= nobody
 	case nobodyThere && active(e.action) && (e.has(forged) || e.action == faults.SentICMP):
 		t.accept(at, e, Nobody)
-	case active(e.action) && at-e.at > t.grace(dir) && e.answers[accepted] == NotKnown:
+	case active(e.action) && at-t.Waited-e.at > t.grace(dir) && e.answers[accepted] == NotKnown:
 		e.set(accepted, at, No, Aborted)
 	case !active(e.action) && !nobodyThere && e.answers[felt] != Yes && t.Half[dir].Keepalives+t.Half[dir].Resent > 0:
 		e.feel(at, GaveUp)
@@ -137,8 +143,10 @@ func (t *Tracker) stake(at time.Duration, a faults.Action, dir faults.Direction)
 		return NotKnown, HistoryUnseen
 	case client && peer.LastData == at && peer.Bytes > 0 && peer.Cut():
 		return Yes, DataAffected // it is the answer itself that does not arrive
-	case client && at-peer.LastData < features.Pause:
+	case client && peer.Bytes > 0 && at-peer.LastData < features.Pause:
 		return NotKnown, AnswerMayGoOn
+	case client && peer.Bytes == 0 && at-t.Born < features.Pause:
+		return NotKnown, MayBeGreeted
 	}
 	return No, NothingAtStake
 }

@@ -54,11 +54,11 @@ func play(t *testing.T, text string) *script {
 
 func (s *script) line(w []string) {
 	s.t.Helper()
-	seconds, err := strconv.ParseFloat(w[0], 64)
+	n, err := strconv.ParseFloat(w[0], 64)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	at := time.Duration(seconds * float64(time.Second))
+	at := seconds(n)
 	s.until = at
 	switch w[1] {
 	case "end":
@@ -82,6 +82,8 @@ func (s *script) line(w []string) {
 		s.t.Fatalf("line %q", w)
 	}
 }
+
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
 func (s *script) side(name string) (side faults.Side) {
 	if err := side.UnmarshalText([]byte(name)); err != nil {

@@ -37,6 +37,7 @@ const (
 	Challenged     // the end answered with a challenge ACK (RFC 5961)
 	Aborted        // the end sent a RST of its own from a socket that was alive
 	SilentAnyway   // the end is silent, and had nothing to send
+	UnderWay       // the end was heard so soon that it may have sent that before
 	NotYet         // too soon to tell
 	NeverReachedIt // nothing was sent
 
@@ -51,6 +52,7 @@ const (
 	ClosedItself    // it had closed its side
 	MayBeHalfClosed // it had closed its side while an answer was outstanding: gave up, or waits for it
 	AnswerMayGoOn   // the answer may not have been over
+	MayBeGreeted    // neither end had sent anything, and the server may have to speak first
 	HistoryUnseen   // what was outstanding passed unseen
 	DataAffected    // payload was lost, delayed or changed
 	GaveUp          // its TCP gave up after probes or retransmissions
@@ -86,6 +88,7 @@ var evidenceText = [numEvidence]string{
 	Challenged:      "the end answered with a challenge ACK",
 	Aborted:         "the end aborted by itself",
 	SilentAnyway:    "the end is silent, but had nothing to send",
+	UnderWay:        "what the end sent later may have been under way before",
 	NotYet:          "too soon to tell",
 	NeverReachedIt:  "it was not sent",
 	Connecting:      "connect() had not returned",
@@ -98,6 +101,7 @@ var evidenceText = [numEvidence]string{
 	ClosedItself:    "the application had closed",
 	MayBeHalfClosed: "the application had closed its side with an answer outstanding",
 	AnswerMayGoOn:   "the answer may not have been over",
+	MayBeGreeted:    "the connection was new, and the server may have to speak first",
 	HistoryUnseen:   "what was outstanding was not seen",
 	DataAffected:    "data were affected",
 	GaveUp:          "its TCP gave up",

@@ -14,8 +14,10 @@ const (
 	// first timer of a SYN (1 s).
 	graceUnknown = 500 * time.Millisecond
 
-	// graceMore is added to two round trips where these are known.
-	graceMore = 20 * time.Millisecond
+	// graceMore is added to two round trips where these are known: hosts are busy. It is
+	// less than the first retransmission of anything takes (200 ms), so that this comes
+	// late.
+	graceMore = 100 * time.Millisecond
 
 	// patience is how long an end that has something unacknowledged may be silent
 	// before that is evidence: three times the first retransmission timer of a
@@ -34,6 +36,11 @@ type Tracker struct {
 	features.Flow
 	ends [2]end // by the direction in which the end sends
 	over bool   // the connection was closed before the segment seen last
+	cut  bool   // some of what the client sent was to leave in another form, and did not
+
+	// Waited is how long before it is handed over the next segment may have come:
+	// whoever hands it over was busy.
+	Waited time.Duration
 }
 
 // end is what was done to one end.
@@ -45,6 +52,7 @@ type end struct {
 	evidence [3]Evidence
 
 	seq packet.Seq // one past the forged segment
+	fin packet.Seq // one past the forged FIN
 	ack packet.Seq // what the end had acknowledged at the strike
 
 	action   faults.Action
@@ -64,6 +72,7 @@ const (
 	failed            // a send for it failed
 	detached          // its socket belonged to nobody
 	mirrored          // segments to the other end were changed: whether these arrived counts
+	finished          // it was sent a FIN of ours
 )
 
 const (
@@ -97,12 +106,15 @@ func (t *Tracker) Segment(at time.Duration, dir faults.Direction, s packet.Segme
 		t.Forged(at, dir, s)
 		return
 	}
-	t.over = t.Closed()
+	t.over = t.Closed() || t.Finished()
 	before := t.Half[dir]
 	kind, fresh := t.Flow.Observe(at, dir, s, fate)
 	e := &t.ends[dir]
 	if e.has(struck|probed) && at >= e.at {
 		t.react(at, e, &before, dir, s, kind, fresh)
+		if active(e.action) && fate == features.Dropped && fresh && (kind == features.Data || kind == features.FIN) {
+			e.inflight = true // it had left before the segment of ours arrived, or is sent again
+		}
 	}
 	if fate == features.Passed || kind == features.ACK && (e.has(probed) || t.ends[dir.Flip()].has(probed)) {
 		return // or it is the answer to a probe of ours
@@ -155,6 +167,7 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		if e.answers[sent] == NotKnown {
 			e.set(sent, at, Yes, RawSent)
 		}
+		e.sentFIN(s)
 		t.await(at, e, s.End())
 	case e.has(struck): // a piece, a copy, or an answer of a ghost
 	default:
@@ -166,6 +179,15 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		// It brings the payload, and lacks nothing but the FIN.
 		answer, ev := t.stake(at, e.action, dir.Flip())
 		e.set(felt, at, answer, ev)
+	}
+}
+
+// sentFIN notes that the end was sent a FIN: if it acknowledges that it has accepted it,
+// whatever it is sent afterwards.
+func (e *end) sentFIN(s packet.Segment) {
+	if s.Flags().Has(packet.FIN) {
+		e.flags |= finished
+		e.fin = s.End()
 	}
 }
 
@@ -211,12 +233,17 @@ func active(a faults.Action) bool {
 func (t *Tracker) strike(at time.Duration, a faults.Action, dir faults.Direction, e *end) {
 	again := e.has(struck)
 	if again && (!active(a) || active(e.action)) {
-		if active(a) && active(e.action) {
+		switch {
+		case active(a) && active(e.action):
 			e.action = a
+		case !active(e.action) && e.answers[felt] != Yes && !e.has(nobody|detached):
+			if answer, ev := t.stake(at, a, dir); answer == Yes { // another segment was struck
+				e.feel(at, ev)
+			}
 		}
 		return
 	}
-	if over := t.over || at > t.Last && t.Closed(); !again && (over || e.has(nobody)) {
+	if over := t.over || at > t.Last && (t.Closed() || t.Finished()); !again && (over || e.has(nobody)) {
 		e.flags |= struck | nobody
 		e.at = at
 		return
@@ -260,6 +287,7 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 	}
 	if active(e.action) {
 		e.flags |= forged
+		e.sentFIN(s)
 		t.await(at, e, s.End())
 	} else if e.action == faults.Rewritten {
 		e.seq, e.zero = s.End(), s.Window() == 0
@@ -272,12 +300,14 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 	}
 }
 
-// SendFailed says that a segment for that side did not leave the host.
+// SendFailed says that a segment for that side did not leave the host. If it is what goes on in
+// place of the ends' own, or besides, both ends lack it.
 func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
-		if to.Includes(dir.From()) && e.has(struck) && !e.has(nobody) {
+		if (to.Includes(dir.From()) || !active(e.action)) && e.has(struck) && !e.has(nobody) {
 			e.flags |= failed
+			t.cut = t.cut || !active(e.action) && to.Includes(faults.Server)
 			e.set(sent, at, No, SendFailed)
 			if e.answers[accepted] != Yes {
 				e.set(accepted, at, No, NeverReachedIt)
@@ -285,6 +315,9 @@ func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
 		}
 	}
 }
+
+// AnswerLost is that of the Flow, which takes what was to leave for what has left.
+func (t *Tracker) AnswerLost() bool { return !t.cut && t.Flow.AnswerLost() }
 
 // Kernel takes into account what the kernel says of a side. ev is one of the
 // evidences from outside; others are ignored. at is when it was true. NoSocket and
@@ -306,8 +339,7 @@ func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
 // closedInOrder reports whether an end closed by itself: it sent a RST, or both ends
 // sent a FIN and each got the other's.
 func (t *Tracker) closedInOrder(dir faults.Direction) bool {
-	own, peer := &t.Half[dir], &t.Half[1-dir]
-	return own.RST || own.FIN && peer.FIN && !own.Swallowed() && !peer.Swallowed()
+	return t.Half[dir].RST || t.Finished()
 }
 
 func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
@@ -339,7 +371,9 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 			e.set(accepted, at, No, NeverReachedIt)
 		}
 	case SocketGone, ReceivedReset:
-		t.accept(at, e, ev)
+		if active(e.action) {
+			t.accept(at, e, ev)
+		}
 	case SocketAlive:
 		if active(e.action) && e.answers[accepted] == NotKnown {
 			e.set(accepted, at, No, ev)
@@ -355,6 +389,9 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 
 // accept notes that an end acted on what it was sent: so that was sent, too.
 func (t *Tracker) accept(at time.Duration, e *end, ev Evidence) {
+	if e.has(failed) && !active(e.action) {
+		return // what it acts on is something else
+	}
 	if e.answers[accepted] != Yes {
 		e.set(accepted, at, Yes, ev)
 	}

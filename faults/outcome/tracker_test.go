@@ -82,7 +82,7 @@ func TestOutcomes(t *testing.T) {
 1.000 strike hold client
 3.000 C>S P len 5 dropped
 9.000 end`,
-		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (the application sent more afterwards)", Survived,
+		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
 	}, {
 		"reset by age after the only answer was read", asked + `
 1.000 strike rst client

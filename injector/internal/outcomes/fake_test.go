@@ -136,6 +136,7 @@ func (b *bench) sends(dir faults.Direction, flags packet.Flags, payload string, 
 	if dir == faults.Reply {
 		hook = unix.NF_INET_LOCAL_IN
 	}
+	b.CaughtUp(b.now)
 	b.Met(b.conn, hook, false, dir)
 	if !b.MayStrike(b.conn, d, flags.Has(packet.SYN), b.now) {
 		b.Passed(b.conn, dir, seg, b.now)

@@ -118,7 +118,7 @@ func (w *Watcher) Finish(c *Conn, now time.Duration) {
 	c.finished = true
 	// An answer that has not begun may still come, unless the connection is over.
 	lost := c.struck && c.AnswerLost() && (w.Judged || c.ended || c.Turn == features.ServerSent || c.Closed())
-	prevented := !c.struck && c.probed == 0 && c.whole && !c.alone
+	prevented := !c.struck && c.whole && (c.probed == 0 && !c.alone || c.ClosedBefore(now))
 	if !lost && !prevented {
 		return
 	}

@@ -30,7 +30,8 @@ type Watcher struct {
 	// Signed counts connections that were left alone because their segments are signed.
 	Signed *atomic.Uint64
 
-	asks, settles, givesUp queue // of connections that are looked at later
+	caughtUp               time.Duration // see CaughtUp
+	asks, settles, givesUp queue         // of connections that are looked at later
 	lost                   lostAnswers
 	resets                 map[uint64]resetSocket // by the socket's address in the kernel
 }
@@ -122,12 +123,17 @@ func (w *Watcher) MayStrike(c *Conn, d *Decision, begins bool, now time.Duration
 	return true
 }
 
+// CaughtUp says that no segment waited for the worker then: whatever is handed over later
+// has come since.
+func (w *Watcher) CaughtUp(at time.Duration) { w.caughtUp = at }
+
 // Segment takes a segment into account, and what the faults decided about it.
 func (w *Watcher) Segment(c *Conn, dir faults.Direction, seg packet.Segment, d *Decision, now time.Duration) {
 	if c == nil || c.finished || c.settled && !w.Judged {
 		return
 	}
 	fate := d.fate()
+	c.Waited = now - w.caughtUp
 	c.Segment(now, dir, seg, fate)
 	if d.acts(fate) {
 		w.strike(c, d, now)
@@ -142,6 +148,7 @@ func (w *Watcher) Passed(c *Conn, dir faults.Direction, seg packet.Segment, now 
 	if c == nil || c.finished || c.settled && !w.Judged {
 		return
 	}
+	c.Waited = now - w.caughtUp
 	c.Segment(now, dir, seg, features.Passed)
 	if w.Judged {
 		w.again(c, dir)
@@ -174,16 +181,17 @@ func (w *Watcher) strike(c *Conn, d *Decision, now time.Duration) {
 
 // Conclude comes after a strike was reported. It settles the outcome at once if the
 // verdict was all there was to the strike, and nothing can change what came of it;
-// otherwise Due does, when more is known.
-func (w *Watcher) Conclude(c *Conn, held bool, now time.Duration) {
+// otherwise Due does, when more is known. leaves says that something of the strike has yet
+// to leave this host.
+func (w *Watcher) Conclude(c *Conn, leaves bool, now time.Duration) {
 	if c != nil && c.fresh {
-		w.conclude(c, held, now)
+		w.conclude(c, leaves, now)
 	}
 }
 
-func (w *Watcher) conclude(c *Conn, held bool, now time.Duration) {
+func (w *Watcher) conclude(c *Conn, leaves bool, now time.Duration) {
 	c.fresh = false
-	if o := c.outcome(now, w.Judged); o.Known() && !o.AnswerLost && !held {
+	if o := c.outcome(now, w.Judged); o.Known() && !o.AnswerLost && !leaves {
 		w.settle(c, o, now)
 		return
 	}
@@ -213,7 +221,7 @@ func (w *Watcher) Sent(c *Conn, to faults.Direction, forged bool, pkt []byte, er
 	now := w.Clock()
 	if !forged {
 		if err != nil && refused(err) {
-			c.SendFailed(now, faults.Both) // what is done to segments concerns both ends
+			c.SendFailed(now, to.To())
 		}
 		return
 	}
