@@ -108,7 +108,8 @@ func (m *IdleExpire) resolved() *IdleExpire {
 // Diverts implements Model.
 func (m *IdleExpire) Diverts() Diversion {
 	m = m.resolved()
-	return Diversion{SYN: true, Idle: m.After, Refresh: m.refresh(), NoCapture: true}
+	both := m.Then == rstBoth || m.Then == finBoth // it acts when the time is over, and must know who has closed
+	return Diversion{SYN: true, FIN: both, RST: both, Idle: m.After, Refresh: m.refresh(), NoCapture: true}
 }
 
 // refresh says what keeps a flow alive.
@@ -222,6 +223,7 @@ func (i *idleExpire) OnWake(ev *Event, out *Effects) {
 	switch {
 	case i.told:
 	case !i.expired && ev.Idle < i.m.After:
+		i.admitted = max(i.admitted, ev.At-ev.Idle) // the kernel has let something pass
 		out.Wake(i.m.After - ev.Idle)
 	default:
 		i.expired = true
