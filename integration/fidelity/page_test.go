@@ -35,6 +35,7 @@ func page(cells []*comparison) string {
 	fmt.Fprintf(&b, "Recorded on Linux %s. Any number of retransmissions of a segment counts as one line. In the matrix, an equals sign means that\nnothing differs; the numbers and letters beside it are explained below.\n\n", unix.ByteSliceToString(u.Release[:]))
 	matrix(&b, cells)
 	notes(&b, cells)
+	b.WriteString(auditSection(audit))
 	for n := range causes {
 		traces(&b, &causes[n], cells)
 	}
