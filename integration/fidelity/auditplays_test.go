@@ -244,8 +244,8 @@ func exchangesWell(s *scene) {
 func shutByServer(moment time.Duration) func(*scene) {
 	return func(s *scene) {
 		s.be(once)
+		begun := time.Now()
 		if s.dial() && s.ask() {
-			begun := time.Now()
 			s.closes()
 			if got := s.client.Recv(); got != "EOF" {
 				s.wrong("the server closes: recv() = %s", got)

@@ -70,7 +70,7 @@ var plays = []play{
 	{"a SYN is dropped once", "syn-drop:attempts=1", steps{used}, verdicts{"": outcome.Survived, serversCommand: outcome.Unfelt}, nil}, // the client waits, not the server
 
 	// A connection that both ends have closed. On the ends' own hosts the kernel is asked first.
-	{"expired on both ends after both have closed", "idle-expire:after=400ms,then=rst-both", steps{used, serverClosesFirst, closes, idle(100 * ms), asksBefore},
+	{"expired on both ends after both have closed", "idle-expire:after=1s,then=rst-both", steps{used, serverClosesFirst, closes, idle(100 * ms), asksBefore},
 		all(outcome.NeverFired), nil},
 }
 
