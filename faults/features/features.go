@@ -141,7 +141,7 @@ func (f *Flow) Observe(at time.Duration, dir faults.Direction, s packet.Segment,
 		f.Born, f.lastData = at, at
 	}
 	if !flags.Has(packet.RST) {
-		f.handshake(at, dir, flags)
+		f.handshake(at, dir, flags, payload)
 		f.acknowledged(dir, s)
 		kind, fresh = h.observe(s)
 		if kind == Data || kind == FIN && payload > 0 {
@@ -216,13 +216,14 @@ func (h *Half) pass(end packet.Seq) {
 	}
 }
 
-// handshake measures the way to each side.
-func (f *Flow) handshake(at time.Duration, dir faults.Direction, flags packet.Flags) {
+// handshake measures the way to each side, by the ACK of the SYN-ACK and by nothing that comes
+// later: that ACK may pass unseen.
+func (f *Flow) handshake(at time.Duration, dir faults.Direction, flags packet.Flags, payload int) {
 	switch {
 	case dir == faults.Reply && flags.Has(packet.SYN|packet.ACK) && !f.Half[faults.Reply].Seen && f.Half[faults.Original].SYN:
 		f.RTT[faults.Reply] = micros(at - f.Born)
 		f.lastData = at
-	case dir == faults.Original && !flags.Has(packet.SYN) && f.RTT[faults.Original] == 0 && f.Half[faults.Reply].SYN && f.Turns == 0:
+	case dir == faults.Original && flags == packet.ACK && payload == 0 && f.Kind == SYN && f.RTT[faults.Original] == 0 && f.Half[faults.Reply].SYN:
 		f.RTT[faults.Original] = micros(at - f.Last)
 	}
 }

@@ -105,6 +105,31 @@ func TestAudited(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the end is silent where it would have sent again); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
 	}, {
+		"an ICMP error is dropped, and the client gives up to connect", `
+0.000 C>S S dropped
+0.000 strike icmp client
+1.000 C>S S seq 0 dropped
+1.500 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end went on as if nothing had come); felt no (the end did not accept it)", Unaccepted,
+	}, {
+		"it is not, and the socket is gone at once", `
+0.000 C>S S dropped
+0.000 strike icmp client
+0.020 kernel client gone
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket is gone); felt yes (connect() had not returned)", Survived,
+	}, {
+		"the ACK of the handshake passes unseen, and the client goes on after a RST", `
+0.000 C>S S
+0.001 S>C S.
+1.000 S>C F dropped
+1.000 strike rst client
+1.000 S>C R seq 1 forged
+2.000 C>S F seq 6 dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted no (the end went on as if nothing had come); felt no (the end did not accept it)", Unaccepted,
+	}, {
 		"both have closed, and the last acknowledgment passed unseen", asked + `
 0.100 C>S F
 0.101 S>C F

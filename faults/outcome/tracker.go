@@ -19,6 +19,10 @@ const (
 	// late.
 	graceMore = 100 * time.Millisecond
 
+	// soon is how long after a strike a socket that was connecting must be gone for
+	// that to be evidence.
+	soon = 250 * time.Millisecond
+
 	// patience is how long an end that has something unacknowledged may be silent
 	// before that is evidence: three times the first retransmission timer of a
 	// connection without samples (RFC 6298 section 2.1).
@@ -331,6 +335,9 @@ func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
 		}
 		if ev == SocketGone && t.closedInOrder(dir) {
 			continue // it would be gone without the strike as well
+		}
+		if ev == SocketGone && !t.Connected() && at-e.at > soon {
+			continue // who gives up to connect closes without a segment
 		}
 		t.kernel(at, e, ev)
 	}

@@ -233,7 +233,7 @@ func beatsProbing(s *scene) {
 func exchangesWell(s *scene) {
 	if s.dial() {
 		s.ask()
-		time.Sleep(50 * ms)
+		time.Sleep(400 * ms) // what comes later than that is no longer under way
 		s.ask()
 	}
 	s.hangUp()

@@ -54,8 +54,15 @@ type Socket struct {
 }
 
 // Orphaned reports whether no process has the socket any more: the application has
-// closed it, and will not be told of anything.
-func (s Socket) Orphaned() bool { return s.Inode == 0 && s.State != SynRecv && s.State != NewSynRecv }
+// closed it, and will not be told of anything. One that waits to be accepted belongs to
+// no process yet, but is open: close() would have sent a FIN.
+func (s Socket) Orphaned() bool {
+	switch s.State {
+	case SynRecv, NewSynRecv, Established, CloseWait:
+		return false
+	}
+	return s.Inode == 0
+}
 
 // ErrNone says that there is no socket for the connection: there never was one, or it
 // is closed.

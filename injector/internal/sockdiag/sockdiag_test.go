@@ -165,3 +165,32 @@ func BenchmarkAsk(b *testing.B) {
 		})
 	}
 }
+
+// TestUnaccepted holds that a connection which waits to be accepted is no orphan, although
+// no process has its socket.
+func TestUnaccepted(t *testing.T) {
+	l := newLab(t)
+	there := open(t, l.Server)
+	for _, to := range addrs(l) {
+		ln, at, err := l.Server.Listen(netip.AddrPortFrom(to, 0), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		client, err := l.Client.Client(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if got := client.Connect(at); got != "ok" {
+			t.Fatalf("%s: connect() = %s", to, got)
+		}
+		var got Socket
+		if !lab.Eventually(func() bool { got, err = there.Ask(at, client.Local()); return err == nil && got.State == Established }) {
+			t.Fatalf("%s: the server has %+v: %v", to, got, err)
+		}
+		if got.Inode != 0 || got.Orphaned() {
+			t.Errorf("%s: orphaned %v: %+v", to, got.Orphaned(), got)
+		}
+	}
+}
