@@ -2,6 +2,7 @@ package fidelity
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,32 @@ these are compared:
 - what the end's **interface** shows, wherever faultctl is not on the same host.
 
 `
+
+// writePage writes docs/FIDELITY.md with -update, or of it what was played.
+func writePage() error {
+	const path = "../../docs/FIDELITY.md"
+	switch {
+	case !*update || len(audit) == 0:
+		return nil
+	case len(compared) > 0:
+		return os.WriteFile(path, []byte(page(compared)), 0o644)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, has := strings.Cut(string(b), "\n## What is said of a fault\n")
+	next := "\n## " + causes[0].name + "\n"
+	if !has {
+		before, rest, _ = strings.Cut(string(b), next)
+		rest = next + rest
+	}
+	_, after, found := strings.Cut(rest, next)
+	if !found {
+		return fmt.Errorf("%s has no place for the audit: run make fidelity", path)
+	}
+	return os.WriteFile(path, []byte(before+"\n"+auditSection(audit)+next[1:]+after), 0o644)
+}
 
 // page returns the text of docs/FIDELITY.md.
 func page(cells []*comparison) string {
