@@ -131,6 +131,9 @@ func (a *audited) saw() string {
 // TestAuditPage holds that the page has the audit as it is: each row, each cell that is not
 // played, and words that may be said in all others.
 func TestAuditPage(t *testing.T) {
+	if *update {
+		return // it is written when all tests are over
+	}
 	b, err := os.ReadFile("../../docs/FIDELITY.md")
 	if err != nil {
 		t.Fatal(err)
