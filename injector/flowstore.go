@@ -136,11 +136,13 @@ func (s *flowStore) park(f *entry, now time.Duration) bool {
 
 func (s *flowStore) unpark(i uint32, now time.Duration) *entry {
 	n := s.run.adjusted.Load()
+	last := time.Duration(s.parked.at(i).last) * 10 * time.Millisecond
 	e := s.parked.unpark(i, s.run.rules, s.run.seed)
 	e.adjustedAt = n
 	if e.chain != nil && e.fired == 0 {
-		e.outcome = outcomes.Resume(e, &e.Flow, e.last)
+		e.outcome = outcomes.Resume(e, &e.Flow, last)
 	}
 	s.add(e, now)
+	e.last = last // it is not seen only because it wakes
 	return e
 }
