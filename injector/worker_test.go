@@ -307,6 +307,22 @@ func TestBusyBeside(t *testing.T) {
 	}
 }
 
+// TestBusyWhileParked is TestBusyBeside of a flow that was parked meanwhile.
+func TestBusyWhileParked(t *testing.T) {
+	b := newBench(t, ruleOf(model(t, "idle-expire", "after", "1m", "then", "rst-both")))
+	b.judge(t, forward, segment(faults.Original, packet.SYN, 99, 0, ""))
+	b.judge(t, forward, segment(faults.Reply, packet.SYN|packet.ACK, 99, 100, ""))
+	b.settleAll()
+	if b.parked.n != 1 {
+		t.Fatalf("%d flows are parked", b.parked.n)
+	}
+	b.now += 2 * time.Minute
+	b.sets.idleOf = map[int]time.Duration{0: time.Second}
+	if v := b.judge(t, forward, segment(faults.Original, packet.FIN|packet.ACK, 100, 100, "")); v.Drop || len(b.s.pkts) > 0 {
+		t.Errorf("the kernel has seen it a second ago, and its FIN gets %+v, %d segments are sent", v, len(b.s.pkts))
+	}
+}
+
 // TestReleasedAgain checks that the kernel is told once more to let a flow pass
 // when it has forgotten, and not for each packet that was under way.
 func TestReleasedAgain(t *testing.T) {
