@@ -276,7 +276,7 @@ var auditRows = []auditRow{
 	row("throttle",
 		staging("throttle:rate=2kbit", asks),
 		staged{spec: "throttle:rate=2kbit", first: openBefore, play: onlyCloses}.or(outcome.NeverFired, placements...).unsure(unseen, atServer),
-		walled("throttle:rate=2kbit", (*scene).ours, oursBlocked, asks).not(goesOn, atRouter, loopback),
+		walled("throttle:rate=2kbit", (*scene).ours, oursBlocked, asks).not(goesOn, atServer, atRouter, loopback),
 		endsOwn, everySegment, noRemedy),
 	row("mtu-hole",
 		staging("mtu-hole:above=1000", fetches),
