@@ -40,6 +40,7 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages pos
 
 # Programs that read reports and captures.
 want tshark tshark
+want tcpdump tcpdump
 want chromium chromium
 
 # Packages and man pages.

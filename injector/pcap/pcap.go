@@ -6,8 +6,10 @@ package pcap
 
 import (
 	"container/heap"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -51,9 +53,9 @@ func Create(path, application string) (*File, error) {
 		return nil, err
 	}
 	face := func(name, text string) pcapgo.NgInterface {
-		return pcapgo.NgInterface{Name: name, Description: text, LinkType: layers.LinkTypeRaw, TimestampResolution: 9}
+		return pcapgo.NgInterface{Name: name, Description: text, LinkType: layers.LinkTypeLinuxSLL, TimestampResolution: 9}
 	}
-	w, err := pcapgo.NewNgWriterInterface(file,
+	w, err := pcapgo.NewNgWriterInterface(&blocks{w: file},
 		face("judged", "packets of chosen connections, as they came to be judged"),
 		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application, OS: "linux"}})
 	if err == nil {
@@ -92,6 +94,47 @@ func (f *File) Write(p injector.Packet) {
 	f.record(e)
 }
 
+// cooked is the header of a packet of link type SLL. libpcap up to 1.10 refuses a
+// second interface of raw IP (LINKTYPE_RAW), because its own number for that type is
+// another one; SLL has one number, and says which way a packet went.
+func cooked(b []byte, direction pcapgo.NgEpbFlag) []byte {
+	const sllHeader, sent, noHardware, ipv4, ipv6 = 16, 4, 0xfffe, 0x0800, 0x86dd
+	frame := make([]byte, sllHeader, sllHeader+len(b))
+	if direction == pcapgo.NgEpbFlagDirectionOutbound {
+		binary.BigEndian.PutUint16(frame, sent)
+	}
+	binary.BigEndian.PutUint16(frame[2:], noHardware)
+	binary.BigEndian.PutUint16(frame[14:], ipv4)
+	if len(b) > 0 && b[0]>>4 == 6 {
+		binary.BigEndian.PutUint16(frame[14:], ipv6)
+	}
+	return append(frame, b...)
+}
+
+// blocks passes on whole blocks only, so that a file can be read to its end even if
+// the process was killed. Each block says how long it is behind its type.
+type blocks struct {
+	w    io.Writer
+	kept []byte
+}
+
+func (b *blocks) Write(p []byte) (int, error) {
+	b.kept = append(b.kept, p...)
+	whole := 0
+	for rest := b.kept; len(rest) >= 8; rest = b.kept[whole:] {
+		length := int(binary.LittleEndian.Uint32(rest[4:]))
+		if length < 12 || length > len(rest) {
+			break
+		}
+		whole += length
+	}
+	if _, err := b.w.Write(b.kept[:whole]); err != nil {
+		return 0, err
+	}
+	b.kept = append(b.kept[:0], b.kept[whole:]...)
+	return len(p), nil
+}
+
 // due writes the packets that have left by now.
 func (f *File) due(now time.Time) {
 	for len(f.ahead) > 0 && !f.ahead[0].at.After(now) {
@@ -103,7 +146,6 @@ func (f *File) record(e *record) {
 	if f.err != nil {
 		return
 	}
-	ci := gopacket.CaptureInfo{Timestamp: e.at, CaptureLength: len(e.data), Length: max(e.length, len(e.data)), InterfaceIndex: e.face}
 	var opts pcapgo.NgPacketOptions
 	if e.comment != "" {
 		opts.Comments = []string{e.comment}
@@ -116,7 +158,11 @@ func (f *File) record(e *record) {
 		flags.Direction = pcapgo.NgEpbFlagDirectionInbound
 	}
 	opts.Flags = flags
-	f.err = f.w.WritePacketWithOptions(ci, e.data, opts)
+	frame := cooked(e.data, flags.Direction)
+	header := len(frame) - len(e.data)
+	f.err = f.w.WritePacketWithOptions(gopacket.CaptureInfo{
+		Timestamp: e.at, CaptureLength: len(frame), Length: max(e.length, len(e.data)) + header, InterfaceIndex: e.face,
+	}, frame, opts)
 }
 
 // flush writes out what is buffered, so that the file can be read even if the

@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +114,56 @@ func TestFullDisk(t *testing.T) {
 	}
 	if _, err := Create(filepath.Join(t.TempDir(), "none", "run.pcapng"), ""); err == nil {
 		t.Error("a file in no directory was made")
+	}
+}
+
+// TestTcpdump checks that libpcap reads both interfaces of a file: up to 1.10 it wants
+// one link type that has the same number in files as in its programs.
+func TestTcpdump(t *testing.T) {
+	tcpdump, err := exec.LookPath("tcpdump")
+	if err != nil {
+		if os.Getenv("FAULTCTL_REQUIRE") == "1" {
+			t.Fatal("tcpdump is missing")
+		}
+		t.Skip("tcpdump is missing")
+	}
+	path := filepath.Join(t.TempDir(), "run.pcapng")
+	f, err := Create(path, "faultctl test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Write(packetOf(injector.Passed, 0))
+	f.Write(packetOf(injector.Forged, 0))
+	if err := f.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(tcpdump, "-nr", path).CombinedOutput()
+	if n := strings.Count(string(out), "10.0.0.1.40000 > 10.0.0.2.5432: Flags [S]"); err != nil || n != 2 {
+		t.Errorf("%d of 2 packets, %v:\n%s", n, err, out)
+	}
+}
+
+// TestWholeBlocks checks that a file of which nothing was closed ends with a whole block at
+// any moment: what is not whole is not written.
+func TestWholeBlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.pcapng")
+	f, err := Create(path, "faultctl test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close(0)
+	for range 500 { // far more than is buffered
+		f.Write(packetOf(injector.Dropped, 0))
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(b) > 0 {
+			if len(b) < 8 || int(binary.LittleEndian.Uint32(b[4:])) > len(b) {
+				t.Fatalf("%d bytes of a block at the end", len(b))
+			}
+			b = b[binary.LittleEndian.Uint32(b[4:]):]
+		}
 	}
 }
 
