@@ -146,7 +146,7 @@ func thisHost() *host {
 // see cage.StayAwake.
 func notify() (c <-chan os.Signal, stop func()) {
 	ends := make(chan os.Signal, 2)
-	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(ends, cage.Heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	rest := cage.StayAwake()
 	return ends, func() { signal.Stop(ends); rest() }
 }

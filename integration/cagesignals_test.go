@@ -6,12 +6,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -161,5 +163,44 @@ func TestSignalsReachTheCommand(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHangup checks that a run under nohup goes on when its terminal hangs up, with its
+// command, and that any other ends.
+func TestHangup(t *testing.T) {
+	for _, m := range cageKinds(t) {
+		for _, ignored := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/nohup %v", m.name, ignored), func(t *testing.T) {
+				t.Parallel()
+				n := newTestbed(t, loopback, false).node()
+				dir, err := os.MkdirTemp("", "faultctl-test-") // others cannot enter that of t
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer os.RemoveAll(dir)
+				if err := os.Chmod(dir, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				begun := filepath.Join(dir, "begun")
+				cmd := m.faultctl("run", "observe", "--allow-idle", "--", "sh", "-c", "mkdir "+begun+" && sleep 1; exit 33")
+				if cmd.Args[0] = program(t); ignored { // as nohup does
+					cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `trap '' HUP; exec "$0" "$@"`}, cmd.Args...)
+				}
+				if err := n.Do(cmd.Start); err != nil {
+					t.Fatal(err)
+				}
+				defer expose(cmd).Stop()
+				if !lab.Eventually(func() bool { _, err := os.Stat(begun); return err == nil }) {
+					t.Error("the command does not begin")
+				}
+				cmd.Process.Signal(syscall.SIGHUP)
+				cmd.Wait()
+				if code := cmd.ProcessState.ExitCode(); (code == 33) != ignored {
+					t.Errorf("exit code %d", code)
+				}
+				m.nothingLeft(t, n, cmd.Process.Pid, "")
+			})
+		}
 	}
 }

@@ -149,7 +149,7 @@ func Inside() (signals <-chan os.Signal, yes bool) {
 	}
 	// Signals that arrive here directly arrive at the outer process as well, or
 	// are not for the command. A write to a closed pipe returns an error.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(make(chan os.Signal, 1), Heeded(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)...)
 	c := make(chan os.Signal, 8)
 	lifeline := os.NewFile(lifelineFD, "lifeline")
 	go func() {

@@ -3,6 +3,7 @@ package cage
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,12 +18,22 @@ func (s FromTerminal) String() string { return syscall.Signal(s).String() }
 // Signal implements os.Signal.
 func (s FromTerminal) Signal() {}
 
+// hangupIgnored says that this process began with SIGHUP ignored, as under nohup: then
+// neither it nor its command reacts to one.
+var hangupIgnored = signal.Ignored(syscall.SIGHUP)
+
+// Heeded leaves out SIGHUP where it was ignored when this process began. Waiting for a
+// signal undoes that it is ignored.
+func Heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s == syscall.SIGHUP && hangupIgnored })
+}
+
 // Relay returns the arriving signals that are for the command. Those from the
 // terminal are FromTerminal. Until stop is called, nothing stops this process,
 // see StayAwake.
 func Relay() (signals <-chan os.Signal, stop func()) {
 	in, out := make(chan os.Signal, 8), make(chan os.Signal, 8)
-	signal.Notify(in, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(in, Heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)...)
 	allowStop := StayAwake()
 	done := make(chan struct{})
 	go func() {

@@ -3,6 +3,8 @@ package netns_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/faultctl/faultctl/internal/netns"
@@ -69,7 +71,12 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns.Close()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]error{
+		fifo:                netns.ErrNotNetNS, // and nobody waits for a writer
 		"/proc/self/ns/mnt": netns.ErrNotNetNS,
 		"/proc/self/status": netns.ErrNotNetNS,
 		t.TempDir():         netns.ErrNotNetNS,
