@@ -79,7 +79,7 @@ check-image: ## build the image in a temporary store and run it
 	packaging/check-image.sh
 
 image: dist ## the container image, with docker or podman
-	$$(command -v docker || command -v podman) build -f packaging/Containerfile -t faultctl:$(VERSION) .
+	packaging/build-image.sh faultctl:$(VERSION)
 
 clean: ## remove what was built
 	rm -rf faultctl bin dist *.prof

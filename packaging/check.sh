@@ -46,6 +46,13 @@ for f in /usr/share/man/man1/faultctl.1.gz /usr/share/man/man1/faultctl-inject.1
 	/usr/share/fish/vendor_completions.d/faultctl.fish /usr/lib/systemd/system/faultctl@.service /etc/default/faultctl; do
 	[ -s "$root$f" ] || fail "$f is missing"
 done
+# Whatever README.md links to is there, and the scenarios are valid.
+grep -o '](\([^)#:]*\)' README.md | cut -c3- | while read -r link; do
+	[ -e "$root/usr/share/doc/faultctl/$link" ] || fail "README.md links to $link, which the package lacks"
+done
+for f in "$root"/usr/share/doc/faultctl/examples/scenarios/*.yaml; do
+	inside scenario validate "${f#"$root"}" >/dev/null || fail "${f#"$root"} is not valid"
+done
 [ -d "$root/etc/faultctl" ] || fail "/etc/faultctl is missing"
 gzip -t "$root"/usr/share/man/man*/*.gz
 bash -n "$root/usr/share/bash-completion/completions/faultctl"
