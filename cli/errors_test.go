@@ -225,7 +225,6 @@ func TestInjectorErrors(t *testing.T) {
 		says string
 	}{
 		{fmt.Errorf("create an nftables table: %w", injector.ErrPermission), 5, "CAP_NET_ADMIN"},
-		{fmt.Errorf("create an nftables table: %w", injector.ErrPermission), 5, "unshare -Urn"},
 		{fmt.Errorf("queue: %w", injector.ErrNotSupported), 5, "faultctl doctor"},
 		{fmt.Errorf("x: %w", injector.ErrNoNamespace), 2, "x"},
 		{fmt.Errorf("x: %w", injector.ErrConfig), 2, "x"},

@@ -22,6 +22,7 @@ import (
 	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/internal/containers"
 	"github.com/faultctl/faultctl/internal/goldentest"
+	"github.com/faultctl/faultctl/internal/rights"
 )
 
 // golden compares with a file of testdata, or writes it with -update.
@@ -181,10 +182,13 @@ func newWorld(t *testing.T) *world {
 		signals: func() (<-chan os.Signal, func()) { return w.signal, func() {} },
 		exit:    func(code int) { w.exited <- code },
 		probe:   func() []injector.Feature { return nil },
+		rights:  func() rights.Rights { return rights.Rights{Root: true, NetAdmin: true, NetRaw: true, SysAdmin: true} },
 		cleanup: func() ([]string, error) { return nil, nil },
 	}
 	w.relay = func() (<-chan os.Signal, func()) { return w.signal, func() {} }
 	w.mustIsolate = func() bool { return false }
+	w.mustEnter = func() bool { return false }
+	w.probeInside = func() []featureJSON { return nil }
 	w.cleanupCages = func() ([]string, error) { return nil, nil }
 	for _, v := range []string{"SSH_CONNECTION", "SUDO_UID", "NO_COLOR", "FAULTCTL_REQUIRE_TARGET"} {
 		t.Setenv(v, "") // of an earlier world of the same test

@@ -17,6 +17,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/rights"
 	"github.com/faultctl/faultctl/internal/sandbox"
 	"github.com/faultctl/faultctl/lab"
 	"github.com/gdamore/tcell/v2"
@@ -38,6 +39,8 @@ type host struct {
 	exit    func(code int) // ends the process at once, at a second signal
 
 	probe        func() []injector.Feature
+	probeInside  func() []featureJSON // probe in namespaces of its own
+	rights       func() rights.Rights
 	cleanup      func() ([]string, error)
 	cleanupCages func() ([]string, error)
 
@@ -128,12 +131,12 @@ func thisHost() *host {
 		screen:   screen,
 		progress: time.Minute,
 		signals:  notify, exit: os.Exit,
-		probe:   injector.Probe,
+		probe: injector.Probe, probeInside: probeInside, rights: rights.Own,
 		cleanup: injector.Cleanup, cleanupCages: cage.Cleanup,
 		listen: (*control.Registry).Listen, find: control.Find,
 		interrupt: func() { syscall.Kill(os.Getpid(), syscall.SIGTERM) },
 		relay:     cage.Relay, enterCage: cage.Enter,
-		mustIsolate: func() bool { return os.Geteuid() != 0 },
+		mustIsolate: func() bool { r := rights.Own(); return !r.Root || !r.Enough() },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
 		sandbox: enterSandbox, launch: cage.NewLauncher,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,

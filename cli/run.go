@@ -69,8 +69,8 @@ func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
 		case s.Isolate:
 			return event.Usagef(f, "%s and %s exclude each other: the command runs in that network namespace, or in one of its own", f, event.Field("isolate")), true
 		default:
-			return event.Preflightf(f, "%s needs root: without it the command runs in a network namespace of its own", f).
-				WithAdvice("Run it with sudo, or leave " + asFlag(f) + " out."), true
+			return event.Preflightf(f, "%s needs root's rights: without them the command runs in a network namespace of its own", f).
+				WithAdvice("Leave " + asFlag(f) + " out, or run faultctl with root's rights. " + inv.rights().Advice()), true
 		}
 	}
 	hand, err := inv.listenForInside(s)
@@ -89,8 +89,7 @@ func (inv *invocation) enterFor(s *experiment.Spec) (error, bool) {
 	}
 	code, err := inv.enterCage(signals, hand, control)
 	if err != nil {
-		return event.Preflightf("", "%w", err).WithAdvice("Run it as root, or allow user namespaces: user.max_user_namespaces and " +
-			"user.max_net_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0."), true
+		return event.Preflightf("", "%w", err).WithAdvice(inv.rights().NamespaceAdvice()), true
 	}
 	return quietExit(code), true
 }

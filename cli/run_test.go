@@ -15,6 +15,7 @@ import (
 
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/cage"
+	"github.com/faultctl/faultctl/internal/rights"
 )
 
 // runs runs faultctl with a command behind --, in a cage that holds nothing.
@@ -324,6 +325,7 @@ func TestRunIsolated(t *testing.T) {
 	}
 	w = newWorld(t)
 	w.mustIsolate = func() bool { return true }
+	w.rights = func() rights.Rights { return rights.Rights{} }
 	if code := w.runs(t, "verify --pid 7", "true"); code != exitPreflight || !strings.Contains(w.err.String(), "sudo") {
 		t.Errorf("verify --pid without root: exit %d\n%s", code, &w.err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/rights"
 )
 
 var errEmpty = errors.New("is empty")
@@ -57,9 +58,7 @@ func AdviceOf(err error) string {
 	case errors.Is(err, syscall.EMFILE):
 		return "This process has reached its limit of open files: raise it (ulimit -n 1024, LimitNOFILE= of a unit)."
 	case errors.Is(err, injector.ErrPermission):
-		return "It takes CAP_NET_ADMIN (rules) and CAP_NET_RAW (forged segments): run it with sudo, or give them to the binary: " +
-			"sudo setcap cap_net_admin,cap_net_raw+ep faultctl. Another network namespace (--netns, --pid) takes CAP_SYS_ADMIN as well. Without root it works in namespaces of your own: faultctl demo, " +
-			"or unshare -Urn bash and everything inside."
+		return rights.Own().Advice()
 	case errors.Is(err, injector.ErrNotSupported):
 		return "faultctl doctor says what this kernel lacks and what to do about it."
 	}

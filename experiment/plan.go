@@ -17,6 +17,7 @@ import (
 	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/rights"
 	"github.com/faultctl/faultctl/internal/words"
 )
 
@@ -81,6 +82,9 @@ func NewPlan(ctx context.Context, s Spec) (*Plan, error) { return NewSystem().Pl
 func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	if problems := s.Validate(); len(problems) > 0 {
 		return nil, problems
+	}
+	if danger := rights.Own().Danger(); danger != "" && !sys.Caged {
+		return nil, event.Refusedf("", "%s", danger).WithAdvice(rights.DangerAdvice)
 	}
 	p := &Plan{Spec: s.Clone(), sys: sys, moved: new(atomic.Pointer[target.Matcher])}
 	models, problems := s.models()
@@ -199,7 +203,7 @@ func (p *Plan) aimAtCommand() {
 	p.Spec.Command = place.Afresh(p.Spec.Command)
 	p.Everything, p.owner = false, "the command"
 	if p.isolated = p.sys.Caged; p.isolated {
-		why := "without root"
+		why := "without root's rights"
 		if p.Spec.Isolate {
 			why = "--isolate"
 		}

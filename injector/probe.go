@@ -41,7 +41,7 @@ type Feature struct {
 	Denied bool   // it is missing for lack of privileges: the kernel may have it
 }
 
-const rights = "run as root, or give the binary CAP_NET_ADMIN and CAP_NET_RAW (setcap cap_net_admin,cap_net_raw+ep), or use a user and network namespace of your own (unshare -Urn; faultctl run, verify and demo make one)"
+const rights = "CAP_NET_ADMIN and CAP_NET_RAW are needed"
 
 // Probe finds out what this kernel and user can do in the caller's network namespace,
 // by trying it. It leaves nothing behind.
@@ -97,7 +97,7 @@ func probeCgroup() Feature {
 	}
 	if err != nil {
 		f.OK, f.Detail = false, err.Error()
-		f.Remedy = remedyFor(err, "mount cgroup v2, and load the module nft_socket (CONFIG_NFT_SOCKET, Linux 5.13 or newer); without it --cgroup fails, and run and verify need --isolate")
+		f.Remedy = remedyFor(err, "mount cgroup v2, and load the module nft_socket (CONFIG_NFT_SOCKET, Linux 5.13 or newer); without it --cgroup fails, and run and verify cannot tell the command's connections from others in its network namespace")
 		f.Denied = errors.Is(err, ErrPermission)
 	}
 	return f

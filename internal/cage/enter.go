@@ -1,6 +1,7 @@
 package cage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/faultctl/faultctl/internal/rights"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,11 +82,14 @@ func Enter(signals <-chan os.Signal, hand ...*os.File) (code int, err error) {
 		}
 	}
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d:%d", insideEnv, os.Geteuid(), os.Getegid(), files))
+	// A program that has capabilities from its file is not dumpable, and its user may not
+	// give its child an identity then. The child has none of these capabilities.
+	unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	if os.Geteuid() != 0 {
+	if own := rights.Own(); !own.Root || !own.SysAdmin || !own.Enough() {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
@@ -117,6 +122,24 @@ func Enter(signals <-chan os.Signal, hand ...*os.File) (code int, err error) {
 		return 128 + int(status.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
+}
+
+// Output runs this program in namespaces as Enter makes them, where it is root, and
+// returns what it printed. The error is that namespaces are not permitted.
+func Output(args ...string) ([]byte, error) {
+	cmd := exec.Command("/proc/self/exe", args...)
+	unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // see Enter
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return out, nil // it ran
+	}
+	return out, err
 }
 
 // Inside reports whether Enter started this process. It must be called once,

@@ -92,6 +92,9 @@ func enter(uid, gid int, caps []uintptr) (code int, err error) {
 		AmbientCaps: caps,
 		Pdeathsig:   syscall.SIGKILL,
 	}
+	// A program that has capabilities from its file is not dumpable, and its user may not
+	// give its child an identity then.
+	unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	if err := cmd.Start(); err != nil {
 		return 1, fmt.Errorf("start in a user and network namespace: %w; if user namespaces are not permitted, run it as root", err)
 	}
