@@ -4,16 +4,20 @@
 # namespaces.
 
 GO      ?= go
+PREFIX  ?= /usr/local
 PKGS    := ./...
 FUZZFOR ?= 20s
 GOTEST  ?= # extra flags for `make test`: -p 1 runs one package at a time
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
-.PHONY: help dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
+.PHONY: help install dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
+
+install: build ## install faultctl, in /usr/local/bin or in $(PREFIX)/bin
+	install -D -m 755 faultctl $(DESTDIR)$(PREFIX)/bin/faultctl
 
 help: ## these targets
 	@awk -F ':.*?## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

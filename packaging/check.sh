@@ -40,6 +40,22 @@ else
 	echo "package: no network namespaces here: inject not tested" >&2
 fi
 
+# A user's path: from an empty root to the first verdict, timed. The program under test
+# is one of examples.
+if unshare -nm true 2>/dev/null; then
+	CGO_ENABLED=0 go build -o "$root/orders" ./examples/orders
+	mkdir -p "$root/proc" "$root/dev"
+	begun=$(date +%s%N)
+	verdict=$(unshare -nm sh -c 'ip link set lo up && mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" /usr/bin/faultctl verify --faults reset -- /orders -retry -idempotent' "$root") ||
+		fail "verify exits with $?: $verdict"
+	case $verdict in
+	*"1 survived"*) ;;
+	*) fail "verify says: $verdict" ;;
+	esac
+	echo "package: $((($(date +%s%N) - begun) / 1000000)) ms from the installed package to the first verdict"
+	rm -r "$root/orders" "$root/proc" "$root/dev"
+fi
+
 # All files are in their usual places.
 for f in /usr/share/man/man1/faultctl.1.gz /usr/share/man/man1/faultctl-inject.1.gz /usr/share/man/man7/faultctl-faults.7.gz \
 	/usr/share/bash-completion/completions/faultctl /usr/share/zsh/vendor-completions/_faultctl \
