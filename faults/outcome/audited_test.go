@@ -63,6 +63,17 @@ func TestAudited(t *testing.T) {
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the kernel's socket received the RST); felt no (nothing was outstanding, and nothing was sent afterwards)", Unfelt,
 	}, {
+		"a SYN that is refused comes again, seen late, and then no more", `
+0.400 C>S S dropped
+0.400 strike rst client
+0.400 S>C R. forged
+1.400 waited 600ms
+1.400 C>S S seq 0 dropped
+1.400 strike rst client
+1.400 S>C R. forged
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted not known (what the end sent later may have been under way before); felt yes (connect() had not returned)", Unknown,
+	}, {
 		"a request crosses the RST, and is not sent again", opened + `
 0.010 strike rst client
 0.010 S>C R. forged

@@ -46,6 +46,7 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 	}
 	if later && !late && active(e.action) && e.answers[accepted] == NotKnown {
 		e.set(accepted, at, NotKnown, UnderWay)
+		e.doubt = true
 	}
 	e.heard = e.heard || later
 	if kind == features.Data && e.answers[felt] != Yes && at > e.at && (active(e.action) || e.zero) {
@@ -217,6 +218,8 @@ func silence(at time.Duration, e *end) Step {
 	switch {
 	case at-e.at < patience:
 		return Step{0, NotKnown, NotYet}
+	case e.doubt:
+		return Step{at, NotKnown, UnderWay}
 	case e.inflight && active(e.action):
 		return Step{at, Yes, Silence}
 	}

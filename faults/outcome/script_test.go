@@ -20,6 +20,7 @@ import (
 //	0.010 S>C R forged             a segment of ours
 //	0.010 S>C R. replaced          it went on in place of the segment before
 //	0.010 strike rst client        the note of a fault
+//	0.010 waited 600ms             how long the segments that follow may have waited
 //	0.010 fail client              the raw socket refused
 //	0.010 kernel client gone       evidence from outside
 //	9.000 end                      when the outcome is asked for
@@ -62,6 +63,8 @@ func (s *script) line(w []string) {
 	s.until = at
 	switch w[1] {
 	case "end":
+	case "waited":
+		s.tr.Waited, _ = time.ParseDuration(w[2])
 	case "strike":
 		for a := faults.Dropped; a <= faults.Held; a++ {
 			if a.String() == w[2] {
