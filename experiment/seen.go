@@ -110,7 +110,8 @@ func (p *Plan) WhyNone(s Seen) string {
 		ends = append(ends, "from "+f)
 	}
 	if len(s.Others) == 0 {
-		return "The command opened no TCP connection." + startedElsewhere(p.Spec.Command)
+		return "The command opened no TCP connection." + startedElsewhere(p.Spec.Command) + p.outOfReach() +
+			" A Unix socket, the default of psql and mysql, is none: give the client a host, such as -h 127.0.0.1."
 	}
 	others := s.Others
 	if len(others) > most {

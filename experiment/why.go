@@ -57,7 +57,7 @@ func (p *Plan) WhyNot(r Result, f Judged) string {
 	case rule.Flows == 0 && p.Everything:
 		return "no TCP packet crossed this network namespace."
 	case rule.Flows == 0 && command != nil:
-		return "there was not one of the " + strings.Replace(p.Scope(), "every TCP connection", "TCP connections", 1) + "." + startedElsewhere(command)
+		return "there was not one of the " + strings.Replace(p.Scope(), "every TCP connection", "TCP connections", 1) + "." + startedElsewhere(command) + p.outOfReach()
 	case rule.Flows == 0 && len(r.NAT) > 0:
 		return "no packet belonged to " + p.Scope() + ": " + aboutNAT(r.NAT)
 	case rule.Flows == 0:
@@ -78,6 +78,16 @@ func (p *Plan) closedFirst(f Judged) string {
 		return ""
 	}
 	return fmt.Sprintf(" The longest silence was %s of %s: the service closed first.", seconds(s.Silence), seconds(s.Needed))
+}
+
+// outOfReach says that a command in a network namespace of its own reaches nothing
+// outside. It is empty for any other.
+func (p *Plan) outOfReach() string {
+	if !p.isolated {
+		return ""
+	}
+	return " It runs in a network namespace of its own, where it cannot reach a service outside, not even one of this host: start the service in the command" +
+		", or run faultctl with root's rights and without --isolate."
 }
 
 // startedElsewhere says what becomes of a command that has somebody else start

@@ -237,7 +237,7 @@ func TestWrongTarget(t *testing.T) {
 	}
 	w = newWorld()
 	w.opens = nil
-	if _, cases, _ = w.verify(t, t.Context(), spec(t, "faults reset from 10.0.0.0/8", "true"), &diary{}); cases[0].Reason != "The command opened no TCP connection." {
+	if _, cases, _ = w.verify(t, t.Context(), spec(t, "faults reset from 10.0.0.0/8", "true"), &diary{}); cases[0].Reason != "The command opened no TCP connection. A Unix socket, the default of psql and mysql, is none: give the client a host, such as -h 127.0.0.1." {
 		t.Errorf("%+v", cases[0])
 	}
 	var many []string
