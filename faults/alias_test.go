@@ -20,7 +20,7 @@ var oldSpellings = map[string]string{
 	"half-open:at=bytes=10,dir=client":     "half-open:at=bytes=10,bytes-of=client",
 	"closed-socket:at=bytes=10,dir=client": "closed-socket:at=bytes=10,bytes-of=client",
 	"closed-socket:after=30s":              "closed-socket:at=age=30s",
-	"closed-socket:after=5m":               "closed-socket:at=age=5m",
+	"closed-socket:after=5s":               "closed-socket:at=age=5s",
 	"closed-socket:after=64k":              "closed-socket:at=bytes=65536",
 	"closed-socket:after=4096":             "closed-socket:at=bytes=4096",
 	"syn-drop:queue=3,rate=2":              "syn-drop:backlog=3,drain=2",

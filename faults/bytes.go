@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes, written as 4096, 64k or 1m (of 1024).
+// Bytes is a number of bytes, written as 4096, 64k, 5m or 1g: of 1024, whether or
+// not b or ib follows, in either case.
 type Bytes int64
+
+const bytesForms = "4096, 64k, 5m or 1g (64kB and 64KiB are the same as 64k)"
 
 // TypeName implements Typed.
 func (Bytes) TypeName() string { return "bytes" }
@@ -15,19 +18,23 @@ func (Bytes) TypeName() string { return "bytes" }
 // MarshalText writes the number.
 func (b Bytes) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(b), 10), nil }
 
-// UnmarshalText reads a whole number that is not negative, with k or m behind
-// it for 1024 and 1024².
+// UnmarshalText reads a whole number that is not negative. k, m and g behind it
+// stand for 1024, 1024² and 1024³; b and ib may follow them, and b the number.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	s, unit := strings.ToLower(string(text)), int64(1)
-	for suffix, u := range map[string]int64{"k": 1 << 10, "m": 1 << 20} {
-		if num, ok := strings.CutSuffix(s, suffix); ok {
-			s, unit = num, u
-		}
+	num := strings.ToLower(string(text))
+	long, binary := strings.CutSuffix(num, "ib")
+	if !binary {
+		long = strings.TrimSuffix(num, "b")
 	}
-	n, err := strconv.ParseInt(s, 10, 42)
-	if err != nil || n < 0 {
-		return fmt.Errorf("%q is not a number of bytes: write 4096, 64k or 1m", text)
+	num = strings.TrimRight(long, "kmg")
+	shift, known := map[string]uint{"": 0, "k": 10, "m": 20, "g": 30}[long[len(num):]]
+	n, err := strconv.ParseInt(num, 10, 42)
+	if err != nil || n < 0 || !known || binary && shift == 0 || n > maxBytes>>shift {
+		return fmt.Errorf("%q is not a number of bytes: write "+bytesForms, text)
 	}
-	*b = Bytes(n * unit)
+	*b = Bytes(n << shift)
 	return nil
 }
+
+// maxBytes is far above what a connection carries, and leaves room to add.
+const maxBytes = 1<<62 - 1

@@ -25,8 +25,8 @@ var mtuHoleKind = Kind{
 // MTUHole is the fault mtu-hole: large packets are lost, and the ICMP message
 // that would say so is filtered (RFC 2923 section 2.1).
 type MTUHole struct {
-	Above int  `knob:"above" default:"1400" help:"packets larger than this many bytes are lost, IP header included"`
-	Dir   Side `knob:"dir" help:"whose packets: the client's, the server's, or both"`
+	Above Bytes `knob:"above" default:"1400" help:"packets larger than this many bytes are lost, IP header included"`
+	Dir   Side  `knob:"dir" help:"whose packets: the client's, the server's, or both"`
 }
 
 // Validate implements Model.
@@ -42,7 +42,7 @@ func (m *MTUHole) Validate() error {
 
 // Diverts implements Model.
 func (m *MTUHole) Diverts() Diversion {
-	return Diversion{SYN: true, Above: completed(m).Above, NoCapture: true}
+	return Diversion{SYN: true, Above: int(completed(m).Above), NoCapture: true}
 }
 
 // Start implements Model.
@@ -54,7 +54,7 @@ func (m *MTUHole) Start() Instance {
 type mtuHole struct{ m *MTUHole }
 
 func (h *mtuHole) OnSegment(ev *Event, out *Effects) Verdict {
-	if !h.m.Dir.Includes(ev.Dir.From()) || ev.Seg.HeaderLen()+ev.Seg.PayloadLen() <= h.m.Above {
+	if !h.m.Dir.Includes(ev.Dir.From()) || ev.Seg.HeaderLen()+ev.Seg.PayloadLen() <= int(h.m.Above) {
 		return Pass
 	}
 	out.Note(Dropped, ev.Dir.To(), "too large for the path, and nobody says so")

@@ -19,7 +19,7 @@ var sliceKind = Kind{
 // Slice is the fault slice: data sent in one piece arrives in many, which exposes
 // a reader that takes one read for one message.
 type Slice struct {
-	Size int           `knob:"size" default:"1" help:"bytes of payload in each piece"`
+	Size Bytes         `knob:"size" default:"1" help:"bytes of payload in each piece"`
 	Gap  time.Duration `knob:"gap" help:"time between two pieces"`
 	Dir  Side          `knob:"dir" help:"whose segments: the client's, the server's, or both"`
 }
@@ -61,8 +61,8 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 	if !s.m.Dir.Includes(ev.Dir.From()) {
 		return Pass
 	}
-	if seg.PayloadLen() <= s.m.Size || !seg.Complete() || seg.Flags().Any(packet.SYN|packet.RST|packet.URG) {
-		if seg.PayloadLen() > s.m.Size && !seg.Complete() {
+	if seg.PayloadLen() <= int(s.m.Size) || !seg.Complete() || seg.Flags().Any(packet.SYN|packet.RST|packet.URG) {
+		if seg.PayloadLen() > int(s.m.Size) && !seg.Complete() {
 			out.Cut()
 		}
 		out.Delay(max(0, s.last[ev.Dir]-ev.At)) // behind the pieces
@@ -71,7 +71,7 @@ func (s *slice) OnSegment(ev *Event, out *Effects) Verdict {
 	after := max(0, s.last[ev.Dir]-ev.At)
 	f, payload := packet.FieldsOf(seg), seg.Payload()
 	for len(payload) > 0 {
-		n := min(s.m.Size, len(payload))
+		n := min(int(s.m.Size), len(payload))
 		f.Flags = seg.Flags()
 		if n < len(payload) {
 			f.Flags &^= packet.PSH | packet.FIN

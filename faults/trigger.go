@@ -71,7 +71,7 @@ var Triggers = []TriggerForm{
 	{"segment=N@server", "the N-th such segment of the server, its SYN-ACK being the first"},
 	{"bytes=N", "N bytes of payload have been carried, of both ends together or of the end that bytes-of names"},
 	{"fin", "the first FIN"},
-	{"age=D", "the connection has been open for so long; a duration alone means this too"},
+	{"age=D", "the connection has been open for so long; a duration alone means this too, such as 30s"},
 	{"idle=D", "the first segment after the connection was silent for so long"},
 	{"match=TEXT", "a segment with this text in its payload"},
 	{"match=/RE2/", "a segment whose payload matches this regular expression"},
@@ -131,6 +131,7 @@ func (t Trigger) String() string {
 
 // UnmarshalText reads a trigger as people type it. A duration alone, such as
 // 30s, is short for age=30s, and a number of bytes, such as 64k, for bytes=64k.
+// What may be either, such as 5m, is refused.
 func (t *Trigger) UnmarshalText(text []byte) error {
 	if len(text) > 0 && text[0] >= '0' && text[0] <= '9' {
 		return t.short(string(text))
@@ -161,15 +162,20 @@ func (t *Trigger) UnmarshalText(text []byte) error {
 
 // short reads a trigger without its name.
 func (t *Trigger) short(text string) error {
-	if d, err := words.ParseDuration(text); err == nil && d > 0 { // 5m are five minutes
-		*t = Trigger{kind: atAge, d: d}
-		return nil
-	}
+	d, err := words.ParseDuration(text)
+	isAge := err == nil && d > 0
 	var b Bytes
-	if b.UnmarshalText([]byte(text)) != nil || b == 0 {
+	isBytes := b.UnmarshalText([]byte(text)) == nil && b > 0
+	switch {
+	case isAge && isBytes:
+		return fmt.Errorf("%q may be %d minutes or %d MiB: write age=%[1]s or bytes=%[1]s", text, d/time.Minute, b>>20)
+	case isAge:
+		*t = Trigger{kind: atAge, d: d}
+	case isBytes:
+		*t = Trigger{kind: atBytes, n: uint64(b)}
+	default:
 		return fmt.Errorf("%q is neither a duration nor a number of bytes: write 30s, 4096 or 64k", text)
 	}
-	*t = Trigger{kind: atBytes, n: uint64(b)}
 	return nil
 }
 
@@ -181,7 +187,7 @@ func (t *Trigger) argument(arg string) (err error) {
 			return fmt.Errorf("bytes=%s: whose payload counts is a setting of its own: write bytes=%s and bytes-of", arg, n)
 		}
 		if err := b.UnmarshalText([]byte(arg)); err != nil || b == 0 {
-			return fmt.Errorf("bytes=%s: not a number of bytes above 0: write 4096, 64k or 1m", arg)
+			return fmt.Errorf("bytes=%s: not a number of bytes above 0: write "+bytesForms, arg)
 		}
 		t.n = uint64(b)
 	case atSegment, atRequest, atResponse:
