@@ -102,10 +102,11 @@ type faultJSON struct {
 }
 
 type presetValues struct {
-	Name   string `json:"name"`
-	After  string `json:"after"`
-	Then   string `json:"then"`
-	Source string `json:"source"`
+	Name       string `json:"name"`
+	After      string `json:"after"`
+	Then       string `json:"then"`
+	Keepalives string `json:"keepalives"`
+	Source     string `json:"source"`
 }
 
 func faultsJSON(w io.Writer, kinds []faults.Kind) error {
@@ -133,7 +134,7 @@ func presets(k faults.Kind) []presetValues {
 	}
 	var ps []presetValues
 	for _, p := range faults.Presets {
-		ps = append(ps, presetValues{p.Name, words.ShortDuration(p.After), p.Then, p.Source})
+		ps = append(ps, presetValues{p.Name, words.ShortDuration(p.After), p.Then, p.Keepalives, p.Source})
 	}
 	return ps
 }
@@ -169,10 +170,10 @@ func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 	if ps := presets(k); ps != nil {
 		b.Reset()
 		for _, preset := range ps {
-			label := "  " + text.Pad(preset.Name, 15) + text.Pad(preset.After, 6) + text.Pad(preset.Then, 12)
+			label := "  " + text.Pad(preset.Name, 15) + text.Pad(preset.After, 6) + text.Pad(preset.Then, 12) + text.Pad(preset.Keepalives, 8)
 			fmt.Fprintln(&b, text.Hanging(label, preset.Source, width))
 		}
-		section("Presets: name, idle timeout, what happens to an expired flow, source", strings.TrimRight(b.String(), "\n"))
+		section("Presets: name, idle timeout, what happens to an expired flow, whether keepalive probes count, source", strings.TrimRight(b.String(), "\n"))
 	}
 	section("Example", "  "+k.Example)
 }

@@ -87,6 +87,13 @@ func TestPresets(t *testing.T) {
 		if d := m.Diverts(); d.Idle != p.After {
 			t.Errorf("preset %s diverts after %v", p.Name, d.Idle)
 		}
+		if d := (&faults.IdleExpire{Preset: p.Name, After: 2 * time.Second}).Diverts(); d.Idle != 2*time.Second {
+			t.Errorf("preset %s, shortened to 2s, diverts after %v", p.Name, d.Idle)
+		}
+		// What ends TCP itself closes with a FIN, and its timer sees only data.
+		if proxy, ignores := p.Then == "fin-both", m.Diverts().Refresh.MinPayload > 1; proxy != ignores {
+			t.Errorf("preset %s: %s, keepalives %s", p.Name, p.Then, p.Keepalives)
+		}
 	}
 }
 
@@ -97,7 +104,7 @@ func TestBadValues(t *testing.T) {
 		{"idle-expire", "after=-1s", "negative"},
 		{"idle-expire", "", "how long may a flow be idle"},
 		{"idle-expire", "after=1ms", "less than 10ms"},
-		{"idle-expire", "after=1s preset=f5", "give one"},
+		{"idle-expire", "after=1ms preset=f5", "less than 10ms"},
 		{"idle-expire", "preset=aws-nbl", `did you mean "aws-nlb"?`},
 		{"idle-expire", "after=1s then=rst", "none of"},
 		{"idle-expire", "after=1s device-ttl=0", "outside"},

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/faultctl/faultctl/faults/clue"
@@ -58,11 +59,11 @@ var idleExpireKind = Kind{
 // IdleExpire is the fault idle-expire: a NAT, load balancer, firewall or mobile
 // network forgets a flow that was idle for too long.
 type IdleExpire struct {
-	After      time.Duration `knob:"after" help:"how long a flow may be idle"`
-	Preset     string        `knob:"preset" help:"instead of --after: the timeout and the behaviour of a real device; faultctl faults idle-expire lists them"`
+	After      time.Duration `knob:"after" help:"how long a flow may be idle; with a preset, if not given, as long as that device allows"`
+	Preset     string        `knob:"preset" help:"the timeout and the behaviour of a real device, of which after, then and keepalives may be changed; faultctl faults idle-expire lists them"`
 	Then       string        `knob:"then" oneof:"|rst-next|silent|rst-both|fin-both|client-only|inside-only" help:"what the device does with an expired flow; if not given, as the preset has it, or rst-next"`
 	Refresh    string        `knob:"refresh" default:"all" oneof:"all|data|client|server" help:"which segments keep the flow alive"`
-	Keepalives string        `knob:"keepalives" default:"count" oneof:"count|ignore" help:"whether an ACK with at most one byte of payload keeps the flow alive: keepalive probes look so, and window updates too"`
+	Keepalives string        `knob:"keepalives" oneof:"|count|ignore" help:"whether an ACK with at most one byte of payload keeps the flow alive: keepalive probes look so, and window updates too; if not given, as the preset has it (proxies ignore them), or count"`
 	DeviceTTL  int           `knob:"device-ttl" default:"64" help:"TTL of the device's own segments"`
 	RTT        RTT           `knob:"rtt" help:"how long the device's answer takes; auto: at once, since it is near"`
 }
@@ -73,15 +74,11 @@ func (m *IdleExpire) Validate() error {
 		return err
 	}
 	switch {
-	case m.Preset != "" && m.After != 0:
-		return wrong(m, "after", "preset sets the idle time too: give one of them")
-	case m.Preset != "":
-		if _, err := FindPreset(m.Preset); err != nil {
-			return wrong(m, "preset", "%w", err)
-		}
-	case m.After == 0:
+	case m.Preset != "" && unknown(m.Preset) != nil:
+		return wrong(m, "preset", "%w", unknown(m.Preset))
+	case m.Preset == "" && m.After == 0:
 		return wrong(m, "after", "how long may a flow be idle? Give a time, such as 300s, or a preset")
-	case m.After < 10*time.Millisecond:
+	case m.After != 0 && m.After < 10*time.Millisecond:
 		return wrong(m, "after", "the kernel cannot tell an idle time of less than 10ms (%v)", m.After)
 	}
 	if m.DeviceTTL > 255 {
@@ -90,14 +87,22 @@ func (m *IdleExpire) Validate() error {
 	return nil
 }
 
-// resolved is a copy in which After and Then are set, whatever they come from.
+// unknown is what is wrong with the name of a preset, or nil.
+func unknown(preset string) error {
+	_, err := FindPreset(preset)
+	return err
+}
+
+// resolved is a copy in which After, Then and Keepalives are set, whatever they come
+// from.
 func (m *IdleExpire) resolved() *IdleExpire {
 	m = completed(m)
 	if p, err := FindPreset(m.Preset); err == nil {
-		m.After = p.After
-		if m.Then == "" {
-			m.Then = p.Then
+		if m.After == 0 {
+			m.After = p.After
 		}
+		m.Then = cmp.Or(m.Then, p.Then)
+		m.Keepalives = cmp.Or(m.Keepalives, p.Keepalives)
 	}
 	if m.Then == "" {
 		m.Then = rstNext
@@ -123,7 +128,7 @@ func (m *IdleExpire) refresh() Refresh {
 	case "server":
 		r.From = Server
 	}
-	if m.Keepalives == "ignore" {
+	if m.Keepalives == ignored {
 		r.MinPayload = 2
 	}
 	return r
@@ -239,7 +244,11 @@ func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
 	switch {
 	case ev.Seg.Flags().Has(packet.RST):
 		return Drop
-	case !i.told && ev.Seg.Flags().Has(packet.ACK):
+	case !i.told && !i.tells(ev):
+		if i.prober.asked == AnySide {
+			i.prober.ask(ev, out)
+		}
+	case !i.told:
 		i.told = true
 		i.tellBoth(ev, out)
 	case i.m.Then == finBoth:
@@ -252,14 +261,28 @@ func (i *idleExpire) afterBoth(ev *Event, out *Effects) Verdict {
 	return Drop
 }
 
+// tells reports whether the segment tells what both ends expect. A bare ACK that was
+// not asked for may be a keepalive probe, whose sequence number is one too low.
+func (i *idleExpire) tells(ev *Event) bool {
+	return ev.Seg.Flags().Has(packet.ACK) && (ev.Seg.SeqLen() > 1 || ev.Seg.Flags().Has(packet.FIN) || ev.Dir.From() == i.prober.asked)
+}
+
 // tellBoth ends the flow at both ends. The segment tells what both ends
 // expect, since nothing was in flight.
 func (i *idleExpire) tellBoth(ev *Event, out *Effects) {
 	sent, acked := ev.Seg.Seq(), ev.Seg.Ack()
+	end := ev.Seg.End()
+	if from, peer := &ev.Flow.Half[ev.Dir], &ev.Flow.Half[ev.Dir.Flip()]; ev.Seg.SeqLen() == 0 {
+		sent = packet.Max(sent, from.Next) // it may be a probe
+		if peer.HasAck {
+			sent = packet.Max(sent, peer.Ack)
+		}
+		end = sent
+	}
 	for _, d := range [...]Direction{ev.Dir.Flip(), ev.Dir} {
 		seq, ack := sent, acked
 		if d != ev.Dir {
-			seq, ack = acked, ev.Seg.End()
+			seq, ack = acked, end
 		}
 		if i.m.Then == finBoth {
 			fin := i.fin(ev, d, seq, ack)

@@ -59,27 +59,21 @@ listen proxy
 		name: "idle-expire, HAProxy", fault: "idle-expire:after=1s,then=fin-both", watch: faults.Client,
 		genuine: "HAProxy on the server's host closes a connection that was idle for a second (timeout client)",
 		needs:   haveHAProxy,
-		prepare: func(p *play) {
-			p.ln.Close()
-			behind := netip.MustParseAddrPort("127.0.0.1:6000")
-			ln, _, err := p.to.Listen(behind, 16)
-			p.must(err)
-			p.cleanup(ln.Close)
-			p.ln = ln
-			p.haproxy(`
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 1s
-  timeout server 1s
-listen proxy
-  bind %s
-  server service %s
-`, p.service, behind)
+		prepare: func(p *play) { p.haproxyIdle("1s") },
+		before:  exchanged,
+		then:    later(`recv() = EOF`, `send("hello") = 5`, "RST", `send("world") = EPIPE`),
+		shows:   []string{"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", shapeB("S>C", 6)},
+	},
+	{
+		name: "idle-expire, HAProxy, keepalive", fault: "idle-expire:preset=haproxy,after=1500ms", watch: faults.Client,
+		genuine: "HAProxy on the server's host closes a connection that was idle for 1.5 s, although the client sends keepalive probes, which the host's TCP answers",
+		needs:   haveHAProxy,
+		prepare: func(p *play) { p.haproxyIdle("1500ms") },
+		before:  probing(exchanged),
+		then:    []string{`recv() = EOF`, "idle 200ms", `send("hello") = 5`, "RST", `send("world") = EPIPE`}, // HAProxy shuts down first, then closes
+		shows: []string{
+			"C>S [.] seq=4 ack=5 len=0", "S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", shapeB("S>C", 6),
 		},
-		before: exchanged,
-		then:   later(`recv() = EOF`, `send("hello") = 5`, "RST", `send("world") = EPIPE`),
-		shows:  []string{"S>C [F.] seq=5 ack=5", "C>S [.] seq=5 ack=6", "C>S [P.] seq=5 ack=6", shapeB("S>C", 6)},
 	},
 }
 
@@ -122,6 +116,28 @@ func (p *play) haproxy(format string, args ...any) {
 	if !lab.Eventually(func() bool { return at.Listens(ready) }) {
 		p.t.Fatal("haproxy does not listen")
 	}
+}
+
+// haproxyIdle starts HAProxy on the server's host, in front of the service, with
+// that idle timeout.
+func (p *play) haproxyIdle(timeout string) {
+	p.t.Helper()
+	p.ln.Close()
+	behind := netip.MustParseAddrPort("127.0.0.1:6000")
+	ln, _, err := p.to.Listen(behind, 16)
+	p.must(err)
+	p.cleanup(ln.Close)
+	p.ln = ln
+	p.haproxy(`
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client `+timeout+`
+  timeout server `+timeout+`
+listen proxy
+  bind %s
+  server service %s
+`, p.service, behind)
 }
 
 // user connects a program to a proxy.
