@@ -23,10 +23,11 @@ var keepaliveDropKind = Kind{
 }
 
 // KeepaliveDrop is the fault keepalive-drop: a node on the way does not carry
-// keepalive probes (RFC 9293 section 3.8.4). Data always passes, and so does
-// the RST of a kernel that has given up.
+// keepalive probes (RFC 9293 section 3.8.4), or loses some of them. Data always
+// passes, and so does the RST of a kernel that has given up.
 type KeepaliveDrop struct {
 	Answers bool `knob:"answers" help:"let the probes pass and drop their answers"`
+	Count   int  `knob:"count" help:"only the first N of each connection are lost; 0: all"`
 }
 
 // Validate implements Model.
@@ -45,6 +46,7 @@ func (m *KeepaliveDrop) Start() Instance {
 
 type keepaliveDrop struct {
 	m      *KeepaliveDrop
+	lost   int // so many so far; with Count
 	probed bool
 	by     Side       // who sent the last probe
 	answer packet.Seq // what its answer acknowledges
@@ -52,15 +54,19 @@ type keepaliveDrop struct {
 
 func (k *keepaliveDrop) OnSegment(ev *Event, out *Effects) Verdict {
 	switch {
+	case k.m.Count > 0 && k.lost >= k.m.Count:
+		out.Release()
 	case k.isProbe(ev):
 		if k.m.Answers {
 			k.probed, k.by, k.answer = true, ev.Dir.From(), ev.Seg.Seq().Add(1)
 			return Pass
 		}
+		k.lost++
 		out.Note(Dropped, ev.Dir.To(), "a keepalive probe does not pass")
 		return Drop
 	case k.probed && ev.Dir.To() == k.by && ev.Seg.PayloadLen() == 0 && ev.Seg.Ack() == k.answer:
 		k.probed = false
+		k.lost++
 		out.Note(Dropped, k.by, "the answer to a keepalive probe does not pass")
 		return Drop
 	}
