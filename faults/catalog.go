@@ -41,6 +41,7 @@ type Demo struct {
 	Quiet     time.Duration // the least pause between the two requests; 0: whatever the demonstration takes
 	Answer    []string      // the answer to the second request, one send each; nil: any short one
 	Keepalive bool          // the client has TCP keepalive on, with short times
+	HalfClose bool          // the client shuts down its sending side behind the second request
 }
 
 // Verify is how a fault is tried on a test command. A fault of an open connection is
@@ -62,6 +63,7 @@ var Catalog = []Kind{
 	lingerResetKind,
 	unreadCloseKind,
 	rstCloseKind,
+	halfCloseKind,
 	acceptOverflowKind,
 	refuseKind,
 	unreachableKind,

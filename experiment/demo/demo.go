@@ -128,6 +128,7 @@ type play struct {
 	demo  faults.Demo
 	plan  *experiment.Plan
 	start time.Time
+	last  bool // the request is the last one
 
 	toClient, toServer *lab.Capture // at the router
 	apps               []*lab.App
@@ -198,6 +199,7 @@ func (p *play) talk(ctx context.Context, client, server *lab.App) error {
 		return err
 	}
 	if alive {
+		p.last = true
 		alive = p.exchange(client, server, "SELECT 2", second...)
 	}
 	if server != nil && alive {
@@ -215,6 +217,9 @@ func (p *play) talk(ctx context.Context, client, server *lab.App) error {
 func (p *play) exchange(client, server *lab.App, request string, answer ...string) bool {
 	if client.Send(request) != fmt.Sprint(len(request)) {
 		return false
+	}
+	if p.last && p.demo.HalfClose {
+		client.CloseWrite()
 	}
 	answered := make(chan struct{})
 	go func() {

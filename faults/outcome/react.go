@@ -130,6 +130,8 @@ func (t *Tracker) stake(at time.Duration, a faults.Action, dir faults.Direction)
 	switch {
 	case h.FIN && (!known || !awaits || !client):
 		return No, ClosedItself
+	case h.FIN && t.ends[dir].has(owned):
+		return Yes, AwaitedAnswer
 	case h.FIN:
 		return NotKnown, MayBeHalfClosed
 	case h.LastData == at && h.Bytes > 0:

@@ -39,7 +39,7 @@ var starts = [2]uint32{1<<32 - 3, 5000} // the client's numbers wrap
 
 var evidenceNames = map[string]Evidence{
 	"left": LeftHost, "eaten": Eaten, "gone": SocketGone, "alive": SocketAlive, "none": NoSocket,
-	"reset": ReceivedReset, "orphan": Orphaned, "told": ToldByCall,
+	"reset": ReceivedReset, "orphan": Orphaned, "owned": Owned, "told": ToldByCall,
 }
 
 func play(t *testing.T, text string) *script {

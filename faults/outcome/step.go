@@ -70,6 +70,7 @@ const (
 	NoSocket      // the kernel had no socket for the connection before the strike
 	ReceivedReset // tracepoint tcp:tcp_receive_reset
 	Orphaned      // the socket belonged to no process any more at the strike
+	Owned         // the socket belonged to a process at the strike: a FIN of it was a half-close
 	ToldByCall    // a call of the application returned the error
 	numEvidence
 )
@@ -115,6 +116,7 @@ var evidenceText = [numEvidence]string{
 	NoSocket:        "the kernel had no socket for it before",
 	ReceivedReset:   "the kernel's socket received the RST",
 	Orphaned:        "no process had the socket any more",
+	Owned:           "a process had the socket",
 	ToldByCall:      "a call of the application returned the error",
 }
 

@@ -76,6 +76,7 @@ const (
 	nobody            // nothing was there to be struck
 	failed            // a send for it failed
 	detached          // its socket belonged to nobody
+	owned             // its socket belonged to a process before the strike
 	mirrored          // segments to the other end were changed: whether these arrived counts
 	finished          // it was sent a FIN of ours
 )
@@ -325,9 +326,9 @@ func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
 func (t *Tracker) AnswerLost() bool { return !t.cut && t.Flow.AnswerLost() }
 
 // Kernel takes into account what the kernel says of a side. ev is one of the
-// evidences from outside; others are ignored. at is when it was true. NoSocket and
-// Orphaned must be true before the strike: a program that closes after it may do so
-// because of it.
+// evidences from outside; others are ignored. at is when it was true. NoSocket,
+// Orphaned and Owned must be true before the strike: a program that closes after it
+// may do so because of it.
 func (t *Tracker) Kernel(at time.Duration, side faults.Side, ev Evidence) {
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
@@ -354,6 +355,11 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 	switch ev {
 	case NoSocket:
 		e.flags |= nobody
+		return
+	case Owned:
+		if !e.has(struck) {
+			e.flags |= owned
+		}
 		return
 	case Orphaned:
 		if e.has(struck) && at > e.at {

@@ -15,6 +15,26 @@ func TestOutcomes(t *testing.T) {
 		want         string
 		verdict      Verdict
 	}{{
+		"a half-close of a process that waits for the answer is taken for a close", opened + `
+0.010 C>S PF len 5
+0.011 S>C .
+0.011 kernel client owned
+0.011 strike fin client
+0.011 S>C F forged
+0.021 C>S . dropped
+0.500 S>C P len 8 seq 1 dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (it was acknowledged); felt yes (an answer was outstanding)", Survived,
+	}, {
+		"the same where nobody can tell whether a process has the socket", opened + `
+0.010 C>S PF len 5
+0.011 S>C .
+0.011 strike fin client
+0.011 S>C F forged
+0.021 C>S . dropped
+9.000 end`,
+		faults.Client, "sent yes (it was sent without an error); accepted yes (it was acknowledged); felt not known (the application had closed its side with an answer outstanding)", Unknown,
+	}, {
 		"idle-expire answers the client's own FIN, long after its last request", asked + `
 5.000 C>S F dropped
 5.000 strike rst client

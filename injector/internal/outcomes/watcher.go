@@ -118,6 +118,8 @@ func (w *Watcher) MayStrike(c *Conn, d *Decision, begins bool, now time.Duration
 			return false
 		case s.State == Orphan:
 			c.Kernel(now, dir.From(), outcome.Orphaned)
+		case s.State == Alive:
+			c.Kernel(now, dir.From(), outcome.Owned)
 		}
 	}
 	return true
