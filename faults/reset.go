@@ -44,7 +44,7 @@ type Reset struct {
 	Shape        string        `knob:"shape" default:"auto" oneof:"auto|a|b" help:"a: as a socket aborts (RST+ACK, timestamps); b: as a host without the connection answers; auto: whichever fits the moment"`
 	MeanLifetime time.Duration `knob:"mean-lifetime" help:"instead of --at: at a random age, exponentially distributed with this mean; 0: off"`
 	Chance       Chance        `knob:"chance" alias:"rate" help:"instead of --at: the probability that a segment triggers it"`
-	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate" help:"what happens to the end that is not hit: reset sends it a RST as well, isolate drops what it sends; auto: isolate"`
+	Other        string        `knob:"other" default:"auto" oneof:"auto|reset|isolate|answer" help:"what happens to the end that is not hit: reset sends it a RST as well, isolate drops what it sends, answer has it learn with its own next segment, which a RST answers; auto: isolate"`
 	RTT          RTT           `knob:"rtt" help:"how long an answer takes; auto: as long as the handshake did"`
 }
 
@@ -90,7 +90,11 @@ type reset struct {
 func (r *reset) OnSegment(ev *Event, out *Effects) Verdict {
 	switch {
 	case r.done:
-		return ghost{dead: r.m.Hit.Other(), rtt: r.m.RTT}.onSegment(ev, out, "the connection was reset")
+		dead := r.m.Hit.Other()
+		if r.m.Other == "answer" {
+			dead = Both // each end finds the other one gone
+		}
+		return ghost{dead: dead, rtt: r.m.RTT}.onSegment(ev, out, "the connection was reset")
 	case r.armed && ev.Seg.Flags().Has(packet.RST):
 		return Pass // it has ended by itself
 	case r.armed || r.due(ev, out):

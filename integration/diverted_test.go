@@ -30,6 +30,8 @@ var waiting = map[string][]string{
 	"refuse":                {"skip"},
 	"unreachable":           {"skip"},
 	"connect-stall":         {"for=1ms"},
+	"syn-challenge":         {"skip"},
+	"nat-leak":              {"at=fin", "at=age=1h", "at=response=1000000"},
 	"paws-reject":           {""},
 	"keepalive-drop":        {""},
 	"bad-seq":               {"skip"},
