@@ -74,6 +74,7 @@ var Catalog = []Kind{
 	keepaliveDropKind,
 	badSeqKind,
 	stallKind,
+	hangKind,
 	observeKind,
 	lossKind,
 	delayKind,

@@ -71,9 +71,8 @@ func (m *Stall) Start() Instance {
 //	                                   │                               │
 //	                                   └─── For has passed ─► over ◄───┘
 //
-// From over the flow is released: at once, or, if the peer has shown no sign yet
-// of having been held up, with the answer that has waited, or when none came
-// soon. A RST may pass in any state; nothing is forged after it.
+// From over the flow is released with the answer that has waited, or when none came
+// soon; and if something was swallowed, when that has come again. A RST may pass in any state; nothing is forged after it.
 type stallState uint8
 
 const (
@@ -97,6 +96,7 @@ const (
 // stalled side, and the other one its peer.
 type stall struct {
 	m       *Stall
+	hangs   bool // it does not send either: see Hang
 	trigger trigger
 	state   stallState
 	told    bool // it was noted that the peer is held up
@@ -114,6 +114,8 @@ type stall struct {
 
 	cut    packet.Seq // the first sequence number that the stalled side sent without a window
 	hasCut bool
+	sent   packet.Seq    // one past the last that was swallowed behind cut
+	over   time.Duration // when the stall ended
 }
 
 // begun reports whether the stall has begun, even if it is over.
@@ -122,6 +124,9 @@ func (s *stall) begun() bool { return s.state > stallWaiting }
 func (s *stall) OnSegment(ev *Event, out *Effects) Verdict {
 	if !s.begun() && s.trigger.onSegment(&s.m.At, ev, out) {
 		s.begin(out, s.m.At.diverts().All)
+	}
+	if s.hangs && s.state == stallFilling && !ev.Seg.Flags().Any(packet.SYN|packet.RST) {
+		s.hang(ev, out)
 	}
 	stalled := ev.Dir.From() == s.m.Side
 	switch {
@@ -232,7 +237,7 @@ func (s *stall) speaks(ev *Event, out *Effects) Verdict {
 	seg := ev.Seg
 	unread := s.hasRead && seg.Flags().Has(packet.ACK) && s.read.Less(seg.Ack())
 	window := s.window(ev, unread)
-	if !unread {
+	if !unread && !s.hangs {
 		return s.show(ev, out, window, seg.End())
 	}
 	limit, news := s.limit(ev), s.acked.Less(seg.Ack())
@@ -240,6 +245,9 @@ func (s *stall) speaks(ev *Event, out *Effects) Verdict {
 	asks := seg.SeqLen() == 0 && seg.Seq().Less(limit) && !news
 	if beyond && !s.hasCut {
 		s.cut, s.hasCut = limit, true
+	}
+	if beyond && (s.sent == 0 || s.sent.Less(seg.End())) {
+		s.sent = seg.End()
 	}
 	if beyond || asks {
 		if beyond || ev.At-s.heard < leastIdle+4*ev.Flow.RTT {
@@ -323,7 +331,11 @@ func (s *stall) show(ev *Event, out *Effects, window uint16, limit packet.Seq) V
 func (s *stall) tell(out *Effects) {
 	if !s.told {
 		s.told = true
-		out.Note(Held, s.m.Side.Other(), "the peer has stopped reading")
+		note := "the peer has stopped reading"
+		if s.hangs {
+			note = "the peer hangs"
+		}
+		out.Note(Held, s.m.Side.Other(), note)
 	}
 }
 
@@ -340,19 +352,28 @@ func (s *stall) OnWake(ev *Event, out *Effects) {
 		}
 	case s.state != stallOver:
 		silent := s.state == stallSilent
-		s.state = stallOver
+		s.state, s.over = stallOver, ev.At
 		if !s.dead {
 			s.open(ev, out, silent)
 		}
-		if silent && !s.told && !s.dead {
+		switch {
+		case silent && !s.dead && s.sent != 0:
+			out.Wake(leastIdle)
+		case silent && !s.dead:
 			out.Wake(atOnce + ev.Flow.RTT)
-			return
+		default:
+			out.Release()
 		}
-		out.Release()
+	case s.sent != 0 && ev.At-s.over < longestRTO:
+		out.Wake(leastIdle)
 	default:
 		out.Release()
 	}
 }
+
+// longestRTO is how long TCP waits at most before it sends again what was swallowed
+// (TCP_RTO_MAX).
+const longestRTO = 2 * time.Minute
 
 // open says in the stalled side's name that there is room again, if it had little,
 // as a socket does when it is read (tcp_cleanup_rbuf). If the stalled side was
@@ -372,10 +393,20 @@ func (s *stall) open(ev *Event, out *Effects, silent bool) {
 	}
 }
 
-// afterwards watches for an answer that has waited for the end of the stall. Only a
-// short stall, of which there was no other sign, comes to this.
+// afterwards watches for an answer that has waited for the end of the stall: it is
+// the only sign of a short one, and it is not lost. What was under way when the window
+// closed was swallowed, and its sender's retransmission timer has it sent again.
 func (s *stall) afterwards(ev *Event, out *Effects) Verdict {
-	if ev.Dir.From() == s.m.Side && ev.Fresh {
+	switch {
+	case ev.Seg.Flags().Has(packet.RST):
+		out.Release()
+	case ev.Dir.From() != s.m.Side:
+	case s.sent != 0:
+		if s.sent.LessEq(ev.Seg.End()) {
+			s.sent = 0
+			out.Release()
+		}
+	case ev.Fresh:
 		s.tell(out)
 		out.Release()
 	}

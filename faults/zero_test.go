@@ -99,7 +99,7 @@ func TestGoValues(t *testing.T) {
 		&faults.BadSeq{}, &faults.Stall{}, &faults.Observe{}, &faults.Loss{Chance: faults.ChanceOf(0.5)},
 		&faults.Delay{By: time.Second}, &faults.Duplicate{Chance: faults.ChanceOf(1)}, &faults.Reorder{Chance: faults.ChanceOf(0)},
 		&faults.Corrupt{Chance: faults.ChanceOf(1)}, &faults.Throttle{Rate: 1e6}, &faults.MTUHole{}, &faults.Partition{}, &faults.Slice{},
-		&faults.HalfCloseIntolerant{}, &faults.SYNChallenge{}, &faults.NATLeak{},
+		&faults.HalfCloseIntolerant{}, &faults.SYNChallenge{}, &faults.NATLeak{}, &faults.Hang{},
 	} {
 		if err := m.Validate(); err != nil {
 			t.Errorf("%T: %v", m, err)

@@ -31,6 +31,8 @@ func (e watched) Armed(of outcomes.Flow) bool {
 	return f.armed() || e.w.rules[f.rule].settings.Load().diverts.Idle != 0
 }
 
+func (e watched) Alarmed(of outcomes.Flow) bool { return of.(*entry).armed() }
+
 func (e watched) Waits(of outcomes.Flow, fault int) outcomes.Wait {
 	f := of.(*entry)
 	rule, first := f.links[fault].rule, 0

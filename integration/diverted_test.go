@@ -36,6 +36,7 @@ var waiting = map[string][]string{
 	"keepalive-drop":        {""},
 	"bad-seq":               {"skip"},
 	"stall":                 {"at=fin"},
+	"hang":                  {"at=fin", "at=age=1h"},
 	"observe":               {""},
 	"partition":             {"at=fin", "at=age=1h"},
 	"mtu-hole":              {"above=60000"},

@@ -20,12 +20,13 @@ var (
 
 // fakeFlow is the connection from client to server, as the engine knows it.
 type fakeFlow struct {
-	conn   *Conn
-	armed  bool
-	waits  []Wait
-	rested int
-	sums   []Tally
-	told   []outcome.Outcome
+	conn    *Conn
+	armed   bool
+	alarmed bool
+	waits   []Wait
+	rested  int
+	sums    []Tally
+	told    []outcome.Outcome
 }
 
 func (f *fakeFlow) SocketEnds(dir faults.Direction) (local, remote netip.AddrPort) {
@@ -50,6 +51,7 @@ func (e *fakeEngine) Conn(c, s netip.AddrPort) *Conn {
 func (e *fakeEngine) Faults(f Flow) int            { return len(f.(*fakeFlow).sums) }
 func (e *fakeEngine) Tally(f Flow, i int) *Tally   { return &f.(*fakeFlow).sums[i] }
 func (e *fakeEngine) Armed(f Flow) bool            { return f.(*fakeFlow).armed }
+func (e *fakeEngine) Alarmed(f Flow) bool          { return f.(*fakeFlow).alarmed }
 func (e *fakeEngine) Waits(f Flow, i int) Wait     { return f.(*fakeFlow).waits[i] }
 func (e *fakeEngine) Rest(f Flow, _ time.Duration) { f.(*fakeFlow).rested++ }
 func (e *fakeEngine) Settled(f Flow, _ int, o outcome.Outcome) {

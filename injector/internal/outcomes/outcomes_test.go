@@ -70,6 +70,29 @@ func TestAsksOnlyWhereNeeded(t *testing.T) {
 	}
 }
 
+// TestWaitsForAFaultAtWork checks that no answer is called lost as long as the fault
+// that holds it may let it pass.
+func TestWaitsForAFaultAtWork(t *testing.T) {
+	b := newBench(false, false)
+	b.kernel.sock.State = Gone
+	b.open("request")
+	b.alarmed = true
+	b.sends(faults.Reply, packet.ACK, "answer", b.decide(faults.Drop, faults.Note{Action: faults.Held, To: faults.Client}))
+	for range 3 {
+		b.after(SettleAfter)
+	}
+	if len(b.told) != 0 {
+		t.Fatalf("settled while the fault is at work: %+v", b.told)
+	}
+	b.next[faults.Reply] -= 6
+	b.pass(faults.Reply, packet.ACK, "answer")
+	b.alarmed = false
+	b.after(SettleAfter)
+	if len(b.told) != 1 || b.told[0].AnswerLost {
+		t.Errorf("told %+v, want one whose answer arrived", b.told)
+	}
+}
+
 // TestSettles checks when an outcome is settled.
 func TestSettles(t *testing.T) {
 	drop := func(b *bench) { b.sends(faults.Original, packet.ACK, "request", b.decide(faults.Drop, dropped())) }

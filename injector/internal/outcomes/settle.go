@@ -78,6 +78,8 @@ func (w *Watcher) settleOrWait(c *Conn, now time.Duration) {
 	}
 	o := c.outcome(now, w.Judged)
 	switch {
+	case o.AnswerLost && w.Engine.Alarmed(c.flow): // the fault may yet let the answer pass
+		w.settles.add(c, now)
 	case o.Known(), !o.Struck, o.Sent.Answer == outcome.No, o.Accepted.Answer == outcome.No:
 		w.settle(c, o, now)
 	case o.Accepted.Evidence == outcome.NotYet: // the segment left some time after the strike

@@ -49,6 +49,12 @@ type Engine interface {
 	// Armed reports whether a fault of the connection may strike without a segment: at an
 	// alarm, or after the silence that Waits returns.
 	Armed(Flow) bool
+
+	// Alarmed reports whether a fault of the connection has an alarm set: if it has
+	// struck already, it is still at work.
+	Alarmed(Flow) bool
+
+	// Waits returns the silence that a fault waits for.
 	Waits(f Flow, fault int) Wait
 
 	// Settled is told of each outcome that was added to a tally.
