@@ -4,7 +4,7 @@ import "github.com/faultctl/faultctl/faults/packet"
 
 var natLeakKind = Kind{
 	Name: "nat-leak", Group: "reset",
-	Cause:   "Connection tracking calls a segment invalid, such as an old duplicate that lies outside of the window, so NAT does not translate it and it arrives from an address that its receiver's host does not know. That host answers with a RST, which resets the sender (Kubernetes services, 2019; container bridges).",
+	Cause:   "Connection tracking calls a segment invalid, because it lies outside of the window or came too late, so NAT does not translate it and it arrives from an address that its receiver's host does not know. That host answers with a RST, which resets the sender (Kubernetes services, container bridges).",
 	Symptom: "The server's next call fails with ECONNRESET. The client knows nothing: a read waits, its next write succeeds, and then ECONNRESET (connection reset by peer).",
 	Remedy:  "Drop what connection tracking calls invalid (ct state invalid drop), or set nf_conntrack_tcp_be_liberal=1. In the client: a deadline on reads, validation of pooled connections, retries of what is idempotent.",
 	Example: "faultctl inject nat-leak --percent 1 --to :8080",
@@ -17,7 +17,8 @@ var natLeakKind = Kind{
 // net.netfilter.nf_conntrack_tcp_be_liberal is set). Its receiver's host has no such
 // connection and answers with a RST to where the segment really came from, which is
 // its sender, whose connection is reset. The other end learns of it with its own next
-// segment, which its peer's host answers with a RST.
+// segment, which passes: its peer's host, where the connection is gone, answers with a
+// RST.
 type NATLeak struct {
 	At      Trigger `knob:"at" default:"response" help:"when a segment leaks: at that moment, or with the next segment of that side"`
 	BytesOf Side    `knob:"bytes-of" help:"whose payload counts for --at bytes=N: the client's, the server's, or both"`
@@ -51,17 +52,11 @@ type natLeak struct {
 	trigger trigger
 	due     bool // the moment has come
 	leaked  bool
-	end     packet.Seq // one past what leaked
 }
-
-const (
-	leakNote  = "its segment leaked from a NAT untranslated"
-	leakLater = "the peer was reset by a segment that leaked from a NAT"
-)
 
 func (n *natLeak) OnSegment(ev *Event, out *Effects) Verdict {
 	if n.leaked {
-		return n.afterwards(ev, out)
+		return Pass // the kernels do the rest
 	}
 	if !n.due {
 		if !n.trigger.onSegment(&n.m.At, ev, out) {
@@ -74,23 +69,11 @@ func (n *natLeak) OnSegment(ev *Event, out *Effects) Verdict {
 	case flags.Has(packet.RST):
 		out.Release()
 	case ev.Dir.From() == n.m.Side && flags.Has(packet.ACK) && !flags.Has(packet.SYN):
-		n.leaked, n.end = true, ev.Seg.End()
-		return ghost{dead: n.m.Side.Other(), rtt: n.m.RTT}.onSegment(ev, out, leakNote)
+		n.leaked = true
+		out.Release()
+		return ghost{dead: n.m.Side.Other(), rtt: n.m.RTT}.onSegment(ev, out, "its segment leaked from a NAT untranslated")
 	}
 	return Pass
-}
-
-// afterwards judges what comes behind the segment that leaked. What its sender had
-// sent before it was reset is translated and arrives; what leaked leaks again. The
-// other end's segments find no connection any more.
-func (n *natLeak) afterwards(ev *Event, out *Effects) Verdict {
-	switch {
-	case ev.Dir.To() == n.m.Side:
-		return ghost{dead: n.m.Side, rtt: n.m.RTT}.onSegment(ev, out, leakLater)
-	case ev.Seg.Flags().Any(packet.RST|packet.SYN) || n.end.Less(ev.Seg.End()):
-		return Pass
-	}
-	return ghost{dead: n.m.Side.Other(), rtt: n.m.RTT}.onSegment(ev, out, leakNote)
 }
 
 // OnWake implements Waker: the connection has reached its age.

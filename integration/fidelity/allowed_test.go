@@ -26,11 +26,19 @@ var allowances = []allowance{
 		},
 	},
 	{
-		what: "a forged RST has the TTL of a directly connected host",
+		what: "a forged RST or challenge ACK has the TTL of a directly connected host",
 		why:  "the distance of a host is known from the TTL of what it sends; a host that faultctl has not heard from on this connection is assumed to be directly connected",
 		is: func(c *comparison, d difference) bool {
 			unheard := c.cause.late || c.cause.fault == "refuse" || strings.HasPrefix(c.cause.fault, "reset:at=syn,")
-			return d.what == "TTL" && unheard && d.injected.Flags[0] == 'R' && d.injected.TTL == d.genuine.TTL+1
+			answers := strings.HasPrefix(d.injected.Flags, "R") || c.cause.reused && d.injected.Flags == "."
+			return d.what == "TTL" && unheard && answers && d.injected.TTL == d.genuine.TTL+1
+		},
+	},
+	{
+		what: "a challenge ACK has the window of another connection",
+		why:  "it is the old connection's window, which nobody has seen",
+		is: func(c *comparison, d difference) bool {
+			return d.what == "window" && c.cause.reused && d.injected.Flags == "." && d.injected.Way == "S>C" && d.injected.Seq == 0
 		},
 	},
 	{
@@ -69,10 +77,11 @@ var allowances = []allowance{
 		},
 	},
 	{
-		what: "the IP identification of an answer that was held back does not continue the sequence",
-		why:  "the server's TCP has used some identifications for window probes, and faultctl dropped those probes",
+		what: "the IP identification of what comes after an answer that was held back does not continue the sequence",
+		why:  "the server's TCP has used some identifications for what faultctl dropped: the answer itself, and window probes",
 		is: func(c *comparison, d difference) bool {
-			return d.what == "identification" && strings.HasPrefix(c.cause.fault, "stall:") && d.injected.Way == "S>C" && d.injected.Len > 0
+			held := strings.HasPrefix(c.cause.fault, "stall:") && d.injected.Len > 0 || strings.HasPrefix(c.cause.fault, "hang:")
+			return d.what == "identification" && held && d.injected.Way == "S>C"
 		},
 	},
 }

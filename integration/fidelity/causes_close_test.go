@@ -179,6 +179,31 @@ var closeCauses = []cause{
 		then:    append([]string{"RST"}, reading...),
 		shows:   []string{"C>S [.] seq=1 ack=1", "S>C [R.] seq=1 ack=1 len=0 TS DF label=own"},
 	},
+	halfClosed("half-close-intolerant", "half-close-intolerant", "calls close", closes, `recv() = EOF`),
+	halfClosed("half-close-intolerant, abort", "half-close-intolerant:abort=true", "closes with SO_LINGER on and a timeout of zero", aborts, `recv() = ECONNRESET`),
+}
+
+// halfClosed is a server that takes the client's FIN for a close.
+func halfClosed(name, fault, does string, act func(*play), told string) cause {
+	return cause{
+		name: name, fault: fault, watch: faults.Client,
+		genuine: "the client sends a request and shuts down its sending side; the server reads the end of the stream, takes it for a close and " + does,
+		before: func(p *play) {
+			p.open()
+			p.client.Send("hello")
+			p.server.Recv()
+			p.quiet()
+			p.client.CloseWrite()
+			p.server.Recv()
+		},
+		act:     act,
+		healthy: func(p *play) { p.server.Send("pong") },
+		then:    []string{told, `send("more") = EPIPE`},
+		shows: []string{
+			"C>S [P.] seq=1 ack=1 len=5", "C>S [F.] seq=6 ack=1", "S>C [.] seq=1 ack=7 len=0",
+			pick(fault == "half-close-intolerant", "S>C [F.] seq=1 ack=7 len=0 TS id=+1 DF label=own", shapeA("S>C", 1, 7)),
+		},
+	}
 }
 
 func isRST(l line) bool { return l.Flags[0] == 'R' && l.ICMP == "" }

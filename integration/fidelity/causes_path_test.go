@@ -140,6 +140,14 @@ var pathCauses = []cause{
 		then:    []string{`recv() = ETIMEDOUT`, `server: recv() = ECONNRESET`},
 		shows:   []string{"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", shapeA("C>S", 5, 5)},
 	},
+	{
+		name: "keepalive-drop, one lost", fault: "keepalive-drop:count=1", watch: faults.Both,
+		genuine: "a router loses one segment without data: the first keepalive probe of a client",
+		before:  probing(exchanged),
+		act:     func(p *play) { p.loseOne(match(toService(), p.bare())) },
+		then:    []string{"idle 2.4s", `send("hello") = 5`, `server: recv() = hello`, "quiet"},
+		shows:   []string{"C>S [.] seq=4 ack=5 len=0", "C>S [.] seq=4 ack=5 len=0 (again)", "S>C [.] seq=5 ack=5 len=0", "C>S [P.] seq=5 ack=5 len=5"},
+	},
 }
 
 // lossSums does a download, and returns totals of its segments.

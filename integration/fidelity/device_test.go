@@ -173,6 +173,22 @@ func (p *play) divert(ctx context.Context, queue uint16, priority nftables.Chain
 	return q
 }
 
+// loseOne makes the device drop the first packet that the rule matches.
+func (p *play) loseOne(r rule) {
+	p.t.Helper()
+	lost := false
+	ctx, cancel := context.WithCancel(context.Background())
+	var q *nfqueue.Nfqueue
+	ready := make(chan struct{}) // q is known
+	q = p.divert(ctx, slowHopQueue, -10, r, func(a nfqueue.Attribute) {
+		<-ready
+		q.SetVerdict(*a.PacketID, pick(lost, nfqueue.NfAccept, nfqueue.NfDrop))
+		lost = true
+	})
+	close(ready)
+	p.cleanup(func() { cancel(); q.Close() })
+}
+
 // slowHop is a device that holds packets until it is told to release them.
 type slowHop struct {
 	p     *play

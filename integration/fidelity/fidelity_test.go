@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Minute)
 		return
 	}
+	if os.Getenv(answerEnv) != "" {
+		answer()
+		return
+	}
 	flag.Parse()
 	*full = *full || *update
 	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
@@ -50,7 +54,7 @@ func TestMain(m *testing.M) {
 var compared []*comparison
 
 // causes has all causes, in the order of the page.
-var causes = slices.Concat(closeCauses, peerCauses, listenCauses, pathCauses, farCauses, haproxyCauses, proxyCauses, pawsCauses, forgedCauses)
+var causes = slices.Concat(closeCauses, peerCauses, hangCauses, listenCauses, pathCauses, farCauses, haproxyCauses, proxyCauses, pawsCauses, reuseCauses, natCauses, forgedCauses)
 
 // comparison is one cause over one address family in one placement: a cell of the
 // matrix.

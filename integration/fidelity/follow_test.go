@@ -127,6 +127,8 @@ func (p *play) call(s step) {
 	switch {
 	case s.call == "connect()":
 		p.connect()
+	case s.call == "shutdown(SHUT_WR)":
+		p.app(s.side).CloseWrite()
 	case s.call == "recv()":
 		p.app(s.side).Recv()
 	case scans(s.call, "send(%q)", &what):

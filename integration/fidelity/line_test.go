@@ -35,7 +35,7 @@ type line struct {
 // stack returns the segments that the end's TCP sent and received.
 func (p *play) stack(e *end) []lab.Captured {
 	var out []lab.Captured
-	for _, s := range e.stack.Packets(p.port) {
+	for _, s := range p.ofConnection(e, e.stack.Packets(p.port)) {
 		mine := s.SrcPort() == p.port // sent by the client
 		switch {
 		case s.ICMP != nil && !s.Out && mine == (e.side == faults.Client):
@@ -52,10 +52,18 @@ func (p *play) stack(e *end) []lab.Captured {
 func (p *play) wire(e *end) []lab.Captured {
 	var out []lab.Captured
 	for _, c := range e.wire {
-		out = append(out, c.Packets(p.port)...)
+		out = append(out, p.ofConnection(e, c.Packets(p.port))...)
 	}
 	slices.SortStableFunc(out, func(a, b lab.Captured) int { return a.At.Compare(b.At) })
 	return out
+}
+
+// ofConnection leaves out what is not of the connection, although it has its port.
+func (p *play) ofConnection(e *end, segs []lab.Captured) []lab.Captured {
+	return slices.DeleteFunc(segs, func(s lab.Captured) bool {
+		server := pick(s.SrcPort() == p.port, s.Dst(), s.Src())
+		return s.At.Before(p.since) || p.called.IsValid() && e.side == faults.Client && server != p.called
+	})
 }
 
 // lines reduces segments. How often a segment was retransmitted depends on timing,
@@ -90,6 +98,9 @@ type sideState struct {
 	id    uint16
 	label uint32
 	seen  bool
+
+	open    bool       // its SYN was seen; only if the ports are reused
+	foreign packet.Seq // the last number of another connection that it acknowledged
 
 	// What the side must echo (TS.Recent, RFC 7323 section 4.3): the timestamp of
 	// the last segment that began no later than what it had acknowledged.
@@ -145,6 +156,9 @@ func (r *reducer) reduce(s lab.Captured) line {
 		return l // it is not part of the stream
 	}
 	literal := flags.Has(packet.RST) && s.Seq() == 0 // shape C
+	if r.p.cause.reused && flags.Has(packet.SYN) {
+		from.based, from.open = false, true
+	}
 	if !from.based && !literal {
 		from.based, from.base, from.next = true, s.Seq(), s.Seq()
 		if !flags.Has(packet.SYN) {
@@ -169,10 +183,24 @@ func (r *reducer) reduce(s lab.Captured) line {
 	} else if flags.Has(packet.ACK) {
 		from.unanswered = append(from.unanswered, asked{s.Ack(), s.PayloadLen() > 0, s.At})
 	}
+	if r.p.cause.reused && !r.side("S>C").open {
+		r.foreign(s, &l, from, peer)
+	}
 	r.repeats(s, &l, from)
 	r.options(s, &l, from, peer)
 	r.stream(s, &l, from)
 	return l
+}
+
+// foreign leaves out the numbers of another connection, and keeps only whether the
+// RST that answers a segment has its acknowledgment number.
+func (r *reducer) foreign(s lab.Captured, l *line, from, peer *sideState) {
+	switch {
+	case l.Flags == ".":
+		l.Seq, l.Ack, from.foreign = 0, 0, s.Ack()
+	case l.Flags == "R" && s.Seq() == peer.foreign:
+		l.Seq = 0
+	}
 }
 
 // isProbe recognizes the segment with which faultctl probes an end for its

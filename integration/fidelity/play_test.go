@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/injector"
@@ -83,6 +84,10 @@ type cause struct {
 	// echoes are meaningless from then on.
 	stranger bool
 
+	// reused says that the segments before the SYN-ACK have the numbers of another
+	// connection on the same ports, which mean nothing.
+	reused bool
+
 	// unlike says that the fault is deliberately not the cause: for tests of the
 	// comparison itself.
 	unlike bool
@@ -134,6 +139,9 @@ type play struct {
 	ends           map[side]*end
 	watched        []*end
 	counters       uint64 // the value of the cause's counter at the start
+
+	since  time.Time  // what is recorded counts from here on: before it another connection had the port
+	called netip.Addr // the server's address as the client knows it, if it is another one
 
 	vain   string   // what was awaited and did not arrive, or ""
 	slow   *slowHop // of the genuine lane
