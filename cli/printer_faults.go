@@ -46,9 +46,9 @@ func catalogue(w io.Writer) {
 			fmt.Fprintf(w, "| `--%s%s` | %s | %s |\n", knob.Name, cell(value), cell(shownDefault(knob)), cell(knob.Help))
 		}
 		if ps := presets(k); ps != nil {
-			fmt.Fprint(w, "\n| preset | idle time | then | source |\n|---|---|---|---|\n")
+			fmt.Fprint(w, "\n| preset | idle time | then | keepalive probes | source |\n|---|---|---|---|---|\n")
 			for _, p := range ps {
-				fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", p.Name, p.After, p.Then, cell(p.Source))
+				fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s |\n", p.Name, p.After, p.Then, p.Keepalives, cell(p.Source))
 			}
 		}
 	}
@@ -65,13 +65,16 @@ func (inv *invocation) listFaults(kinds []faults.Kind) error {
 	if inv.json {
 		return faultsJSON(inv.stdout, kinds)
 	}
-	group := ""
+	group, longest := "", 0
+	for _, k := range kinds {
+		longest = max(longest, len(k.Name))
+	}
 	for _, k := range kinds {
 		if k.Group != group {
 			group = k.Group
 			fmt.Fprintf(inv.stdout, "%s\n\n", inv.paint().Bold(groupTitle(group)))
 		}
-		fmt.Fprintf(inv.stdout, "%s\n\n", strings.Replace(text.Hanging(text.Pad("  "+k.Name, 18), k.Cause, inv.columns()), k.Name, inv.paint().Bold(k.Name), 1))
+		fmt.Fprintf(inv.stdout, "%s\n\n", strings.Replace(text.Hanging(text.Pad("  "+k.Name, longest+4), k.Cause, inv.columns()), k.Name, inv.paint().Bold(k.Name), 1))
 	}
 	fmt.Fprintln(inv.stdout, "faultctl faults NAME shows the symptom, the settings and the remedy.")
 	return nil

@@ -1,6 +1,9 @@
 package faults
 
-import "github.com/faultctl/faultctl/faults/packet"
+import (
+	"github.com/faultctl/faultctl/faults/clue"
+	"github.com/faultctl/faultctl/faults/packet"
+)
 
 var halfCloseKind = Kind{
 	Name: "half-close-intolerant", Group: "reset",
@@ -10,7 +13,13 @@ var halfCloseKind = Kind{
 	Example: "faultctl inject half-close-intolerant --to :8080",
 	Demo:    Demo{HalfClose: true},
 	Verify:  []Verify{{Moment: "Have the command shut down its sending side (shutdown(SHUT_WR)) while it waits for an answer."}},
-	New:     func() Model { return new(HalfCloseIntolerant) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST, clue.VictimFIN, clue.AwaitsAnswer),
+		Rare:    true,
+		Repeat:  "abort=true",
+		Settles: "whether the client shuts down its sending side (shutdown in strace), and whether the answer comes if it does not",
+	}},
+	New: func() Model { return new(HalfCloseIntolerant) },
 }
 
 // HalfCloseIntolerant is the fault half-close-intolerant: a proxy or server takes

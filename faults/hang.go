@@ -1,6 +1,10 @@
 package faults
 
-import "time"
+import (
+	"time"
+
+	"github.com/faultctl/faultctl/faults/clue"
+)
 
 var hangKind = Kind{
 	Name: "hang", Group: "reset",
@@ -9,7 +13,13 @@ var hangKind = Kind{
 	Remedy:  "Set a deadline on each read, or on progress, not only on the first byte; have a download resume. Keepalive and TCP_USER_TIMEOUT do not notice: the kernel is well.",
 	Example: "faultctl inject hang --at bytes=5m --bytes-of server --to :8080",
 	Verify:  []Verify{{Settings: "at=response"}, {Settings: "at=ready", Moment: readyMoment}},
-	New:     func() Model { return new(Hang) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Unanswered),
+		Weak:    true,
+		Rare:    true,
+		Settles: "what the process that should answer is doing: its state in ps (T: stopped), its stack, its collector's log",
+	}},
+	New: func() Model { return new(Hang) },
 }
 
 // Hang is the fault hang: from a moment on an end's program neither sends nor reads,

@@ -1,6 +1,9 @@
 package faults
 
-import "github.com/faultctl/faultctl/faults/packet"
+import (
+	"github.com/faultctl/faultctl/faults/clue"
+	"github.com/faultctl/faultctl/faults/packet"
+)
 
 var natLeakKind = Kind{
 	Name: "nat-leak", Group: "reset",
@@ -9,7 +12,13 @@ var natLeakKind = Kind{
 	Remedy:  "Drop what connection tracking calls invalid (ct state invalid drop), or set nf_conntrack_tcp_be_liberal=1. In the client: a deadline on reads, validation of pooled connections, retries of what is idempotent.",
 	Example: "faultctl inject nat-leak --percent 1 --to :8080",
 	Verify:  []Verify{{Settings: "at=response"}, {Settings: "at=ready", Moment: readyMoment}},
-	New:     func() Model { return new(NATLeak) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.ToData),
+		Cannot:  clue.Of(clue.AuthorFIN, clue.Idle, clue.DeviceTTL, clue.TooSoon),
+		Rare:    true,
+		Settles: "the invalid packets that the NAT counts (conntrack -S), and a capture at each end: a segment with an untranslated address earned a RST",
+	}},
+	New: func() Model { return new(NATLeak) },
 }
 
 // NATLeak is the fault nat-leak: a segment leaves a NAT untranslated, because

@@ -3,6 +3,7 @@ package faults
 import (
 	"time"
 
+	"github.com/faultctl/faultctl/faults/clue"
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
@@ -12,7 +13,11 @@ var synChallengeKind = Kind{
 	Symptom: "connect takes longer: the SYN is answered by a challenge ACK for the old connection, the client's kernel resets that one and sends the SYN again, within milliseconds on Linux since 5.6, after a second elsewhere. Where the RST does not arrive (rst-lost) connect hangs until it times out.",
 	Remedy:  "Give connect a timeout that allows for a second SYN, and retry. Do not bind clients to fixed source ports; have the server find dead connections by keepalive or TCP_USER_TIMEOUT; let firewalls pass RSTs.",
 	Example: "faultctl inject syn-challenge --percent 10 --to :8080",
-	New:     func() Model { return new(SYNChallenge) },
+	Shows: []clue.Prediction{{
+		Must:    clue.Of(clue.Connecting, clue.Unacceptable),
+		Settles: "whether the server has a connection from that address and port already (ss -tn), and what its TcpExtTCPSYNChallenge counts (nstat)",
+	}},
+	New: func() Model { return new(SYNChallenge) },
 }
 
 // SYNChallenge is the fault syn-challenge: the SYN of a new connection meets an old

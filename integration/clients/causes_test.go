@@ -48,6 +48,7 @@ const (
 	connectTimeout errno = "connect: ETIMEDOUT"
 	readReset      errno = "read: ECONNRESET"
 	firstReset     errno = "the first call after connect: ECONNRESET"
+	againReset     errno = "read, when the request was sent again: ECONNRESET"
 	writeReset     errno = "write in progress: ECONNRESET"
 	earlyReset     errno = "write in progress: ECONNRESET, with a response left to read"
 	idleReset      errno = "the next call after the pause: ECONNRESET"
@@ -63,6 +64,11 @@ const (
 	probeTimeout   errno = "read: ETIMEDOUT, after keepalive probes"
 	writeStuck     errno = "write: blocks"
 )
+
+// untried are faults of the catalogue that none of the programs bring about.
+var untried = map[string]string{
+	"half-close-intolerant": "none of them shuts down its sending side while it awaits an answer",
+}
 
 var causes = []cause{
 	{spec: "reset:at=REQUEST", play: call, meets: readReset},
@@ -92,11 +98,14 @@ var causes = []cause{
 	{spec: "unreachable:code=port", play: call, meets: portUnreach},
 	{spec: "unreachable:code=admin", play: call, meets: hostUnreach},
 	{spec: "connect-stall:for=5s", play: call, meets: connectLate},
+	{spec: "syn-challenge", play: call, meets: nothing},
 	{spec: "paws-reject:regress=10s", play: call, meets: connectLate},
+	{spec: "nat-leak:at=REQUEST", play: call, meets: againReset},
 	{spec: "keepalive-drop", play: wait, limit: 20, meets: probeTimeout},
 	{spec: "bad-seq:kind=rst-in-window", play: call, meets: nothing},
 	{spec: "stall:at=REQUEST", play: call, meets: readHeld},
 	{spec: "stall:at=REQUEST", play: upload, meets: writeStuck},
+	{spec: "hang:at=REQUEST", play: call, meets: readHeld},
 
 	// Over IPv6, programs usually report the same.
 	{spec: "reset:at=REQUEST", play: call, v6: true, meets: readReset},

@@ -96,7 +96,7 @@ func TestEveryCause(t *testing.T) {
 		played[c.fault()] = true
 	}
 	for _, k := range faults.Catalog {
-		if k.Group == "reset" && !played[k.Name] {
+		if k.Group == "reset" && !played[k.Name] && untried[k.Name] == "" {
 			t.Errorf("no client is tested under %s", k.Name)
 		}
 	}

@@ -45,6 +45,7 @@ var hangCauses = []cause{
 			p.pour()
 		},
 		act: stopped(0), healthy: answering,
+		notOn: map[placement]string{loopback: "the window of a socket that is not read opens for a while: see stall"},
 		shows: []string{"S>C [P.] seq=5 ack=5 len=10", "C>S [P.] seq=5 ack=15 len=1024", "S>C [.] win=0"},
 	},
 }

@@ -40,6 +40,9 @@ var natCauses = []cause{
 					last = bytes.Clone(s.Bytes())
 				}
 			}
+			if p.vain != "" {
+				return
+			}
 			stray, err := packet.Parse(last)
 			p.must(err)
 			stray.SetSeq(stray.Seq().Add(1 << 20))
