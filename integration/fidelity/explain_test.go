@@ -49,6 +49,9 @@ func (c *cause) truth() []string {
 		"rst-close, HAProxy":        {"rst-close", "linger-reset"},
 		"linger-reset":              {"linger-reset", "rst-close"},
 		"linger-reset, open before": {"linger-reset", "rst-close"},
+
+		"hang, window closes":             {"hang", "stall"},                // a process that was stopped does not read either
+		"idle-expire, HAProxy, keepalive": {"idle-expire", "closed-socket"}, // the probes hide how long it was idle
 	}
 	if names := named[c.name]; names != nil {
 		return names
@@ -61,6 +64,7 @@ func (c *cause) truth() []string {
 var unequal = map[string]bool{
 	"closed-socket, process killed": true, // the lanes close at different times
 	"half-open, from yesterday":     true, // faultctl saw no segment of that host, so it does not know its TTL: FIDELITY.md says so
+	"syn-challenge":                 true, // the numbers of an old connection are made up
 	"syn-drop, SYN queue full":      true, // another host's SYN fills the queue in the genuine lane
 }
 
@@ -120,7 +124,7 @@ func explainLane(t *testing.T, c *cause, l lane, v6 bool, other []record) ([]exp
 	records := p.perform(other)
 	var out []explained
 	for _, v := range vantages {
-		segs := taps[v].Packets(p.service.Port())
+		segs := slices.DeleteFunc(taps[v].Packets(p.service.Port()), func(s lab.Captured) bool { return s.At.Before(p.since) })
 		e := explained{cause: c, v6: v6, vantage: v}
 		fs := findings(t, segs, p.port)
 		if e.nothing = len(fs) == 0; !e.nothing {

@@ -157,7 +157,7 @@ func (r *reducer) reduce(s lab.Captured) line {
 	}
 	literal := flags.Has(packet.RST) && s.Seq() == 0 // shape C
 	if r.p.cause.reused && flags.Has(packet.SYN) {
-		from.based, from.open = false, true
+		from.based, from.open, from.id = false, true, 0
 	}
 	if !from.based && !literal {
 		from.based, from.base, from.next = true, s.Seq(), s.Seq()
