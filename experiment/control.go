@@ -227,6 +227,10 @@ func (r *Run) SetShare(share float64) error {
 func (r *Run) setShare(share target.Share) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if was := r.match.pick.Share.Again(); share.Again() != was {
+		return usage("percent", "how often a share is drawn again cannot be changed (%v)", was).
+			WithAdvice("Stop the run and start another.")
+	}
 	if r.engine != nil {
 		if err := r.engine.SetShare(0, share.Chance()); err != nil {
 			return fmt.Errorf("change the share: %w", err)

@@ -40,7 +40,7 @@ func shapeError(format string, args ...any) error { return shaped{fmt.Errorf(for
 
 const (
 	durationPattern = "^(0|([0-9]+([.][0-9]*)?(ns|us|µs|ms|s|m|h))+|[0-9]+([.][0-9]*)?d)$"
-	percentPattern  = "^[0-9]+([.][0-9]*)?%?$"
+	percentPattern  = "^[0-9]+([.][0-9]*)?%?(/[0-9.]*[a-zµ]+)?$"
 )
 
 var (
@@ -68,7 +68,7 @@ func (f form) fits(v any) error {
 		}
 	case percentForm:
 		if isText && !percentText.MatchString(text) || !isText && !isNumber || isNumber && !(number >= 0 && number <= 100) {
-			return shapeError("it must be from 0 to 100, with or without %%")
+			return shapeError("it must be from 0 to 100, with or without %%, or a share and a time, such as 5%%/1m")
 		}
 	case integerForm:
 		if !isNumber || number != math.Trunc(number) {
@@ -152,7 +152,7 @@ func Schema() map[string]any {
 		"type":        "object", "required": []any{"fault"}, "additionalProperties": false, "properties": properties,
 		"$defs": object{
 			"duration": object{"type": "string", "pattern": durationPattern, "description": "a duration with its unit, such as 500ms, 30s, 5m, 1h30m"},
-			"percent":  object{"type": []any{"number", "string"}, "minimum": 0, "maximum": 100, "pattern": percentPattern, "description": "from 0 to 100, with or without %"},
+			"percent":  object{"type": []any{"number", "string"}, "minimum": 0, "maximum": 100, "pattern": percentPattern, "description": "from 0 to 100, with or without %; 5%/1m: drawn anew every minute"},
 			"scalar":   object{"type": []any{"string", "number"}},
 			"fault": object{
 				"type": []any{"string", "object"}, "minLength": 1, "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": kinds,

@@ -84,6 +84,8 @@ func TestSchema(t *testing.T) {
 		`{"target": {"to": ":80"}}`:                       false,
 		`{"fault": "reset", "target": {"to": [":80", "!:81"], "first": 3, "percent": "12.5%", "new-only": true}}`:    true,
 		`{"fault": "reset", "target": {"percent": 0.0000001}}`:                                                       true,
+		`{"fault": "reset", "target": {"percent": "5%/1m"}}`:                                                         true,
+		`{"fault": "reset", "target": {"percent": "5%/"}}`:                                                           false,
 		`{"fault": "reset", "target": {"percent": "1e1"}}`:                                                           false,
 		`{"fault": "reset", "target": {"percent": 101}}`:                                                             false,
 		`{"fault": "reset", "target": {"percent": ".5"}}`:                                                            false,
@@ -190,7 +192,7 @@ fault.hit: "cliet" is neither client, server nor both
 fault: unknown setting "hot", did you mean "hit"?
 fault.by: "5" has no unit: did you mean 5s?
 fault: unknown fault "rset", did you mean "reset"?
-percent: it must be from 0 to 100, with or without %`
+percent: it must be from 0 to 100, with or without %, or a share and a time, such as 5%/1m`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}

@@ -60,19 +60,20 @@ type Target struct {
 	Cgroup    string // only connections of local processes in that cgroup v2
 	UID       string // only connections of local processes of that user, by name or number
 
-	Percent        *float64 // share of the connections, 0 to 100; nil means all
-	Every          uint64   // every Every-th connection; 0 means each
-	First          uint64   // only the first First connections; 0 means all
-	Skip           uint64   // after the first Skip connections
-	MaxConnections uint64   // stop choosing after so many; 0 means no end
-	NewOnly        bool     // leave alone what was open before
+	Percent        *float64      // share of the connections, 0 to 100; nil means all
+	PercentEvery   time.Duration // how often its lots are drawn again; 0 means once a connection
+	Every          uint64        // every Every-th connection; 0 means each
+	First          uint64        // only the first First connections; 0 means all
+	Skip           uint64        // after the first Skip connections
+	MaxConnections uint64        // stop choosing after so many; 0 means no end
+	NewOnly        bool          // leave alone what was open before
 }
 
 // Pick is how the target chooses among the connections that match.
 func (t *Target) Pick() target.Pick {
 	p := target.Pick{Skip: t.Skip, First: t.First, Every: t.Every, Max: t.MaxConnections, NewOnly: t.NewOnly}
 	if t.Percent != nil {
-		p.Share = target.ShareOf(*t.Percent / 100)
+		p.Share = target.ShareEvery(*t.Percent/100, t.PercentEvery)
 	}
 	return p
 }

@@ -116,6 +116,9 @@ func (t *Target) validate() (problems event.Problems) {
 	if p := t.Percent; p != nil && !(*p >= 0 && *p <= 100) {
 		problems = append(problems, usage("percent", "lies outside 0 to 100").WithValue(fmt.Sprint(*p)))
 	}
+	if t.PercentEvery != 0 && (t.PercentEvery < leastDraws || t.Percent == nil) {
+		problems = append(problems, usage("percent", "a share is drawn again after %v at least", leastDraws).WithValue(t.PercentEvery.String()))
+	}
 	return problems
 }
 

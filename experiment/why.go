@@ -3,6 +3,7 @@ package experiment
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/faultctl/faultctl/faults"
@@ -19,7 +20,29 @@ func (p *Plan) Why(r Result, j Judgement) (all []string) {
 			all = append(all, text)
 		}
 	}
+	if text := p.spent(j); text != "" {
+		all = append(all, text)
+	}
 	return all
+}
+
+// spent says that a share of the connections was used up: each connection that it
+// chose was struck, and the others never are. Empty: there is nothing to say.
+func (p *Plan) spent(j Judgement) string {
+	t := &p.Spec.Target
+	if t.Percent == nil || t.PercentEvery != 0 || p.Spec.Command != nil {
+		return ""
+	}
+	for _, f := range j.Faults {
+		kind, err := faults.Find(f.Fault)
+		if err != nil || kind.Group != "reset" || f.Rule.Chosen == 0 || f.Stats.Fired < f.Rule.Chosen || f.Rule.Flows <= f.Rule.Chosen {
+			continue
+		}
+		share := strconv.FormatFloat(*t.Percent, 'f', -1, 64) + "%"
+		return fmt.Sprintf("--percent is drawn once for each connection: it chose %d of %d, and each was struck. The others never are, however long the run is: --percent %s/1m draws anew every minute.",
+			f.Rule.Chosen, f.Rule.Flows, share)
+	}
+	return ""
 }
 
 // WhyFault is Why of one fault; empty if there is nothing to say. Whatever the

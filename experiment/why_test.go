@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/faultctl/faultctl/injector"
 )
@@ -28,5 +29,39 @@ func TestAboutNAT(t *testing.T) {
 	}
 	if text := aboutNAT(many); !strings.Contains(text, "and 2 more, which") {
 		t.Error(text)
+	}
+}
+
+// TestSpentShare holds that a share which is used up is told so, and how it recurs.
+func TestSpentShare(t *testing.T) {
+	judgement := func(flows, chosen, fired uint64) Judgement {
+		return Judgement{Faults: []Judged{{Fault: "reset", Rule: injector.RuleStats{Flows: flows, Chosen: chosen}, Stats: injector.FaultStats{Fired: fired}}}}
+	}
+	p := &Plan{Spec: Spec{Target: Target{Percent: new(5.0)}}}
+	if got := p.spent(judgement(200, 9, 9)); !strings.Contains(got, "chose 9 of 200") || !strings.Contains(got, "--percent 5%/1m") {
+		t.Error(got)
+	}
+	if got := p.spent(judgement(200, 9, 8)) + p.spent(judgement(9, 9, 9)); got != "" {
+		t.Error(got)
+	}
+	if p.Spec.Target.PercentEvery = time.Minute; p.spent(judgement(200, 9, 9)) != "" {
+		t.Error("a share that recurs is said to be used up")
+	}
+}
+
+// TestPercentRecurs holds how a share that recurs is written.
+func TestPercentRecurs(t *testing.T) {
+	for text, want := range map[string]string{"5%/1m": "5%/1m", "0.5/6s": "0.5%/6s", "5%/m": "5%/1m", "5%": "5"} {
+		var s Spec
+		if err := s.Set("percent", text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := s.Get("percent"); len(got) != 1 || got[0] != want {
+			t.Errorf("%s is %q, want %s", text, got, want)
+		}
+	}
+	for _, wrong := range []string{"5%/", "5%/1ms", "5%/x", "x/1m"} {
+		if err := new(Spec).Set("percent", wrong); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
 	}
 }

@@ -74,17 +74,25 @@ var Words = []Word{
 	text("container", "NAME|ID", OfTarget, "work in that container's network namespace, and follow it when it is restarted (Docker, Podman)", func(s *Spec) *string { return &s.Target.Container }),
 	text("cgroup", "PATH", OfTarget, "only connections of local processes in that cgroup v2", func(s *Spec) *string { return &s.Target.Cgroup }),
 	text("uid", "USER", OfTarget, "only connections of local processes of that user", func(s *Spec) *string { return &s.Target.UID }),
-	{Name: "percent", Placeholder: "P", form: percentForm, Help: "this share of the connections, seeded and sticky",
+	{Name: "percent", Placeholder: "P[/D]", form: percentForm, Help: "this share of the connections, seeded and sticky; with /D, such as 5%/1m, drawn anew each time that D has passed",
 		set: func(s *Spec, v []string) error {
-			p, err := parsePercent(v[0])
-			s.Target.Percent = &p
+			share, again, recurs := strings.Cut(v[0], "/")
+			p, err := parsePercent(share)
+			s.Target.Percent, s.Target.PercentEvery = &p, 0
+			if err == nil && recurs {
+				s.Target.PercentEvery, err = parseDraws(again)
+			}
 			return err
 		},
 		get: func(s *Spec) []string {
 			if s.Target.Percent == nil {
 				return nil
 			}
-			return []string{strconv.FormatFloat(*s.Target.Percent, 'f', -1, 64)}
+			text := strconv.FormatFloat(*s.Target.Percent, 'f', -1, 64)
+			if d := s.Target.PercentEvery; d > 0 {
+				text += "%/" + words.ShortDuration(d)
+			}
+			return []string{text}
 		}},
 	count("every", 1, "every Nth connection", func(s *Spec) *uint64 { return &s.Target.Every }),
 	count("first", 1, "only the first N connections", func(s *Spec) *uint64 { return &s.Target.First }),
@@ -251,6 +259,22 @@ func fields(values []string) ([]string, error) {
 		return nil, errEmpty
 	}
 	return all, nil
+}
+
+// leastDraws is the shortest time between two draws: each asks about every connection
+// again.
+const leastDraws = 100 * time.Millisecond
+
+// parseDraws reads how often lots are drawn: 1m, or m for one of that unit.
+func parseDraws(text string) (time.Duration, error) {
+	if text != "" && strings.Trim(text, "0123456789.") == text {
+		text = "1" + text // 5%/m
+	}
+	d, err := words.ParseDuration(text)
+	if err == nil && d < leastDraws {
+		err = fmt.Errorf("a share is drawn again after %v at least: write 5%%/1m", leastDraws)
+	}
+	return d, err
 }
 
 // parsePercent reads 10, 10% or 0.5.

@@ -2,6 +2,7 @@ package faulttest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/faults"
@@ -91,6 +92,12 @@ func From(client string) Option {
 // Percent strikes this share of the connections, from 0 to 100. The choice
 // depends on the seed and on the order of the connections.
 func Percent(p float64) Option { return choose(func(t *experiment.Target) { t.Percent = &p }) }
+
+// PercentEvery is Percent with lots that are drawn anew each time that d has passed,
+// 100ms at least: a connection that was left alone may be struck then.
+func PercentEvery(p float64, d time.Duration) Option {
+	return choose(func(t *experiment.Target) { t.Percent, t.PercentEvery = &p, d })
+}
 
 // Every strikes every nth connection, including the first one. Zero means each.
 func Every(n uint64) Option { return choose(func(t *experiment.Target) { t.Every = n }) }

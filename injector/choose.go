@@ -87,7 +87,7 @@ func (r *ruleState) strikes(seed, nth uint64) bool {
 		nth < p.Skip,
 		p.First > 0 && nth-p.Skip >= p.First,
 		p.Every > 1 && (nth-p.Skip)%p.Every != 0,
-		share < 1 && chance(seed, r.index, nth, 0).Float64() >= share:
+		share < 1 && chance(seed, r.index, nth^r.draws.Load()<<40, 0).Float64() >= share:
 		return false
 	}
 	// Max counts the chosen; several workers may race for the last place.

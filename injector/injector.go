@@ -117,11 +117,13 @@ func (i *Injector) run(ctx context.Context, begun func()) (err error) {
 	})
 	i.changeable(kernel, c)
 	c.tell() // ready: nothing more is opened from here on
+	drawing := i.drawAgain()
 	begun()
 	select {
 	case <-c.gone: // a queue failed
 	case <-ctx.Done():
 	}
+	drawing()
 	i.changeable(nil, nil)
 	c.drain()
 	if err := told.Close(); err != nil {

@@ -1,9 +1,12 @@
 package injector
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/faultctl/faultctl/injector/internal/ruleset"
 	"github.com/faultctl/faultctl/injector/target"
@@ -37,6 +40,34 @@ func (i *Injector) SetShare(rule int, share float64) error {
 		return fmt.Errorf("%w: a share of %v lies outside 0 to 1", ErrConfig, share)
 	}
 	return i.change(rule, func(r *ruleState) { r.share.Store(math.Float64bits(share)) })
+}
+
+// drawAgain draws the lots of each rule again whose share recurs, until the function is
+// called that it returns.
+func (i *Injector) drawAgain() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var drawing sync.WaitGroup
+	for n, r := range i.rules {
+		if d := r.Pick.Share.Again(); d > 0 {
+			drawing.Go(func() { i.drawEvery(ctx, n, d) })
+		}
+	}
+	return func() { cancel(); drawing.Wait() }
+}
+
+func (i *Injector) drawEvery(ctx context.Context, rule int, d time.Duration) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := i.change(rule, func(r *ruleState) { r.draws.Add(1) }); err != nil {
+			i.cfg.Logger.Warn("lots not drawn again", "error", err)
+		}
+	}
 }
 
 // change makes a change of what a rule matches take effect: first in user space, then

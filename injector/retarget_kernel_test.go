@@ -284,3 +284,31 @@ func TestChangeAnyTime(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestShareRecurs checks that the lots of a share that recurs are drawn again: an open
+// connection that was left alone is chosen in the end, and one that was chosen stays so.
+func TestShareRecurs(t *testing.T) {
+	bothWays(t, func(t *testing.T, bySet bool) {
+		ns := kerneltest.NetNS(t)
+		i, stop := startInjector(t, ns, bySet, Config{Rules: []Rule{{
+			Match: target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5432}}}, Pick: target.Pick{Share: target.ShareEvery(0.2, 20*time.Millisecond)},
+			Faults: fake(faults.Diversion{All: true}),
+		}}})
+		defer stop()
+		c := connect(t, "127.0.0.1:5432")
+		for until := time.Now().Add(10 * time.Second); i.Stats().Rules[0].Chosen == 0; {
+			if c.talk(); time.Now().After(until) {
+				t.Fatal("it was never chosen")
+			}
+		}
+		for range 10 {
+			if !judged(i, c) {
+				t.Fatal("a chosen connection was let go")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := i.Stats().Rules[0].Chosen; n != 1 {
+			t.Errorf("one connection was chosen %d times", n)
+		}
+	})
+}

@@ -70,6 +70,7 @@ type ruleState struct {
 	index         int
 	match         atomic.Pointer[target.Matcher] // as it is now, see Retarget
 	share         atomic.Uint64                  // of Pick, as the bits of a float64, see SetShare
+	draws         atomic.Uint64                  // how often the lots were drawn again
 	settings      atomic.Pointer[settings]       // of its faults, see SetModels
 	next          atomic.Uint64                  // the ordinal of the next connection
 	tries         tries                          // that connections over the other family may join

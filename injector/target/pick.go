@@ -1,5 +1,7 @@
 package target
 
+import "time"
+
 // Pick chooses among the connections that match, by their ordinal within the
 // rule. The choice is sticky and depends on the seed and the ordinal, not on
 // timing. The zero value picks every connection.
@@ -29,7 +31,16 @@ type Pick struct {
 type Share struct {
 	given bool
 	of    float64
+	again time.Duration
 }
+
+// ShareEvery returns the share p, from 0 to 1, of which the lots are drawn again each
+// time that much has passed: a connection that was not chosen may be chosen then. One
+// that was chosen stays so.
+func ShareEvery(p float64, d time.Duration) Share { return Share{given: true, of: p, again: d} }
+
+// Again returns how often the lots are drawn, 0 if only once.
+func (s Share) Again() time.Duration { return s.again }
 
 // ShareOf returns the share p, from 0 (none) to 1 (all).
 func ShareOf(p float64) Share { return Share{given: true, of: p} }
