@@ -67,7 +67,7 @@ type end struct {
 	doubt    bool // it sent something that may have come before or after: its silence then is no evidence
 }
 
-type endFlags uint8
+type endFlags uint16
 
 const (
 	struck   endFlags = 1 << iota
