@@ -20,6 +20,7 @@ import (
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/faultctl/faultctl/internal/cage"
 	"github.com/faultctl/faultctl/lab"
 )
 
@@ -250,9 +251,9 @@ func (c *stageCage) Owner() target.Owner { return target.Owner{} }
 func (c *stageCage) NetNS() *os.File     { return c.ns }
 func (c *stageCage) Empty() error        { return nil }
 func (c *stageCage) Close() error        { return nil }
-func (c *stageCage) Start(cmd *exec.Cmd) error {
+func (c *stageCage) Start(cmd *exec.Cmd) (cage.Process, error) {
 	defer close(c.begun)
-	return cmd.Start()
+	return cage.Child(cmd), cmd.Start()
 }
 
 // command runs the plan as faultctl run does, with a command that ends when the play is

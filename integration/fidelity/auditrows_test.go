@@ -105,6 +105,7 @@ var (
 	awaited      = staged{na: "it strikes the handshake, and connect() waits for that"}
 	everySegment = staged{na: "it strikes whatever is sent: a closed connection sends nothing"}
 	noRemedy     = staged{na: "nothing keeps it from happening; what helps is to bear it"}
+	elsewhere    = staged{na: "not played here yet: it is compared with its genuine cause only"}
 	harmless     = staged{na: "it is a control: nothing can be felt of it"}
 )
 
@@ -220,6 +221,10 @@ var auditRows = []auditRow{
 		staging("connect-stall:for=500ms", asks).or(outcome.Unfelt, atServer), awaited,
 		walled("connect-stall:for=500ms", (*scene).ours, oursBlocked, asks).not(goesOn, atRouter),
 		endsOwn, handshake, noRemedy),
+	row("half-close-intolerant", elsewhere, elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
+	row("syn-challenge", elsewhere, elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
+	row("nat-leak", elsewhere, elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
+	row("hang", elsewhere, elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
 	row("paws-reject",
 		staging("paws-reject:regress=900ms", asks).or(outcome.Unfelt, atServer), awaited, sendsNothing, sendsNothing, handshake, noRemedy),
 	row("paws-reject, rst",
