@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,11 +19,20 @@ import (
 // while sshd, a container's or CI's agent sit in sessions of their own.
 func (h *Host) Protected(untargeted bool) []target.Conn {
 	var found []target.Conn
+	all, _ := Sockets(filepath.Join(h.Proc, "self", "net"))
 	if t, ok := sshConnection(h.Getenv("SSH_CONNECTION")); ok {
 		found = append(found, t)
+		if !slices.ContainsFunc(all, func(s Socket) bool { return Protects(found, s) }) {
+			// It is gone: the shell is one of tmux or screen that was attached again. The
+			// connection that it is used over now is one of those to the same server.
+			for _, s := range all {
+				if s.Local.Port() == t.B.Port() {
+					found = append(found, target.Conn{A: s.Local, B: s.Remote})
+				}
+			}
+		}
 	}
 	owned := map[string]Socket{}
-	all, _ := Sockets(filepath.Join(h.Proc, "self", "net"))
 	for _, s := range all {
 		owned[s.Inode] = s
 	}

@@ -3,6 +3,7 @@ package place
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/faultctl/faultctl/injector/target"
@@ -40,6 +41,17 @@ func TestProtected(t *testing.T) {
 	all := []target.Conn{ssh[0], tuple("10.0.0.2:4001", "10.0.0.5:5432"), ssh[1], ssh[2]}
 	if diff := cmp.Diff(all, h.Protected(true), same); diff != "" {
 		t.Errorf("without a target (-want +got):\n%s", diff)
+	}
+	// It is gone: tmux was attached again, over another connection.
+	t.Setenv("SSH_CONNECTION", "10.0.0.1 3999 10.0.0.2 22")
+	again := h.Protected(false)
+	for _, c := range []target.Conn{tuple("10.0.0.2:22", "10.0.0.1:4000"), tuple("[fd00::2]:22", "[fd00::1]:4002"), tuple("10.0.0.2:22", "10.0.0.1:4003")} {
+		if !slices.Contains(again, c) {
+			t.Errorf("the connection of SSH_CONNECTION is gone, and %v is not protected: %v", c, again)
+		}
+	}
+	if slices.Contains(again, tuple("10.0.0.2:4001", "10.0.0.5:5432")) {
+		t.Errorf("what is not of the SSH server is protected: %v", again)
 	}
 	t.Setenv("SSH_CONNECTION", "nonsense 4000 10.0.0.2 22")
 	if got := h.Protected(false); len(got) != 2 {
