@@ -2,8 +2,10 @@ package fidelity
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/faultctl/faultctl/faults/outcome"
 )
@@ -115,13 +117,66 @@ func (a *audited) text(notes []string) string {
 // saw is the account in a few words that do not depend on how busy the machine is: what
 // one of the programs was told, the client first.
 func (a *audited) saw() string {
-	for _, one := range strings.Split(a.account, "; ") {
-		_, words, _ := strings.Cut(one, ": ")
-		all := strings.Split(words, ", ")
-		if len(all) > 1 {
-			all = slices.DeleteFunc(all, func(w string) bool { return w == "late" })
-		}
-		return all[0]
+	first, _, _ := strings.Cut(a.account, "; ")
+	_, words, _ := strings.Cut(first, ": ")
+	all := strings.Split(words, ", ")
+	if len(all) > 1 {
+		all = slices.DeleteFunc(all, func(w string) bool { return w == "late" })
 	}
-	return ""
+	return all[0]
+}
+
+// TestAuditPage holds that the page has the audit as it is: each row, each cell that is not
+// played, and words that may be said in all others.
+func TestAuditPage(t *testing.T) {
+	if *update {
+		return // it is written when all tests are over
+	}
+	b, err := os.ReadFile("../../docs/FIDELITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(b)
+	if !strings.Contains(got, auditHead) {
+		t.Error("docs/FIDELITY.md is out of date, run make fidelity: it lacks the audit's head")
+	}
+	notes := notesOf()
+	for _, at := range placements {
+		_, table, _ := strings.Cut(got, "\n### "+upper(string(at))+"\n")
+		table, _, _ = strings.Cut(table, "\n##")
+		for i := range auditRows {
+			r := &auditRows[i]
+			_, line, has := strings.Cut(table, "\n| "+r.name+" |")
+			line, _, _ = strings.Cut(line, "\n")
+			texts := strings.Split(strings.TrimSuffix(line, "|"), "|")
+			if !has || len(texts) != len(conditions) {
+				t.Errorf("docs/FIDELITY.md is out of date, run make fidelity: %s, %s", at, r.name)
+				continue
+			}
+			for k, c := range conditions {
+				a := &audited{row: r, condition: c, at: at}
+				part := r.cells[c]
+				text := strings.Trim(strings.TrimSpace(texts[k]), "*")
+				if why := part.notPlayed(at); why != "" {
+					a.na = why
+					if text != a.text(notes) {
+						t.Errorf("docs/FIDELITY.md: %s: %q, want %q", a.name(), text, a.text(notes))
+					}
+				} else if may := a.may(part); !slices.ContainsFunc(may, func(v outcome.Verdict) bool {
+					return strings.HasPrefix(text, v.String()) || at == atRouter && strings.HasPrefix(text, outcome.Fired.String())
+				}) {
+					t.Errorf("docs/FIDELITY.md: %s: %q, want %v", a.name(), text, may)
+				}
+			}
+		}
+	}
+	verdicts, err := os.ReadFile("../../docs/VERDICTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, why := range []string{unseen, silence, unseenClose, greeting} {
+		if !strings.Contains(string(verdicts), why) {
+			t.Errorf("docs/VERDICTS.md does not say: %s", why)
+		}
+	}
 }
