@@ -29,7 +29,8 @@ func TestImports(t *testing.T) {
 		"faults":                     {"faults/clue", "faults/packet", "internal/words"},
 		"faults/internal/trace":      {"faults", "faults/packet"},
 		"injector/internal/kerror":   {},
-		"injector/target":            {"injector/internal/kerror"},
+		"injector/target":            {"injector/internal/fsmount", "injector/internal/kerror"},
+		"injector/internal/fsmount":  {},
 		"injector/internal/heap":     {},
 		"injector/internal/lru":      {},
 		"injector/internal/watchdog": {},
@@ -49,8 +50,8 @@ func TestImports(t *testing.T) {
 		"injector/internal/minirun":             {}, // for tests
 		"injector/internal/outcometest":         {}, // tests only
 		"injector/internal/exitwatch":           {},
-		"injector/internal/sign":                {},
-		"injector/internal/tracepoint":          {},
+		"injector/internal/sign":                {"injector/internal/fsmount"},
+		"injector/internal/tracepoint":          {"injector/internal/fsmount"},
 		"injector/pcap":                         {"injector", "internal/safefile"},
 		"experiment/event":                      {"internal/words"},
 		"experiment/place":                      {"experiment/event", "injector", "injector/target", "internal/cage", "internal/containers", "internal/netns", "internal/words"},

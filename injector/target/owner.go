@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/faultctl/faultctl/injector/internal/fsmount"
 	"github.com/faultctl/faultctl/injector/internal/kerror"
 	"golang.org/x/sys/unix"
 )
@@ -82,15 +83,7 @@ var detachedCgroups atomic.Pointer[os.File]
 // The root of the mount is that of this process's cgroup namespace. It lasts as long
 // as the file is open, which is as long as the process.
 var detached = sync.OnceValues(func() (*os.File, error) {
-	ctx, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(ctx)
-	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, err
-	}
-	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	fd, err := fsmount.Open("cgroup2", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/faultctl/faultctl/injector/internal/fsmount"
 	"golang.org/x/sys/unix"
 )
 
@@ -84,17 +85,9 @@ func openProc() (*os.File, error) {
 		}
 		unix.Close(fd)
 	}
-	ctx, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	fd, err := fsmount.Open("proc", unix.MOUNT_ATTR_RDONLY)
 	if err != nil {
-		return nil, fmt.Errorf("open proc: %w", err)
-	}
-	defer unix.Close(ctx)
-	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, fmt.Errorf("open proc: %w", err)
-	}
-	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
-	if err != nil {
-		return nil, fmt.Errorf("mount proc: %w", err)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "proc"), nil
 }

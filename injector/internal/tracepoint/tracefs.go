@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/faultctl/faultctl/injector/internal/fsmount"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,19 +25,7 @@ func tracefs() (int, error) {
 		}
 		unix.Close(fd)
 	}
-	fs, err := unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("open tracefs: %w", err)
-	}
-	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("open tracefs: %w", err)
-	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
-	if err != nil {
-		return -1, fmt.Errorf("mount tracefs: %w", err)
-	}
-	return fd, nil
+	return fsmount.Open("tracefs", unix.MOUNT_ATTR_RDONLY)
 }
 
 func readAt(root int, path string) (string, error) {
