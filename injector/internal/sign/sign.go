@@ -18,9 +18,9 @@ import (
 	"hash/fnv"
 	"os"
 
+	"github.com/faultctl/faultctl/injector/internal/fsmount"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/faultctl/faultctl/injector/internal/fsmount"
 	"golang.org/x/sys/unix"
 )
 
