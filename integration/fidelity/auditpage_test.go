@@ -174,7 +174,7 @@ func TestAuditPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, why := range []string{unseen, silence, unseenClose, greeting} {
+	for _, why := range []string{unseen, silence, unseenClose, givenUp, greeting} {
 		if !strings.Contains(string(verdicts), why) {
 			t.Errorf("docs/VERDICTS.md does not say: %s", why)
 		}

@@ -159,6 +159,19 @@ func abandoned(s *scene) {
 	s.again()
 }
 
+// halfCloses sends a request, shuts down its sending side, and awaits an answer, which
+// the server does not give before it closes.
+func halfCloses(s *scene) {
+	s.be(hangs)
+	if s.dial() && s.send(request) {
+		time.Sleep(100 * ms)
+		s.client.CloseWrite()
+		s.receive(answer)
+	}
+	s.closes()
+	s.again()
+}
+
 // aborted has the client abort before the server closes.
 func aborted(s *scene) {
 	s.be(once)

@@ -44,6 +44,7 @@ const (
 	unseen      = "What **passed unseen**"
 	silence     = "Why an end is **silent**"
 	unseenClose = "Whether a connection that passes **unwatched** was closed"
+	givenUp     = "Whether a client that **closed its side with an answer outstanding**"
 	greeting    = "Whether a client that has sent nothing **waits for a greeting**"
 )
 
@@ -105,7 +106,6 @@ var (
 	awaited      = staged{na: "it strikes the handshake, and connect() waits for that"}
 	everySegment = staged{na: "it strikes whatever is sent: a closed connection sends nothing"}
 	noRemedy     = staged{na: "nothing keeps it from happening; what helps is to bear it"}
-	elsewhere    = staged{na: "not played here yet: it is compared with its genuine cause only"}
 	harmless     = staged{na: "it is a control: nothing can be felt of it"}
 )
 
@@ -221,13 +221,32 @@ var auditRows = []auditRow{
 		staging("connect-stall:for=500ms", asks).or(outcome.Unfelt, atServer), awaited,
 		walled("connect-stall:for=500ms", (*scene).ours, oursBlocked, asks).not(goesOn, atRouter),
 		endsOwn, handshake, noRemedy),
-	row("half-close-intolerant", elsewhere, elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
-	row("syn-challenge", staging("syn-challenge:rst-lost=true", asks).or(outcome.Unfelt, atServer), awaited, elsewhere, elsewhere, handshake, noRemedy),
-	row("nat-leak", staging("nat-leak:at=request", asks), elsewhere, elsewhere, elsewhere, elsewhere, elsewhere),
+	row("half-close-intolerant",
+		staging("half-close-intolerant", halfCloses).unsure(givenUp, atServer, atRouter),
+		staged{na: "it strikes only a client that awaits an answer"},
+		walled("half-close-intolerant", (*scene).ours, oursBlocked, halfCloses),
+		walled("half-close-intolerant:abort=true", (*scene).theirs, rstBlocked, halfCloses).unsure(silence, atServer, atRouter),
+		staging("half-close-intolerant", shuts(300*ms)),
+		staged{spec: "half-close-intolerant", play: exchangesWell, want: []outcome.Verdict{outcome.NeverFired}}),
+	row("syn-challenge",
+		staging("syn-challenge:rst-lost=true", asks).or(outcome.Unfelt, atServer), awaited,
+		walled("syn-challenge:rst-lost=true", (*scene).ours, oursBlocked, asks),
+		staged{na: "what arrives is an ACK, which firewalls let in"},
+		handshake, noRemedy),
+	row("nat-leak",
+		staging("nat-leak:at=request", asks),
+		staging("nat-leak:at=age=1500ms", leavesIdle(1500*ms)),
+		walled("nat-leak:at=request", (*scene).ours, rstBlocked, asks),
+		walled("nat-leak:at=request", (*scene).theirs, rstBlocked, asks).unsure(silence, atClient, atRouter),
+		staging("nat-leak:at=age=1500ms", shuts(1500*ms)),
+		noRemedy),
 	row("hang",
-		staging("hang:at=request,for=600ms", asks), elsewhere,
+		staging("hang:at=request,for=600ms", asks),
+		staging("hang:at=age=1500ms", leavesIdle(1500*ms)),
 		walled("hang:at=request,for=5s", (*scene).ours, oursBlocked, asks),
-		endsOwn, elsewhere, noRemedy),
+		endsOwn,
+		staging("hang:at=age=1500ms", shuts(1500*ms)),
+		noRemedy),
 	row("paws-reject",
 		staging("paws-reject:regress=900ms", asks).or(outcome.Unfelt, atServer), awaited, sendsNothing, sendsNothing, handshake, noRemedy),
 	row("paws-reject, rst",
