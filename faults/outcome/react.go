@@ -46,7 +46,7 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 	}
 	if later && !late && active(e.action) && e.answers[accepted] == NotKnown {
 		e.set(accepted, at, NotKnown, UnderWay)
-		e.doubt = true
+		e.doubt = !t.Connected() // whoever gives up to connect is silent as well
 	}
 	e.heard = e.heard || later
 	if kind == features.Data && e.answers[felt] != Yes && at > e.at && (active(e.action) || e.zero) {

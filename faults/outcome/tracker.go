@@ -64,7 +64,7 @@ type end struct {
 	inflight bool // something of it was swallowed, so that it must send it again
 	heard    bool // it sent something since the last segment that was meant for it
 	zero     bool // it was offered no window
-	doubt    bool // it sent something that may have come before or after: its silence then is no evidence
+	doubt    bool // it was connecting, and what it sent may have come before or after: its silence is no evidence
 }
 
 type endFlags uint16

@@ -19,6 +19,14 @@ func asks(s *scene) {
 	s.again()
 }
 
+// asksOnce is asks with time for the server to be told after it has answered.
+func asksOnce(s *scene) {
+	if s.dial() && s.ask() {
+		time.Sleep(150 * ms)
+	}
+	s.again()
+}
+
 // fetches is asks with a large answer.
 func fetches(s *scene) {
 	if s.dial() && s.send(large) {

@@ -234,7 +234,7 @@ var auditRows = []auditRow{
 		staged{na: "what arrives is an ACK, which firewalls let in"},
 		handshake, noRemedy),
 	row("nat-leak",
-		staging("nat-leak:at=request", asks),
+		staging("nat-leak:at=request", asksOnce),
 		staging("nat-leak:at=age=1500ms", leavesIdle(1500*ms)),
 		walled("nat-leak:at=request", (*scene).ours, rstBlocked, asks),
 		walled("nat-leak:at=request", (*scene).theirs, rstBlocked, asks).unsure(silence, atClient, atRouter),
