@@ -33,6 +33,10 @@ func Heeded(signals ...os.Signal) []os.Signal {
 // see StayAwake.
 func Relay() (signals <-chan os.Signal, stop func()) {
 	in, out := make(chan os.Signal, 8), make(chan os.Signal, 8)
+	tty, err := os.Open("/dev/tty") // now: a run gives up the right to open it
+	if err != nil {
+		tty = nil
+	}
 	signal.Notify(in, Heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)...)
 	allowStop := StayAwake()
 	done := make(chan struct{})
@@ -41,12 +45,13 @@ func Relay() (signals <-chan os.Signal, stop func()) {
 			select {
 			case s := <-in:
 				switch sig := s.(syscall.Signal); {
-				case (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && foreground():
+				case (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && foreground(tty):
 					out <- FromTerminal(sig)
 				default:
 					out <- sig
 				}
 			case <-done:
+				tty.Close() // does nothing if it is nil
 				return
 			}
 		}
@@ -78,14 +83,13 @@ func StayAwake() (allowStop func()) {
 	}
 }
 
-// foreground reports whether this process is in the foreground of a terminal, so
-// that signals from the terminal reach both it and the command.
-func foreground() bool {
-	tty, err := os.Open("/dev/tty")
-	if err != nil {
+// foreground reports whether this process is in the foreground of its terminal, so
+// that signals from the terminal reach both it and the command. tty is nil if it has
+// none.
+func foreground(tty *os.File) bool {
+	if tty == nil {
 		return false
 	}
-	defer tty.Close()
 	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
 }
