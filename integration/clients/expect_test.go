@@ -221,14 +221,3 @@ func (c *trial) check(got string) string {
 	}
 	return fmt.Sprintf("the kernel returned %s and the client reports\n\t%s\nwant\n\t%s", c.cause.meets, got, strings.Join(want, "\nor\t"))
 }
-
-// A reset that comes a retransmission later is reported like any other, except that
-// Java's HttpClient then repeats the request.
-func init() {
-	for _, all := range []map[string]reports{expected, expectedTools} {
-		for _, r := range all {
-			r[againReset] = r[readReset]
-		}
-	}
-	expected["Java HttpClient"][againReset] = retried
-}
