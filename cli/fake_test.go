@@ -299,7 +299,7 @@ func oneFired(w *world, fault string) {
 	)
 	w.session.stats = injector.Snapshot{Diverted: 3, Rules: []injector.RuleStats{{Flows: 2, Chosen: 1,
 		Faults: []injector.FaultStats{{Name: fault, Fired: 1, Acted: 2, Diverted: 3, Dropped: 1, Forged: 1,
-			Settled: injector.Settled{Struck: 1, Felt: 1, Furthest: felt}}}}}}
+			Settled: outcome.Tally{Struck: 1, Felt: 1, Furthest: felt}}}}}}
 }
 
 // felt is the outcome of a strike that arrived and was felt.

@@ -14,6 +14,7 @@ import (
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/scenario"
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/google/go-cmp/cmp"
@@ -189,7 +190,7 @@ func (a *fakeEngine) Stats() injector.Snapshot {
 		for k := range s.Rules[i].Faults {
 			s.Rules[i].Faults[k].Fired = a.w.fires
 			if a.w.fires > 0 {
-				s.Rules[i].Faults[k].Settled = injector.Settled{Struck: a.w.fires, Felt: a.w.fires, Furthest: felt}
+				s.Rules[i].Faults[k].Settled = outcome.Tally{Struck: a.w.fires, Felt: a.w.fires, Furthest: felt}
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/faultctl/faultctl/faults"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 )
 
@@ -27,7 +28,7 @@ func oneOf(w *world, nth uint64, reason string) {
 	w.session.events = append(w.session.events,
 		injector.Event{Time: noon, Kind: injector.Chosen, Flow: dbFlow, Ordinal: nth},
 		injector.Event{Time: noon, Kind: injector.Fired, Fault: "reset", Flow: dbFlow, Ordinal: nth, Action: faults.SentRST, To: faults.Client, Reason: reason})
-	w.session.stats = injector.Snapshot{Rules: []injector.RuleStats{{Flows: 9, Chosen: 1, Faults: []injector.FaultStats{{Name: "reset", Fired: 1, Settled: injector.Settled{Struck: 1, Felt: 1, Furthest: felt}}}}}}
+	w.session.stats = injector.Snapshot{Rules: []injector.RuleStats{{Flows: 9, Chosen: 1, Faults: []injector.FaultStats{{Name: "reset", Fired: 1, Settled: outcome.Tally{Struck: 1, Felt: 1, Furthest: felt}}}}}}
 }
 
 // TestReplay records a run as its events tell it, and makes its decisions again.

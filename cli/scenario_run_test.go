@@ -241,7 +241,7 @@ func setAll(t *testing.T, v any, n uint64) {
 	t.Helper()
 	var walk func(reflect.Value)
 	walk = func(v reflect.Value) {
-		if kind := v.Type(); kind == reflect.TypeFor[outcome.Outcome]() || kind == reflect.TypeFor[injector.Prevented]() {
+		if kind := v.Type(); kind == reflect.TypeFor[outcome.Outcome]() || kind == reflect.TypeFor[outcome.Prevention]() {
 			return // no counters: the one that got furthest, or was nearest, stays
 		}
 		switch v.Kind() {
@@ -249,7 +249,7 @@ func setAll(t *testing.T, v any, n uint64) {
 			walk(v.Elem())
 		case reflect.Struct:
 			switch v.Interface().(type) {
-			case outcome.Outcome, injector.Prevented:
+			case outcome.Outcome, outcome.Prevention:
 				return // the further one, and the longest: no counters
 			}
 			for i := range v.NumField() {

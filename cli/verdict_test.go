@@ -13,13 +13,13 @@ import (
 )
 
 // came is what the strikes of a fault came to.
-func came(sent, accepted, felt outcome.Answer, why outcome.Evidence) injector.Settled {
+func came(sent, accepted, felt outcome.Answer, why outcome.Evidence) outcome.Tally {
 	step := func(a outcome.Answer) outcome.Step { return outcome.Step{Answer: a, Evidence: why} }
-	return injector.Settled{Struck: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(sent), Accepted: step(accepted), Felt: step(felt)}}
+	return outcome.Tally{Struck: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(sent), Accepted: step(accepted), Felt: step(felt)}}
 }
 
 // outcomes are what faults come to in these tests, by name.
-func outcomes() map[string]injector.Settled {
+func outcomes() map[string]outcome.Tally {
 	const y, n, u = outcome.Yes, outcome.No, outcome.NotKnown
 	lost := came(y, y, y, outcome.AwaitedAnswer)
 	lost.Felt, lost.AnswersLost, lost.SentAgain = 1, 2, 1
@@ -27,9 +27,9 @@ func outcomes() map[string]injector.Settled {
 	unfelt.Unfelt = 1
 	unsent := came(n, n, n, outcome.SendFailed)
 	unsent.Unsent = 1
-	return map[string]injector.Settled{
+	return map[string]outcome.Tally{
 		"reset":          lost,
-		"idle-expire":    {Prevented: injector.Prevented{How: features.ByData, Silence: 500 * time.Millisecond, Needed: time.Second}},
+		"idle-expire":    {Prevented: outcome.Prevention{How: features.ByData, Silence: 500 * time.Millisecond, Needed: time.Second}},
 		"half-open":      unfelt,
 		"closed-socket":  came(y, n, n, outcome.WentOn),
 		"linger-reset":   came(y, u, y, outcome.SilentAnyway),

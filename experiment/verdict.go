@@ -251,7 +251,7 @@ func outcomeEvent(ev injector.Event) event.Outcome {
 }
 
 // outcomesOf are the counts of what strikes came to, as events have them.
-func outcomesOf(s injector.Settled) event.Outcomes {
+func outcomesOf(s outcome.Tally) event.Outcomes {
 	return event.Outcomes{
 		Struck: s.Struck, Unsent: s.Unsent, Unaccepted: s.Unaccepted, Unfelt: s.Unfelt, Felt: s.Felt, Unknown: s.Unknown,
 		ClosedBefore: s.ClosedBefore, AnswersLost: s.AnswersLost, SentAgain: s.SentAgain,

@@ -62,10 +62,10 @@ func TestOutcomeOf(t *testing.T) {
 	}{
 		{injector.FaultStats{}, outcome.Outcome{Why: outcome.NotStruck}, 0},
 		{injector.FaultStats{Fired: 2}, outcome.Outcome{Struck: true}, 2},
-		{injector.FaultStats{Fired: 2, Settled: injector.Settled{ClosedBefore: 2}}, outcome.Outcome{Why: outcome.ClosedBefore}, 0},
-		{injector.FaultStats{Fired: 2, Settled: injector.Settled{ClosedBefore: 1}}, outcome.Outcome{Struck: true}, 1},
-		{injector.FaultStats{Fired: 2, Settled: injector.Settled{Struck: 1, ClosedBefore: 1, Furthest: felt}}, felt, 1},
-		{injector.FaultStats{Settled: injector.Settled{Struck: 1, Furthest: felt}}, felt, 1}, // it noted nothing
+		{injector.FaultStats{Fired: 2, Settled: outcome.Tally{ClosedBefore: 2}}, outcome.Outcome{Why: outcome.ClosedBefore}, 0},
+		{injector.FaultStats{Fired: 2, Settled: outcome.Tally{ClosedBefore: 1}}, outcome.Outcome{Struck: true}, 1},
+		{injector.FaultStats{Fired: 2, Settled: outcome.Tally{Struck: 1, ClosedBefore: 1, Furthest: felt}}, felt, 1},
+		{injector.FaultStats{Settled: outcome.Tally{Struck: 1, Furthest: felt}}, felt, 1}, // it noted nothing
 	} {
 		if got := OutcomeOf(tc.stats); got != tc.want || Strikes(tc.stats) != tc.n {
 			t.Errorf("%+v: %+v, %d strikes", tc.stats, got, Strikes(tc.stats))

@@ -126,17 +126,10 @@ type FaultStats struct {
 	Dropped  uint64
 	Forged   uint64
 
-	// Settled sums up the outcomes of its strikes, and why it did not strike. It is
-	// complete when the run has ended.
-	Settled Settled
+	// Settled sums up the outcomes of its strikes, and why it did not strike: see
+	// docs/VERDICTS.md. It is complete when the run has ended.
+	Settled outcome.Tally
 }
-
-// Settled sums up the outcomes of the connections of one fault, and Prevented says what
-// kept connections from meeting its moment: see docs/VERDICTS.md.
-type (
-	Settled   = outcome.Tally
-	Prevented = outcome.Prevention
-)
 
 // Plus returns the sum of both histograms. They must have the same bounds, unless one
 // of them has counted nothing.

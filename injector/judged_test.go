@@ -3,6 +3,7 @@ package injector
 import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/features"
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
 	"github.com/faultctl/faultctl/injector/internal/outcomes"
@@ -93,9 +94,9 @@ func TestPrevented(t *testing.T) {
 		b.exchange("request")
 		c.play(b)
 		s := b.end(0)
-		want := Prevented{}
+		want := outcome.Prevention{}
 		if c.how != features.NotPrevented {
-			want = Prevented{How: c.how, Silence: c.silence, Needed: time.Second}
+			want = outcome.Prevention{How: c.how, Silence: c.silence, Needed: time.Second}
 		}
 		if s.Settled.Prevented != want || s.Fired != 0 {
 			t.Errorf("%s: %+v, fired %d, want %+v", name, s.Settled.Prevented, s.Fired, want)

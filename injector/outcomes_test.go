@@ -21,7 +21,7 @@ func TestOutcomes(t *testing.T) {
 		hook  uint8
 		judge bool
 		play  func(b *trackBench)
-		want  Settled // its counts
+		want  outcome.Tally // its counts
 		why   [3]outcome.Evidence
 		fired uint64
 	}{
@@ -30,7 +30,7 @@ func TestOutcomes(t *testing.T) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.NeverReachedIt, outcome.NotAccepted}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.NeverReachedIt, outcome.NotAccepted}, fired: 1},
 		"the client goes on": {fault: onlyClient, hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
@@ -38,7 +38,7 @@ func TestOutcomes(t *testing.T) {
 			b.next[faults.Original] -= 7
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Unaccepted: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.WentOn, outcome.NotAccepted}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unaccepted: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.WentOn, outcome.NotAccepted}, fired: 1},
 		"what the client sent before waited in the queue": {fault: onlyClient, hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
@@ -48,13 +48,13 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.SettleAfter)
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1}, // silent after the second RST
+		}, want: outcome.Tally{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1}, // silent after the second RST
 		"the client is silent": {fault: resetAt("request"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.AskAfter)
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1},
 		"the client's socket is gone": {fault: resetAt("request"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
@@ -62,18 +62,18 @@ func TestOutcomes(t *testing.T) {
 			b.after(time.Millisecond)
 			b.kernel.gone(client)
 			b.after(outcomes.AskAfter)
-		}, want: Settled{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.SentStruck}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.SentStruck}, fired: 1},
 		"the client's socket lives on": {fault: resetAt("request"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.AskAfter)
-		}, want: Settled{Struck: 1, Unaccepted: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketAlive, outcome.NotAccepted}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unaccepted: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketAlive, outcome.NotAccepted}, fired: 1},
 		"names that the socket does not have": {fault: resetAt("request"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
 			b.after(outcomes.AskAfter)
-		}, want: Settled{Struck: 1, Unknown: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.NotYet, outcome.SentStruck}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unknown: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.NotYet, outcome.SentStruck}, fired: 1},
 		"a later rule drops what goes on in its place": {fault: resetAt("response"), hook: forward, play: func(b *trackBench) {
 			b.kernel.eaten = true
 			b.open()
@@ -83,7 +83,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			b.after(outcomes.AskAfter)
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Unsent: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.Eaten, outcome.NeverReachedIt, outcome.NotAccepted}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unsent: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.Eaten, outcome.NeverReachedIt, outcome.NotAccepted}, fired: 1},
 		"a run behind ours holds it": {fault: resetAt("response"), hook: forward, play: func(b *trackBench) {
 			b.kernel.eaten = true
 			b.open()
@@ -92,7 +92,7 @@ func TestOutcomes(t *testing.T) {
 			b.after(outcomes.AskAfter)
 			b.kernel.eaten = false
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Felt: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Felt: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.SentStruck}, fired: 1},
 		"expired when the client closes": {fault: model(t, "idle-expire", "after", "1s"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
@@ -101,7 +101,7 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Original, fin, "")
 			b.kernel.gone(client)
 			b.after(outcomes.AskAfter)
-		}, want: Settled{Struck: 1, Unfelt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.ClosedItself}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unfelt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.ClosedItself}, fired: 1},
 		"expired, and nobody watched": {fault: model(t, "idle-expire", "after", "1s"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.settleAll() // it is put away
@@ -111,7 +111,7 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Original, fin, "")
 			b.after(outcomes.SettleAfter)
 			b.after(outcomes.GiveUpAfter)
-		}, want: Settled{Struck: 1, Unfelt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.ClosedItself}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unfelt: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.Silence, outcome.ClosedItself}, fired: 1},
 		"a probe that nobody is there for": {fault: resetAt("age=1s"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.after(time.Second)
@@ -122,7 +122,7 @@ func TestOutcomes(t *testing.T) {
 			for range 4 {
 				b.after(time.Second)
 			}
-		}, want: Settled{ClosedBefore: 1}},
+		}, want: outcome.Tally{ClosedBefore: 1}},
 		"both ends told, and nobody is there": {fault: model(t, "idle-expire", "after", "1s", "then", "rst-both"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sets.idleOf = map[int]time.Duration{0: time.Minute}
@@ -131,7 +131,7 @@ func TestOutcomes(t *testing.T) {
 			for range 5 {
 				b.after(time.Second)
 			}
-		}, want: Settled{ClosedBefore: 1}},
+		}, want: outcome.Tally{ClosedBefore: 1}},
 		"no socket any more": {fault: resetAt("age=1s"), hook: localOut, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
@@ -140,7 +140,7 @@ func TestOutcomes(t *testing.T) {
 			if len(b.s.pkts) != 0 {
 				b.t.Errorf("%d segments sent to a connection that is gone", len(b.s.pkts))
 			}
-		}, want: Settled{ClosedBefore: 1}},
+		}, want: outcome.Tally{ClosedBefore: 1}},
 		"a socket that nobody has any more": {fault: resetAt("age=1s"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
@@ -150,13 +150,13 @@ func TestOutcomes(t *testing.T) {
 			b.sends(faults.Reply, ack, "")
 			b.kernel.gone(client)
 			b.after(outcomes.AskAfter)
-		}, want: Settled{Struck: 1, Unfelt: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.ClosedItself}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unfelt: 1, AnswersLost: 1}, why: [3]outcome.Evidence{outcome.LeftHost, outcome.SocketGone, outcome.ClosedItself}, fired: 1},
 		"windows that are closed without a word": {fault: model(t, "stall", "at", "now"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, ack, "request")
 			b.sends(faults.Reply, ack, "")
 			b.after(outcomes.SettleAfter)
-		}, want: Settled{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.ByEffect, outcome.Acknowledged, outcome.OwedAnswer}},
+		}, want: outcome.Tally{Struck: 1, Felt: 1}, why: [3]outcome.Evidence{outcome.ByEffect, outcome.Acknowledged, outcome.OwedAnswer}},
 		"nothing but looked at": {fault: model(t, "observe"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Reply, packet.RST|ack, "")
@@ -166,13 +166,13 @@ func TestOutcomes(t *testing.T) {
 			b.s.fail = unix.EPERM
 			b.sends(faults.Original, packet.SYN, "")
 			b.after(time.Second)
-		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.Connecting}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.Connecting}, fired: 1},
 		"pieces do not leave": {fault: model(t, "slice", "size", "3"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.open()
 			b.s.fail = unix.EPERM
 			b.sends(faults.Original, ack, "request")
 			b.after(time.Second)
-		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.DataAffected}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.DataAffected}, fired: 1},
 		"the client closes before the device forgets": {fault: model(t, "idle-expire", "after", "1s", "then", "rst-both"), hook: localOut, judge: true, play: func(b *trackBench) {
 			b.kernel.is(client, outcomes.Alive)
 			b.open()
@@ -183,7 +183,7 @@ func TestOutcomes(t *testing.T) {
 			b.kernel.gone(client)
 			b.sets.idleOf = map[int]time.Duration{0: time.Minute}
 			b.after(2 * time.Second)
-		}, want: Settled{ClosedBefore: 1, Prevented: Prevented{How: features.ByClient, Silence: 2 * time.Millisecond, Needed: time.Second}}},
+		}, want: outcome.Tally{ClosedBefore: 1, Prevented: outcome.Prevention{How: features.ByClient, Silence: 2 * time.Millisecond, Needed: time.Second}}},
 		"both close before the device forgets, and nothing else is seen": {fault: model(t, "idle-expire", "after", "1s", "then", "fin-both"), hook: forward, play: func(b *trackBench) {
 			b.open()
 			b.sends(faults.Original, fin, "")
@@ -194,12 +194,12 @@ func TestOutcomes(t *testing.T) {
 			for range 5 {
 				b.after(time.Second)
 			}
-		}, want: Settled{ClosedBefore: 1}},
+		}, want: outcome.Tally{ClosedBefore: 1}},
 		"what is held does not leave": {fault: model(t, "delay", "by", "50ms"), hook: localOut, play: func(b *trackBench) {
 			b.s.fail = unix.EPERM
 			b.sends(faults.Original, packet.SYN, "")
 			b.after(time.Second)
-		}, want: Settled{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.Connecting}, fired: 1},
+		}, want: outcome.Tally{Struck: 1, Unsent: 1}, why: [3]outcome.Evidence{outcome.SendFailed, outcome.ByVerdict, outcome.Connecting}, fired: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newTrackBench(t, c.judge, c.hook, c.fault)

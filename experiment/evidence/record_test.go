@@ -50,7 +50,7 @@ func TestPacketsAroundAFault(t *testing.T) {
 // TestOutcomes holds that what strikes came to is in a report.
 func TestOutcomes(t *testing.T) {
 	r := &Record{now: func() injector.Snapshot {
-		return injector.Snapshot{Rules: []injector.RuleStats{{Faults: []injector.FaultStats{{Name: "reset", Fired: 3, Settled: injector.Settled{
+		return injector.Snapshot{Rules: []injector.RuleStats{{Faults: []injector.FaultStats{{Name: "reset", Fired: 3, Settled: outcome.Tally{
 			Struck: 9, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}}}}}
 	}}
 	r.Take(time.Time{}, event.Outcome{Fault: "reset", Flow: event.Ends{Client: "a", Server: "b"}, Why: "nothing was done to it"})
@@ -68,11 +68,11 @@ func TestOutcomes(t *testing.T) {
 // TestSurvival holds what is said of a command that ran under faults.
 func TestSurvival(t *testing.T) {
 	step := func(a outcome.Answer) outcome.Step { return outcome.Step{Answer: a} }
-	of := func(felt outcome.Answer) injector.Settled {
-		return injector.Settled{Struck: 1, AnswersLost: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(outcome.Yes), Accepted: step(outcome.Yes), Felt: step(felt)}}
+	of := func(felt outcome.Answer) outcome.Tally {
+		return outcome.Tally{Struck: 1, AnswersLost: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(outcome.Yes), Accepted: step(outcome.Yes), Felt: step(felt)}}
 	}
 	for _, tc := range []struct {
-		settled injector.Settled
+		settled outcome.Tally
 		end     place.JobEnd
 		allow   bool
 		want    report.Verdict
@@ -81,7 +81,7 @@ func TestSurvival(t *testing.T) {
 		{of(outcome.No), place.JobEnd{}, false, report.Unfelt},
 		{of(outcome.No), place.JobEnd{}, true, report.Skipped},
 		{of(outcome.NotKnown), place.JobEnd{}, false, report.NotKnown},
-		{injector.Settled{}, place.JobEnd{}, false, report.NeverFired},
+		{outcome.Tally{}, place.JobEnd{}, false, report.NeverFired},
 		{of(outcome.Yes), place.JobEnd{Status: 1}, false, report.Failed},
 		{of(outcome.No), place.JobEnd{Status: 1}, true, report.Failed},
 		{of(outcome.Yes), place.JobEnd{Status: 143, TimedOut: true}, false, report.Timeout},
@@ -125,7 +125,7 @@ func TestInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done := injector.Settled{Struck: 1, Felt: 1, Furthest: outcome.Outcome{Struck: true, Sent: outcome.Step{Answer: outcome.Yes}, Accepted: outcome.Step{Answer: outcome.Yes}, Felt: outcome.Step{Answer: outcome.Yes}}}
+		done := outcome.Tally{Struck: 1, Felt: 1, Furthest: outcome.Outcome{Struck: true, Sent: outcome.Step{Answer: outcome.Yes}, Accepted: outcome.Step{Answer: outcome.Yes}, Felt: outcome.Step{Answer: outcome.Yes}}}
 		c := Struck(p, experiment.Result{Took: 3 * time.Second, Cause: tc.cause, Stats: injector.Snapshot{Rules: []injector.RuleStats{{Flows: 1, Chosen: 1,
 			Faults: []injector.FaultStats{{Name: "partition", Fired: 1, Settled: done}}}}}}, nil)
 		if c.Verdict != tc.want || tc.cut && c.Reason != "It was ended after 3s of 1m." {

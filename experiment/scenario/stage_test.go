@@ -34,10 +34,10 @@ type stage struct {
 	mu      sync.Mutex
 	log     []string // what was done to engines, and when
 	lines   strings.Builder
-	fires   uint64            // on how many connections each fault acts
-	settled *injector.Settled // what the strikes come to; nil: all were felt
-	lacks   error             // what Preflight returns
-	refuse  error             // what Start returns
+	fires   uint64         // on how many connections each fault acts
+	settled *outcome.Tally // what the strikes come to; nil: all were felt
+	lacks   error          // what Preflight returns
+	refuse  error          // what Start returns
 	fails   func(probe string, at time.Duration) error
 	stuck   chan struct{} // if not nil, an engine does not start before it is closed
 	ticks   []string
@@ -137,15 +137,15 @@ var dbFlow = injector.Flow{Client: "10.0.0.1:43210", Server: "10.0.0.5:5432"}
 
 // settledOr is what the strikes on n connections came to: they were felt, unless
 // the test says otherwise.
-func (st *stage) settledOr(n uint64) injector.Settled {
+func (st *stage) settledOr(n uint64) outcome.Tally {
 	if st.settled != nil {
 		return *st.settled
 	}
 	if n == 0 {
-		return injector.Settled{}
+		return outcome.Tally{}
 	}
 	yes := outcome.Step{Answer: outcome.Yes, Evidence: outcome.RawSent}
-	return injector.Settled{Struck: n, Felt: n, Furthest: outcome.Outcome{Struck: true, Sent: yes, Accepted: yes, Felt: yes}}
+	return outcome.Tally{Struck: n, Felt: n, Furthest: outcome.Outcome{Struck: true, Sent: yes, Accepted: yes, Felt: yes}}
 }
 
 // engine is a run of the injector that says what is done to it.

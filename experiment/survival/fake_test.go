@@ -31,20 +31,20 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 5, time.UTC)
 // that hold nothing, and faults do what the test says.
 type world struct {
 	*experiment.System
-	fires     bool                         // every fault acts on one of two connections, which is survived
-	settled   *injector.Settled            // what the strikes come to, instead; nil: nothing, or what fires says
-	settledOf map[string]*injector.Settled // by fault, instead
-	lost      uint64                       // events that came too fast in a run that only watches
-	opens     []string                     // services of the connections that a command opens which is only watched
-	watched   []injector.Config            // of each run that only watches
-	flows     uint64                       // connections that match where none fires
-	chosen    uint64                       // of these, chosen
-	started   []injector.Config            // of each run
-	begun     func()                       // when the rules are in
-	refuses   error                        // of every start
-	cages     []*openCage                  // in the order in which they were made
-	limits    []time.Duration              // waited for
-	over      map[time.Duration]struct{}   // waits that are over at once; others never are
+	fires     bool                       // every fault acts on one of two connections, which is survived
+	settled   *outcome.Tally             // what the strikes come to, instead; nil: nothing, or what fires says
+	settledOf map[string]*outcome.Tally  // by fault, instead
+	lost      uint64                     // events that came too fast in a run that only watches
+	opens     []string                   // services of the connections that a command opens which is only watched
+	watched   []injector.Config          // of each run that only watches
+	flows     uint64                     // connections that match where none fires
+	chosen    uint64                     // of these, chosen
+	started   []injector.Config          // of each run
+	begun     func()                     // when the rules are in
+	refuses   error                      // of every start
+	cages     []*openCage                // in the order in which they were made
+	limits    []time.Duration            // waited for
+	over      map[time.Duration]struct{} // waits that are over at once; others never are
 
 	running int // commands
 	most    int // that have run at the same time
@@ -106,7 +106,7 @@ func (w *world) start(ctx context.Context, cfg injector.Config) (experiment.Engi
 		stats := injector.FaultStats{Name: f.Name}
 		if w.fires {
 			rule.Flows, rule.Chosen, stats.Fired = 2, 1, 1
-			stats.Settled = injector.Settled{Struck: 1, Felt: 1, Furthest: felt}
+			stats.Settled = outcome.Tally{Struck: 1, Felt: 1, Furthest: felt}
 			cfg.OnEvent(injector.Event{Time: noon, Kind: injector.Fired, Fault: f.Name, Flow: dbFlow, Action: faults.SentRST, To: faults.Client, Reason: "it was idle"})
 		}
 		if s := w.settledOf[f.Name]; s != nil {

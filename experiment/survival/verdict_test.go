@@ -16,18 +16,18 @@ import (
 )
 
 // settled is what one strike came to, with what says so.
-func settled(sent, accepted, felt outcome.Answer, why outcome.Evidence) *injector.Settled {
+func settled(sent, accepted, felt outcome.Answer, why outcome.Evidence) *outcome.Tally {
 	step := func(a outcome.Answer) outcome.Step {
 		if a == outcome.Yes {
 			return outcome.Step{Answer: a, Evidence: outcome.RawSent}
 		}
 		return outcome.Step{Answer: a, Evidence: why}
 	}
-	return &injector.Settled{Struck: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(sent), Accepted: step(accepted), Felt: step(felt)}}
+	return &outcome.Tally{Struck: 1, Furthest: outcome.Outcome{Struck: true, Sent: step(sent), Accepted: step(accepted), Felt: step(felt)}}
 }
 
-func preventedBy(how features.Prevention) *injector.Settled {
-	return &injector.Settled{Prevented: injector.Prevented{How: how, Silence: 500 * time.Millisecond, Needed: time.Second}}
+func preventedBy(how features.Prevention) *outcome.Tally {
+	return &outcome.Tally{Prevented: outcome.Prevention{How: how, Silence: 500 * time.Millisecond, Needed: time.Second}}
 }
 
 // TestWords holds the word, the exit code and the reason for whatever the strikes
@@ -36,7 +36,7 @@ func preventedBy(how features.Prevention) *injector.Settled {
 func TestWords(t *testing.T) {
 	const y, n, u = outcome.Yes, outcome.No, outcome.NotKnown
 	for _, tc := range []struct {
-		settled *injector.Settled
+		settled *outcome.Tally
 		fails   bool
 		want    report.Verdict
 		code    event.Code
@@ -53,14 +53,14 @@ func TestWords(t *testing.T) {
 		{settled(y, y, u, outcome.AnswerMayGoOn), false, report.NotKnown, 4, "whether the application had something at stake is not known: the answer may not have been over"},
 		{settled(y, u, y, outcome.SilentAnyway), false, report.NotKnown, 4, "whether the TCP that it was meant for acted on it is not known: the end is silent, but had nothing to send"},
 		{settled(u, y, y, outcome.NotWatched), false, report.NotKnown, 4, "whether it left this host is not known"},
-		{&injector.Settled{ClosedBefore: 2, Furthest: outcome.Outcome{Why: outcome.ClosedBefore}}, false, report.NeverFired, 4, "reset: its moment came on 2 connections, closed before: there was nothing to be struck. Have the command meet the fault's moment (faultctl faults reset says"},
-		{&injector.Settled{ClosedBefore: 2, Furthest: outcome.Outcome{Why: outcome.ClosedBefore}}, true, report.Failed, 3, "although the fault never fired"},
+		{&outcome.Tally{ClosedBefore: 2, Furthest: outcome.Outcome{Why: outcome.ClosedBefore}}, false, report.NeverFired, 4, "reset: its moment came on 2 connections, closed before: there was nothing to be struck. Have the command meet the fault's moment (faultctl faults reset says"},
+		{&outcome.Tally{ClosedBefore: 2, Furthest: outcome.Outcome{Why: outcome.ClosedBefore}}, true, report.Failed, 3, "although the fault never fired"},
 		{preventedBy(features.ByData), false, report.Prevented, 0, "reset was prevented: longest silence 0.5s of 1s: kept alive by data."},
 		{preventedBy(features.ByKeepalives), false, report.Prevented, 0, "longest silence 0.5s of 1s: kept alive by keepalives."},
 		{preventedBy(features.ByClient), false, report.Prevented, 0, "longest silence 0.5s of 1s: closed by the client."},
 		{preventedBy(features.ByServer), false, report.NeverFired, 4, "The longest silence was 0.5s of 1s: the service closed first."},
 		{preventedBy(features.ByData), true, report.Failed, 3, "although the fault was prevented"},
-		{&injector.Settled{}, false, report.NeverFired, 4, "the moment that it waits for did not come"},
+		{&outcome.Tally{}, false, report.NeverFired, 4, "the moment that it waits for did not come"},
 	} {
 		w := newWorld()
 		w.settled, w.flows, w.chosen = tc.settled, 1, 1
@@ -86,7 +86,7 @@ func TestWords(t *testing.T) {
 // came to, is not known, and never survived.
 func TestUnsettled(t *testing.T) {
 	w := newWorld()
-	w.fires, w.settled = true, &injector.Settled{}
+	w.fires, w.settled = true, &outcome.Tally{}
 	p, cases, err := w.verify(t, t.Context(), spec(t, "faults reset", "true"), &diary{})
 	if err != nil || cases[1].Verdict != report.NotKnown || p.Code(cases) != event.CodeNeverFired {
 		t.Errorf("%+v, %v", cases, err)
@@ -154,14 +154,14 @@ func TestMayIdle(t *testing.T) {
 // which of them struck.
 func TestSeveralFaults(t *testing.T) {
 	for _, tc := range []struct {
-		settled map[string]*injector.Settled
+		settled map[string]*outcome.Tally
 		want    report.Verdict
 		says    string
 	}{
-		{map[string]*injector.Settled{"reset": settled(1, 1, 1, 0), "delay": settled(1, 1, 1, 0)}, report.Survived, ""},
-		{map[string]*injector.Settled{"reset": {}, "delay": settled(1, 1, 1, 0)}, report.NeverFired, "Of the faults of the case only delay struck."},
-		{map[string]*injector.Settled{"reset": settled(1, 1, 2, outcome.ClosedItself), "delay": settled(1, 1, 1, 0)}, report.Unfelt, "reset was unfelt"},
-		{map[string]*injector.Settled{"reset": preventedBy(features.ByData), "delay": settled(1, 1, 1, 0)}, report.Prevented, "reset was prevented"},
+		{map[string]*outcome.Tally{"reset": settled(1, 1, 1, 0), "delay": settled(1, 1, 1, 0)}, report.Survived, ""},
+		{map[string]*outcome.Tally{"reset": {}, "delay": settled(1, 1, 1, 0)}, report.NeverFired, "Of the faults of the case only delay struck."},
+		{map[string]*outcome.Tally{"reset": settled(1, 1, 2, outcome.ClosedItself), "delay": settled(1, 1, 1, 0)}, report.Unfelt, "reset was unfelt"},
+		{map[string]*outcome.Tally{"reset": preventedBy(features.ByData), "delay": settled(1, 1, 1, 0)}, report.Prevented, "reset was prevented"},
 	} {
 		w := newWorld()
 		w.flows, w.chosen, w.settledOf = 1, 1, tc.settled
@@ -183,7 +183,7 @@ func TestSecondTry(t *testing.T) {
 	w := newWorld()
 	w.flows, w.chosen, w.settled = 2, 1, preventedBy(features.ByKeepalives)
 	w.begun = func() { // the second time it never fires
-		w.settled = &injector.Settled{}
+		w.settled = &outcome.Tally{}
 	}
 	_, cases, err := w.verify(t, t.Context(), spec(t, "faults idle-expire", "true"), &diary{})
 	if err != nil || cases[1].Verdict != report.Prevented || len(w.started) != 2 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +43,7 @@ func TestScrape(t *testing.T) {
 		return injector.Snapshot{
 			Rules: []injector.RuleStats{{Flows: 5, Chosen: 4, Faults: []injector.FaultStats{
 				{Name: "reset", Fired: 3, Acted: 6, Diverted: 9, Dropped: 2, Forged: 7,
-					Settled: injector.Settled{Struck: 15, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}, {Name: "reset", Fired: 1},
+					Settled: outcome.Tally{Struck: 15, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}, {Name: "reset", Fired: 1},
 			}}, {Flows: 1}},
 			Diverted: 20, Overruns: 1, Lost: 2, Unseen: 8, Foreign: 3, SetFull: 4, Cut: 6, Forgotten: 7, Shed: 11, Signed: 12,
 			Latency: injector.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{10, 5, 1}, Sum: 4 * time.Second, Max: 3 * time.Second},

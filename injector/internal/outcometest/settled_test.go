@@ -16,7 +16,7 @@ import (
 // TestSettled checks the sums that a run gives at its end: with firewalls behind it, of
 // connections that kept its moment from coming, and of requests whose answers were lost.
 func TestSettled(t *testing.T) {
-	counts := func(want injector.Settled, sent outcome.Evidence) func(injector.FaultStats) string {
+	counts := func(want outcome.Tally, sent outcome.Evidence) func(injector.FaultStats) string {
 		return func(s injector.FaultStats) string { return expect(s, want, sent) }
 	}
 	heartbeat := func(beats int) steps { return steps{connects("ok"), repeat(beats, idle(300*ms), exchanges)} }
@@ -27,24 +27,24 @@ func TestSettled(t *testing.T) {
 		want           func(s injector.FaultStats) string // what is wrong; empty: nothing
 	}{
 		{"a firewall in output drops what is forged", "router", "reset:at=request,hit=client",
-			steps{firewallIn("output"), connects("ok"), sends("request"), idle(300 * ms)}, counts(injector.Settled{Struck: 1, Unsent: 1}, outcome.SendFailed)},
+			steps{firewallIn("output"), connects("ok"), sends("request"), idle(300 * ms)}, counts(outcome.Tally{Struck: 1, Unsent: 1}, outcome.SendFailed)},
 		{"a firewall in input drops what goes on in place of a segment", "client", "reset:at=response,hit=client",
-			steps{firewallIn("input"), connects("ok"), asked, serverSends(10), idle(300 * ms)}, counts(injector.Settled{Struck: 1, Unsent: 1, AnswersLost: 1}, outcome.Eaten)},
+			steps{firewallIn("input"), connects("ok"), asked, serverSends(10), idle(300 * ms)}, counts(outcome.Tally{Struck: 1, Unsent: 1, AnswersLost: 1}, outcome.Eaten)},
 		{"a firewall in forward drops what goes on in place of a segment", "router", "reset:at=response,hit=client",
-			steps{firewallIn("forward"), connects("ok"), asked, serverSends(10), idle(300 * ms)}, counts(injector.Settled{Struck: 1, Unsent: 1, AnswersLost: 1}, outcome.Eaten)},
+			steps{firewallIn("forward"), connects("ok"), asked, serverSends(10), idle(300 * ms)}, counts(outcome.Tally{Struck: 1, Unsent: 1, AnswersLost: 1}, outcome.Eaten)},
 		{"a firewall in input drops what comes by loopback", "client", "reset:at=request,hit=client",
-			steps{firewallIn("input"), connects("ok"), sends("request"), idle(300 * ms)}, counts(injector.Settled{Struck: 1, Unsent: 1}, outcome.Eaten)},
+			steps{firewallIn("input"), connects("ok"), sends("request"), idle(300 * ms)}, counts(outcome.Tally{Struck: 1, Unsent: 1}, outcome.Eaten)},
 		{"nothing drops it", "client", "reset:at=response,hit=client",
-			slices.Concat(steps{connects("ok")}, reset), counts(injector.Settled{Struck: 1, Felt: 1, AnswersLost: 1}, outcome.LeftHost)},
+			slices.Concat(steps{connects("ok")}, reset), counts(outcome.Tally{Struck: 1, Felt: 1, AnswersLost: 1}, outcome.LeftHost)},
 		{"the request comes again on another connection", "client", "reset:at=response",
-			slices.Concat(steps{connects("ok")}, reset, steps{connects("ok")}, reset), counts(injector.Settled{Struck: 2, Felt: 2, AnswersLost: 2, SentAgain: 1}, outcome.LeftHost)},
+			slices.Concat(steps{connects("ok")}, reset, steps{connects("ok")}, reset), counts(outcome.Tally{Struck: 2, Felt: 2, AnswersLost: 2, SentAgain: 1}, outcome.LeftHost)},
 		{"a heartbeat", "client", "idle-expire:after=1500ms", append(heartbeat(8), closes, idle(50*ms)), prevented(features.ByData)},
 		{"a heartbeat, and both ends would have been told", "client", "idle-expire:after=1500ms,then=rst-both", heartbeat(10), prevented(features.ByData)},
 		{"a heartbeat, and a trigger that waits", "server", "reset:at=idle=1500ms", heartbeat(8), prevented(features.ByData)},
 		{"a client that closes first", "client", "idle-expire:after=2s", steps{used, idle(300 * ms), closes, idle(50 * ms)}, prevented(features.ByClient)},
 		{"keepalives", "client", "idle-expire:after=1500ms", steps{connects("ok"), keepalives, exchanges, idle(4 * time.Second)}, prevented(features.ByKeepalives)},
-		{"nothing kept it from expiring, and it came to nothing", "client", "idle-expire:after=2s", steps{used, idle(2500 * ms)}, counts(injector.Settled{}, outcome.None)},
-		{"a socket that has gone before", "client", "reset:at=age=700ms", steps{used, serverClosesFirst, closes, idle(900 * ms)}, counts(injector.Settled{ClosedBefore: 1}, outcome.None)},
+		{"nothing kept it from expiring, and it came to nothing", "client", "idle-expire:after=2s", steps{used, idle(2500 * ms)}, counts(outcome.Tally{}, outcome.None)},
+		{"a socket that has gone before", "client", "reset:at=age=700ms", steps{used, serverClosesFirst, closes, idle(900 * ms)}, counts(outcome.Tally{ClosedBefore: 1}, outcome.None)},
 	} {
 		for _, v6 := range []bool{false, true} {
 			if v6 && !lab.IPv6() {
@@ -74,12 +74,12 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-func expect(s injector.FaultStats, want injector.Settled, sent outcome.Evidence) string {
+func expect(s injector.FaultStats, want outcome.Tally, sent outcome.Evidence) string {
 	got := s.Settled
 	if e := got.Furthest.Sent.Evidence; e != sent {
 		return fmt.Sprintf("sent: %q, want %q", e, sent)
 	}
-	got.Furthest, got.Prevented = outcome.Outcome{}, injector.Prevented{}
+	got.Furthest, got.Prevented = outcome.Outcome{}, outcome.Prevention{}
 	if got != want {
 		return fmt.Sprintf("got %+v, want %+v", got, want)
 	}
