@@ -89,6 +89,17 @@ var opened = []seg{
 
 func then(segs ...seg) []seg { return slices.Concat(opened, segs) }
 
+// exchanges are that many further requests with their answers, one a second.
+func exchanges(n int) (out []seg) {
+	for i := range n {
+		at, seq, ack := time.Duration(i+1)*time.Second, uint32(101+100*i), uint32(201+200*i)
+		out = append(out, seg{at: at, from: "C", flags: "P.", seq: seq, ack: ack, len: 100},
+			seg{at: at + 10*ms, from: "S", flags: "P.", seq: ack, ack: seq + 100, len: 200},
+			seg{at: at + 10*ms, from: "C", flags: ".", seq: seq + 100, ack: ack + 200})
+	}
+	return out
+}
+
 // again is a segment that is sent again after 200, 400 and 800 ms.
 func again(s seg) []seg {
 	out := []seg{s}
@@ -129,6 +140,21 @@ func TestJudge(t *testing.T) {
 			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
 			seg{at: 102 * ms, from: "S", flags: "R", seq: 201, ttl: 253}),
 			"sure reset", "reset:at=request,hit=client,shape=b"},
+		"a firewall resets in mid-answer": {then(
+			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
+			seg{at: 111 * ms, from: "S", flags: "P.", seq: 201, ack: 151, len: 500},
+			seg{at: 111 * ms, from: "S", flags: "R", seq: 701, ttl: 253}),
+			"sure reset", "reset:at=response,hit=client,shape=b"},
+		"in mid-answer, long after the beginning": {then(append(exchanges(20),
+			seg{at: 21 * time.Second, from: "C", flags: "P.", seq: 2101, ack: 4201, len: 50},
+			seg{at: 21*time.Second + 11*ms, from: "S", flags: "P.", seq: 4201, ack: 2151, len: 500},
+			seg{at: 21*time.Second + 11*ms, from: "S", flags: "R", seq: 4701, ttl: 253})...),
+			"sure reset", "reset:at=response,hit=client,shape=b"},
+		"the capture begins in mid-answer": {[]seg{
+			{at: 0, from: "C", flags: ".", seq: 101, ack: 201},
+			{at: ms, from: "S", flags: "P.", seq: 701, ack: 101, len: 500},
+			{at: ms, from: "S", flags: "R", seq: 1201}},
+			"likely reset", ""},
 		"closed before": {then(
 			seg{at: 100 * ms, from: "S", flags: "F.", seq: 201, ack: 101},
 			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 202},

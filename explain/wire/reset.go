@@ -57,7 +57,8 @@ func (c *Conn) reset(s *Seen) {
 // something only if it was seen to send other things, or the connection from its
 // beginning.
 func (c *Conn) closed(f *Facts) {
-	for dir, k := range map[faults.Direction]clue.Clue{f.Author: clue.AuthorFIN, f.Author.Flip(): clue.VictimFIN} {
+	for i, k := range [...]clue.Clue{clue.AuthorFIN, clue.VictimFIN} {
+		dir := f.Author ^ faults.Direction(i)
 		if h := &c.flow.Half[dir]; h.FIN || c.seen[dir] && (c.Began() || h.Bytes > 0) || f.Yes&clue.Of(clue.Connecting) != 0 {
 			f.say(k, h.FIN)
 		}
@@ -136,21 +137,19 @@ func (c *Conn) provoked(f *Facts, s *Seen) {
 		limit = s.At // nothing else can have drawn it, however long the way is
 	}
 	if it == nil || s.At-it.Last > limit {
-		f.say(clue.Unprovoked, it != nil || c.began(s))
+		if it != nil || c.knows(s, limit) {
+			f.Yes |= clue.Of(clue.Unprovoked)
+		}
 		f.No |= clue.Of(clue.ToSYN, clue.ToSYNACK, clue.ToACK, clue.ToData, clue.ToProbe, clue.ToFIN)
 		return
 	}
 	f.Answer, f.Delay = int(it.Frame), s.At-it.Last
-	for kind, is := range map[clue.Clue]bool{
-		clue.ToSYN:    it.Kind == features.SYN && !it.Flags.Has(packet.ACK),
-		clue.ToSYNACK: it.Kind == features.SYN && it.Flags.Has(packet.ACK),
-		clue.ToACK:    it.Kind == features.ACK && f.Yes.Has(clue.Handshake),
-		clue.ToData:   it.Kind == features.Data || it.Kind == features.FIN && it.End.Sub(it.Seq) > 1,
-		clue.ToProbe:  it.Kind == features.Keepalive,
-		clue.ToFIN:    it.Kind == features.FIN,
-	} {
-		f.say(kind, is)
-	}
+	f.say(clue.ToSYN, it.Kind == features.SYN && !it.Flags.Has(packet.ACK))
+	f.say(clue.ToSYNACK, it.Kind == features.SYN && it.Flags.Has(packet.ACK))
+	f.say(clue.ToACK, it.Kind == features.ACK && f.Yes.Has(clue.Handshake))
+	f.say(clue.ToData, it.Kind == features.Data || it.Kind == features.FIN && it.End.Sub(it.Seq) > 1)
+	f.say(clue.ToProbe, it.Kind == features.Keepalive)
+	f.say(clue.ToFIN, it.Kind == features.FIN)
 	// A bare ACK draws a RST from a host that does not know the connection; but most
 	// RSTs that come after one come by themselves.
 	if it.Kind != features.ACK || f.Yes.Has(clue.Handshake) {
@@ -158,11 +157,11 @@ func (c *Conn) provoked(f *Facts, s *Seen) {
 	}
 }
 
-// began reports whether the capture has enough of the victim's segments to say
-// that it sent nothing.
-func (c *Conn) began(s *Seen) bool {
+// knows reports whether the victim's segments of that long before the RST are
+// remembered: all that it can answer.
+func (c *Conn) knows(s *Seen, long time.Duration) bool {
 	h := &c.flow.Half[s.Dir.Flip()]
-	return h.Seen && s.At-h.LastACK > near
+	return h.Seen && (c.Began() && !c.cut || s.At-min(h.LastACK, c.log[0].At) > long)
 }
 
 // silence measures the silence before: up to the segment that the RST answers, or
