@@ -230,6 +230,28 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestProvoker holds what is said of the segment that a RST answers. A FIN with data
+// is both.
+func TestProvoker(t *testing.T) {
+	rst := seg{at: 110 * ms, from: "S", flags: "R", seq: 201}
+	for want, s := range map[string][]seg{
+		"a SYN-ACK":       {{from: "C", flags: "S"}, {at: 10 * ms, from: "S", flags: "S.", ack: 1}, {at: 20 * ms, from: "C", flags: "R", seq: 1}},
+		"a SYN":           {{from: "C", flags: "S"}, {at: 10 * ms, from: "S", flags: "R.", ack: 1}},
+		"an ACK":          {{from: "C", flags: "S"}, {at: 10 * ms, from: "S", flags: "S.", ack: 1}, {at: 10 * ms, from: "C", flags: ".", seq: 1, ack: 1}, {at: 20 * ms, from: "S", flags: "R", seq: 1}},
+		"data":            then(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50}, rst),
+		"a keepalive":     then(seg{at: 100 * ms, from: "C", flags: ".", seq: 100, ack: 201}, rst),
+		"a FIN":           then(seg{at: 100 * ms, from: "C", flags: "F.", seq: 101, ack: 201}, rst),
+		"a FIN with data": then(seg{at: 100 * ms, from: "C", flags: "FP.", seq: 101, ack: 201, len: 50}, rst),
+	} {
+		for range 20 { // what depends on the order of a map would differ
+			found := judge(t, s...)
+			if len(found) != 1 || !slices.ContainsFunc(found[0].Evidence(), func(e string) bool { return strings.HasSuffix(e, "before: "+want) }) {
+				t.Fatalf("%s: %+v", want, found)
+			}
+		}
+	}
+}
+
 // TestPredictions holds that each fault that ends connections says what it shows,
 // and that what it says can be used.
 func TestPredictions(t *testing.T) {

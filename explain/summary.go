@@ -160,15 +160,21 @@ func shape(s clue.Set) string {
 
 // provoker describes what a RST answers.
 func provoker(s clue.Set) string {
-	for c, what := range map[clue.Clue]features.Kind{clue.ToSYN: features.SYN, clue.ToData: features.Data, clue.ToProbe: features.Keepalive, clue.ToFIN: features.FIN, clue.ToACK: features.ACK} {
-		if s.Has(c) {
-			return what.String()
-		}
-	}
-	if s.Has(clue.ToSYNACK) {
+	switch {
+	case s.Has(clue.ToSYN):
+		return features.SYN.String()
+	case s.Has(clue.ToSYNACK):
 		return "a SYN-ACK"
+	case s.Has(clue.ToProbe):
+		return features.Keepalive.String()
+	case s.Has(clue.ToFIN) && s.Has(clue.ToData):
+		return "a FIN with data"
+	case s.Has(clue.ToFIN):
+		return features.FIN.String()
+	case s.Has(clue.ToData):
+		return features.Data.String()
 	}
-	return "an ACK"
+	return features.ACK.String()
 }
 
 // short writes a time with two or three digits.
