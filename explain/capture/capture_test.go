@@ -152,6 +152,22 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestCutWindow holds that nothing is said of a window that the capture does not hold.
+func TestCutWindow(t *testing.T) {
+	var frames [][]byte
+	for _, ip := range append(closed(true)[:6], closed(false)[0]) {
+		frames = append(frames, ethernet(ip))
+	}
+	for range 100 { // for a second another client sends its SYN in vain
+		frames = append(frames, frames[len(frames)-1])
+	}
+	for _, snap := range []int{68, 69} { // up to the flags of IPv6, and half of the window
+		if got, totals := names(t, file(t, layers.LinkTypeEthernet, false, snap, frames)); got != "likely syn-drop; " || totals.Connections != 2 {
+			t.Errorf("cut to %d: %q, %+v", snap, got, totals)
+		}
+	}
+}
+
 // TestTags holds that VLAN tags and PPPoE are removed.
 func TestTags(t *testing.T) {
 	for name, tags := range map[string][]byte{

@@ -43,7 +43,8 @@ func (r *Parser) Parse(b []byte) (explain.Packet, bool) {
 }
 
 // extended reads a packet of which the capture holds at least the first bytes of
-// the TCP header. What is missing of the header is zero.
+// the TCP header. What is missing of the header is zero, except the window: one of
+// zero would say something.
 func extended(b []byte, least int) (packet.Segment, bool) {
 	at := 0
 	switch {
@@ -58,6 +59,9 @@ func extended(b []byte, least int) (packet.Segment, bool) {
 	whole := append(slices.Clip(b), make([]byte, 60)...)
 	if len(b) <= at+12 {
 		whole[at+12] = 5 << 4 // the length of its header is not known
+	}
+	if len(b) < at+16 {
+		whole[at+14], whole[at+15] = 0xff, 0xff
 	}
 	s, err := packet.Parse(whole)
 	return s, err == nil
