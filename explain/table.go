@@ -68,6 +68,7 @@ type ends struct{ a, b netip.AddrPort }
 
 type entry struct {
 	key        ends
+	number     int // from 1
 	conn       wire.Conn
 	prev, next *entry
 }
@@ -76,13 +77,13 @@ type entry struct {
 type host struct {
 	ttl    uint8
 	answer [2]struct { // its last answers to two different connections, the latest one first
-		to *entry
+		to int // the number of the connection; 0: there is none
 		at time.Duration
 	}
 }
 
 // sent notes a segment that it sent to a connection.
-func (h *host) sent(to *entry, at time.Duration) {
+func (h *host) sent(to int, at time.Duration) {
 	if h.answer[0].to != to {
 		h.answer[1] = h.answer[0]
 	}
@@ -90,9 +91,9 @@ func (h *host) sent(to *entry, at time.Duration) {
 }
 
 // others returns when it last answered another connection; 0: it did not.
-func (h *host) others(than *entry) time.Duration {
+func (h *host) others(than int) time.Duration {
 	for _, a := range h.answer {
-		if a.to != nil && a.to != than {
+		if a.to != 0 && a.to != than {
 			return a.at
 		}
 	}
@@ -175,9 +176,10 @@ func (t *Table) begin(src, dst netip.AddrPort, s packet.Segment) (*entry, faults
 		t.Counts.Evicted++
 		t.end(t.oldest)
 	}
-	e := &entry{key: key, conn: wire.Conn{Ends: [2]netip.AddrPort{key.a, key.b}}}
+	e := &entry{key: key}
 	t.conns[key] = e
 	t.Counts.Connections++
+	e.number = t.Counts.Connections
 	return e, dir
 }
 
@@ -271,7 +273,7 @@ func (t *Table) answers(e *entry, dir faults.Direction, s packet.Segment) {
 		t.hosts[e.key.b] = h
 	}
 	h.ttl = s.TTL()
-	h.sent(e, t.now)
+	h.sent(e.number, t.now)
 }
 
 // end judges a connection and forgets it.
@@ -281,7 +283,7 @@ func (t *Table) end(e *entry) {
 	var about wire.Host
 	if h := t.hosts[e.key.b]; h != nil {
 		about.TTL = h.ttl
-		about.Live = h.others(e) > e.conn.Tried()
+		about.Live = h.others(e.number) > e.conn.Tried()
 	}
 	f := e.conn.End(t.now, about)
 	if f == nil {

@@ -4,7 +4,6 @@
 package wire
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -74,10 +73,9 @@ type Host struct {
 // keep is how many segments of a connection are remembered: the last ones.
 const keep = 32
 
-// Conn is one connection. It takes at most some 3 KB, however long it lasts.
+// Conn is one connection. In the zero Conn nothing was seen. It takes at most some
+// 3 KB, however long it lasts.
 type Conn struct {
-	Ends [2]netip.AddrPort // by the direction in which they send: client, server
-
 	flow features.Flow
 	log  []Seen
 	cut  bool // segments before the first of log were seen and forgotten
@@ -87,7 +85,7 @@ type Conn struct {
 	isn    [2]packet.Seq    // of the SYN
 	ttl    [2]ttls          // of the segments that are no RST
 	stamp  [2]uint32        // the newest timestamp
-	scaled [2]bool          // a timestamp was seen
+	stamps [2]bool          // a timestamp was seen
 	big    [2]int32         // the largest packet of that side that was acknowledged
 	near   [2]time.Duration // the shortest time in which that side acknowledged data; 0: not known
 	slow   time.Duration    // the longest time that the client waited for an answer
@@ -147,18 +145,19 @@ func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 		At: at, Last: at, Frame: int32(fr.Number), Dir: dir, Flags: flags, Seq: s.Seq(), End: s.End(), Ack: s.Ack(),
 		Size: int32(s.HeaderLen() + s.PayloadLen()), Win: s.Window(), TTL: s.TTL(), id: s.ID(), iface: int32(fr.Iface),
 	}
-	seen.val, _, _ = s.Timestamps()
+	var stamped bool
+	seen.val, _, stamped = s.Timestamps()
 	if c.same(&seen) {
 		return
 	}
 	if flags.Has(packet.RST) {
 		c.reset(&seen)
 	} else {
-		c.check(&seen, s, fr.Cut)
+		c.check(&seen, stamped && !fr.Cut)
 	}
-	before := c.flow
+	known, awaited := c.flow.Half[dir.Flip()].Seen, c.flow.Turn == features.ClientSent
 	seen.Kind, seen.Fresh = c.flow.Observe(at, dir, s, features.Passed)
-	if h := &before.Half[dir.Flip()]; flags.Has(packet.ACK) && h.Seen {
+	if flags.Has(packet.ACK) && known {
 		c.acknowledged(dir.Flip(), seen.Ack, at)
 	}
 	if seen.Kind != features.RST {
@@ -167,8 +166,8 @@ func (c *Conn) Add(fr Frame, dir faults.Direction, s packet.Segment) {
 	if seen.Kind == features.SYN {
 		c.isn[dir] = seen.Seq
 	}
-	if dir == faults.Reply && seen.Fresh && seen.Kind == features.Data && before.Turn == features.ClientSent {
-		c.slow = max(c.slow, at-before.Half[faults.Original].LastData)
+	if dir == faults.Reply && seen.Fresh && seen.Kind == features.Data && awaited {
+		c.slow = max(c.slow, at-c.flow.Half[faults.Original].LastData)
 	}
 	c.seen[dir] = true
 	c.keep(seen)

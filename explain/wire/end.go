@@ -157,7 +157,7 @@ func (c *Conn) hanging(at time.Duration) *Facts {
 		f.say(clue.Recovered, false)
 		c.closed(f)
 		switch {
-		case c.shut(dir.Flip()) && at-author.LastACK >= 0 && at-victim.LastData >= hang:
+		case c.shut(dir.Flip()) && at-victim.LastData >= hang:
 			f.only(clue.WindowShut)
 			return f
 		case author.FIN && !victim.FIN && victim.Keepalives > 0:
@@ -177,7 +177,7 @@ func (c *Conn) hanging(at time.Duration) *Facts {
 // zero, and the other end had more to send.
 func (c *Conn) shut(dir faults.Direction) bool {
 	h := &c.flow.Half[dir]
-	return h.Window == 0 && !h.FIN && h.HasAck || h.Window == 0 && h.Seen && !h.FIN && c.flow.Half[dir.Flip()].Bytes > 0
+	return h.Window == 0 && h.Seen && !h.FIN && (h.HasAck || c.flow.Half[dir.Flip()].Bytes > 0)
 }
 
 // frame is the last frame of the end that sends in direction dir.

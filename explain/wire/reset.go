@@ -233,15 +233,16 @@ func (c *Conn) ignoredProbes(dir faults.Direction) bool {
 // synackAgain reports whether the server sent its SYN-ACK again after the client
 // had acknowledged it.
 func (c *Conn) synackAgain() bool {
-	acked := false
+	var acked *Seen
 	for i := range c.log {
-		switch o := &c.log[i]; {
-		case o.Dir == faults.Original && o.Flags.Has(packet.ACK):
-			acked = true
-		case o.Dir == faults.Reply && o.Kind == features.SYN && (acked || o.Again > 0 && len(c.log) > i+1):
-			if acked || o.Last > c.log[i+1].At {
-				return true
-			}
+		if o := &c.log[i]; o.Dir == faults.Original && o.Flags.Has(packet.ACK) {
+			acked = o
+			break
+		}
+	}
+	for i := range c.log {
+		if o := &c.log[i]; acked != nil && o.Dir == faults.Reply && o.Kind == features.SYN && o.Last > acked.At {
+			return true
 		}
 	}
 	return false
@@ -259,24 +260,20 @@ func (c *Conn) gaveUp(f *Facts, s *Seen) bool {
 }
 
 // check looks for a segment that no TCP accepts although its connection is open.
-func (c *Conn) check(s *Seen, seg packet.Segment, cut bool) {
+// stamped says that it has a timestamp.
+func (c *Conn) check(s *Seen, stamped bool) {
 	author, victim := &c.flow.Half[s.Dir], &c.flow.Half[s.Dir.Flip()]
-	val, _, stamped := seg.Timestamps()
-	defer func() {
-		if stamped && !cut && (!c.scaled[s.Dir] || int32(val-c.stamp[s.Dir]) > 0) {
-			c.stamp[s.Dir], c.scaled[s.Dir] = val, true
-		}
-	}()
-	if !author.Seen || !victim.Seen || c.found != nil {
-		return
-	}
 	const ancient = 1 << 18
 	switch {
+	case !author.Seen || !victim.Seen || c.found != nil:
 	case s.Flags.Has(packet.SYN) && author.SYN && s.Seq != c.isn[s.Dir],
 		s.Flags.Has(packet.SYN) && !author.SYN,
 		s.Flags.Has(packet.ACK) && victim.HasAck && victim.Acked.Sub(s.Ack) > ancient,
-		stamped && !cut && c.scaled[s.Dir] && int32(c.stamp[s.Dir]-val) > ancient:
+		stamped && c.stamps[s.Dir] && int32(c.stamp[s.Dir]-s.val) > ancient:
 		c.oddSegment(s)
+	}
+	if stamped && (!c.stamps[s.Dir] || int32(s.val-c.stamp[s.Dir]) > 0) {
+		c.stamp[s.Dir], c.stamps[s.Dir] = s.val, true
 	}
 }
 
@@ -296,11 +293,10 @@ func (c *Conn) oddSegment(s *Seen) {
 	c.odd = f
 }
 
-// after looks at what comes after a RST: data that both ends go on to exchange
-// show that it was not accepted.
+// after looks at what comes after an ICMP error: it was a passing one if the end
+// answers after all.
 func (c *Conn) after(s *Seen) {
-	if !c.found.Yes.Has(clue.Unreachable) || s.Dir != c.found.Author || s.Kind == features.RST || !s.Fresh && s.Kind != features.ACK {
-		return
+	if c.found.Yes.Has(clue.Unreachable) && s.Dir == c.found.Author && s.Kind != features.RST && (s.Fresh || s.Kind == features.ACK) {
+		c.found = nil
 	}
-	c.found = nil // the error was a passing one: the end answers after all
 }
