@@ -10,12 +10,7 @@ import (
 // TestAudited holds the cases in which the audit of integration/fidelity found something
 // said that the programs' own account did not bear out.
 func TestAudited(t *testing.T) {
-	for _, c := range []struct {
-		name, script string
-		of           faults.Side
-		want         string
-		verdict      Verdict
-	}{{
+	checkOutcomes(t, []outcomeCase{{
 		"a keepalive probe is lost, and the connection is used as before", asked + `
 1.000 C>S . seq 5 dropped
 1.000 strike drop server
@@ -149,18 +144,7 @@ func TestAudited(t *testing.T) {
 1.000 S>C R seq 10 forged
 9.000 end`,
 		faults.Both, "the connection was closed before", NeverFired,
-	}} {
-		t.Run(c.name, func(t *testing.T) {
-			s := play(t, c.script)
-			o := s.tr.Outcome(s.until, c.of)
-			if got := o.text(); got != c.want {
-				t.Errorf("got  %s\nwant %s", got, c.want)
-			}
-			if got := Judge(Case{Outcome: o, Command: Succeeded}); got != c.verdict {
-				t.Errorf("a command that succeeded: %s, want %s", got, c.verdict)
-			}
-		})
-	}
+	}})
 }
 
 // TestWaited holds that what an end sends does not count as later than a strike if it may

@@ -9,7 +9,7 @@ import (
 // TestOutcomesOfSegments checks what is said of connection attempts, and of faults that are
 // done to segments: dropped, held, cut or changed.
 func TestOutcomesOfSegments(t *testing.T) {
-	for _, c := range []outcomeCase{{
+	checkOutcomes(t, []outcomeCase{{
 		"refused", `
 0.000 C>S S dropped
 0.000 strike rst client
@@ -95,7 +95,5 @@ func TestOutcomesOfSegments(t *testing.T) {
 1.000 C>S P len 5 dropped
 9.000 end`,
 		faults.Client, "sent yes (the verdict on the segment is all of it); accepted yes (the verdict on the segment is all of it); felt yes (data were affected)", Survived,
-	}} {
-		t.Run(c.name, func(t *testing.T) { checkOutcome(t, c) })
-	}
+	}})
 }

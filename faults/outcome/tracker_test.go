@@ -9,12 +9,7 @@ import (
 // TestOutcomes checks what is said of connections that were struck, segment by
 // segment, and what follows from it for a command that succeeded.
 func TestOutcomes(t *testing.T) {
-	for _, c := range []struct {
-		name, script string
-		of           faults.Side
-		want         string
-		verdict      Verdict
-	}{{
+	checkOutcomes(t, []outcomeCase{{
 		"a half-close of a process that waits for the answer is taken for a close", opened + `
 0.010 C>S PF len 5
 0.011 S>C .
@@ -310,9 +305,7 @@ func TestOutcomes(t *testing.T) {
 0.511 C>S R seq 6
 9.000 end`,
 		faults.Client, "sent yes (it was sent without an error); accepted yes (the end answers that it has no such connection); felt yes (an answer was outstanding)", Survived,
-	}} {
-		t.Run(c.name, func(t *testing.T) { checkOutcome(t, c) })
-	}
+	}})
 }
 
 // outcomeCase is a script, what is said of a side at its end, and the verdict if the
@@ -324,14 +317,18 @@ type outcomeCase struct {
 	verdict      Verdict
 }
 
-func checkOutcome(t *testing.T, c outcomeCase) {
-	s := play(t, c.script)
-	o := s.tr.Outcome(s.until, c.of)
-	if got := o.text(); got != c.want {
-		t.Errorf("got  %s\nwant %s", got, c.want)
-	}
-	if got := Judge(Case{Outcome: o, Command: Succeeded}); got != c.verdict {
-		t.Errorf("a command that succeeded: %s, want %s", got, c.verdict)
+func checkOutcomes(t *testing.T, cases []outcomeCase) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := play(t, c.script)
+			o := s.tr.Outcome(s.until, c.of)
+			if got := o.text(); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if got := Judge(Case{Outcome: o, Command: Succeeded}); got != c.verdict {
+				t.Errorf("a command that succeeded: %s, want %s", got, c.verdict)
+			}
+		})
 	}
 }
 
