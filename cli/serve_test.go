@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,33 @@ func TestServe(t *testing.T) {
 	if _, err := os.Stat(token); err == nil {
 		t.Error("the token is left behind")
 	}
+}
+
+// curlLine is a request as docs/CONTROL.md shows it.
+var curlLine = regexp.MustCompile(`(?m)^curl --unix-socket /run/faultctl\.sock -X ([A-Z]+) '?http://x([^ '\n]+)'?(?: --json '([^'\n]+)')?$`)
+
+// TestServePage holds that the requests which docs/CONTROL.md shows work, one after the
+// other, and that the API describes itself where the page says.
+func TestServePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/CONTROL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := curlLine.FindAllStringSubmatch(string(page), -1)
+	if n := strings.Count(string(page), "\ncurl "); len(lines) != n || n < 4 {
+		t.Fatalf("%d of %d requests are understood", len(lines), n)
+	}
+	do, code := serving(t, newWorld(t), "")
+	for _, l := range lines {
+		if status, body := do(l[1], l[2], l[3]); status/100 != 2 {
+			t.Errorf("%s: %d %s", l[0], status, body)
+		}
+	}
+	if status, body := do("GET", "/openapi.json", ""); status != 200 || !strings.Contains(body, "/v1/experiments/{name}") {
+		t.Errorf("/openapi.json: %d %.200s", status, body)
+	}
+	do("DELETE", "/v1/process", "")
+	<-code
 }
 
 // TestServeIdle holds that it ends when nobody needs it.
