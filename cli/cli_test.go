@@ -8,13 +8,17 @@ import (
 	"testing"
 )
 
-// commandLine is a line of a block of code that begins with faultctl.
-var commandLine = regexp.MustCompile(`^(?:\$ )?(?:sudo )?(faultctl .*)$`)
+// commandLine is a line of a block of code that begins with faultctl, also as a step of
+// a GitHub workflow; composeLine is the command of a service whose image is faultctl.
+var (
+	commandLine = regexp.MustCompile(`^(?:\$ | *- run: )?(?:sudo )?(?:faultctl|"\$\(command -v faultctl\)") (.*)$`)
+	composeLine = regexp.MustCompile(`^ +command: (.*)$`)
+)
 
 // TestPagesCommands holds that each command line that the pages show is
 // understood. Those that would start something are only planned.
 func TestPagesCommands(t *testing.T) {
-	for page, least := range map[string]int{"README.md": 7, "examples/README.md": 4, "docs/SCENARIOS.md": 4} {
+	for page, least := range map[string]int{"README.md": 7, "examples/README.md": 4, "docs/SCENARIOS.md": 4, "docs/CONTAINERS.md": 3} {
 		text, err := os.ReadFile(filepath.Join("..", page))
 		if err != nil {
 			t.Fatal(err)
@@ -25,13 +29,16 @@ func TestPagesCommands(t *testing.T) {
 				inCode = !inCode
 			}
 			m := commandLine.FindStringSubmatch(line)
+			if m == nil {
+				m = composeLine.FindStringSubmatch(line)
+			}
 			if !inCode || m == nil {
 				continue
 			}
 			found++
 			w := newWorld(t)
 			w.sys.Caged = strings.Contains(line, "--isolate")
-			if code := w.run(planned(t, m[1])); code != exitOK {
+			if code := w.run(planned(t, "faultctl "+m[1])); code != exitOK {
 				t.Errorf("%s:%d: %s: exit %d\n%s", page, n+1, m[1], code, &w.err)
 			}
 		}
