@@ -11,7 +11,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // ParseSpec reads a Spec in JSON or YAML: the keys are fault, target with the
@@ -270,7 +270,21 @@ func (s Spec) MarshalYAML() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return yaml.JSONToYAML(text)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	plainStyle(&doc)
+	return yaml.Marshal(&doc)
+}
+
+// plainStyle has a node written without the brackets and quotes of JSON, where YAML
+// needs none.
+func plainStyle(n *yaml.Node) {
+	n.Style = 0
+	for _, c := range n.Content {
+		plainStyle(c)
+	}
 }
 
 // UnmarshalYAML reads what ParseSpec reads, without checking it as a whole.

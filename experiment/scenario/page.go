@@ -8,8 +8,7 @@ import (
 	"strings"
 
 	"github.com/faultctl/faultctl/experiment"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v3"
 )
 
 //go:embed page.md
@@ -57,30 +56,27 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 // keysInOrder lists the properties of a part of the outline in the order of
 // the file, which a Go map does not keep. It reads the JSON as YAML.
 func keysInOrder(path ...string) []string {
-	f, err := parser.ParseBytes(outline, 0)
-	if err != nil {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(outline, &doc); err != nil {
 		panic(fmt.Sprintf("schema.json: %v", err)) // unreachable: a test reads it
 	}
-	at := f.Docs[0].Body
+	at := doc.Content[0]
 	for _, step := range append(path, "properties") {
 		at = below(at, step)
 	}
 	var keys []string
-	if m, ok := at.(*ast.MappingNode); ok {
-		for _, e := range m.Values {
-			keys = append(keys, e.Key.GetToken().Value)
-		}
+	for i := 0; i < len(at.Content); i += 2 {
+		keys = append(keys, at.Content[i].Value)
 	}
 	return keys
 }
 
-func below(n ast.Node, key string) ast.Node {
-	if m, ok := n.(*ast.MappingNode); ok {
-		for _, e := range m.Values {
-			if e.Key.GetToken().Value == key {
-				return e.Value
-			}
+// below is the value of a key of a mapping.
+func below(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
 		}
 	}
-	return nil
+	panic(fmt.Sprintf("schema.json: no %s", key)) // unreachable: a test reads it
 }
