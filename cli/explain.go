@@ -7,10 +7,10 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 )
 
@@ -58,10 +58,16 @@ func (inv *invocation) explainFile(path string, all bool) error {
 		r = f
 	}
 	var found []explain.Finding
-	totals, err := capture.Explain(r, func(f explain.Finding) { found = append(found, f) }, inv.explainProgress(path))
+	line := inv.newLive()
+	var progress func(frames int)
 	if inv.terminal && !inv.json {
-		fmt.Fprint(inv.stderr, text.ClearLine)
+		progress = func(frames int) {
+			read := words.Plural(uint64(frames), "frame")
+			line.show(path+": "+read, read)
+		}
 	}
+	totals, err := capture.Explain(r, func(f explain.Finding) { found = append(found, f) }, progress)
+	line.show()
 	if errors.Is(err, capture.ErrNotCapture) {
 		return usageError("explain %s: %w", path, err).WithAdvice("Record one with tcpdump -w FILE, or give inject and run --pcap FILE.")
 	}
@@ -78,18 +84,6 @@ func (inv *invocation) explainFile(path string, all bool) error {
 		return fmt.Errorf("explain %s: %w", path, totals.Broken)
 	}
 	return nil
-}
-
-// explainProgress shows on a terminal how far a long file has been read.
-func (inv *invocation) explainProgress(path string) func(frames int) {
-	if !inv.terminal || inv.json {
-		return nil
-	}
-	return func(frames int) {
-		if frames > 0 {
-			fmt.Fprintf(inv.stderr, "%s%s: %d frames", text.ClearLine, path, frames)
-		}
-	}
 }
 
 func (inv *invocation) explainJSON(path string, found []explain.Finding, t capture.Totals) {

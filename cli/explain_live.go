@@ -60,7 +60,7 @@ func (inv *invocation) explainLive(c *call) error {
 			inv.events.Write(inv.sys.Now(), explained(f))
 			return
 		}
-		fmt.Fprintf(inv.stdout, "%s  %s  %s > %s\n", f.At.Format("15:04:05.000"), f.Verdict, f.Client, f.Server)
+		fmt.Fprintf(inv.stdout, "%s  %s  %s > %s\n", f.At.Format(clockTime), f.Verdict, f.Client, f.Server)
 	})
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)

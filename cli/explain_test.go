@@ -88,6 +88,37 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainTerminal holds that explain treats a terminal as the other commands do:
+// it follows NO_COLOR and fits its width, and what comes and goes is not on stderr,
+// which may be a file.
+func TestExplainTerminal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "capture.pcap")
+	if err := os.WriteFile(path, idleCapture(t, 3000), 0o600); err != nil { // enough frames for the progress to be said
+		t.Fatal(err)
+	}
+	for value, coloured := range map[string]bool{"": true, "1": false} {
+		w := newWorld(t)
+		w.terminal, w.width = true, 500
+		t.Setenv("NO_COLOR", value)
+		if code := w.faultctl("explain " + path); code != exitOK || w.err.String() != "" {
+			t.Fatalf("exit %d: %q", code, &w.err)
+		}
+		out := w.out.String()
+		if !strings.Contains(out, " frames\r\x1b[K") && !strings.Contains(out, " frames\x1b[0m\r\x1b[K") {
+			t.Errorf("no progress in %q", out[:min(len(out), 400)])
+		}
+		said := out[strings.LastIndex(out, "\r\x1b[K")+len("\r\x1b[K"):]
+		if got := strings.Contains(said, "\x1b["); got != coloured {
+			t.Errorf("NO_COLOR=%q: coloured is %v", value, got)
+		}
+		for l := range strings.Lines(said) {
+			if strings.HasPrefix(l, "  cause") && len(l) > 101 {
+				t.Errorf("a line of %d bytes: %s", len(l), l)
+			}
+		}
+	}
+}
+
 func TestExplainErrors(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("hello, world"), 0o600); err != nil {

@@ -35,7 +35,7 @@ func repeatLine(f explain.Finding) string {
 // explainText says for each kind of end how many connections had it, with the
 // evidence of the first one, or of all.
 func (inv *invocation) explainText(path string, found []explain.Finding, t capture.Totals, all bool) {
-	w, paint := inv.stdout, text.Paint(inv.terminal)
+	w, paint := inv.stdout, inv.paint()
 	fmt.Fprintf(w, "%s: %s, %s; %d closed in order or in use, %d not\n", path,
 		words.Plural(uint64(t.Frames), "frame"), words.Plural(uint64(t.Connections), "connection"), t.InOrder, len(found))
 	for _, g := range explain.Groups(found) {
@@ -91,14 +91,14 @@ func (inv *invocation) explainGroup(paint text.Paint, g explain.Group, of int, a
 			fmt.Fprintln(w, inv.under("more", words.Plural(uint64(len(g.Findings)-1), "connection")+" like this one; --all shows each"))
 			break
 		}
-		fmt.Fprintf(w, "  %s  %s > %s\n", f.At.Format("15:04:05.000"), f.Client, f.Server)
+		fmt.Fprintf(w, "  %s  %s > %s\n", f.At.Format(clockTime), f.Client, f.Server)
 		for _, e := range f.Evidence() {
-			fmt.Fprintln(w, text.Wrap("· "+e, "      ", inv.width))
+			fmt.Fprintln(w, text.Wrap("· "+e, "      ", inv.columns()))
 		}
 	}
 }
 
 // under is a paragraph with a label.
 func (inv *invocation) under(label, says string) string {
-	return text.Hanging(fmt.Sprintf("  %-9s ", label), says, inv.width)
+	return text.Hanging(fmt.Sprintf("  %-9s ", label), says, inv.columns())
 }

@@ -38,7 +38,7 @@ type verifyPrinter struct {
 
 func (inv *invocation) verifyPrinter(p *survival.Plan, ev *evidence.Evidence, rec *replay.Recording) *verifyPrinter {
 	m := &verifyPrinter{inv: inv, plan: p, ev: ev, rec: rec, paint: inv.paint(), alone: map[string]string{},
-		live:     &live{write: func(s string) { fmt.Fprint(inv.stdout, s) }, screen: inv.screen, paint: inv.paint()},
+		live:     inv.newLive(),
 		progress: newVerifyProgress(inv.sys.Now, len(p.Names()))}
 	m.width = text.Width(survival.NoFault)
 	for _, name := range p.Names() {

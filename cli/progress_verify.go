@@ -166,6 +166,11 @@ type live struct {
 	shown bool
 }
 
+// newLive is a live line on standard output.
+func (inv *invocation) newLive() *live {
+	return &live{write: func(s string) { fmt.Fprint(inv.stdout, s) }, screen: inv.screen, paint: inv.paint()}
+}
+
 // show shows the first of the lines that fits; none erases it.
 func (l *live) show(lines ...string) {
 	l.mu.Lock()
