@@ -126,7 +126,7 @@ func (inv *invocation) set(c *call) error {
 			return err
 		}
 		if _, err := o.Client.Change(c.Context(), x.Name, change); err != nil {
-			return fmt.Errorf("set %s/%s: %w", o.label(), clean(x.Name), err)
+			return fmt.Errorf("set %s/%s: %w", o.label(), words.Foreign(x.Name), err)
 		}
 		changed = true
 		fmt.Fprintf(inv.stdout, "changed %s: %s\n", one{o.Found, x.Name}, strings.Join(c.words[1:], " "))
@@ -210,7 +210,7 @@ func (inv *invocation) completeRun(c *cobra.Command, args []string, _ string) (a
 	}
 	found, _, _ := inv.find(c.Context())
 	for _, f := range found {
-		all = append(all, cobra.CompletionWithDesc(one{Found: f}.label(), clean(f.Line)))
+		all = append(all, cobra.CompletionWithDesc(one{Found: f}.label(), words.Foreign(f.Line)))
 	}
 	return all, cobra.ShellCompDirectiveNoFileComp
 }

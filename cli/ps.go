@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/control"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -68,7 +69,7 @@ type runRow struct {
 func runRows(found []*control.Found, now time.Time) (rows []runRow) {
 	for _, f := range found {
 		o := one{f, ""}
-		head := []string{o.label(), userName(f.UID), clean(f.Command)}
+		head := []string{o.label(), userName(f.UID), words.Foreign(f.Command)}
 		if len(f.Experiments) == 0 {
 			state := "between runs"
 			if f.Paused {
@@ -85,8 +86,8 @@ func runRows(found []*control.Found, now time.Time) (rows []runRow) {
 			if x.Ends != nil {
 				time += " of " + lasted(since, *x.Ends)
 			}
-			rows = append(rows, runRow{one{f, x.Name}, x.State, append(head[:3:3], clean(x.Name), x.State,
-				fmt.Sprint(x.Counts.Chosen), fmt.Sprint(x.Counts.Fired), fmt.Sprint(x.Counts.Felt), time, clean(x.Scope))})
+			rows = append(rows, runRow{one{f, x.Name}, x.State, append(head[:3:3], words.Foreign(x.Name), words.Foreign(x.State),
+				fmt.Sprint(x.Counts.Chosen), fmt.Sprint(x.Counts.Fired), fmt.Sprint(x.Counts.Felt), time, words.Foreign(x.Scope))})
 		}
 	}
 	return rows

@@ -84,16 +84,16 @@ type one struct {
 }
 
 func (o one) String() string {
-	name := fmt.Sprintf("%s (%s", o.label(), o.Command)
+	name := fmt.Sprintf("%s (%s", o.label(), words.Foreign(o.Command))
 	if o.run != "" {
-		return name + " " + clean(o.run) + ")"
+		return name + " " + words.Foreign(o.run) + ")"
 	}
 	for i, x := range o.Experiments {
 		if i == 2 {
 			name += ", …"
 			break
 		}
-		name += " " + clean(x.Name)
+		name += " " + words.Foreign(x.Name)
 	}
 	return name + ")"
 }
@@ -103,17 +103,7 @@ func (o one) label() string {
 	if o.Pid != 0 {
 		return fmt.Sprint(o.Pid)
 	}
-	return clean(o.ID)
-}
-
-// clean keeps what another process says from changing the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
+	return words.Foreign(o.ID)
 }
 
 // findRuns finds the processes that this user may control.
@@ -188,7 +178,7 @@ func pick(found []*control.Found, name string) (one, error) {
 		if x.Name == run {
 			return one{hits[0], run}, nil
 		}
-		known = append(known, clean(x.Name))
+		known = append(known, words.Foreign(x.Name))
 	}
 	return one{}, usageError("process %s has no run %s%s", one{Found: hits[0]}.label(), run, words.DidYouMean(run, known)).
 		WithAdvice("It has " + strings.Join(append(known, "no others"), ", ") + ".")

@@ -10,8 +10,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/faultctl/faultctl/experiment/control"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // reached is a world whose runs can be reached, and another one that sees those runs
@@ -101,10 +103,26 @@ func TestReach(t *testing.T) {
 	say("stop 1", exitUsage, "no run is going on that this user may control")
 }
 
-// TestReachClean holds that what a process says of itself does not change the
-// terminal of who lists it.
-func TestReachClean(t *testing.T) {
-	if got := clean("a\x1b[2Jb\nc\u009b"); got != "a?[2Jb?c?" {
-		t.Errorf("%q", got)
+// TestReachForeign holds that what a process says of itself does not change the
+// terminal of who lists it, and cannot be taken for something else.
+func TestReachForeign(t *testing.T) {
+	f := &control.Found{Process: control.Process{ID: hostile, Command: hostile, Experiments: []control.Experiment{{Name: hostile, State: hostile, Scope: hostile}}}}
+	said := []string{one{Found: f}.String(), one{f, hostile}.String(), one{f, hostile}.label()}
+	said = append(said, runRows([]*control.Found{f}, noon)[0].cells...)
+	row := connRow{one{f, hostile}, control.Connection{Experiment: hostile, Client: hostile, Server: hostile, Fault: hostile, Action: hostile, Reason: hostile, State: hostile}}
+	for _, col := range connColumns(200) {
+		said = append(said, col.of(row, noon))
+	}
+	row.Outcome = hostile
+	for _, col := range connColumns(200) {
+		said = append(said, col.of(row, noon))
+	}
+	for _, s := range said {
+		if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+			t.Errorf("%q", s)
+		}
+	}
+	if all := strings.Join(said, " "); strings.Count(all, words.Foreign(hostile)) < 18 {
+		t.Errorf("not all is shown: %s", all)
 	}
 }

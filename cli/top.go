@@ -148,21 +148,21 @@ func connColumns(width int) []connColumn {
 	last := connColumn{"LAST", func(r connRow, now time.Time) string { return lasted(r.Last, now) }, func(a, b connRow) int { return b.Last.Compare(a.Last) }}
 	all := []connColumn{
 		last,
-		{"CLIENT", func(r connRow, _ time.Time) string { return clean(r.Client) }, nil},
-		{"SERVER", func(r connRow, _ time.Time) string { return clean(r.Server) }, nil},
-		{"FAULT", func(r connRow, _ time.Time) string { return clean(cmp.Or(r.Fault, "-")) }, nil},
-		{"STATE", func(r connRow, _ time.Time) string { return clean(r.State) }, nil},
+		{"CLIENT", func(r connRow, _ time.Time) string { return words.Foreign(r.Client) }, nil},
+		{"SERVER", func(r connRow, _ time.Time) string { return words.Foreign(r.Server) }, nil},
+		{"FAULT", func(r connRow, _ time.Time) string { return words.Foreign(cmp.Or(r.Fault, "-")) }, nil},
+		{"STATE", func(r connRow, _ time.Time) string { return words.Foreign(r.State) }, nil},
 	}
 	if width < 100 {
 		return all
 	}
 	return append(all,
 		connColumn{"FIRED", func(r connRow, _ time.Time) string { return fmt.Sprint(r.Fired) }, func(a, b connRow) int { return cmp.Compare(b.Fired, a.Fired) }},
-		connColumn{"RUN", func(r connRow, _ time.Time) string { return r.label() + "/" + clean(r.Experiment) }, nil},
+		connColumn{"RUN", func(r connRow, _ time.Time) string { return r.label() + "/" + words.Foreign(r.Experiment) }, nil},
 		connColumn{"WHAT HAPPENED", func(r connRow, _ time.Time) string {
-			said := clean(r.Outcome)
+			said := words.Foreign(r.Outcome)
 			if said == "" && r.Action != "" {
-				said = clean(r.Action) + ": " + clean(r.Reason)
+				said = words.Foreign(r.Action) + ": " + words.Foreign(r.Reason)
 			}
 			return said
 		}, nil},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/control"
+	"github.com/faultctl/faultctl/internal/words"
 	"github.com/gdamore/tcell/v2"
 	"github.com/rivo/tview"
 )
@@ -99,7 +100,7 @@ func (s *topScreen) draw() {
 		note = fmt.Sprintf("%d connections are not listed", s.view.left)
 	}
 	if note != "" {
-		note = "  " + note
+		note = "  " + words.Foreign(note) // a process may have said it
 	}
 	s.title.SetText(text.Cut(s.view.summary()+note, s.width))
 	s.rows.ResizeItem(s.runs, min(len(s.view.runs), 8)+2, 0)
