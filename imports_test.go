@@ -30,7 +30,7 @@ func TestImports(t *testing.T) {
 		"faults/internal/trace":      {"faults", "faults/packet"},
 		"injector/internal/kerror":   {},
 		"injector/target":            {"injector/internal/fsmount", "injector/internal/kerror"},
-		"injector/internal/fsmount":  {},
+		"injector/internal/fsmount":  {"internal/rights"},
 		"injector/internal/heap":     {},
 		"injector/internal/lru":      {},
 		"injector/internal/watchdog": {},

@@ -21,12 +21,7 @@ type Rights struct {
 // Own returns the rights of this process.
 func Own() Rights {
 	r := Rights{Root: os.Geteuid() == 0, Container: inContainer()}
-	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if unix.Capget(&h, &sets[0]) == nil {
-		has := func(c uint) bool { return sets[c/32].Effective&(1<<(c%32)) != 0 }
-		r.NetAdmin, r.NetRaw, r.SysAdmin = has(unix.CAP_NET_ADMIN), has(unix.CAP_NET_RAW), has(unix.CAP_SYS_ADMIN)
-	}
+	r.NetAdmin, r.NetRaw, r.SysAdmin = Has(unix.CAP_NET_ADMIN), Has(unix.CAP_NET_RAW), Has(unix.CAP_SYS_ADMIN)
 	if !r.Root && (r.NetAdmin || r.NetRaw) {
 		n, err := unix.Getxattr("/proc/self/exe", "security.capability", nil)
 		r.FromFile = err == nil && n > 0
@@ -35,6 +30,14 @@ func Own() Rights {
 		r.ForAll = info.Mode()&0o001 != 0
 	}
 	return r
+}
+
+// Has reports whether the calling thread has a capability in effect, such as
+// unix.CAP_NET_ADMIN.
+func Has(capability uint) bool {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	return unix.Capget(&h, &sets[0]) == nil && sets[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
 // inContainer looks for what engines leave in each container.

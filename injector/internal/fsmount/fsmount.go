@@ -5,6 +5,7 @@ package fsmount
 import (
 	"fmt"
 
+	"github.com/faultctl/faultctl/internal/rights"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +17,7 @@ import (
 // that it returns EPERM and makes no call: the filter of system calls that systemd has
 // for services (@system-service) ends a process that calls fsopen.
 func Open(fstype string, attrs int) (int, error) {
-	if !admin() {
+	if !rights.Has(unix.CAP_SYS_ADMIN) {
 		return -1, fmt.Errorf("mount %s: %w", fstype, unix.EPERM)
 	}
 	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
@@ -32,11 +33,4 @@ func Open(fstype string, attrs int) (int, error) {
 		return -1, fmt.Errorf("mount %s: %w", fstype, err)
 	}
 	return fd, nil
-}
-
-// admin reports whether the calling thread has CAP_SYS_ADMIN.
-func admin() bool {
-	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	return unix.Capget(&h, &sets[0]) == nil && sets[unix.CAP_SYS_ADMIN/32].Effective&(1<<(unix.CAP_SYS_ADMIN%32)) != 0
 }

@@ -6,12 +6,13 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/faultctl/faultctl/internal/rights"
 	"golang.org/x/sys/unix"
 )
 
 // TestOpen mounts proc, and then loses the capability for it.
 func TestOpen(t *testing.T) {
-	if !admin() {
+	if !rights.Has(unix.CAP_SYS_ADMIN) {
 		t.Skip("needs CAP_SYS_ADMIN")
 	}
 	ended := make(chan error)
