@@ -180,6 +180,12 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		e.flags |= probed
 		e.at = at
 	}
+	t.brings(at, dir, s)
+}
+
+// brings takes into account what a segment of ours tells the end that it is sent to.
+func (t *Tracker) brings(at time.Duration, dir faults.Direction, s packet.Segment) {
+	e := &t.ends[dir.Flip()]
 	t.Flow.Forged(dir, s)
 	if active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
 		// It brings the payload, and lacks nothing but the FIN.
@@ -298,12 +304,7 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 	} else if e.action == faults.Rewritten {
 		e.seq, e.zero = s.End(), s.Window() == 0
 	}
-	t.Flow.Forged(dir, s)
-	if active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
-		// It brings the payload, and lacks nothing but the FIN.
-		answer, ev := t.stake(at, e.action, dir.Flip())
-		e.set(felt, at, answer, ev)
-	}
+	t.brings(at, dir, s)
 }
 
 // SendFailed says that a segment for that side did not leave the host. If it is what goes on in
