@@ -21,8 +21,12 @@ var (
 
 const ms = time.Millisecond
 
-// seg is a segment of a test. Numbers are relative to 1000 for the client and 5000
-// for the server.
+// isns are where the numbers of the client and the server begin.
+type isns struct{ client, server uint32 }
+
+var low = isns{1000, 5000}
+
+// seg is a segment of a test. Its numbers are relative to where they begin.
 type seg struct {
 	at       time.Duration
 	from     string // C or S
@@ -33,15 +37,15 @@ type seg struct {
 	win      int   // 0: 500; -1: 0
 }
 
-func (s seg) packet(t testing.TB, frame int) explain.Packet {
+func (s seg) packet(t testing.TB, frame int, from isns) explain.Packet {
 	t.Helper()
 	flags, err := packet.ParseFlags(s.flags)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := packet.Fields{Src: client, Dst: server, TTL: 64, Flags: flags, Seq: packet.Seq(1000 + s.seq), Ack: packet.Seq(5000 + s.ack), Window: 500, ID: uint16(frame), DF: true}
+	f := packet.Fields{Src: client, Dst: server, TTL: 64, Flags: flags, Seq: packet.Seq(from.client + s.seq), Ack: packet.Seq(from.server + s.ack), Window: 500, ID: uint16(frame), DF: true}
 	if s.from == "S" {
-		f.Src, f.Dst, f.TTL, f.Seq, f.Ack = server, client, 61, packet.Seq(5000+s.seq), packet.Seq(1000+s.ack)
+		f.Src, f.Dst, f.TTL, f.Seq, f.Ack = server, client, 61, packet.Seq(from.server+s.seq), packet.Seq(from.client+s.ack)
 	}
 	if s.ttl != 0 {
 		f.TTL = s.ttl
@@ -68,10 +72,15 @@ func (s seg) packet(t testing.TB, frame int) explain.Packet {
 // judge explains a conversation that is seen up to a second after its last segment.
 func judge(t testing.TB, segs ...seg) []explain.Finding {
 	t.Helper()
+	return judgeFrom(t, low, segs...)
+}
+
+func judgeFrom(t testing.TB, from isns, segs ...seg) []explain.Finding {
+	t.Helper()
 	var found []explain.Finding
 	table := explain.New(func(f explain.Finding) { found = append(found, f) })
 	for i, s := range segs {
-		table.Add(s.packet(t, i+1))
+		table.Add(s.packet(t, i+1, from))
 	}
 	table.End(start.Add(segs[len(segs)-1].at + time.Second))
 	return found
@@ -189,6 +198,33 @@ func TestJudge(t *testing.T) {
 			"likely accept-overflow", ""},
 		"large packets vanish": {then(again(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 1400})...),
 			"sure mtu-hole", "mtu-hole:above=140"},
+		"the second SYN is answered": {[]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 1000 * ms, from: "C", flags: "S"},
+			{at: 1010 * ms, from: "S", flags: "S.", ack: 1},
+			{at: 1010 * ms, from: "C", flags: ".", seq: 1, ack: 1}},
+			"cannot tell syn-drop loss", ""},
+		"the accept queue had no room for a while": {[]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 10 * ms, from: "S", flags: "S.", ack: 1},
+			{at: 10 * ms, from: "C", flags: ".", seq: 1, ack: 1},
+			{at: 11 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 211 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 1010 * ms, from: "S", flags: "S.", ack: 1},
+			{at: 1010 * ms, from: "C", flags: ".", seq: 101, ack: 1},
+			{at: 1100 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 1110 * ms, from: "S", flags: ".", seq: 1, ack: 101},
+			{at: 1111 * ms, from: "S", flags: "P.", seq: 1, ack: 101, len: 200},
+			{at: 1111 * ms, from: "C", flags: ".", seq: 101, ack: 201}},
+			"likely accept-overflow", ""},
+		"a RST for what the capture does not show": {then(
+			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 701},
+			seg{at: 110 * ms, from: "S", flags: "R", seq: 701}),
+			"likely reset", ""},
+		"an old segment of another connection": {then(
+			seg{at: 100 * ms, from: "S", flags: "S.", seq: 1 << 20, ack: 1},
+			seg{at: 101 * ms, from: "C", flags: ".", seq: 101, ack: 201}),
+			"sure bad-seq", ""},
 		"nothing arrives any more": {then(again(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50})...),
 			"cannot tell half-open partition", ""},
 		"the window is shut": {then(
@@ -217,14 +253,16 @@ func TestJudge(t *testing.T) {
 		"one direction, the RST": {[]seg{{at: 0, from: "S", flags: "R", seq: 201}}, "cannot tell half-open reset accept-overflow connect-stall idle-expire closed-socket", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, repeat := "", ""
-			found := judge(t, c.segs...)
-			if len(found) > 0 {
-				v := found[0].Verdict
-				got, repeat = strings.Join(append([]string{v.Certainty.String(), v.Cause}, v.Twins...), " "), v.Repeat.String()
-			}
-			if got != c.want || c.repeat != "" && repeat != c.repeat {
-				t.Errorf("%q, %s; want %q, %s\n%+v", got, repeat, c.want, c.repeat, found)
+			for _, from := range []isns{low, {1<<32 - 50, 1<<32 - 100}, {1<<32 - 1, 1<<32 - 1}} { // the numbers wrap at once, or later
+				got, repeat := "", ""
+				found := judgeFrom(t, from, c.segs...)
+				if len(found) > 0 {
+					v := found[0].Verdict
+					got, repeat = strings.Join(append([]string{v.Certainty.String(), v.Cause}, v.Twins...), " "), v.Repeat.String()
+				}
+				if got != c.want || c.repeat != "" && repeat != c.repeat {
+					t.Errorf("from %v: %q, %s; want %q, %s\n%+v", from, got, repeat, c.want, c.repeat, found)
+				}
 			}
 		})
 	}

@@ -189,6 +189,41 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// icmp is an error about a packet, of which it quotes so much.
+func icmp(kind, code byte, ip []byte, quote int) []byte {
+	var b []byte
+	if ip[0]>>4 == 6 {
+		b = make([]byte, 40)
+		b[0], b[6], b[7] = 0x60, 58, 62
+	} else {
+		b = make([]byte, 20)
+		b[0], b[8], b[9] = 0x45, 62, 1
+	}
+	return slices.Concat(b, []byte{kind, code, 0, 0, 0, 0, 0, 0}, ip[:quote])
+}
+
+// TestErrors holds that ICMP errors are understood, however little they quote.
+func TestErrors(t *testing.T) {
+	syn, syn6 := closed(false), closed(true)
+	for name, c := range map[string]struct {
+		frames [][]byte
+		want   string
+	}{
+		"host unreachable":            {[][]byte{syn[0], icmp(3, 1, syn[0], 28)}, "sure unreachable; "},
+		"prohibited, all is quoted":   {[][]byte{syn[0], icmp(3, 13, syn[0], len(syn[0]))}, "sure unreachable; "},
+		"of IPv6":                     {[][]byte{syn6[0], icmp(1, 3, syn6[0], len(syn6[0]))}, "sure unreachable; "},
+		"of IPv6, cut":                {[][]byte{syn6[0], icmp(1, 3, syn6[0], 48)}, "sure unreachable; "},
+		"a smaller MTU":               {[][]byte{syn[0], icmp(3, 4, syn[0], 28), syn[1], syn[2]}, ""},
+		"a passing error":             {[][]byte{syn[0], icmp(3, 1, syn[0], 28), syn[1], syn[2]}, ""},
+		"about nothing that was seen": {[][]byte{icmp(3, 1, syn[3], 28)}, ""},
+		"the ping of another host":    {[][]byte{icmp(8, 0, syn[0], 28)}, ""},
+	} {
+		if got, totals := names(t, file(t, layers.LinkTypeRaw, false, 1<<16, c.frames)); got != c.want {
+			t.Errorf("%s: %q, want %q; %+v", name, got, c.want, totals)
+		}
+	}
+}
+
 // TestTwice holds that a router's capture, which has each packet twice, says the
 // same.
 func TestTwice(t *testing.T) {
