@@ -116,11 +116,11 @@ func fits(f *wire.Facts, p *clue.Prediction) (candidate, bool) {
 	case p.Must&f.No != 0, p.Cannot&f.Yes != 0, p.OneOf != 0 && p.OneOf&^f.No == 0:
 		return candidate{}, false
 	}
-	c := candidate{p: p, unknown: len((p.Must &^ known).Clues()), detail: len((p.Must | p.Cannot | p.OneOf | p.Likely).Clues())}
+	c := candidate{p: p, unknown: (p.Must &^ known).Len(), detail: (p.Must | p.Cannot | p.OneOf | p.Likely).Len()}
 	if p.OneOf != 0 && p.OneOf&f.Yes == 0 {
 		c.unknown++
 	}
-	c.score = len((p.Likely & f.Yes).Clues()) - len((p.Likely & f.No).Clues())
+	c.score = (p.Likely & f.Yes).Len() - (p.Likely & f.No).Len()
 	if p.Rare {
 		c.score--
 	}

@@ -8,7 +8,10 @@
 // sent, whoever sent it. The author of a silence is the end that does not answer.
 package clue
 
-import "strings"
+import (
+	"math/bits"
+	"strings"
+)
 
 // Clue is one thing that a capture shows of a connection, or does not show.
 type Clue uint8
@@ -138,6 +141,9 @@ func (s Set) Clues() []Clue {
 	}
 	return cs
 }
+
+// Len is how many clues it has.
+func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }
 
 func (s Set) String() string {
 	var b strings.Builder
