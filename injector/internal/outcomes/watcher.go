@@ -137,30 +137,27 @@ func (w *Watcher) CaughtUp(at time.Duration) { w.caughtUp = at }
 
 // Segment takes a segment into account, and what the faults decided about it.
 func (w *Watcher) Segment(c *Conn, dir faults.Direction, seg packet.Segment, d *Decision, now time.Duration) {
-	if c == nil || c.finished || c.settled && !w.Judged {
-		return
-	}
-	fate := d.fate()
-	c.Waited = now - w.caughtUp
-	c.Segment(now, dir, seg, fate)
-	if d.acts(fate) {
+	if fate := d.fate(); w.segment(c, dir, seg, fate, now) && d.acts(fate) {
 		w.strike(c, d, now)
-	}
-	if w.Judged {
-		w.again(c, dir)
 	}
 }
 
 // Passed takes a segment into account about which no fault was asked.
 func (w *Watcher) Passed(c *Conn, dir faults.Direction, seg packet.Segment, now time.Duration) {
+	w.segment(c, dir, seg, features.Passed, now)
+}
+
+// segment reports whether anything is still to be found out about the connection.
+func (w *Watcher) segment(c *Conn, dir faults.Direction, seg packet.Segment, fate features.Fate, now time.Duration) bool {
 	if c == nil || c.finished || c.settled && !w.Judged {
-		return
+		return false
 	}
 	c.Waited = now - w.caughtUp
-	c.Segment(now, dir, seg, features.Passed)
+	c.Segment(now, dir, seg, fate)
 	if w.Judged {
 		w.again(c, dir)
 	}
+	return true
 }
 
 // Alarm takes into account what the faults decided when no segment was at hand.
