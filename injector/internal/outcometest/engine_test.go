@@ -40,20 +40,20 @@ type play struct {
 // client's firewall drops RSTs.
 var plays = []play{
 	// An idle connection that is struck, and is only closed afterwards.
-	{"idle-expire on the client's own FIN", "idle-expire:after=300ms", steps{used, idle(500 * ms), closes}, all(outcome.Unfelt), nil},
-	{"half-open after the only answer", "half-open:at=age=500ms", steps{used, idle(800 * ms), closes}, all(outcome.Unfelt), nil},
-	{"reset by age after the only answer", "reset:at=age=500ms", steps{used, idle(800 * ms), asksKernel, closes}, all(outcome.Unfelt), all(outcome.Unknown)},
-	{"a server that closed, and the client closes as well", "closed-socket:at=age=500ms", steps{used, idle(800 * ms), closes}, all(outcome.Unfelt), all(outcome.Unknown)},
-	{"a partition of a connection that is only closed", "partition:at=age=300ms", steps{used, idle(700 * ms), closes}, all(outcome.Unfelt), nil},
+	{"idle-expire on the client's own FIN", "idle-expire:after=1s", steps{used, idle(1500 * ms), closes}, all(outcome.Unfelt), nil},
+	{"half-open after the only answer", "half-open:at=age=1s", steps{used, idle(1500 * ms), closes}, all(outcome.Unfelt), nil},
+	{"reset by age after the only answer", "reset:at=age=1s", steps{used, idle(1500 * ms), asksKernel, closes}, all(outcome.Unfelt), all(outcome.Unknown)},
+	{"a server that closed, and the client closes as well", "closed-socket:at=age=1s", steps{used, idle(1500 * ms), closes}, all(outcome.Unfelt), all(outcome.Unknown)},
+	{"a partition of a connection that is only closed", "partition:at=age=1s", steps{used, idle(1500 * ms), closes}, all(outcome.Unfelt), nil},
 	{"rst-close of the server that answers the client's close", "rst-close:side=server", steps{used, idle(300 * ms), closes, serverCloses}, all(outcome.Unfelt), nil},
 	{"linger-reset of the same", "linger-reset:side=server", steps{used, idle(300 * ms), closes, serverCloses}, all(outcome.Unfelt), nil},
 
 	// An idle connection that is struck, and asked again.
-	{"idle-expire, and the client asks again", "idle-expire:after=300ms", steps{used, idle(500 * ms), asks("ECONNRESET")}, all(outcome.Survived), nil},
-	{"a rebooted peer, and the client asks again", "half-open:at=age=500ms,peer=rebooted", steps{used, idle(800 * ms), asks("ECONNRESET")}, all(outcome.Survived), nil},
-	{"a server that closed, and the client asks again", "closed-socket:at=age=500ms", steps{used, idle(800 * ms), asks("EOF", "ECONNRESET")}, all(outcome.Survived), nil},
-	{"a peer that stops reading", "stall:at=age=300ms", steps{used, idle(500 * ms), patience(500 * ms), asks("EAGAIN")}, all(outcome.Survived), nil},
-	{"a partition", "partition:at=age=300ms", steps{used, idle(500 * ms), sends("again")}, all(outcome.Survived), nil},
+	{"idle-expire, and the client asks again", "idle-expire:after=1s", steps{used, idle(1500 * ms), asks("ECONNRESET")}, all(outcome.Survived), nil},
+	{"a rebooted peer, and the client asks again", "half-open:at=age=1s,peer=rebooted", steps{used, idle(1500 * ms), asks("ECONNRESET")}, all(outcome.Survived), nil},
+	{"a server that closed, and the client asks again", "closed-socket:at=age=1s", steps{used, idle(1500 * ms), asks("EOF", "ECONNRESET")}, all(outcome.Survived), nil},
+	{"a peer that stops reading", "stall:at=age=1s", steps{used, idle(1500 * ms), patience(500 * ms), asks("EAGAIN")}, all(outcome.Survived), nil},
+	{"a partition", "partition:at=age=1s", steps{used, idle(1500 * ms), sends("again")}, all(outcome.Survived), nil},
 
 	// The first exchange.
 	{"reset at the request", "reset:at=request", steps{connects("ok"), asks("ECONNRESET")}, all(outcome.Survived), nil},
