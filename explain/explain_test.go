@@ -172,11 +172,17 @@ func TestJudge(t *testing.T) {
 			"sure closed-socket", "closed-socket"},
 		"a socket aborts": {then(
 			seg{at: 100 * ms, from: "S", flags: "R.", seq: 201, ack: 101}),
-			"cannot tell rst-close linger-reset unread-close reset", ""},
+			"cannot tell rst-close reset linger-reset unread-close", ""},
 		"a socket aborts, an answer is due": {then(
 			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
 			seg{at: 110 * ms, from: "S", flags: "R.", seq: 201, ack: 151}),
-			"cannot tell linger-reset unread-close reset", ""},
+			"cannot tell reset linger-reset unread-close", ""},
+		"a socket aborts that has shut its sending side down": {then(
+			seg{at: 100 * ms, from: "S", flags: "F.", seq: 201, ack: 101},
+			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 202},
+			seg{at: 200 * ms, from: "C", flags: "P.", seq: 101, ack: 202, len: 50},
+			seg{at: 210 * ms, from: "S", flags: "R.", seq: 202, ack: 151}),
+			"cannot tell reset linger-reset unread-close", ""},
 		"probes in vain": {then(
 			seg{at: 60 * time.Second, from: "C", flags: ".", seq: 100, ack: 201},
 			seg{at: 70 * time.Second, from: "C", flags: ".", seq: 100, ack: 201},

@@ -11,12 +11,23 @@ import (
 	"github.com/faultctl/faultctl/faults/packet"
 )
 
+// Fate is what became of a packet in a capture that faultctl wrote of its own run.
+type Fate uint8
+
+// The fates. The zero value is that of packets in any other capture.
+const (
+	Seen     Fate = iota // it was on the wire
+	Withheld             // it came, and did not go on
+	Put                  // faultctl sent it
+)
+
 // Packet is a packet of a capture.
 type Packet struct {
 	At    time.Time
 	Frame int // its number in the capture, from 1
 	packet.Segment
-	Iface int    // which interface of the capture saw it
+	Iface int // which interface of the capture saw it
+	Fate  Fate
 	Cut   bool   // the capture holds less than the TCP header
 	ICMP  uint16 // type and code of an ICMP error that quotes Segment; 0: it is no error
 	TTL   uint8  // of the ICMP error
@@ -133,6 +144,9 @@ func (t *Table) Add(p Packet) {
 		e, dir = t.begin(src, dst, p.Segment)
 	}
 	t.touch(e)
+	if toClient := (dir == faults.Reply) != (p.ICMP != 0); p.Fate == Withheld && toClient || p.Fate == Put && !toClient {
+		return // a capture at the client would not have it
+	}
 	if p.ICMP != 0 {
 		e.conn.AddICMP(t.now, p.Frame, dir, p.ICMP, p.TTL)
 		return

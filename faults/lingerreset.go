@@ -11,7 +11,7 @@ var lingerResetKind = Kind{
 	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
-		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN),
+		Cannot:  clue.Of(clue.ProbesIgnored),
 		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_LINGER",
 	}},
 	New: func() Model { return new(LingerReset) },

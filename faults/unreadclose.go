@@ -15,7 +15,7 @@ var unreadCloseKind = Kind{
 	Verify:  []Verify{{Moment: "The reset comes right after an answer: have the command use the connection again."}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
-		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN),
+		Cannot:  clue.Of(clue.ProbesIgnored),
 		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_CLOSE; its counter TCPAbortOnClose",
 	}},
 	New: func() Model { return new(UnreadClose) },

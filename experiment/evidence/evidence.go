@@ -94,7 +94,7 @@ func Open(c Config) (*Evidence, error) {
 		return nil, e.refuse(event.Usagef("pcap", "standard output is for what the run tells: name a file").WithValue("-").
 			WithAdvice("A named pipe will do: mkfifo live.pcapng, wireshark -k -i live.pcapng, and --pcap live.pcapng."))
 	} else if c.Pcap != "" {
-		f, err := pcap.Create(c.Pcap, "faultctl "+version.String())
+		f, err := pcap.Create(c.Pcap, version.String())
 		if err != nil {
 			return nil, e.refuse(event.Usagef("pcap", "%w", noPath(err)).WithValue(c.Pcap))
 		}

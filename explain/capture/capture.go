@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/faultctl/faultctl/explain"
+	"github.com/faultctl/faultctl/internal/ownpcap"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -44,6 +46,7 @@ type Skipped struct {
 type Reader struct {
 	Parser
 	src   source
+	ng    *pcapgo.NgReader // src, if it is pcapng
 	frame int
 }
 
@@ -77,7 +80,8 @@ func New(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, ErrNotCapture
 	}
-	return &Reader{src: src}, nil
+	ng, _ := src.(*pcapgo.NgReader)
+	return &Reader{src: src, ng: ng}, nil
 }
 
 // guarded turns a panic of the reader, which a broken file can cause, into an
@@ -122,10 +126,24 @@ func (r *Reader) Next() (explain.Packet, error) {
 		if !ok {
 			continue
 		}
-		p.At, p.Frame = ci.Timestamp, r.frame
+		p.At, p.Frame, p.Fate = ci.Timestamp, r.frame, r.fate(ci.InterfaceIndex)
 		if p.Iface = iface; iface == 0 {
 			p.Iface = ci.InterfaceIndex
 		}
 		return p, nil
 	}
+}
+
+// fate is what became of a packet in a capture that faultctl wrote.
+func (r *Reader) fate(iface int) explain.Fate {
+	if r.ng == nil || !strings.HasPrefix(r.ng.SectionInfo().Application, ownpcap.Application) {
+		return explain.Seen
+	}
+	switch i, err := r.ng.Interface(iface); {
+	case err == nil && i.Name == ownpcap.Put:
+		return explain.Put
+	case err == nil && i.Name == ownpcap.Withheld:
+		return explain.Withheld
+	}
+	return explain.Seen
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
 	"github.com/faultctl/faultctl/faults/packet"
+	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/injector/pcap"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -239,6 +243,49 @@ func TestTwice(t *testing.T) {
 	}
 	if got, _ := names(t, file(t, 276, false, 1<<16, frames)); got != "sure closed-socket; " {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestOwn checks that a capture of faultctl's own is read as the client would have
+// made it: the FIN that was replaced by a RST did not arrive, and the RST with which
+// the server was disposed of is none of the client's.
+func TestOwn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.pcapng")
+	f, err := pcap.Create(path, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := start
+	write := func(fate injector.Fate, b []byte) {
+		at = at.Add(10 * time.Millisecond)
+		f.Write(injector.Packet{Time: at, Fate: fate, Bytes: b, Length: len(b)})
+	}
+	ips := closed(false)
+	for _, ip := range ips[:6] {
+		write(injector.Passed, ip)
+	}
+	fin, err := packet.Parse(ips[6])
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(injector.Dropped, ips[6])
+	abort := packet.Abort(fin)
+	write(injector.Forged, abort.Append(nil, nil))
+	last, err := packet.Parse(ips[5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dispose := packet.Abort(last)
+	write(injector.Forged, dispose.Append(nil, nil))
+	if err := f.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, totals := names(t, b); got != "cannot tell rst-close; " || totals.Connections != 1 {
+		t.Errorf("%q, %+v", got, totals)
 	}
 }
 

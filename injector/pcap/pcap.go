@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/ownpcap"
 	"github.com/faultctl/faultctl/internal/safefile"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -26,8 +27,9 @@ const flushEvery = 250 * time.Millisecond
 
 // The interfaces of a file.
 const (
-	judged = iota // packets as they came
-	put           // packets that were sent
+	judged   = iota // packets that went on as they came
+	put             // packets that were sent
+	withheld        // packets as they came that did not go on so
 )
 
 // File is a capture that is being written. Its methods may be called from
@@ -46,8 +48,8 @@ type File struct {
 }
 
 // Create makes the file, or empties the one that is there, and writes its
-// header. application is the name and version of the program, for the header.
-func Create(path, application string) (*File, error) {
+// header. version is that of the program, for the header.
+func Create(path, version string) (*File, error) {
 	file, err := safefile.Create(path)
 	if err != nil {
 		return nil, err
@@ -56,10 +58,13 @@ func Create(path, application string) (*File, error) {
 		return pcapgo.NgInterface{Name: name, Description: text, LinkType: layers.LinkTypeLinuxSLL, TimestampResolution: 9}
 	}
 	w, err := pcapgo.NewNgWriterInterface(&blocks{w: file},
-		face("judged", "packets of chosen connections, as they came to be judged"),
-		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application, OS: "linux"}})
+		face(ownpcap.Judged, "packets of chosen connections that went on as they came"),
+		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: ownpcap.Application + version, OS: "linux"}})
 	if err == nil {
-		_, err = w.AddInterface(face("put", "what was put on its way instead or besides: forged, rewritten and delayed packets"))
+		_, err = w.AddInterface(face(ownpcap.Put, "what was put on its way instead or besides: forged, rewritten and delayed packets"))
+	}
+	if err == nil {
+		_, err = w.AddInterface(face(ownpcap.Withheld, "packets of chosen connections that did not go on as they came"))
 	}
 	if err == nil {
 		err = w.Flush()
@@ -79,8 +84,11 @@ func (f *File) Write(p injector.Packet) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := &record{at: p.Time, length: p.Length, face: judged, comment: p.Comment(), hook: p.Hook}
-	if !p.Fate.Came() {
+	switch {
+	case !p.Fate.Came():
 		e.face = put
+	case p.Fate != injector.Passed:
+		e.face = withheld
 	}
 	f.due(time.Now())
 	if p.Delay > 0 && e.face == put {

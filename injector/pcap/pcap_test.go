@@ -62,7 +62,7 @@ func read(t *testing.T, path string) (comments []string, faces []string) {
 
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.pcapng")
-	f, err := Create(path, "faultctl test")
+	f, err := Create(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestFile(t *testing.T) {
 	if !slices.Equal(comments, want) {
 		t.Errorf("comments %q, want %q", comments, want)
 	}
-	if want := []string{"judged", "judged", "put", "put"}; !slices.Equal(faces, want) {
+	if want := []string{"judged", "withheld", "put", "put"}; !slices.Equal(faces, want) {
 		t.Errorf("interfaces %q, want %q", faces, want)
 	}
 }
@@ -88,7 +88,7 @@ func TestFile(t *testing.T) {
 // flush, and that a flush comes by itself.
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.pcapng")
-	f, err := Create(path, "faultctl test")
+	f, err := Create(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full")
 	}
-	if _, err := Create("/dev/full", "faultctl test"); err == nil {
+	if _, err := Create("/dev/full", "test"); err == nil {
 		t.Error("a file on a full disk was made")
 	}
 	if _, err := Create(filepath.Join(t.TempDir(), "none", "run.pcapng"), ""); err == nil {
@@ -128,7 +128,7 @@ func TestTcpdump(t *testing.T) {
 		t.Skip("tcpdump is missing")
 	}
 	path := filepath.Join(t.TempDir(), "run.pcapng")
-	f, err := Create(path, "faultctl test")
+	f, err := Create(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestTcpdump(t *testing.T) {
 // any moment: what is not whole is not written.
 func TestWholeBlocks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.pcapng")
-	f, err := Create(path, "faultctl test")
+	f, err := Create(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestTshark(t *testing.T) {
 		t.Skip("tshark is missing")
 	}
 	path := filepath.Join(t.TempDir(), "run.pcapng")
-	f, err := Create(path, "faultctl test")
+	f, err := Create(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestTshark(t *testing.T) {
 		t.Fatalf("tshark: %v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"judged|5432|··········S·|\n", "judged|5432|··········S·|" + dropComment + "\n", "put|5432|··········S·|forged by syn-drop",
+		"judged|5432|··········S·|\n", "withheld|5432|··········S·|" + dropComment + "\n", "put|5432|··········S·|forged by syn-drop",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("tshark does not print %q in\n%s", want, out)

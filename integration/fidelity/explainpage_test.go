@@ -27,6 +27,7 @@ headers of every TCP packet of its network namespace, and counts what came too f
 * Captures: pcap and pcapng, gzip, Ethernet with VLAN tags or PPPoE, cooked (SLL, SLL2), raw IP, BSD loopback; cut to 68 bytes, one
   direction only, begun in the middle of a connection, each packet twice (~tcpdump -i any~ on a router). What a capture does not show
   is not known, and never counts as absent. It reads streams: ~tcpdump -w - | faultctl explain -~.
+* A capture that faultctl wrote of its own run (~--pcap~) is read as the client would have made it.
 * Fragments of IP packets are not put together, tunnels are not opened. At most 100,000 connections are followed at once; beyond that
   those that were silent the longest are judged early, and counted.
 
