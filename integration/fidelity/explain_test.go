@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -84,22 +85,28 @@ func TestExplain(t *testing.T) {
 			for _, v6 := range []bool{false, true} {
 				t.Run(strings.ReplaceAll(c.name, " ", "-")+"/"+family(v6), func(t *testing.T) {
 					t.Parallel()
-					real, records := explainLane(t, c, genuine, v6, nil)
+					var real []explained
+					var unlike string
+					for try := range tries { // on a busy machine every timer is late
+						var records []record
+						real, records = explainLane(t, c, genuine, v6, nil)
+						if c.asks || unequal[c.name] {
+							break // if faultctl asks for the numbers, its probe is seen: FIDELITY.md says so
+						}
+						forged, _ := explainLane(t, c, injected, v6, records)
+						if unlike = c.unlikeAt(real, forged); unlike == "" {
+							break
+						}
+						if try < tries-1 {
+							t.Logf("played again: %s", unlike)
+						}
+					}
+					if unlike != "" {
+						t.Error(unlike)
+					}
 					mu.Lock()
 					all = append(all, real...)
 					mu.Unlock()
-					if c.asks || unequal[c.name] {
-						return // if faultctl asks for the numbers, its probe is seen: FIDELITY.md says so
-					}
-					forged, _ := explainLane(t, c, injected, v6, records)
-					for i, v := range vantages {
-						if v == "router" || !c.watch.Includes(map[string]side{"client": faults.Client, "server": faults.Server}[v]) {
-							continue
-						}
-						if a, b := real[i].String(), forged[i].String(); a != b {
-							t.Errorf("%s: of the genuine cause it says %q, of the injected one %q", v, a, b)
-						}
-					}
 				})
 			}
 		}
@@ -112,6 +119,20 @@ func TestExplain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// unlikeAt says where explain takes the injected lane for something else than the
+// genuine one, at the ends that are watched; empty if nowhere.
+func (c *cause) unlikeAt(real, forged []explained) string {
+	for i, v := range vantages {
+		if v == "router" || !c.watch.Includes(map[string]side{"client": faults.Client, "server": faults.Server}[v]) {
+			continue
+		}
+		if a, b := real[i].String(), forged[i].String(); a != b {
+			return fmt.Sprintf("%s: of the genuine cause it says %q, of the injected one %q", v, a, b)
+		}
+	}
+	return ""
 }
 
 // explainLane plays a lane and explains a capture from each vantage.
