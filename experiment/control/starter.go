@@ -27,7 +27,6 @@ type Starter struct {
 
 // owned is a run that somebody asked for.
 type owned struct {
-	plan   *experiment.Plan
 	run    *experiment.Run
 	asked  string // its Spec as data
 	lease  time.Duration
@@ -106,12 +105,11 @@ func (s *Starter) Put(ctx context.Context, name string, by *event.Actor, spec ex
 		p.Close()
 		return false, err
 	}
-	o = &owned{plan: p, run: run, asked: asked}
+	o = &owned{run: run, asked: asked}
 	s.mu.Lock()
 	s.owned[name] = o
 	s.mu.Unlock()
 	s.renew(name, o, lease)
-	context.AfterFunc(s.ctx, func() { run.Stop() })
 	go func() {
 		<-run.Done()
 		s.mu.Lock()
