@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -96,67 +94,26 @@ func (i *netnsCage) Empty() error {
 
 var errImmortal = errors.New("processes of the command do not die of SIGKILL: they wait for a device")
 
-// emptyAlone kills the processes of this cage and of no other.
+// emptyAlone kills the processes of this cage and of no other: those in its network
+// namespace, and their descendants.
 func (i *netnsCage) emptyAlone() error {
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		pids, err := i.processes()
-		switch {
-		case err != nil:
-			return err
-		case len(pids) == 0:
-			reapOrphans()
-			return nil
-		case time.Now().After(end):
-			return errImmortal
-		}
-		for _, pid := range pids {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-		reapOrphans()
-	}
-}
-
-// processes are those in the network namespace of the cage, and their descendants.
-// One that has ended and was not waited for is none.
-func (i *netnsCage) processes() (pids []int, err error) {
 	var own unix.Stat_t
 	if err := unix.Fstat(int(i.ns.Fd()), &own); err != nil {
-		return nil, fmt.Errorf("look at the network namespace of the command: %w", err)
+		return fmt.Errorf("look at the network namespace of the command: %w", err)
 	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", bare(err))
-	}
-	parents, in := map[int]int{}, map[int]bool{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		var ns unix.Stat_t
-		if err := unix.Stat("/proc/"+e.Name()+"/ns/net", &ns); err != nil {
-			continue // it has ended
-		}
-		parents[pid], in[pid] = parentOf(pid), ns.Ino == own.Ino && ns.Dev == own.Dev
-	}
-	for pid := range parents {
-		for p, steps := pid, 0; p > 0 && steps < len(parents); p, steps = parents[p], steps+1 {
-			if in[p] {
-				pids = append(pids, pid)
-				break
+	return killAll(func() []int {
+		up := parents()
+		var in []int
+		for pid := range up {
+			var ns unix.Stat_t
+			err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &ns) // it fails for one that has ended
+			if err == nil && pid != os.Getpid() && ns.Ino == own.Ino && ns.Dev == own.Dev {
+				in = append(in, pid)
 			}
 		}
-	}
-	return pids, nil
-}
-
-// parentOf is the parent of a process; zero if it has ended.
-func parentOf(pid int) int {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, _ := strings.Cut(string(status), "\nPPid:")
-	line, _, _ := strings.Cut(rest, "\n")
-	parent, _ := strconv.Atoi(strings.TrimSpace(line))
-	return parent
+		reapOrphans()
+		return withDescendants(in, up)
+	})
 }
 
 func (i *netnsCage) Close() error {
