@@ -1,6 +1,7 @@
 package explain_test
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,6 +36,8 @@ type seg struct {
 	len      int
 	ttl      uint8 // 0: 64 of the client, 61 of the server
 	win      int   // 0: 500; -1: 0
+	client   netip.AddrPort
+	stamp    uint32 // its timestamp; 0: it has none
 }
 
 func (s seg) packet(t testing.TB, frame int, from isns) explain.Packet {
@@ -43,6 +46,7 @@ func (s seg) packet(t testing.TB, frame int, from isns) explain.Packet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	client := cmp.Or(s.client, client)
 	f := packet.Fields{Src: client, Dst: server, TTL: 64, Flags: flags, Seq: packet.Seq(from.client + s.seq), Ack: packet.Seq(from.server + s.ack), Window: 500, ID: uint16(frame), DF: true}
 	if s.from == "S" {
 		f.Src, f.Dst, f.TTL, f.Seq, f.Ack = server, client, 61, packet.Seq(from.server+s.seq), packet.Seq(from.client+s.ack)
@@ -55,6 +59,9 @@ func (s seg) packet(t testing.TB, frame int, from isns) explain.Packet {
 	}
 	if !flags.Has(packet.ACK) {
 		f.Ack = 0
+	}
+	if s.stamp != 0 {
+		f.SetTimestamps(s.stamp, 0)
 	}
 	if s.flags == "R" {
 		f.Window = 0
@@ -271,6 +278,40 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// of are these segments on the connection of another client, and later.
+func of(client netip.AddrPort, later time.Duration, segs ...seg) []seg {
+	out := slices.Clone(segs)
+	for i := range out {
+		out[i].client, out[i].at = client, out[i].at+later
+	}
+	return out
+}
+
+// TestOthers holds what other connections tell: that the server answers them, the TTL of
+// its segments, and that a SYN's timestamp is older than that of one before.
+func TestOthers(t *testing.T) {
+	other := netip.MustParseAddrPort("10.0.0.9:40001")
+	silent := then(again(seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50})...)
+	refused := []seg{{at: time.Second, from: "C", flags: "S"}, {at: 1002 * ms, from: "S", flags: "R.", ack: 1, ttl: 254}}
+	for name, c := range map[string]struct {
+		segs []seg
+		yes  clue.Clue
+		no   clue.Clue
+		n    int // how many connections come to an end
+	}{
+		"others are answered meanwhile": {append(silent, of(other, 2*time.Second, opened...)...), clue.OthersLive, clue.Reset, 1},
+		"others were answered before":   {append(of(other, 0, opened...), of(client, time.Second, silent...)...), clue.Silence, clue.OthersLive, 1},
+		"its TTL is known of another":   {append(of(other, 0, opened...), refused...), clue.DeviceTTL, clue.HostTTL, 1},
+		"an old timestamp":              {append([]seg{{from: "C", flags: "S", stamp: 5000, client: other}}, again(seg{at: ms, from: "C", flags: "S", stamp: 4000})...), clue.OldTimestamp, clue.Reset, 1},
+		"the ports are used again":      {append(slices.Concat(refused, of(client, 5*time.Second, refused...)), of(client, 10*time.Second, opened...)...), clue.RefusalRST, clue.Silence, 2},
+	} {
+		found := judge(t, c.segs...)
+		if len(found) != c.n || !found[len(found)-1].Facts.Yes.Has(c.yes) || !found[len(found)-1].Facts.No.Has(c.no) {
+			t.Errorf("%s: %+v", name, found)
+		}
 	}
 }
 
