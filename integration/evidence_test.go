@@ -173,7 +173,7 @@ func capture(t *testing.T, tshark, path string) {
 	for what, ok := range map[string]func(string) bool{
 		"a SYN that passed, without a comment": func(l string) bool { return l == "judged|··········S·|0|" },
 		"a SYN-ACK that was delayed, as it came": func(l string) bool {
-			return strings.HasPrefix(l, "judged|·······A··S·|0|delayed for 20ms by delay: delay to client, ")
+			return strings.HasPrefix(l, "withheld|·······A··S·|0|delayed for 20ms by delay: delay to client, ")
 		},
 		"the SYN-ACK as it left": func(l string) bool {
 			return strings.HasPrefix(l, "put|·······A··S·|0|went on 20ms after it came, delayed by delay: delay to client, ")
