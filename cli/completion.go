@@ -88,7 +88,7 @@ func knobValues(fault, knob string) (all []string) {
 		return nil
 	}
 	if knob == "preset" {
-		for _, p := range presets(kind) {
+		for _, p := range kind.PresetValues() {
 			all = append(all, cobra.CompletionWithDesc(p.Name, p.After+" "+p.Then))
 		}
 		return all

@@ -92,7 +92,7 @@ func TestFaultsTeach(t *testing.T) {
 				t.Errorf("faults %s does not explain --%s", k.Name, knob.Name)
 			}
 		}
-		for _, p := range presets(k) {
+		for _, p := range k.PresetValues() {
 			if !strings.Contains(text, p.Name) || !strings.Contains(text, squeeze(p.Source)) {
 				t.Errorf("faults %s does not say where %s comes from", k.Name, p.Name)
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/faults"
-	"github.com/faultctl/faultctl/internal/words"
 )
 
 // catalogue writes the page docs/FAULTS.md: every fault, from the one list that
@@ -45,7 +44,7 @@ func catalogue(w io.Writer) {
 			}
 			fmt.Fprintf(w, "| `--%s%s` | %s | %s |\n", knob.Name, cell(value), cell(shownDefault(knob)), cell(knob.Help))
 		}
-		if ps := presets(k); ps != nil {
+		if ps := k.PresetValues(); ps != nil {
 			fmt.Fprint(w, "\n| preset | idle time | then | keepalive probes | source |\n|---|---|---|---|---|\n")
 			for _, p := range ps {
 				fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s |\n", p.Name, p.After, p.Then, p.Keepalives, cell(p.Source))
@@ -92,54 +91,15 @@ func groupTitle(group string) string {
 	return group
 }
 
-// faultJSON is a fault as programs read it.
-type faultJSON struct {
-	Name    string         `json:"name"`
-	Group   string         `json:"group"`
-	Cause   string         `json:"cause"`
-	Symptom string         `json:"symptom"`
-	Remedy  string         `json:"remedy"`
-	Example string         `json:"example"`
-	Knobs   []faults.Knob  `json:"knobs"`
-	Presets []presetValues `json:"presets,omitempty"`
-}
-
-type presetValues struct {
-	Name       string `json:"name"`
-	After      string `json:"after"`
-	Then       string `json:"then"`
-	Keepalives string `json:"keepalives"`
-	Source     string `json:"source"`
-}
-
 func faultsJSON(w io.Writer, kinds []faults.Kind) error {
-	list := make([]faultJSON, len(kinds))
+	list := make([]faults.Listing, len(kinds))
 	for i, k := range kinds {
-		list[i] = faultJSON{k.Name, k.Group, k.Cause, k.Symptom, k.Remedy, k.Example, faults.Knobs(k.New()), presets(k)}
-		for j := range list[i].Knobs {
-			knob := &list[i].Knobs[j]
-			knob.Type = strings.TrimPrefix(knob.Type, "|")
-			if len(knob.OneOf) > 0 && knob.OneOf[0] == "" {
-				knob.OneOf = knob.OneOf[1:]
-			}
-		}
+		list[i] = k.Listing()
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(list)
-}
-
-// presets lists the devices that a fault knows by name.
-func presets(k faults.Kind) []presetValues {
-	if _, has := faults.Get(k.New(), "preset"); !has {
-		return nil
-	}
-	var ps []presetValues
-	for _, p := range faults.Presets {
-		ps = append(ps, presetValues{p.Name, words.ShortDuration(p.After), p.Then, p.Keepalives, p.Source})
-	}
-	return ps
 }
 
 // explainFault prints everything about a fault.
@@ -170,7 +130,7 @@ func (inv *invocation) explainFault(w io.Writer, k faults.Kind) {
 		}
 		section("A TRIGGER is the moment at which the fault fires, once per connection", strings.TrimRight(b.String(), "\n"))
 	}
-	if ps := presets(k); ps != nil {
+	if ps := k.PresetValues(); ps != nil {
 		b.Reset()
 		for _, preset := range ps {
 			label := "  " + text.Pad(preset.Name, 15) + text.Pad(preset.After, 6) + text.Pad(preset.Then, 12) + text.Pad(preset.Keepalives, 8)
