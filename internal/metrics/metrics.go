@@ -29,10 +29,8 @@ type Server struct {
 // is that of the program.
 func Serve(l net.Listener, version string) *Server {
 	s := &Server{listener: l}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(s, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "faultctl_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
-	}, func() float64 { return 1 }))
+	reg := registry(version)
+	reg.MustRegister(counters(s.current))
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -44,6 +42,31 @@ func Serve(l net.Listener, version string) *Server {
 	return s
 }
 
+// registry has what is told of the program itself.
+func registry(version string) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "faultctl_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 }))
+	return reg
+}
+
+// Handler answers scrapes with the counters of several runs at a time, each with its
+// name as the label experiment. version is that of the program. runs is called at each
+// scrape, perhaps by several goroutines at once.
+func Handler(version string, runs func() map[string]injector.Snapshot) http.Handler {
+	program := registry(version)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all := prometheus.Gatherers{program}
+		for name, now := range runs() {
+			reg := prometheus.NewRegistry()
+			prometheus.WrapRegistererWith(prometheus.Labels{"experiment": name}, reg).MustRegister(counters(func() (injector.Snapshot, bool) { return now, true }))
+			all = append(all, reg)
+		}
+		promhttp.HandlerFor(all, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	})
+}
+
 // Addr is the address that it listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
@@ -53,6 +76,17 @@ func (s *Server) Watch(stats func() injector.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats = stats
+}
+
+// current are the counters of the run, if there has been one.
+func (s *Server) current() (now injector.Snapshot, ok bool) {
+	s.mu.Lock()
+	stats := s.stats
+	s.mu.Unlock()
+	if stats == nil {
+		return now, false
+	}
+	return stats(), true
 }
 
 // Close stops the server, including scrapes in progress.
@@ -105,25 +139,25 @@ var (
 	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict, latest, shed, signed}
 )
 
+// counters are those of a run, as Prometheus collects them; false: there is none.
+type counters func() (now injector.Snapshot, ok bool)
+
 // Describe implements prometheus.Collector.
-func (s *Server) Describe(to chan<- *prometheus.Desc) {
+func (counters) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range all {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (s *Server) Collect(to chan<- prometheus.Metric) {
-	s.mu.Lock()
-	stats := s.stats
-	s.mu.Unlock()
-	if stats == nil {
+func (c counters) Collect(to chan<- prometheus.Metric) {
+	snap, ok := c()
+	if !ok {
 		return
 	}
 	count := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	snap := stats()
 	for n, r := range snap.Rules {
 		rule := strconv.Itoa(n)
 		count(matched, r.Flows, rule)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -115,4 +116,24 @@ func reserved(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
+}
+
+// TestHandler holds that several runs are told apart by their names.
+func TestHandler(t *testing.T) {
+	h := Handler("v1", func() map[string]injector.Snapshot {
+		rule := func(n uint64) injector.Snapshot {
+			return injector.Snapshot{Diverted: n, Rules: []injector.RuleStats{{Flows: n, Faults: []injector.FaultStats{{Name: "reset", Fired: n}}}}}
+		}
+		return map[string]injector.Snapshot{"a": rule(1), "b": rule(2)}
+	})
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`faultctl_build_info{version="v1"} 1`, `faultctl_packets_diverted_total{experiment="a"} 1`, `faultctl_packets_diverted_total{experiment="b"} 2`,
+		`faultctl_connections_fired_total{experiment="b",fault="reset",place="0",rule="0"} 2`,
+	} {
+		if !strings.Contains(rec.Body.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, rec.Body)
+		}
+	}
 }
