@@ -236,8 +236,11 @@ func TestEvents(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[2]), &e); err != nil || e.Event != "paused" || e.Experiment != "delay" {
 		t.Errorf("%v: %s", err, lines)
 	}
-	if sse := read("/v1/events", "text/event-stream", "2", 3); sse[0] != "id: 3" || sse[1] != "event: paused" || !strings.HasPrefix(sse[2], `data: {"time":`) {
+	if sse := read("/v1/events", "text/event-stream", g.ID()+"-2", 3); sse[0] != "id: "+g.ID()+"-3" || sse[1] != "event: paused" || !strings.HasPrefix(sse[2], `data: {"time":`) {
 		t.Errorf("%q", sse)
+	}
+	if all := read("/v1/events", "text/event-stream", "another-2", 1); all[0] != "id: "+g.ID()+"-1" {
+		t.Errorf("an id of another process: %q", all)
 	}
 	if rest := read("/v1/events?follow=false&after=1", "", "", 100); len(rest) != 2 {
 		t.Errorf("%q", rest)

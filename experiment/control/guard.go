@@ -14,6 +14,8 @@ import (
 // Guard protects an API that listens on a loopback address. A request must have the
 // token, be sent to the machine itself by a name of it (which DNS rebinding does not),
 // come from no web page of another origin, and write JSON only, which a form cannot.
+// What tells nothing of the runs is answered without the token: /healthz, and the page
+// at / if the handler has one.
 func Guard(h http.Handler, token string) http.Handler {
 	refuse := func(w http.ResponseWriter, status int, detail, advice string) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -32,6 +34,8 @@ func Guard(h http.Handler, token string) http.Handler {
 			refuse(w, http.StatusMisdirectedRequest, "the Host header names another machine", "Use 127.0.0.1, [::1] or localhost.")
 		case origin != "" && origin != "http://"+r.Host:
 			refuse(w, http.StatusForbidden, "the request comes from a web page of another origin", "")
+		case r.Method == http.MethodGet && (r.URL.Path == "/healthz" || r.URL.Path == "/"):
+			h.ServeHTTP(w, r)
 		case !bearer || subtle.ConstantTimeCompare([]byte(given), []byte(token)) != 1:
 			refuse(w, http.StatusUnauthorized, "the token is missing or wrong", "Send Authorization: Bearer TOKEN; faultctl serve says in which file the token is.")
 		case r.ContentLength != 0 && kind != "application/json" && kind != "application/merge-patch+json":

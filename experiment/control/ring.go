@@ -17,11 +17,19 @@ type line struct {
 	ordinal uint64
 	run     string // its name
 	event   event.Event
+
+	once    sync.Once
+	encoded []byte // see text
 }
 
 // text is the line as docs/EVENTS.md has it, with the name of the run as its
-// experiment.
-func (l line) text() []byte {
+// experiment. It is made once for all readers, and must not be changed.
+func (l *line) text() []byte {
+	l.once.Do(func() { l.encoded = l.encode() })
+	return l.encoded
+}
+
+func (l *line) encode() []byte {
 	text := bytes.TrimRight(event.Encode(l.event.When(), l.event), "\n")
 	name, err := json.Marshal(l.run)
 	if err != nil {
@@ -36,7 +44,7 @@ func (l line) text() []byte {
 type ring struct {
 	mu    sync.Mutex
 	more  chan struct{} // closed when there is another line; nil: nobody waits
-	lines []line        // the last ones
+	lines []*line       // the last ones
 	last  uint64
 }
 
@@ -46,9 +54,9 @@ func (r *ring) add(name string, e event.Event) {
 	defer r.mu.Unlock()
 	r.last++
 	if len(r.lines) == 2*kept {
-		r.lines = append(r.lines[:0], r.lines[kept:]...)
+		r.lines = append(make([]*line, 0, 2*kept), r.lines[kept:]...) // so that those that leave are freed
 	}
-	r.lines = append(r.lines, line{r.last, name, e})
+	r.lines = append(r.lines, &line{ordinal: r.last, run: name, event: e})
 	if r.more != nil {
 		close(r.more)
 		r.more = nil
@@ -57,17 +65,17 @@ func (r *ring) add(name string, e event.Event) {
 
 // after returns the lines behind that ordinal, and how many of those are gone. It
 // waits until there is one, or ctx is done.
-func (r *ring) after(ctx context.Context, ordinal uint64) (lines []line, lost uint64) {
+func (r *ring) after(ctx context.Context, ordinal uint64) (lines []*line, lost uint64) {
 	for {
 		r.mu.Lock()
 		first := r.last - uint64(len(r.lines)) // the ordinal before the first one
 		if ordinal > r.last {
-			ordinal = r.last // it is of another process
+			ordinal = r.last // it has not come yet
 		}
 		if ordinal < first {
 			lost, ordinal = first-ordinal, first
 		}
-		lines := append([]line(nil), r.lines[ordinal-first:]...)
+		lines := append([]*line(nil), r.lines[ordinal-first:]...)
 		if r.more == nil {
 			r.more = make(chan struct{})
 		}
