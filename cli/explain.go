@@ -18,9 +18,12 @@ import (
 func (inv *invocation) explainCommand() *cobra.Command {
 	return inv.complete(&cobra.Command{
 		Use: "explain [CAPTURE...] [flags]", Short: "name the cause of each reset and timeout, in a capture or live",
-		Example:           "faultctl explain capture.pcapng\ntcpdump -i any -w - tcp | faultctl explain -\nfaultctl explain -o json capture.pcap\nsudo faultctl explain --to :5432 --duration 10m",
+		Example: "faultctl explain capture.pcapng\ntcpdump -i any -w - tcp | faultctl explain -\nfaultctl explain capture.pcap --report why.html --pcap commented.pcapng\n" +
+			"faultctl explain -o json capture.pcap\nsudo faultctl explain --to :5432 --duration 10m",
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 	}, append(liveFlags(),
+		listFlag(otherHeading, "report", "`FILE` write a report: FILE.html, .md or .json; repeatable"),
+		valueFlag(otherHeading, "pcap", "`FILE` write the packets again, as pcapng, with a comment on each that decided"),
 		toggleFlag(otherHeading, "all", "show each connection with its evidence, not only one of each kind"),
 		outputFlag(otherHeading),
 	), inv.explain)
@@ -29,25 +32,32 @@ func (inv *invocation) explainCommand() *cobra.Command {
 // explain reads captures and says what happened to their connections. It needs no
 // privilege.
 func (inv *invocation) explain(c *call) error {
+	paths := c.words
+	live := isLive(c)
 	switch {
-	case len(c.words) == 0 && isLive(c):
-		return inv.explainLive(c)
-	case len(c.words) == 0:
+	case len(paths) == 0 && !live:
 		return usageError("explain: which capture? It is a pcap or pcapng file, such as tcpdump -w writes, or - for standard input. To listen instead, give --to or --duration.")
-	case isLive(c):
+	case len(paths) > 0 && live:
 		return usageError("explain: --to, --from and --duration are for listening: leave them out, or leave out the capture")
+	}
+	k, err := inv.explanation(c, paths)
+	if err != nil {
+		return err
+	}
+	if live {
+		return inv.explainLive(c, k)
 	}
 	const enough = 400 << 20 // collects garbage more often rather than growing beyond it
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(enough))
-	for _, path := range c.words {
-		if err := inv.explainFile(path, c.Bool("all")); err != nil {
-			return err
+	for _, path := range paths {
+		if err = inv.explainFile(path, c.Bool("all"), k); err != nil {
+			break
 		}
 	}
-	return nil
+	return k.leave(err)
 }
 
-func (inv *invocation) explainFile(path string, all bool) error {
+func (inv *invocation) explainFile(path string, all bool, k *explanation) (err error) {
 	var r io.Reader = inv.stdin
 	if path != "-" {
 		f, err := os.Open(path)
@@ -56,6 +66,9 @@ func (inv *invocation) explainFile(path string, all bool) error {
 		}
 		defer f.Close()
 		r = f
+	}
+	if r, err = k.spool(path, r); err != nil {
+		return err
 	}
 	var found []explain.Finding
 	line := inv.newLive()
@@ -80,6 +93,7 @@ func (inv *invocation) explainFile(path string, all bool) error {
 	} else {
 		inv.explainText(path, found, totals, all)
 	}
+	k.add(path, found, totals)
 	if totals.Broken != nil && totals.Packets == 0 {
 		return fmt.Errorf("explain %s: %w", path, totals.Broken)
 	}

@@ -26,7 +26,7 @@ func isLive(c *call) bool {
 }
 
 // explainLive listens until a signal or --duration ends it.
-func (inv *invocation) explainLive(c *call) error {
+func (inv *invocation) explainLive(c *call, k *explanation) error {
 	var s experiment.Spec
 	if problems := append(emptyFlags(c), readWords(c, &s)...); len(problems) > 0 {
 		return problems
@@ -50,6 +50,15 @@ func (inv *invocation) explainLive(c *call) error {
 		return fmt.Errorf("explain: %w", err)
 	}
 	defer listening.Close()
+	if k.pcap != "" {
+		w, err := k.keep()
+		if err != nil {
+			return err
+		}
+		if err := listening.Record(w); err != nil {
+			return fmt.Errorf("explain: %w", err)
+		}
+	}
 	if !inv.json {
 		fmt.Fprintln(inv.stderr, "explain: listening; Ctrl-C sums up what was seen")
 	}
@@ -72,5 +81,6 @@ func (inv *invocation) explainLive(c *call) error {
 		fmt.Fprintln(inv.stdout)
 		inv.explainText("live", found, totals, c.Bool("all"))
 	}
-	return nil
+	k.add("live", found, totals)
+	return k.leave(nil)
 }

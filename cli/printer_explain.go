@@ -41,7 +41,16 @@ func (inv *invocation) explainText(path string, found []explain.Finding, t captu
 	for _, g := range explain.Groups(found) {
 		inv.explainGroup(paint, g, len(found), all)
 	}
-	var notes []string
+	if notes := explainNotes(t); len(notes) > 0 {
+		fmt.Fprintln(w)
+		for _, n := range notes {
+			fmt.Fprintln(w, inv.under("note", n))
+		}
+	}
+}
+
+// explainNotes says what could not be read or seen.
+func explainNotes(t capture.Totals) (notes []string) {
 	note := func(n int, what string) {
 		if n > 0 {
 			notes = append(notes, fmt.Sprintf("%d %s", n, what))
@@ -55,19 +64,14 @@ func (inv *invocation) explainText(path string, found []explain.Finding, t captu
 	if t.Broken != nil {
 		notes = append(notes, t.Broken.Error())
 	}
-	if len(notes) > 0 {
-		fmt.Fprintln(w)
-		for _, n := range notes {
-			fmt.Fprintln(w, inv.under("note", n))
-		}
-	}
+	return notes
 }
 
 func (inv *invocation) explainGroup(paint text.Paint, g explain.Group, of int, all bool) {
 	w, v := inv.stdout, g.Verdict
 	fmt.Fprintf(w, "\n%d of %d  %s  to %s\n", len(g.Findings), of, paint.Bold(v.String()), g.Server)
-	if mean, spread := g.Idle(); mean >= time.Second && len(g.Findings) > 1 {
-		fmt.Fprintln(w, inv.under("silence", fmt.Sprintf("%.1f s before, ± %.1f s", mean.Seconds(), spread.Seconds())))
+	if says := silence(g); says != "" {
+		fmt.Fprintln(w, inv.under("silence", says))
 	}
 	if names := g.Timer(); names != "" {
 		fmt.Fprintln(w, inv.under("timer", "that is the idle timeout of "+names))

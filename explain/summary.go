@@ -90,11 +90,34 @@ func (g Group) Timer() string {
 	return strings.Join(names, ", ")
 }
 
+// Comments are remarks on the frames that decided, by their numbers.
+func (f Finding) Comments() map[int]string {
+	out := map[int]string{}
+	if f.Facts.Frame != 0 {
+		out[f.Facts.Frame] = "explain: " + f.Verdict.String() + ": " + strings.Join(f.Words(), "; ")
+	}
+	if f.Facts.Answer != 0 {
+		out[f.Facts.Answer] = fmt.Sprintf("explain: frame %d answers this", f.Facts.Frame)
+	}
+	return out
+}
+
 // Evidence says in words what was seen of a connection, with frame numbers.
-func (f Finding) Evidence() []string {
+func (f Finding) Evidence() []string { return f.evidence(true) }
+
+// Words are the Evidence without the numbers of frames, for where there is no
+// capture to look them up in.
+func (f Finding) Words() []string { return f.evidence(false) }
+
+func (f Finding) evidence(frames bool) []string {
 	x := &f.Facts
 	var out []string
-	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) {
+		if rest, ok := strings.CutPrefix(format, "frame %d: "); ok && !frames {
+			format, args = rest, args[1:]
+		}
+		out = append(out, fmt.Sprintf(format, args...))
+	}
 	author, victim := "the server", "the client"
 	if x.Author == faults.Original {
 		author, victim = victim, author

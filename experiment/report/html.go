@@ -13,7 +13,11 @@ import (
 //go:embed report.html
 var page string
 
+//go:embed style.css
+var style template.CSS
+
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+	"style":   func() template.CSS { return style },
 	"rounded": rounded,
 	"pieces":  pieces,
 	"names":   names,

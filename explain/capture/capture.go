@@ -58,6 +58,16 @@ type source interface {
 
 // New reads the beginning of a capture. The error is ErrNotCapture, or that of r.
 func New(r io.Reader) (*Reader, error) {
+	src, err := begin(r)
+	if err != nil {
+		return nil, err
+	}
+	ng, _ := src.(*pcapgo.NgReader)
+	return &Reader{src: src, ng: ng}, nil
+}
+
+// begin reads the header of a capture.
+func begin(r io.Reader) (source, error) {
 	buffered := bufio.NewReaderSize(r, 1<<16)
 	magic, err := buffered.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -80,8 +90,7 @@ func New(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, ErrNotCapture
 	}
-	ng, _ := src.(*pcapgo.NgReader)
-	return &Reader{src: src, ng: ng}, nil
+	return src, nil
 }
 
 // guarded turns a panic of the reader, which a broken file can cause, into an

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -14,6 +15,9 @@ import (
 	"github.com/faultctl/faultctl/explain"
 	"github.com/faultctl/faultctl/explain/capture"
 	"github.com/faultctl/faultctl/injector/target"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +37,7 @@ type Tap struct {
 	parser capture.Parser
 	frames int
 	lost   uint64
+	record *pcapgo.NgWriter // nil: packets are not kept
 }
 
 // Listen opens a Tap in the network namespace of the calling thread for the
@@ -98,6 +103,21 @@ var filter = []bpf.Instruction{
 	bpf.RetConstant{Val: snap},
 }
 
+// Record has Run write the headers of the packets that it looks at to w, as pcapng.
+// It is called before Run.
+func (t *Tap) Record(w io.Writer) (err error) {
+	t.record, err = pcapgo.NewNgWriter(w, layers.LinkTypeRaw)
+	return err
+}
+
+// keep writes a packet of which the tap has the first bytes.
+func (t *Tap) keep(at time.Time, b []byte, length int) error {
+	if t.record == nil {
+		return nil
+	}
+	return t.record.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b), Length: max(length, len(b))}, b)
+}
+
 // Run listens until ctx ends, and hands over what happened to each connection:
 // those that ended about a second later, the others at the end.
 func (t *Tap) Run(ctx context.Context, found func(explain.Finding)) (capture.Totals, error) {
@@ -131,8 +151,14 @@ func (t *Tap) Run(ctx context.Context, found func(explain.Finding)) (capture.Tot
 		t.frames++
 		p.At, p.Frame, p.Iface = now, t.frames, ll.Ifindex
 		table.Add(p)
+		if err := t.keep(now, buf[:n], p.HeaderLen()+p.PayloadLen()); err != nil {
+			return t.totals(table), err
+		}
 	}
 	table.End(time.Now())
+	if t.record != nil {
+		return t.totals(table), t.record.Flush()
+	}
 	return t.totals(table), nil
 }
 
