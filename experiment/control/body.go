@@ -9,10 +9,16 @@ import (
 
 // spec is a run as data, as PUT reads it. What is wrong with one is said by
 // experiment.Spec, which knows the field and the advice; its schema is for the document.
-type spec struct{ experiment.Spec }
+type spec struct {
+	experiment.Spec
+	err error // what is wrong: the handler answers it, with its field and advice
+}
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (b *spec) UnmarshalJSON(text []byte) error { return b.Spec.UnmarshalJSON(text) }
+func (b *spec) UnmarshalJSON(text []byte) error {
+	b.err = b.Spec.UnmarshalJSON(text)
+	return nil
+}
 
 // Schema implements huma.SchemaProvider.
 func (spec) Schema(document huma.Registry) *huma.Schema {

@@ -11,23 +11,66 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
 )
 
 // Client asks and changes the runs of another process. The error of its methods is
-// an *event.Error if the process answers with one.
-type Client struct{ http *http.Client }
+// an *event.Error or event.Problems if the process answers with one. Any goroutine may
+// call its methods.
+type Client struct {
+	http  *http.Client
+	base  string // of its URLs
+	token string // may be empty
+}
+
+// NewClient returns a client of a faultctl serve, and does not connect yet. The address
+// is the path of its unix socket, or its http URL, for which it needs the token.
+func NewClient(address, token string) (*Client, error) {
+	if !strings.Contains(address, "://") {
+		return newClient(func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", address) }), nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return nil, event.Usagef("", "%s is neither a path nor a URL such as http://127.0.0.1:8675", address)
+	}
+	c := newClient(func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", u.Host) })
+	c.base, c.token = "http://"+u.Host, token
+	return c, nil
+}
 
 func newClient(dial func(context.Context) (net.Conn, error)) *Client {
-	return &Client{&http.Client{
+	return &Client{base: "http://faultctl", http: &http.Client{
 		Timeout: 10 * time.Second,
 		Transport: &http.Transport{
 			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 			DisableKeepAlives: true, DisableCompression: true, // requests are few, and descriptors of a long watch would add up
 		},
 	}}
+}
+
+// Put has a run of that name do what words say: those of a run as data. When it returns,
+// the next matching packet is judged. The run is stopped when nobody has renewed it for
+// the lease; zero is no lease.
+func (c *Client) Put(ctx context.Context, name string, words map[string]any, lease time.Duration) (x Experiment, err error) {
+	path := experimentPath(name)
+	if lease > 0 {
+		path += "?lease=" + lease.String()
+	}
+	return x, c.do(ctx, "PUT", path, words, &x)
+}
+
+// Renew begins the lease of a run anew.
+func (c *Client) Renew(ctx context.Context, name string) error {
+	return c.do(ctx, "POST", experimentPath(name)+"/renew", nil, nil)
+}
+
+// Finish stops a run and returns when everything is as it was before, with what is said
+// of its faults. Of a run that is over already it can be asked once.
+func (c *Client) Finish(ctx context.Context, name string) (x Experiment, err error) {
+	return x, c.do(ctx, "DELETE", experimentPath(name)+"?wait=true", nil, &x)
 }
 
 // Process is what the process does.
@@ -91,12 +134,15 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 		}
 		sent = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://faultctl"+path, sent)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, sent)
 	if err != nil {
 		return err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
 	var wrapped *url.Error
@@ -112,11 +158,29 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 		if err := json.NewDecoder(io.LimitReader(resp.Body, largestBody)).Decode(&p); err != nil {
 			return fmt.Errorf("the process answers %s", resp.Status)
 		}
-		e := event.Errorf(event.Code(p.Code), "", "%s", p.Detail)
-		return e.WithAdvice(p.Advice)
+		return p.error()
 	}
 	if answer == nil {
 		return nil
 	}
 	return json.NewDecoder(io.LimitReader(resp.Body, largestAnswer)).Decode(answer)
+}
+
+// error is the error that the process answered with.
+func (p *Problem) error() error {
+	one := func(f FieldError) *event.Error {
+		if f.Field == "" {
+			return event.Errorf(event.Code(p.Code), "", "%s", f.Detail).WithAdvice(f.Advice)
+		}
+		// The detail says the field.
+		return event.Errorf(event.Code(p.Code), event.Field(f.Field), "%.0s%s", event.Field(f.Field), f.Detail).WithAdvice(f.Advice)
+	}
+	if len(p.Errors) < 2 {
+		return one(FieldError{p.Detail, p.Field, p.Advice})
+	}
+	var all event.Problems
+	for _, f := range p.Errors {
+		all = append(all, one(f))
+	}
+	return all
 }

@@ -47,6 +47,8 @@ type Experiment struct {
 	Lease  *time.Time      `json:"lease,omitempty" doc:"When the run is stopped unless its owner renews it; absent: it has no lease."`
 	Error  string          `json:"error,omitempty" doc:"Why it broke."`
 	Counts Counts          `json:"counts"`
+	End    string          `json:"end,omitempty" enum:"stopped,lease,duration,error" doc:"Why it ended, in the answer that waited for its end."`
+	Judged []Judged        `json:"judged,omitempty" doc:"What is said of each of its faults, in the answer that waited for its end."`
 }
 
 // Counts are the counters of a run.

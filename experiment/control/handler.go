@@ -45,6 +45,10 @@ type (
 	nameInput struct {
 		Name string `path:"name" doc:"The name of the run." example:"reset"`
 	}
+	deleteInput struct {
+		Name string `path:"name" doc:"The name of the run." example:"reset"`
+		Wait bool   `query:"wait" doc:"Answer when the run has ended, and say how, also of one that was over before: its faults are judged."`
+	}
 	connectionsInput struct {
 		Experiment string `query:"experiment" doc:"Only those of this run."`
 		Limit      int    `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
@@ -112,8 +116,13 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 		}
 	}
 	huma.Register(api, op("GET", "/v1/experiments/{name}", "get-experiment", "A run"), one(func(context.Context, *entry) error { return nil }))
-	huma.Register(api, op("DELETE", "/v1/experiments/{name}", "stop-experiment", "Stop a run: everything is as it was before when it has ended. The answer does not wait for that"),
-		one(func(ctx context.Context, e *entry) error { e.run.StopBy(actorOf(ctx)); return nil }))
+	huma.Register(api, op("DELETE", "/v1/experiments/{name}", "stop-experiment", "Stop a run: everything is as it was before when it has ended. The answer waits for that if it is asked to"), func(ctx context.Context, in *deleteInput) (*experimentAnswer, error) {
+		if !in.Wait {
+			return one(func(ctx context.Context, e *entry) error { e.run.StopBy(actorOf(ctx)); return nil })(ctx, &nameInput{in.Name})
+		}
+		x, err := g.finish(ctx, in.Name, actorOf(ctx))
+		return &experimentAnswer{x}, problem(err)
+	})
 	huma.Register(api, op("POST", "/v1/experiments/{name}/pause", "pause-experiment", "Pause a run: no packet is judged"),
 		one(func(ctx context.Context, e *entry) error { return e.run.PauseBy(actorOf(ctx)) }))
 	huma.Register(api, op("POST", "/v1/experiments/{name}/resume", "resume-experiment", "Resume a run: the next matching packet is judged"),
@@ -126,6 +135,9 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 				if lease, err = words.ParseDuration(in.Lease); err != nil || lease <= 0 {
 					return nil, problem(event.Usagef("lease", "%s: it is a duration above 0, such as 30s", in.Lease))
 				}
+			}
+			if in.Body.err != nil {
+				return nil, problem(in.Body.err)
 			}
 			created, err := g.starter.Put(ctx, in.Name, actorOf(ctx), in.Body.Spec, lease)
 			if err != nil {

@@ -22,6 +22,7 @@ type Starter struct {
 	change sync.Mutex // held while runs are started and stopped
 	mu     sync.Mutex // guards what follows
 	owned  map[string]*owned
+	ended  ended     // those that are over
 	used   time.Time // when somebody asked for something last
 }
 
@@ -32,6 +33,8 @@ type owned struct {
 	lease  time.Duration
 	until  time.Time // when the lease ends; zero: never
 	expiry *time.Timer
+	end    string        // why it is stopped; empty: nobody said
+	told   chan struct{} // closed when ended has it
 }
 
 // NewStarter lets others start runs on sys through the API of the registry, until ctx
@@ -105,17 +108,21 @@ func (s *Starter) Put(ctx context.Context, name string, by *event.Actor, spec ex
 		p.Close()
 		return false, err
 	}
-	o = &owned{run: run, asked: asked}
+	o = &owned{run: run, asked: asked, told: make(chan struct{})}
 	s.mu.Lock()
 	s.owned[name] = o
+	s.ended.take(name)
 	s.mu.Unlock()
 	s.renew(name, o, lease)
 	go func() {
 		<-run.Done()
+		defer close(o.told)
+		x := (&entry{name: name, run: run}).describeEnd(s.reg, s.endOf(o))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.owned[name] == o {
 			delete(s.owned, name)
+			s.ended.add(x)
 		}
 		if o.expiry != nil {
 			o.expiry.Stop()
@@ -135,6 +142,14 @@ func (s *Starter) end(name string, o *owned, by *event.Actor) {
 	if s.owned[name] == o {
 		delete(s.owned, name)
 	}
+}
+
+// asked is the run of that name that somebody asked for, whose end may not be told yet;
+// nil if there is none.
+func (s *Starter) asked(name string) *owned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owned[name]
 }
 
 // get is the run of that name, or nil.
@@ -178,8 +193,19 @@ func (s *Starter) renew(name string, o *owned, lease time.Duration) {
 	o.lease, o.until, o.expiry = lease, time.Time{}, nil
 	if lease > 0 {
 		o.until = time.Now().Add(lease)
-		o.expiry = time.AfterFunc(lease, func() { o.run.StopBy(nil) })
+		o.expiry = time.AfterFunc(lease, func() {
+			s.mu.Lock()
+			o.end = EndLease
+			s.mu.Unlock()
+			o.run.StopBy(nil)
+		})
 	}
+}
+
+func (s *Starter) endOf(o *owned) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return o.end
 }
 
 // leaseOf is when the lease of a run ends; nil if it has none.
