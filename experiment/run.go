@@ -386,7 +386,7 @@ func TotalsOf(s injector.Snapshot, r injector.RuleStats, f injector.FaultStats, 
 // FlawsOf counts what a run could not judge, follow, change or tell.
 func FlawsOf(s injector.Snapshot) event.Flaws {
 	return event.Flaws{
-		Overruns: s.Overruns, Shed: s.Shed, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
+		Overruns: s.Overruns, Shed: s.Shed, Foreign: s.Foreign, Cut: s.Cut, Forgotten: s.Forgotten, Early: s.SettledEarly, SetFull: s.SetFull, CaptureFull: s.CaptureFull,
 		ReleaseFull: s.ReleaseFull, OwnerFull: s.OwnerFull, Unsent: s.Unsent, Signed: s.Signed, Lost: s.Lost, Unseen: s.Unseen,
 	}
 }

@@ -124,6 +124,9 @@ func (f *Flow) Pass(dir Direction, s packet.Segment) {
 	}
 }
 
+// Ended reports whether a FIN of the side has been let through to its peer.
+func (h *Half) Ended() bool { return h.FIN && h.HasPassed && h.Next.LessEq(h.Passed) }
+
 // Expects returns the sequence number that the receiver of direction dir
 // expects next (its RCV.NXT), as well as it can be known here: what was let
 // through to it, or what it acknowledged if that is more. It reports false if

@@ -36,8 +36,8 @@ func TestDrain(t *testing.T) {
 			send(1)
 			b.now = 500 * time.Millisecond
 			send(2)
-			b.flows.seen.Oldest().timer = 2 * time.Hour
-			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.seen.Oldest()})
+			b.flows.seen[opening].Oldest().timer = 2 * time.Hour
+			b.timers.add(timer{at: 30 * time.Minute, kind: wakeFlow, flow: b.flows.seen[opening].Oldest()})
 			w.left = nil
 			calm := make(chan struct{})
 			b.post(func() { b.drain(b.clock(), calm) })
@@ -53,7 +53,7 @@ func TestDrain(t *testing.T) {
 			}
 			b.now = ended + drainWithin
 			left(3)
-			if b.flows.seen.Oldest().timer != faults.Never {
+			if b.flows.seen[opening].Oldest().timer != faults.Never {
 				t.Error("an alarm of later is still awaited")
 			}
 			select {

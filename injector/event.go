@@ -62,10 +62,14 @@ type Snapshot struct {
 	OwnerFull   uint64 // new connections of an Owner that were not recognized, and never judged
 
 	// Forgotten counts connections that were forgotten before they had been quiet for
-	// two hours, because there were more than a million. At its next packet such a
-	// connection is a new one with another ordinal, and its faults know nothing of its
-	// past.
+	// two hours, because there were too many: see docs/SAFETY.md. At its next packet such
+	// a connection is a new one with another ordinal, and its faults know nothing of its
+	// past. Connections that were closed are not counted.
 	Forgotten uint64
+
+	// SettledEarly counts outcomes that were settled before all was known that could have
+	// been, because too many connections had been struck within a few seconds.
+	SettledEarly uint64
 
 	// Signed counts connections that were left alone because their segments are signed
 	// (TCP-MD5, TCP-AO), and the fault would have sent a segment of its own.
@@ -78,7 +82,7 @@ type Snapshot struct {
 func (s Snapshot) Plus(o Snapshot) Snapshot {
 	sum := Snapshot{
 		Diverted: s.Diverted + o.Diverted, Overruns: s.Overruns + o.Overruns, Lost: s.Lost + o.Lost, Unseen: s.Unseen + o.Unseen, Unsent: s.Unsent + o.Unsent,
-		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Shed: s.Shed + o.Shed, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten, Signed: s.Signed + o.Signed,
+		Foreign: s.Foreign + o.Foreign, Cut: s.Cut + o.Cut, Shed: s.Shed + o.Shed, Latency: s.Latency.Plus(o.Latency), Forgotten: s.Forgotten + o.Forgotten, Signed: s.Signed + o.Signed, SettledEarly: s.SettledEarly + o.SettledEarly,
 		SetFull: s.SetFull + o.SetFull, CaptureFull: s.CaptureFull + o.CaptureFull,
 		ReleaseFull: s.ReleaseFull + o.ReleaseFull, OwnerFull: s.OwnerFull + o.OwnerFull,
 	}

@@ -46,7 +46,9 @@ type entry struct {
 	iface      uint32            // of its last packet
 	last       time.Duration     // when it was last seen
 	before     time.Duration     // when it was seen before that; the same for the SYN that begins it
-	seen       lru.Links[*entry] // its place in the order of last
+	seen       lru.Links[*entry] // its place in the order of last, among those that stand as it does
+	stands     standing          // how far it has come
+	reset      bool              // its last segment was a RST, and went by
 	deleted    bool
 	queued     bool   // it waits in the worker's idleQueue
 	others     bool   // other rules than the one that chose it were asked too

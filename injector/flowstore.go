@@ -11,7 +11,8 @@ import (
 // flowStore is the connections that a worker knows. Those that have been quiet while
 // the kernel lets them pass are parked: a million of them take 240 MB that the garbage
 // collector does not scan. The quietest are forgotten first: after days, or sooner if
-// there are very many, which is counted.
+// there are very many, which is counted. Of the active ones those leave first that are
+// closed, and then those whose handshake has not been seen to end.
 //
 // An entry is valid until its flow is parked or forgotten (entry.deleted). It belongs to
 // one worker.
@@ -25,8 +26,13 @@ type flowStore struct {
 }
 
 func newFlowStore(run *shared) flowStore {
-	return flowStore{run: run, flows: newFlowTable(), parked: newParkedFlows()}
+	s := flowStore{run: run, flows: newFlowTable(), parked: newParkedFlows()}
+	s.flows.keepOver = run.judges // what the application does later still counts
+	return s
 }
+
+// rank notes how far a flow has come, after one of its segments was judged.
+func (s *flowStore) rank(e *entry) { s.flows.stands(e, e.standing(s.run.waits.Load())) }
 
 // find returns the flow that the segment belongs to, unparked, and the direction of
 // the segment; nil if it is not known.
@@ -47,6 +53,7 @@ func (s *flowStore) find(seg packet.Segment, now time.Duration) (*entry, faults.
 
 // add puts a flow among those that are not parked.
 func (s *flowStore) add(e *entry, now time.Duration) {
+	e.stands = e.standing(s.run.waits.Load())
 	if n := s.flows.add(e, now); n > 0 {
 		s.run.totals.forgotten.Add(uint64(n))
 	}

@@ -268,7 +268,7 @@ func TestFlowsAreRemembered(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	for name, m := range map[string]NamedModel{"awake": model(t, "reset"), "asleep": model(t, "syn-drop")} {
 		b := newBench(t, ruleOf(m))
-		b.flows.capacity, b.parked.capacity = capacity{few: 10, most: 20}, capacity{few: 10, most: 20}
+		b.flows.capacity, b.parked.capacity = capacity{few: 10, most: 20, opening: 20}, capacity{few: 10, most: 20}
 		known := func() int { return len(b.flows.flows) + b.parked.n }
 		open := func(n int) {
 			b.handle(&nfqueue.Packet{Hook: forward, Bytes: opened(nil, n, false)})

@@ -181,7 +181,7 @@ func TestWatchedAfter(t *testing.T) {
 	}
 	b.after(outcomes.GiveUpAfter)
 	b.settleAll()
-	if s := b.snapshot().Rules[0].Faults[0].Settled; s.Struck != 1 || len(b.flows.flows) != 0 && b.flows.seen.Oldest().outcome != nil {
+	if s := b.snapshot().Rules[0].Faults[0].Settled; s.Struck != 1 || len(b.flows.flows) != 0 && b.flows.seen[underway].Oldest().outcome != nil {
 		t.Errorf("%+v after %v", s, outcomes.GiveUpAfter)
 	}
 	b = newTrackBench(t, false, forward, model(t, "partition", "at", "now", "for", "1s"))

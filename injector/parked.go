@@ -87,7 +87,7 @@ func (a attributes) has(bit attributes) bool { return a&bit != 0 }
 
 func newParkedFlows() *parkedFlows {
 	d := &parkedFlows{
-		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, capacity: capacity{fewFlows, maxFlows},
+		seed: maphash.MakeSeed(), buckets: 1, level: 1, heads: [][]uint32{make([]uint32, bucketsAChunk)}, capacity: parkedRoom(1),
 	}
 	d.seen = lru.New(func(i uint32) *lru.Links[uint32] { return &d.at(i).links })
 	return d

@@ -93,6 +93,7 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		}
 		w.judge(p, f, dir, seg, now)
 	}
+	w.rank(f)
 	w.mayPark(f, now)
 }
 
@@ -198,6 +199,7 @@ func (w *worker) pass(p *nfqueue.Packet, f *entry, dir faults.Direction, seg pac
 		}
 	}
 	f.Pass(dir, seg)
+	f.reset = seg.Flags().Has(packet.RST)
 	w.answer(nfqueue.Verdict{ID: p.ID, Priority: p.Priority, Signal: uint32(sig)}, f, dir)
 }
 
@@ -227,6 +229,7 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 		out.Bytes, passing = r.Bytes(), r
 		out.Tag = w.watcher.Replaced(f.outcome, dir, r, now)
 	}
+	f.reset = passing.Flags().Has(packet.RST) && !out.Drop
 	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
 		f.Pass(dir, passing)
 	}

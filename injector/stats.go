@@ -18,9 +18,9 @@ type counters struct {
 
 // totals counts what does not belong to a rule.
 type totals struct {
-	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten, signed, shed atomic.Uint64
-	setFull, captureFull, releaseFull, ownerFull                                    atomic.Uint64
-	latency                                                                         latency
+	diverted, foreign, cut, overruns, lost, unseen, unsent, forgotten, signed, shed, early atomic.Uint64
+	setFull, captureFull, releaseFull, ownerFull                                           atomic.Uint64
+	latency                                                                                latency
 
 	// segments is how many of the diverted packets the rules did not count: they count a
 	// packet once that is segmented in user space or handed back to be segmented.
@@ -46,7 +46,7 @@ func (sh *shared) snapshot() Snapshot {
 	s := Snapshot{
 		Diverted: t.diverted.Load(), Foreign: t.foreign.Load(), Cut: t.cut.Load(), Overruns: t.overruns.Load(), Lost: t.lost.Load(), Unseen: t.unseen.Load(), Unsent: t.unsent.Load(),
 		SetFull: t.setFull.Load(), CaptureFull: t.captureFull.Load(), ReleaseFull: t.releaseFull.Load(), OwnerFull: t.ownerFull.Load(),
-		Shed: t.shed.Load(), Forgotten: t.forgotten.Load(), Signed: t.signed.Load(), Latency: t.latency.snapshot(),
+		Shed: t.shed.Load(), Forgotten: t.forgotten.Load(), Signed: t.signed.Load(), SettledEarly: t.early.Load(), Latency: t.latency.snapshot(),
 	}
 	for _, r := range sh.rules {
 		rs := RuleStats{Flows: r.flows.Load(), Chosen: r.chosen.Load()}

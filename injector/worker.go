@@ -49,10 +49,17 @@ func newWorker(s *shared, q queue, out sender, sets setWriter, dog watchdog.Hand
 	w.outbox.run, w.queue, w.sender, w.outbox.answer, w.renamed = s, q, out, w.answer, w.rename
 	w.wake = func() { w.queue.Wake() }
 	w.flows.forgotten = w.forgotten
-	w.watcher = outcomes.Watcher{Engine: watched{w}, Clock: s.clock, Judged: s.judges, Signed: &s.totals.signed}
+	w.watcher = outcomes.Watcher{Engine: watched{w}, Clock: s.clock, Judged: s.judges, Signed: &s.totals.signed, Early: &s.totals.early}
+	w.share(1)
 	w.outbox.sent = w.watcher.Sent
 	w.putAway = func(f *entry) { w.finish(f, w.clock()) }
 	return w
+}
+
+// share gives the worker its share of the room that a run has for connections.
+func (w *worker) share(workers int) {
+	w.flows.capacity, w.parked.capacity = activeRoom(workers), parkedRoom(workers)
+	w.watcher.Most = maxStruck / workers
 }
 
 // tell reports an event, if anybody listens.

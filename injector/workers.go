@@ -42,6 +42,7 @@ func (i *Injector) startWorkers(k *kernelSide) (*workers, error) {
 	eventBell, packetBell := make(chan struct{}, 1), make(chan struct{}, 1)
 	for n, q := range k.queues {
 		w := newWorker(i.shared, q, k.senders[n], &tableSets{write: k.nft, read: k.ask, rules: i.rules}, c.dog.Handle())
+		w.share(len(k.queues))
 		if k.diag != nil {
 			w.watcher.Kernel = outcomes.RealKernel(k.diag, k.ask)
 		}

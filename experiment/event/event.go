@@ -184,7 +184,8 @@ type Flaws struct {
 	Shed        uint64 `json:"packets_shed,omitempty" doc:"packets that passed without being judged, because faultctl did not keep up"`
 	Foreign     uint64 `json:"packets_foreign,omitempty" doc:"packets that passed without being judged: fragments, or not whole TCP segments"`
 	Cut         uint64 `json:"packets_cut,omitempty" doc:"packets that stayed unchanged, because they were larger than the queue hands over"`
-	Forgotten   uint64 `json:"connections_forgotten,omitempty" doc:"connections that were forgotten early, because there were more than a million"`
+	Forgotten   uint64 `json:"connections_forgotten,omitempty" doc:"connections that were forgotten early, because there were too many (docs/SAFETY.md)"`
+	Early       uint64 `json:"outcomes_settled_early,omitempty" doc:"outcomes that were settled before all was known, because too many connections were struck at once"`
 	SetFull     uint64 `json:"idle_set_full,omitempty" doc:"packets that found the kernel's set of idle connections full"`
 	CaptureFull uint64 `json:"captured_set_full,omitempty" doc:"packets that found the kernel's set of captured connections full"`
 	ReleaseFull uint64 `json:"released_set_full,omitempty" doc:"packets that found the kernel's set of released connections full"`

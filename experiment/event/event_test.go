@@ -206,9 +206,9 @@ func TestLines(t *testing.T) {
 		`"event":"dry-run","case":"c","faults":["f"]}`:                                       event.VerifyDryRun{Case: "c", Faults: []string{"f"}},
 		`"event":"step","name":"n","rule":1,"do":"start","at":"1s","percent":0,"note":"no"}`: event.Step{Entry: "n", Rule: 1, Do: "start", At: "1s", Percent: &percent, Note: "no"},
 		`"event":"ended","fault":"f","flows":0,"chosen":0,"fired":0,"acted":0,"packets_diverted":0,"packets_dropped":0,"packets_forged":0,` +
-			`"queue_overruns":1,"packets_foreign":2,"packets_cut":3,"connections_forgotten":4,"idle_set_full":5,"captured_set_full":6,"released_set_full":7,` +
+			`"queue_overruns":1,"packets_foreign":2,"packets_cut":3,"connections_forgotten":4,"outcomes_settled_early":12,"idle_set_full":5,"captured_set_full":6,"released_set_full":7,` +
 			`"owned_set_full":8,"packets_unsent":9,"events_lost":10,"packets_unseen":11,"duration":"1s"}`: event.Ended{Totals: event.Totals{Fault: "f", Duration: "1s", Flaws: event.Flaws{
-			Overruns: 1, Foreign: 2, Cut: 3, Forgotten: 4, SetFull: 5, CaptureFull: 6, ReleaseFull: 7, OwnerFull: 8, Unsent: 9, Lost: 10, Unseen: 11}}},
+			Overruns: 1, Foreign: 2, Cut: 3, Forgotten: 4, Early: 12, SetFull: 5, CaptureFull: 6, ReleaseFull: 7, OwnerFull: 8, Unsent: 9, Lost: 10, Unseen: 11}}},
 	} {
 		if got := string(event.Encode(noon, e)); got != `{"time":"2026-03-04T12:00:01.500000010+02:00",`+want+"\n" {
 			t.Errorf("got  %swant %s", got, want)

@@ -127,7 +127,8 @@ var (
 	relFull  = desc("released_set_full_total", "Packets of connections that no fault needed any more and that did not fit into the kernel's full set of released flows. Known when a run has ended.")
 	ownFull  = desc("owned_set_full_total", "New connections of the target's processes that did not fit into the kernel's full set of owned flows and were never judged. Known when a run has ended.")
 	cut      = desc("packets_cut_total", "Packets that a fault left unchanged because they were longer than 65531 bytes, which the queue truncates.")
-	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were more than a million.")
+	forgot   = desc("connections_forgotten_total", "Connections that were forgotten before they had been quiet for two hours, because there were too many.")
+	early    = desc("outcomes_settled_early_total", "Outcomes that were settled before all was known, because too many connections were struck at once.")
 	unsent   = desc("packets_unsent_total", "Forged or held packets that the kernel ignored to send.")
 	lost     = desc("events_lost_total", "Events that were lost because they came too fast.")
 	unseen   = desc("capture_packets_lost_total", "Packets that are missing in the capture because they came too fast.")
@@ -136,7 +137,7 @@ var (
 	shed     = desc("packets_shed_total", "Packets that passed without being judged because faultctl did not keep up.")
 	signed   = desc("connections_signed_total", "Connections that were left alone because their segments are signed (TCP-MD5 or TCP-AO).")
 
-	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, unsent, lost, unseen, verdict, latest, shed, signed}
+	all = []*prometheus.Desc{matched, chosen, fired, struck, notSent, ignored, unfelt, felt, unknown, closed, noAnswer, again, acted, asked, dropped, forged, diverted, foreign, overruns, setFull, captFull, relFull, ownFull, cut, forgot, early, unsent, lost, unseen, verdict, latest, shed, signed}
 )
 
 // counters are those of a run, as Prometheus collects them; false: there is none.
@@ -190,6 +191,7 @@ func (c counters) Collect(to chan<- prometheus.Metric) {
 	count(ownFull, snap.OwnerFull)
 	count(cut, snap.Cut)
 	count(forgot, snap.Forgotten)
+	count(early, snap.SettledEarly)
 	count(unsent, snap.Unsent)
 	count(shed, snap.Shed)
 	count(signed, snap.Signed)

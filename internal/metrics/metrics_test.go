@@ -46,7 +46,7 @@ func TestScrape(t *testing.T) {
 				{Name: "reset", Fired: 3, Acted: 6, Diverted: 9, Dropped: 2, Forged: 7,
 					Settled: outcome.Tally{Struck: 15, Unsent: 1, Unaccepted: 2, Unfelt: 3, Felt: 4, Unknown: 5, ClosedBefore: 6, AnswersLost: 8, SentAgain: 7}}, {Name: "reset", Fired: 1},
 			}}, {Flows: 1}},
-			Diverted: 20, Overruns: 1, Lost: 2, Unseen: 8, Foreign: 3, SetFull: 4, Cut: 6, Forgotten: 7, Shed: 11, Signed: 12,
+			Diverted: 20, Overruns: 1, Lost: 2, Unseen: 8, Foreign: 3, SetFull: 4, Cut: 6, Forgotten: 7, SettledEarly: 13, Shed: 11, Signed: 12,
 			Latency: injector.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{10, 5, 1}, Sum: 4 * time.Second, Max: 3 * time.Second},
 		}
 	})
@@ -72,7 +72,7 @@ func TestScrape(t *testing.T) {
 		`faultctl_packets_diverted_total 20`, `faultctl_queue_overruns_total 1`, `faultctl_events_lost_total 2`,
 		`faultctl_capture_packets_lost_total 8`, `faultctl_packets_foreign_total 3`, `faultctl_set_full_total 4`,
 		`faultctl_packets_shed_total 11`, `faultctl_connections_signed_total 12`, `faultctl_verdict_latency_max_seconds 3`,
-		`faultctl_packets_cut_total 6`, `faultctl_connections_forgotten_total 7`,
+		`faultctl_packets_cut_total 6`, `faultctl_connections_forgotten_total 7`, `faultctl_outcomes_settled_early_total 13`,
 		`faultctl_verdict_latency_seconds_bucket{le="0.001"} 10`, `faultctl_verdict_latency_seconds_bucket{le="1"} 15`,
 		`faultctl_verdict_latency_seconds_bucket{le="+Inf"} 16`, `faultctl_verdict_latency_seconds_sum 4`, `faultctl_verdict_latency_seconds_count 16`,
 	} {

@@ -79,15 +79,31 @@ func (w *Watcher) settleOrWait(c *Conn, now time.Duration) {
 	o := c.outcome(now, w.Judged)
 	switch {
 	case o.AnswerLost && w.Engine.Alarmed(c.flow): // the fault may yet let the answer pass
-		w.settles.add(c, now)
+		w.later(&w.settles, c, now)
 	case o.Known(), !o.Struck, o.Sent.Answer == outcome.No, o.Accepted.Answer == outcome.No:
 		w.settle(c, o, now)
 	case o.Accepted.Evidence == outcome.NotYet: // the segment left some time after the strike
-		w.settles.add(c, now)
+		w.later(&w.settles, c, now)
 	case !w.Judged:
-		w.givesUp.add(c, now)
+		w.later(&w.givesUp, c, now)
 	}
 	w.Engine.Rest(c.flow, now)
+}
+
+// later has a connection be looked at later. If too many wait, the oldest does no longer.
+func (w *Watcher) later(q *queue, c *Conn, now time.Duration) {
+	q.add(c, now)
+	for w.Most > 0 && q.len() > w.Most {
+		old := q.take()
+		if old.finished {
+			continue
+		}
+		if old.follows() {
+			w.Early.Add(1)
+		}
+		w.Finish(old, now)
+		w.Engine.Rest(old.flow, now)
+	}
 }
 
 // settle adds an outcome to the tallies of the faults that struck.
@@ -194,6 +210,13 @@ func (q *queue) due(now, after time.Duration) *Conn {
 	if q.first == len(q.waiting) || now-q.waiting[q.first].since < after {
 		return nil
 	}
+	return q.take()
+}
+
+func (q *queue) len() int { return len(q.waiting) - q.first }
+
+// take takes the first connection. There must be one.
+func (q *queue) take() *Conn {
 	c := q.waiting[q.first].conn
 	q.waiting[q.first] = waiting{}
 	q.first++

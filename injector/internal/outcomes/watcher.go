@@ -27,6 +27,12 @@ type Watcher struct {
 	// behind all others know it: see Mark. 0: verdicts cannot set it.
 	Mark uint32
 
+	// Most is how many struck connections wait at most for what else may be learned of
+	// them, in each of the two stages of that. When there are more, the outcome of the
+	// oldest is settled as it is, and Early counts it. 0: any number.
+	Most  int
+	Early *atomic.Uint64
+
 	// Signed counts connections that were left alone because their segments are signed.
 	Signed *atomic.Uint64
 
@@ -200,7 +206,7 @@ func (w *Watcher) conclude(c *Conn, leaves bool, now time.Duration) {
 		w.settle(c, o, now)
 		return
 	}
-	w.settles.add(c, now)
+	w.later(&w.settles, c, now)
 }
 
 // Replaced takes into account that seg goes on in place of the segment at hand. It
