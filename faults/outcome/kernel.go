@@ -66,11 +66,11 @@ func (t *Tracker) kernel(at time.Duration, e *end, ev Evidence) {
 			e.set(accepted, at, No, NeverReachedIt)
 		}
 	case SocketGone, ReceivedReset:
-		if active(e.action) {
+		if Active(e.action) {
 			t.accept(at, e, ev)
 		}
 	case SocketAlive:
-		if active(e.action) && e.answers[accepted] == NotKnown {
+		if Active(e.action) && e.answers[accepted] == NotKnown {
 			e.set(accepted, at, No, ev)
 		}
 	case ToldByCall:

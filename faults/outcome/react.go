@@ -37,19 +37,19 @@ func (t *Tracker) react(at time.Duration, e *end, before *features.Half, dir fau
 		t.reactFIN(at, e, s, late)
 	case e.action == faults.Rewritten:
 		t.reactRewritten(at, e, s, kind, fresh && late)
-	case !active(e.action):
+	case !Active(e.action):
 	case e.has(failed):
 	case challenge(before, s, e, kind, t.Half[dir.Flip()].HasAck):
 		e.set(accepted, at, No, Challenged)
 	case late || came-e.first > t.grace(dir) && kind == features.Data && !fresh:
 		e.set(accepted, at, No, WentOn)
 	}
-	if later && !late && active(e.action) && e.answers[accepted] == NotKnown {
+	if later && !late && Active(e.action) && e.answers[accepted] == NotKnown {
 		e.set(accepted, at, NotKnown, UnderWay)
 		e.doubt = !t.Connected() // whoever gives up to connect is silent as well
 	}
 	e.heard = e.heard || later
-	if kind == features.Data && e.answers[felt] != Yes && at > e.at && (active(e.action) || e.zero) {
+	if kind == features.Data && e.answers[felt] != Yes && at > e.at && (Active(e.action) || e.zero) {
 		e.feel(at, SentAfter)
 	}
 }
@@ -76,11 +76,11 @@ func (t *Tracker) reset(at time.Duration, e *end, dir faults.Direction, s packet
 	case !e.has(struck), e.has(nobody):
 	case nobodyThere && e.first == 0 && e.has(probed):
 		e.flags |= nobody
-	case nobodyThere && active(e.action) && (e.has(forged) || e.action == faults.SentICMP):
+	case nobodyThere && Active(e.action) && (e.has(forged) || e.action == faults.SentICMP):
 		t.accept(at, e, Nobody)
-	case active(e.action) && at-t.Waited-e.at > t.grace(dir) && e.answers[accepted] == NotKnown:
+	case Active(e.action) && at-t.Waited-e.at > t.grace(dir) && e.answers[accepted] == NotKnown:
 		e.set(accepted, at, No, Aborted)
-	case !active(e.action) && !nobodyThere && e.answers[felt] != Yes && t.Half[dir].Keepalives+t.Half[dir].Resent > 0:
+	case !Active(e.action) && !nobodyThere && e.answers[felt] != Yes && t.Half[dir].Keepalives+t.Half[dir].Resent > 0:
 		e.feel(at, GaveUp)
 	}
 	e.heard = true
@@ -120,7 +120,7 @@ func (t *Tracker) stake(at time.Duration, a faults.Action, dir faults.Direction)
 	case !client && !t.Accepted():
 		return No, NothingAtStake
 	}
-	if !active(a) && a != faults.Rewritten {
+	if !Active(a) && a != faults.Rewritten {
 		// It is done to segments: to those that the end sends, or that it awaits.
 		if h.LastData == at && h.Bytes > 0 || peer.LastData == at && peer.Bytes > 0 {
 			return Yes, DataAffected
@@ -161,11 +161,11 @@ func (t *Tracker) Outcome(at time.Duration, of faults.Side) Outcome {
 	best := Outcome{Why: NotStruck}
 	meant := false
 	for i := range t.ends {
-		meant = meant || of == faults.Both && t.ends[i].has(struck) && active(t.ends[i].action)
+		meant = meant || of == faults.Both && t.ends[i].has(struck) && Active(t.ends[i].action)
 	}
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
-		if of.Includes(dir.From()) && (!meant || active(e.action)) {
+		if of.Includes(dir.From()) && (!meant || Active(e.action)) {
 			best = Further(best, t.outcome(at, dir, e))
 		}
 	}
@@ -181,7 +181,7 @@ func (t *Tracker) OutcomeFor(at time.Duration, of faults.Side) Outcome {
 		return t.Outcome(at, faults.Both)
 	}
 	own, peer := &t.ends[of.Sends()], &t.ends[of.Other().Sends()]
-	if own.has(struck) && (active(own.action) || !peer.has(struck) || !active(peer.action)) {
+	if own.has(struck) && (Active(own.action) || !peer.has(struck) || !Active(peer.action)) {
 		return t.Outcome(at, of)
 	}
 	return t.Outcome(at, faults.Both)
@@ -222,7 +222,7 @@ func silence(at time.Duration, e *end) Step {
 		return Step{0, NotKnown, NotYet}
 	case e.doubt:
 		return Step{at, NotKnown, UnderWay}
-	case e.inflight && active(e.action):
+	case e.inflight && Active(e.action):
 		return Step{at, Yes, Silence}
 	}
 	return Step{at, NotKnown, SilentAnyway}

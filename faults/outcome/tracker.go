@@ -118,7 +118,7 @@ func (t *Tracker) Segment(at time.Duration, dir faults.Direction, s packet.Segme
 	e := &t.ends[dir]
 	if e.has(struck|probed) && at >= e.at {
 		t.react(at, e, &before, dir, s, kind, fresh)
-		if active(e.action) && fate == features.Dropped && fresh && (kind == features.Data || kind == features.FIN) {
+		if Active(e.action) && fate == features.Dropped && fresh && (kind == features.Data || kind == features.FIN) {
 			e.inflight = true // it had left before the segment of ours arrived, or is sent again
 		}
 	}
@@ -148,7 +148,7 @@ func (t *Tracker) affected(at time.Duration, dir faults.Direction) {
 	for i := range t.ends {
 		e := &t.ends[i]
 		cut := faults.Direction(i) != dir && e.evidence[felt] == AnswerMayGoOn
-		if e.has(struck) && !e.has(nobody) && e.answers[felt] != Yes && (!active(e.action) || cut) {
+		if e.has(struck) && !e.has(nobody) && e.answers[felt] != Yes && (!Active(e.action) || cut) {
 			e.feel(at, DataAffected)
 		}
 	}
@@ -166,7 +166,7 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 		if !e.has(struck) {
 			t.Strike(at, faults.Held, dir.To())
 		}
-		if e.has(nobody) || !active(e.action) {
+		if e.has(nobody) || !Active(e.action) {
 			return // no note says that it was meant for this end: it is disposed of, which is done by the verdicts
 		}
 		e.flags |= forged
@@ -187,7 +187,7 @@ func (t *Tracker) Forged(at time.Duration, dir faults.Direction, s packet.Segmen
 func (t *Tracker) brings(at time.Duration, dir faults.Direction, s packet.Segment) {
 	e := &t.ends[dir.Flip()]
 	t.Flow.Forged(dir, s)
-	if active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
+	if Active(e.action) && e.evidence[felt] == DataAffected && !t.Half[dir].Cut() {
 		// It brings the payload, and lacks nothing but the FIN.
 		answer, ev := t.stake(at, e.action, dir.Flip())
 		e.set(felt, at, answer, ev)
@@ -221,7 +221,7 @@ func (t *Tracker) Strike(at time.Duration, a faults.Action, to faults.Side) {
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
 		meant := to.Includes(dir.From())
-		if active(a) && !meant {
+		if Active(a) && !meant {
 			continue
 		}
 		first := !e.has(struck)
@@ -236,19 +236,19 @@ func (t *Tracker) Strike(at time.Duration, a faults.Action, to faults.Side) {
 	}
 }
 
-// active reports whether an action is a segment that its receiver must accept.
+// Active reports whether an action is a segment that its receiver must accept.
 // The others are done by the verdict itself.
-func active(a faults.Action) bool {
+func Active(a faults.Action) bool {
 	return a == faults.SentRST || a == faults.SentFIN || a == faults.SentICMP
 }
 
 func (t *Tracker) strike(at time.Duration, a faults.Action, dir faults.Direction, e *end) {
 	again := e.has(struck)
-	if again && (!active(a) || active(e.action)) {
+	if again && (!Active(a) || Active(e.action)) {
 		switch {
-		case active(a) && active(e.action):
+		case Active(a) && Active(e.action):
 			e.action = a
-		case !active(e.action) && e.answers[felt] != Yes && !e.has(nobody|detached):
+		case !Active(e.action) && e.answers[felt] != Yes && !e.has(nobody|detached):
 			if answer, ev := t.stake(at, a, dir); answer == Yes { // another segment was struck
 				e.feel(at, ev)
 			}
@@ -297,7 +297,7 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 	if e.answers[sent] == NotKnown {
 		e.set(sent, at, NotKnown, NotWatched)
 	}
-	if active(e.action) {
+	if Active(e.action) {
 		e.flags |= forged
 		e.sentFIN(s)
 		t.await(at, e, s.End())
@@ -312,9 +312,9 @@ func (t *Tracker) Replaced(at time.Duration, dir faults.Direction, s packet.Segm
 func (t *Tracker) SendFailed(at time.Duration, to faults.Side) {
 	for i := range t.ends {
 		dir, e := faults.Direction(i), &t.ends[i]
-		if (to.Includes(dir.From()) || !active(e.action)) && e.has(struck) && !e.has(nobody) {
+		if (to.Includes(dir.From()) || !Active(e.action)) && e.has(struck) && !e.has(nobody) {
 			e.flags |= failed
-			t.cut = t.cut || !active(e.action) && to.Includes(faults.Server)
+			t.cut = t.cut || !Active(e.action) && to.Includes(faults.Server)
 			e.set(sent, at, No, SendFailed)
 			if e.answers[accepted] != Yes {
 				e.set(accepted, at, No, NeverReachedIt)
@@ -328,7 +328,7 @@ func (t *Tracker) AnswerLost() bool { return !t.cut && t.Flow.AnswerLost() }
 
 // accept notes that an end acted on what it was sent: so that was sent, too.
 func (t *Tracker) accept(at time.Duration, e *end, ev Evidence) {
-	if e.has(failed) && !active(e.action) {
+	if e.has(failed) && !Active(e.action) {
 		return // what it acts on is something else
 	}
 	if e.answers[accepted] != Yes {

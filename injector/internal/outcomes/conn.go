@@ -2,6 +2,7 @@ package outcomes
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -193,6 +194,13 @@ func (d *Decision) forges() bool {
 		}
 	}
 	return false
+}
+
+// sendsTo reports whether the faults want to send that end something that its TCP must accept.
+func (d *Decision) sendsTo(side faults.Side) bool {
+	return slices.ContainsFunc(d.Effects.Notes, func(n faults.Note) bool {
+		return outcome.Active(n.Action) && n.To.Includes(side)
+	})
 }
 
 // bit is that of the fault in a set of faults, or 0.

@@ -21,5 +21,7 @@
 // struck is not parked until its outcome is settled.
 //
 // Nothing that is called for a packet allocates or blocks, except that the kernel is
-// asked for a socket at most twice in the life of a connection (5 µs each).
+// asked for the socket of a local end at most twice in the life of a connection (5 µs
+// each): when it is chosen or, in a run that judges no command, when it is first struck;
+// and before it is struck.
 package outcomes

@@ -70,6 +70,55 @@ func TestAsksOnlyWhereNeeded(t *testing.T) {
 	}
 }
 
+// TestSeeksWhatIsStruck checks that a run that judges no command knows at its end whether
+// a local end accepted what it was sent, and asks about no others.
+func TestSeeksWhatIsStruck(t *testing.T) {
+	rst := faults.Note{Action: faults.SentRST, To: faults.Client}
+	for name, c := range map[string]struct {
+		note    faults.Note
+		atOnce  bool // by the first segment that is seen
+		before  SocketState
+		after   SocketState
+		asked   int
+		accept  outcome.Answer
+		because outcome.Evidence
+	}{
+		"accepted":                         {note: rst, after: Gone, asked: 2, accept: outcome.Yes, because: outcome.SocketGone},
+		"by the first segment":             {note: rst, atOnce: true, after: Gone, asked: 2, accept: outcome.Yes, because: outcome.SocketGone},
+		"ignored":                          {note: rst, after: Alive, asked: 2, accept: outcome.No, because: outcome.SocketAlive},
+		"an error":                         {note: faults.Note{Action: faults.SentICMP, To: faults.Client}, after: Gone, asked: 2, accept: outcome.Yes, because: outcome.SocketGone},
+		"its names are translated":         {note: rst, before: Gone, after: Gone, asked: 1, accept: outcome.NotKnown, because: outcome.NotYet},
+		"for the other end":                {note: faults.Note{Action: faults.SentRST, To: faults.Server}, accept: outcome.NotKnown, because: outcome.NotYet},
+		"a drop, which nobody must accept": {note: dropped(), accept: outcome.Yes, because: outcome.ByVerdict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(false, false)
+			if !c.atOnce {
+				b.open("")
+			}
+			b.kernel.sock.State = c.before
+			if !b.sends(faults.Original, packet.ACK, "request", b.decide(faults.Drop, c.note)) {
+				t.Fatal("was not struck")
+			}
+			b.kernel.sock.State = c.after
+			if c.note.Action != faults.Dropped {
+				dir := c.note.To.Other().Sends()
+				b.Sent(b.conn, dir, true, b.segment(dir, packet.RST, "").Bytes(), nil)
+			}
+			b.end()
+			if b.kernel.asked != c.asked {
+				t.Errorf("the kernel was asked %d times for the socket, want %d", b.kernel.asked, c.asked)
+			}
+			if len(b.told) != 1 {
+				t.Fatalf("%d outcomes", len(b.told))
+			}
+			if got := b.told[0].Accepted; got.Answer != c.accept || got.Evidence != c.because {
+				t.Errorf("accepted: %v (%v), want %v (%v)", got.Answer, got.Evidence, c.accept, c.because)
+			}
+		})
+	}
+}
+
 // TestWaitsForAFaultAtWork checks that no answer is called lost as long as the fault
 // that holds it may let it pass.
 func TestWaitsForAFaultAtWork(t *testing.T) {

@@ -90,18 +90,27 @@ func (w *Watcher) Met(c *Conn, hook uint8, byLoopback bool, dir faults.Direction
 	}
 	c.met(hook, byLoopback, dir)
 	if e := &c.ends[dir]; e.local && !e.sought && w.Kernel != nil && (w.Judged || w.Engine.Armed(c.flow)) {
-		e.sought = true
-		local, remote := c.flow.SocketEnds(dir)
-		if s, err := w.Kernel.Socket(local, remote); err == nil && s.State != Gone {
-			e.found, e.cookie = true, s.Cookie
-		}
+		w.seek(c, dir)
 	}
+}
+
+// seek asks the kernel for the socket of a local end.
+func (w *Watcher) seek(c *Conn, dir faults.Direction) (s Socket, err error) {
+	e := &c.ends[dir]
+	e.sought = true
+	local, remote := c.flow.SocketEnds(dir)
+	if s, err = w.Kernel.Socket(local, remote); err == nil && s.State != Gone {
+		e.found, e.cookie = true, s.Cookie
+	}
+	return s, err
 }
 
 // MayStrike reports whether the faults may do what they decided. They may not if it is the
 // first strike and either the connection is closed, by the word of the kernel, or its
 // segments are signed (TCP-MD5, TCP-AO) and theirs would not be. begins says that the
-// connection has only just begun, so that the kernel need not be asked.
+// connection has only just begun, so that the kernel need not be asked whether it is closed.
+// If a local end is to be sent something, and Met had no reason to seek its socket, the
+// kernel is asked for it now: afterwards it would be too late, see Met.
 func (w *Watcher) MayStrike(c *Conn, d *Decision, begins bool, now time.Duration) bool {
 	if c == nil || c.struck || c.settled || c.finished || c.alone || !d.Acts() {
 		return true
@@ -111,18 +120,25 @@ func (w *Watcher) MayStrike(c *Conn, d *Decision, begins bool, now time.Duration
 		w.Signed.Add(1)
 		return false
 	}
-	if w.Kernel == nil || begins {
+	if w.Kernel == nil {
 		return true
 	}
 	for i := range c.ends {
 		dir := faults.Direction(i)
-		if !c.ends[dir].found {
+		var s Socket
+		var err error
+		switch e := &c.ends[dir]; {
+		case e.found && !begins:
+			local, remote := c.flow.SocketEnds(dir)
+			s, err = w.Kernel.Socket(local, remote)
+		case e.local && !e.sought && d.sendsTo(dir.From()):
+			s, err = w.seek(c, dir)
+		default:
 			continue
 		}
-		local, remote := c.flow.SocketEnds(dir)
-		s, err := w.Kernel.Socket(local, remote)
 		switch {
 		case err != nil:
+		case s.State == Gone && !c.ends[dir].found: // its names are translated
 		case s.State == Gone:
 			c.Kernel(now, faults.Both, outcome.NoSocket)
 			c.alone = true

@@ -74,6 +74,33 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// TestKnownAtOnce checks that a run without a command, on the host of an end, knows when it
+// ends what that end made of a RST, however soon that is.
+func TestKnownAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		at, spec string
+		steps    steps
+	}{
+		"the client's host":                  {"client", "reset:at=request,hit=client", steps{connects("ok"), asks("ECONNRESET")}},
+		"the client's host, refused":         {"client", "refuse", steps{connects("ECONNREFUSED")}},
+		"the server's host":                  {"server", "reset:at=request,hit=server", steps{connects("ok"), sends("request"), idle(50 * ms)}},
+		"the client's host, another segment": {"client", "reset:at=response,hit=client", steps{connects("ok"), asked, serverSends(10), told}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, c.at, false, false, c.spec)
+			for _, step := range c.steps {
+				step(w)
+			}
+			w.stop()
+			s := w.engine.Stats().Rules[0].Faults[0].Settled
+			if o := s.Furthest; s.Struck != 1 || o.Accepted.Answer != outcome.Yes {
+				t.Errorf("struck %d; accepted %s: %s", s.Struck, o.Accepted.Answer, o.Accepted.Evidence)
+			}
+		})
+	}
+}
+
 func expect(s injector.FaultStats, want outcome.Tally, sent outcome.Evidence) string {
 	got := s.Settled
 	if e := got.Furthest.Sent.Evidence; e != sent {
