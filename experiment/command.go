@@ -83,6 +83,9 @@ func (p *Plan) RunCommand(ctx context.Context, st place.Stage) (end place.JobEnd
 	if r != nil {
 		var broke error
 		result, broke = r.Wait()
+		if len(result.Stats.Rules) > 0 && result.Stats.Rules[0].Flows == 0 {
+			result.Held, _ = p.others()
+		}
 		err = errors.Join(err, broke)
 	}
 	if err != nil {

@@ -49,6 +49,7 @@ type Plan struct {
 	account   *place.Account // who runs the command; nil: the user who runs faultctl
 	shared    bool           // the command's connections are not told from others in the network namespace
 	observers []Observer
+	around    around // who else may have connections of the target
 
 	caged *target.Owner                   // of the cage of its command; nil: it is in none yet
 	moved *atomic.Pointer[target.Matcher] // where names have led meanwhile, shared with its variants; nil: nowhere else
@@ -137,6 +138,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		return nil, err
 	}
 	p.noteNAT()
+	p.lookAround()
 	return p, nil
 }
 

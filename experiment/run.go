@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/place"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/internal/version"
@@ -52,6 +53,9 @@ type Result struct {
 	// NAT says where NAT led the connections that the target was after, if none
 	// belonged to the run and conntrack knows.
 	NAT []injector.Translation
+
+	// Held is who else had connections of the target, if the command had none.
+	Held place.Holding
 
 	// Cause is why it ended: ErrTimeUp, the cause of the context's end, or nil
 	// for Stop.

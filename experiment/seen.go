@@ -23,6 +23,9 @@ type Seen struct {
 	Others  []string // services of the others, address and port, each once, in the order in which they were opened
 	All     bool     // nothing can have been missed
 
+	Held        place.Holding // who else had connections of the target, if the command had none
+	Unconnected uint64        // connections of the command that were never established
+
 	NAT []injector.Translation // where NAT led the connections of the target, if none was seen and conntrack knows
 }
 
@@ -70,7 +73,11 @@ func (p *Plan) RunSeen(ctx context.Context, st place.Stage) (end place.JobEnd, s
 	}
 	s := &result.Stats
 	seen.All = began && s.Lost == 0 && s.Overruns == 0 && s.Shed == 0 && s.OwnerFull == 0 && Chosen(*s) == s.Rules[0].Flows
+	if began && len(s.Rules) > 0 && len(s.Rules[0].Faults) > 0 {
+		seen.Unconnected = s.Rules[0].Faults[0].Settled.Unconnected
+	}
 	if seen.Matched == 0 && len(wanted.To) > 0 {
+		seen.Held, _ = p.others()
 		seen.NAT, _ = p.sys.Translations(p.cfg.NetNS, wanted)
 	}
 	return end, seen, err
@@ -94,6 +101,15 @@ func (p *Plan) watcher() (*Plan, error) {
 	return &w, nil
 }
 
+// Unreached says that a command that failed may have looked for a service that it cannot
+// reach from where it runs. It is empty if it may not.
+func (p *Plan) Unreached(s Seen) string {
+	if s.Unconnected == 0 && (s.Matched > 0 || !s.All) {
+		return ""
+	}
+	return p.outOfReach()
+}
+
 // WhyNone says that a command opened none of the plan's connections, and which it
 // did open.
 func (p *Plan) WhyNone(s Seen) string {
@@ -111,7 +127,7 @@ func (p *Plan) WhyNone(s Seen) string {
 	}
 	if len(s.Others) == 0 {
 		return "The command opened no TCP connection." + startedElsewhere(p.Spec.Command) + p.outOfReach() +
-			" A Unix socket, the default of psql and mysql, is none: give the client a host, such as -h 127.0.0.1."
+			" A Unix socket, the default of psql and mysql, is none: give the client a host, such as -h 127.0.0.1." + p.aboutOthers(s.Held)
 	}
 	others := s.Others
 	if len(others) > most {
@@ -121,5 +137,5 @@ func (p *Plan) WhyNone(s Seen) string {
 	if len(s.NAT) > 0 {
 		text += " Of the target's " + aboutNAT(s.NAT)
 	}
-	return text
+	return text + p.aboutOthers(s.Held)
 }

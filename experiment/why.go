@@ -10,6 +10,7 @@ import (
 	"github.com/faultctl/faultctl/faults/features"
 	"github.com/faultctl/faultctl/faults/outcome"
 	"github.com/faultctl/faultctl/injector"
+	"github.com/faultctl/faultctl/internal/words"
 )
 
 // Why says of each fault of which nothing was learnt, or that was prevented, why
@@ -80,7 +81,7 @@ func (p *Plan) WhyNot(r Result, f Judged) string {
 	case rule.Flows == 0 && p.Everything:
 		return "no TCP packet crossed this network namespace."
 	case rule.Flows == 0 && command != nil:
-		return "there was not one of the " + strings.Replace(p.Scope(), "every TCP connection", "TCP connections", 1) + "." + startedElsewhere(command) + p.outOfReach()
+		return "there was not one of the " + strings.Replace(p.Scope(), "every TCP connection", "TCP connections", 1) + "." + startedElsewhere(command) + p.outOfReach() + aboutUnixSockets(command) + p.aboutOthers(r.Held)
 	case rule.Flows == 0 && len(r.NAT) > 0:
 		return "no packet belonged to " + p.Scope() + ": " + aboutNAT(r.NAT)
 	case rule.Flows == 0:
@@ -90,7 +91,35 @@ func (p *Plan) WhyNot(r Result, f Judged) string {
 	case rule.Chosen == 0:
 		return "connections matched, but --percent, --every, --first, --skip or --new-only chose none of them."
 	}
-	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + f.Fault + " says which one that is." + p.closedFirst(f)
+	if n := f.Stats.Settled.Unconnected; n > 0 && n >= rule.Chosen {
+		return "none of the chosen connections was established: nothing accepts them where the command looks for it." + p.outOfReach()
+	}
+	return "the moment that it waits for did not come on the chosen connections. faultctl faults " + f.Fault + " says which one that is." + p.closedFirst(f) + p.encrypted(f)
+}
+
+// encrypted says that a text was sought where TLS hides it. It is empty if none was.
+func (p *Plan) encrypted(f Judged) string {
+	if f.Stats.Settled.Encrypted == 0 {
+		return ""
+	}
+	for _, s := range p.Spec.Faults {
+		for _, k := range s.Knobs {
+			if text, is := strings.CutPrefix(k[1], "match="); s.Name == f.Fault && k[0] == "at" && is {
+				return fmt.Sprintf(" The connections use TLS: %s is looked for in what is on the wire, which is encrypted. --at tls-data and --at request=N can be told with TLS as well.", words.Foreign(text))
+			}
+		}
+	}
+	return ""
+}
+
+// aboutUnixSockets says that a client may use a Unix socket, where it does so unless it
+// is told a host. It is empty for any other command.
+func aboutUnixSockets(command []string) string {
+	switch name := filepath.Base(command[0]); name {
+	case "psql", "pgbench", "pg_dump", "mysql", "mariadb", "mysqldump":
+		return " " + name + " uses a Unix socket, which is no TCP connection, unless it is told a host: -h 127.0.0.1."
+	}
+	return ""
 }
 
 // closedFirst says that the service closed before the fault's moment came. Empty:
@@ -134,15 +163,15 @@ func startedElsewhere(command []string) string {
 // aboutNAT says where the connections went that the target was after.
 func aboutNAT(ts []injector.Translation) string {
 	const most = 3
-	var words, flags []string
+	var names, flags []string
 	for i, t := range ts {
 		if i == most {
-			words = append(words, fmt.Sprintf("and %d more", len(ts)-most))
+			names = append(names, fmt.Sprintf("and %d more", len(ts)-most))
 			break
 		}
-		words, flags = append(words, fmt.Sprintf("those to %v go on to %v", t.From, t.To)), append(flags, fmt.Sprintf("--to %v", t.To))
+		names, flags = append(names, fmt.Sprintf("those to %v go on to %v", t.From, t.To)), append(flags, fmt.Sprintf("--to %v", t.To))
 	}
-	return "conntrack knows them, but behind NAT: " + strings.Join(words, ", ") + ", which is what packets carry where they are judged. Use " +
+	return "conntrack knows them, but behind NAT: " + strings.Join(names, ", ") + ", which is what packets carry where they are judged. Use " +
 		strings.Join(flags, " ") + "."
 }
 

@@ -86,6 +86,7 @@ func TestRun(t *testing.T) {
 			}{
 				{"struck", []string{"reset:at=request", "--every", "2", "--", "sh", "-c", play}, 1, fmt.Sprintf("uid %d: 2 of 4 failed", m.uid)},
 				{"never fired", []string{"reset:at=request", "--to", ":1", "--", "sh", "-c", play}, 124, "never fired"},
+				{"nothing listens", []string{"reset:at=request", "--", "sh", "-c", fmt.Sprintf("%s=ask %s 127.0.0.1:1; true", roleEnvVar, bin)}, 124, "none of the chosen connections was established"},
 				{"own status", []string{"reset:at=request", "--", "sh", "-c", play + " >&2; exit 42"}, 42, "4 of 4 failed"},
 				{"orphans", []string{"observe", "--", "sh", "-c", "sleep " + mark + " & sleep " + mark + " & exit 7"}, 7, ""},
 				{"timeout", []string{"observe", "--timeout", "100ms", "--", "sh", "-c", "sleep " + mark + " & sleep " + mark}, 143, "stopped after 100ms"},

@@ -8,12 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Socket is an established TCP connection of this host, as /proc/net/tcp
-// lists it.
+// Socket is a TCP connection of this host, as /proc/net/tcp lists it.
 type Socket struct {
 	Local, Remote netip.AddrPort
 	Inode         string
@@ -22,7 +22,15 @@ type Socket struct {
 
 // Sockets reads the established connections of a network namespace. dir is
 // the net directory of a process in it.
-func Sockets(dir string) ([]Socket, error) {
+func Sockets(dir string) ([]Socket, error) { return sockets(dir, established) }
+
+// The states of a socket, as /proc/net/tcp has them (include/net/tcp_states.h).
+const (
+	established = "01"
+	timeWait    = "06"
+)
+
+func sockets(dir string, states ...string) ([]Socket, error) {
 	var all []Socket
 	var failed error
 	for _, name := range []string{"tcp", "tcp6"} {
@@ -35,7 +43,7 @@ func Sockets(dir string) ([]Socket, error) {
 		}
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			if s, ok := parseSocket(lines.Text()); ok {
+			if s, ok := parseSocket(lines.Text(), states); ok {
 				all = append(all, s)
 			}
 		}
@@ -45,11 +53,10 @@ func Sockets(dir string) ([]Socket, error) {
 }
 
 // parseSocket reads a line of /proc/net/tcp, and reports false for a title or
-// for a socket that is not established.
-func parseSocket(line string) (Socket, bool) {
-	const established = "01"
+// for a socket in none of the states.
+func parseSocket(line string, states []string) (Socket, bool) {
 	w := strings.Fields(line)
-	if len(w) < 10 || w[3] != established {
+	if len(w) < 10 || !slices.Contains(states, w[3]) {
 		return Socket{}, false
 	}
 	local, err1 := parseProcAddr(w[1])

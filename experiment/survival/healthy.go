@@ -110,9 +110,11 @@ func (r *runner) untouched(ctx context.Context) (c report.Case, longest time.Dur
 			took = max(took, one.end.Took)
 			if c.Verdict == report.Passed {
 				c.Exit, c.Output = one.end.How, one.out
-				c.Verdict, c.Reason = r.judgeUntouched(ctx, one.end)
+				if c.Verdict, c.Reason = r.judgeUntouched(ctx, one.end); c.Verdict == report.Failed {
+					c.Reason += r.plan.Base.Unreached(one.seen)
+				}
 			}
-			all = experiment.Seen{Matched: all.Matched + one.seen.Matched, Others: one.seen.Others, All: all.All && one.seen.All, NAT: one.seen.NAT}
+			all = experiment.Seen{Matched: all.Matched + one.seen.Matched, Others: one.seen.Others, All: all.All && one.seen.All, NAT: one.seen.NAT, Held: one.seen.Held}
 		}
 		c.Took += took
 		longest = max(longest, took)

@@ -122,6 +122,7 @@ type Flow struct {
 	Turn   Turn
 	closer Prevention // which side closed first
 	Unseen bool       // payload passed unseen, at some time
+	TLS    bool       // a segment of the client began with a TLS record
 	Kind   Kind       // of the segment seen last
 }
 
@@ -276,7 +277,14 @@ func (f *Flow) sent(at time.Duration, dir faults.Direction, s packet.Segment, fr
 	h.LastData = at
 	if dir == faults.Original {
 		f.digest(s.Payload())
+		f.TLS = f.TLS || beginsTLS(s.Payload())
 	}
+}
+
+// beginsTLS reports whether payload begins with the header of a TLS record of a handshake
+// or of application data (RFC 8446 section 5.1).
+func beginsTLS(b []byte) bool {
+	return len(b) >= 5 && (b[0] == 22 || b[0] == 23) && b[1] == 3 && b[2] <= 4
 }
 
 // silence keeps the longest times without a segment.

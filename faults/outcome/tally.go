@@ -20,6 +20,9 @@ type Tally struct {
 	AnswersLost uint64 // requests that reached the service whole, and whose answer was lost
 	SentAgain   uint64 // of those, requests whose bytes came again
 
+	Unconnected uint64 // connections that were never established, and not because of the fault; known where a command is judged
+	Encrypted   uint64 // connections that it did not strike, and whose client sent TLS records
+
 	// Furthest is the outcome of the connection that got furthest.
 	Furthest Outcome
 
@@ -70,6 +73,7 @@ func (t Tally) Plus(o Tally) Tally {
 	return Tally{
 		Struck: t.Struck + o.Struck, Unsent: t.Unsent + o.Unsent, Unaccepted: t.Unaccepted + o.Unaccepted,
 		Unfelt: t.Unfelt + o.Unfelt, Felt: t.Felt + o.Felt, Unknown: t.Unknown + o.Unknown,
+		Unconnected: t.Unconnected + o.Unconnected, Encrypted: t.Encrypted + o.Encrypted,
 		ClosedBefore: t.ClosedBefore + o.ClosedBefore, AnswersLost: t.AnswersLost + o.AnswersLost, SentAgain: t.SentAgain + o.SentAgain,
 		Furthest: Further(t.Furthest, o.Furthest), Prevented: t.Prevented.Longer(o.Prevented),
 	}

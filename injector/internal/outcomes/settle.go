@@ -137,7 +137,9 @@ func (w *Watcher) Finish(c *Conn, now time.Duration) {
 	// An answer that has not begun may still come, unless the connection is over.
 	lost := c.struck && c.AnswerLost() && (w.Judged || c.ended || c.Turn == features.ServerSent || c.Closed())
 	prevented := !c.struck && c.whole && (c.probed == 0 && !c.alone || c.ClosedBefore(now))
-	if !lost && !prevented {
+	unconnected := w.Judged && !c.struck && c.whole && !c.Connected()
+	encrypted := !c.struck && c.TLS
+	if !lost && !prevented && !unconnected && !encrypted {
 		return
 	}
 	for i := range min(w.Engine.Faults(c.flow), 64) {
@@ -146,6 +148,9 @@ func (w *Watcher) Finish(c *Conn, now time.Duration) {
 			w.Engine.Tally(c.flow, i).addLost(c.again)
 		case c.by&(1<<i) == 0 && prevented:
 			w.prevented(c, i, now)
+		}
+		if unconnected || encrypted {
+			w.Engine.Tally(c.flow, i).addUntouched(unconnected, encrypted)
 		}
 	}
 }

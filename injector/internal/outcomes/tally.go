@@ -35,6 +35,18 @@ func (t *Tally) addLost(again bool) {
 	}
 }
 
+// addUntouched counts a connection that the fault did not strike.
+func (t *Tally) addUntouched(unconnected, encrypted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if unconnected {
+		t.sum.Unconnected++
+	}
+	if encrypted {
+		t.sum.Encrypted++
+	}
+}
+
 func (t *Tally) addPrevented(p outcome.Prevention) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
