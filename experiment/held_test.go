@@ -21,7 +21,7 @@ func TestOthersHold(t *testing.T) {
 		"": {},
 		"such connections: nginx (process 30) holds 4 connections, user root holds 1 connection. Only what the command opens itself is struck": {
 			Holders: []place.Holder{{PID: 30, Name: "nginx", Conns: 4}, {Name: "user root", Conns: 1}}},
-		"c holds 1 connection, 2 more. Only": {Holders: []place.Holder{{Name: "a", Conns: 1}, {Name: "b", Conns: 1}, {Name: "c", Conns: 1}, {Name: "d", Conns: 1}, {Name: "e", Conns: 1}}},
+		"c holds 1 connection, 2 more. Only":                  {Holders: []place.Holder{{Name: "a", Conns: 1}, {Name: "b", Conns: 1}, {Name: "c", Conns: 1}, {Name: "d", Conns: 1}, {Name: "e", Conns: 1}}},
 		"Others had such connections: 2 closed a moment ago.": {Closed: 2},
 	} {
 		got := p.aboutOthers(h)
