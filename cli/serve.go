@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -38,6 +39,7 @@ func serveFlags() []*pflag.Flag {
 		valueFlag(runHeading, "listen", "`ADDR` listen on this loopback address and port, for those who have the token"),
 		valueFlag(runHeading, "token-file", "`FILE` where the token of --listen is written, readable to this user only"),
 		valueFlag(runHeading, "idle-exit", "`D` end when nobody has asked for anything and nothing has run for D"),
+		toggleFlag(runHeading, "until-eof", "end when standard input does, as when the program that started it has ended"),
 		outputFlag(runHeading),
 		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
 	}
@@ -57,9 +59,13 @@ func (inv *invocation) serve(c *call) error {
 		}
 	}
 	socket, listen, file := c.String("socket"), c.String("listen"), c.String("token-file")
+	handed, err := activated(firstActivated)
+	if err != nil {
+		return event.Failuref("", "take the sockets of systemd: %w", err)
+	}
 	switch {
 	case len(problems) > 0:
-	case socket == "" && listen == "":
+	case socket == "" && listen == "" && len(handed) == 0:
 		problems = append(problems, usageError("serve: where? Give --socket or --listen").WithAdvice("faultctl serve --socket /run/faultctl.sock"))
 	case listen != "" && file == "":
 		problems = append(problems, usageError("serve: --listen needs --token-file: whoever has the token may use the address"))
@@ -100,6 +106,15 @@ func (inv *invocation) serve(c *call) error {
 		defer os.Remove(file)
 		serveOn(l, control.Guard(g.Handler(), token), "http://"+l.Addr().String()+", token in "+file)
 	}
+	for _, l := range handed {
+		serveOn(l, g.Handler(), l.Addr().String()+", of systemd")
+	}
+	if c.Bool("until-eof") {
+		go func() {
+			io.Copy(io.Discard, inv.stdin)
+			cancel(nil)
+		}()
+	}
 	if socket != "" {
 		l, err := listenSocket(socket)
 		if err != nil {
@@ -113,7 +128,7 @@ func (inv *invocation) serve(c *call) error {
 	telling, told := context.WithCancel(context.Background()) // of the ends too
 	defer told()
 	serving.Go(func() { inv.tellOf(telling, g) })
-	err := inv.untilIdle(ctx, runs, idle)
+	err = inv.untilIdle(ctx, runs, idle)
 	err = errors.Join(err, runs.Close())
 	for n := 0; g.Busy() && n < 200; n++ { // the events of an end come some milliseconds later
 		time.Sleep(10 * time.Millisecond)

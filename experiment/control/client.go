@@ -98,6 +98,11 @@ func (c *Client) Change(ctx context.Context, name string, words map[string]any) 
 	return x, c.do(ctx, "PATCH", experimentPath(name), words, &x)
 }
 
+// Experiment is a run as it is now.
+func (c *Client) Experiment(ctx context.Context, name string) (x Experiment, err error) {
+	return x, c.do(ctx, "GET", experimentPath(name), nil, &x)
+}
+
 // StopRun, PauseRun and ResumeRun do with one run what the methods of the same
 // name do with all.
 func (c *Client) StopRun(ctx context.Context, name string) error {

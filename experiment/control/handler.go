@@ -18,7 +18,15 @@ import (
 func (g *Registry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	g.routes(mux)
-	return http.MaxBytesHandler(mux, largestBody)
+	h := http.MaxBytesHandler(mux, largestBody)
+	if g.starter == nil {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.starter.touch()
+		h.ServeHTTP(w, r)
+		g.starter.touch()
+	})
 }
 
 const largestBody = 1 << 20
