@@ -86,7 +86,7 @@ func isPath(span string) bool {
 func pages(t *testing.T) []string {
 	t.Helper()
 	all := []string{"README.md", "SECURITY.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"}
-	for _, dir := range []string{"docs", "docs/design"} {
+	for _, dir := range []string{"docs", "docs/design", "clients/*"} {
 		found, err := filepath.Glob(filepath.Join(dir, "*.md"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s has no pages: %v", dir, err)

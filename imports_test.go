@@ -81,6 +81,7 @@ func TestImports(t *testing.T) {
 		"faulttest":                             {"experiment", "faults", "faults/outcome", "injector", "injector/target", "internal/netns", "lab/userns"},
 		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/safefile", "internal/sandbox", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text", "internal/rights"},
 		"cli/internal/text":                     {"internal/words"},
+		"clients/go":                            {"experiment/control", "experiment/event"},
 		".":                                     {"cli", "internal/openfiles"},
 		"internal/openfiles":                    {},
 	}

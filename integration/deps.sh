@@ -28,6 +28,7 @@ want setpriv util-linux
 # integration/clients: real clients and servers.
 want curl curl
 want python3 python3
+want pytest-3 python3-pytest
 want node nodejs
 want java default-jre-headless
 want javac default-jdk-headless
