@@ -59,7 +59,7 @@ func TestImports(t *testing.T) {
 		"experiment":                            {"experiment/event", "experiment/place", "faults", "faults/features", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/containers", "internal/version", "internal/redact", "internal/words", "internal/rights"},
 		"experiment/replay":                     {"experiment", "experiment/event", "faults", "injector/target", "internal/words"},
 		"experiment/evidence":                   {"experiment", "experiment/event", "experiment/place", "experiment/report", "faults/outcome", "injector", "injector/pcap", "internal/metrics", "internal/version", "internal/words"},
-		"experiment/survival":                   {"experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "faults/outcome", "injector", "injector/target", "internal/version", "internal/redact", "internal/words"},
+		"experiment/survival":                   {"explain", "explain/capture", "faults/clue", "experiment", "experiment/event", "experiment/evidence", "experiment/place", "experiment/report", "faults", "faults/outcome", "injector", "injector/target", "internal/version", "internal/redact", "internal/words"},
 		"experiment/control":                    {"experiment", "experiment/event", "faults", "faults/outcome", "injector", "internal/metrics", "internal/redact", "internal/version", "internal/words"},
 		"internal/version":                      {},
 		"internal/words":                        {},

@@ -241,6 +241,13 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 	if twice := c.Doubled(); twice != "" {
 		defer func() { fmt.Fprintln(b, text.Hanging("  doubled ", twice, width)) }()
 	}
+	if len(c.Others) > 0 {
+		defer func() {
+			for _, s := range c.Others {
+				fmt.Fprintln(b, m.paint.Yellow(text.Hanging("  others  ", "Something else than the fault struck: "+s, width)))
+			}
+		}()
+	}
 	switch {
 	case c.Verdict.Fails():
 		fmt.Fprintf(b, "\n%s %s\n", m.paint.Red(string(c.Verdict)), m.paint.Bold(c.Name))
@@ -249,6 +256,9 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 			for line := range strings.SplitSeq(c.Output, "\n") {
 				fmt.Fprintln(b, m.fit("  | "+line, "  |   "))
 			}
+		}
+		for _, s := range c.Connections {
+			fmt.Fprintln(b, text.Hanging("  saw     ", s, width))
 		}
 		if c.Remedy != "" {
 			fmt.Fprintln(b, text.Hanging("  remedy  ", c.Remedy, width))
@@ -264,7 +274,7 @@ func (m *verifyPrinter) explain(b *strings.Builder, c report.Case) {
 		fmt.Fprintln(b, text.Wrap(c.Reason, "  ", width))
 	case c.Verdict == report.Survived && c.Reason != "":
 		fmt.Fprintf(b, "\n%s: %s\n", c.Name, c.Reason)
-	case c.AnswersLost > 0:
+	case c.AnswersLost > 0 || len(c.Others) > 0:
 		fmt.Fprintf(b, "\n%s %s\n", string(c.Verdict), m.paint.Bold(c.Name))
 	}
 }

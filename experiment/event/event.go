@@ -260,7 +260,11 @@ type VerifyResult struct {
 	Reason  string `json:"reason,omitempty" doc:"why it is so, in words"`
 	Remedy  string `json:"remedy,omitempty" doc:"what helps against the fault"`
 	Output  string `json:"output,omitempty" doc:"the last of what the command printed"`
-	Took    string `json:"duration" doc:"how long the command ran"`
+
+	Connections List[string] `json:"connections,omitempty" doc:"if it failed: what the connections went through that the fault acted on, in the words of explain"`
+	Others      List[string] `json:"others,omitempty" doc:"connections that something else struck than a fault of the case, likewise"`
+
+	Took string `json:"duration" doc:"how long the command ran"`
 
 	AnswersLost uint64 `json:"answers_lost,omitempty" doc:"requests that reached the service whole, and whose answer was lost"`
 	SentAgain   uint64 `json:"sent_again,omitempty" doc:"of those, requests whose bytes came again"`

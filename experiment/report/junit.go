@@ -91,6 +91,9 @@ func junitOf(c *Case) junitCase {
 		j.Class += "." + c.Fault
 	}
 	text := c.why()
+	for _, s := range c.Connections {
+		text += "\nconnections: " + s
+	}
 	if c.Remedy != "" {
 		text += "\nremedy: " + c.Remedy
 	}
@@ -121,6 +124,9 @@ func junitText(c *Case) string {
 	}
 	if text := c.Doubled(); text != "" {
 		fmt.Fprintln(&b, text)
+	}
+	for _, s := range c.Others {
+		fmt.Fprintf(&b, "struck by something else: %s\n", s)
 	}
 	if c.Exit != "" {
 		fmt.Fprintf(&b, "%s\n", c.Exit)

@@ -42,7 +42,7 @@ func Markdown(w io.Writer, r *Report) error {
 
 // markdownDetail says more of a case that speaks against the service.
 func markdownDetail(b *strings.Builder, c *Case) {
-	if !c.Verdict.Fails() && !c.Verdict.Idle() && c.Verdict != Broken && c.AnswersLost == 0 {
+	if !c.Verdict.Fails() && !c.Verdict.Idle() && c.Verdict != Broken && c.AnswersLost == 0 && len(c.Others) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n### %s %s: %s\n\n", c.Verdict.Sign(), code(c.Name), c.Verdict)
@@ -50,6 +50,15 @@ func markdownDetail(b *strings.Builder, c *Case) {
 		if s != "" {
 			fmt.Fprintf(b, "%s\n\n", escape(s))
 		}
+	}
+	for _, s := range c.Connections {
+		fmt.Fprintf(b, "- Its connections: %s\n", escape(s))
+	}
+	for _, s := range c.Others {
+		fmt.Fprintf(b, "- Struck by something else than a fault of this case: %s\n", escape(s))
+	}
+	if len(c.Connections)+len(c.Others) > 0 && c.Output != "" {
+		b.WriteString("\n")
 	}
 	if c.Output != "" {
 		// A block of HTML ends at an empty line, unless it begins with <pre>

@@ -37,6 +37,9 @@ type Case struct {
 	Start time.Time     `json:"start"`
 	Took  time.Duration `json:"-"`
 
+	Connections []string `json:"connections,omitempty"` // what connections went through that a fault acted on, in the words of explain; only where the case failed
+	Others      []string `json:"others,omitempty"`      // likewise, connections that something else struck
+
 	Exit   string `json:"exit,omitempty"`   // how the command ended, in words: "exit 1", "killed by SIGSEGV"; empty where there was none
 	Output string `json:"output,omitempty"` // its last lines
 

@@ -38,8 +38,9 @@ func sample() *Report {
 			{
 				Name: "idle-expire:after=2s,then=rst-next,refresh=data", Fault: "idle-expire", Target: "connections to :5432 of go test",
 				Verdict: Failed, Reason: "the command ended with exit 1", Exit: "exit 1",
-				Remedy: "Test a connection before it is handed out, or keep it alive more often than every 350 s.",
-				Start:  at(1000), Took: 4200 * time.Millisecond,
+				Remedy:      "Test a connection before it is handed out, or keep it alive more often than every 350 s.",
+				Connections: []string{"2 connections to 10.0.0.5:5432: idle-expire, sure: silence of 350 s before"}, Others: []string{"1 connection to 10.0.0.5:5432: cannot tell: reset or linger-reset: a RST in the name of the server"},
+				Start: at(1000), Took: 4200 * time.Millisecond,
 				Output: "--- FAIL: TestPool (3.01s)\n    pool_test.go:31: read tcp " + client + "->" + server + ": read: connection reset by peer <&>\n\nFAIL\n",
 				Faults: []FaultStats{{Fault: "idle-expire", Flows: 3, Chosen: 3, Fired: 2, Acted: 2, Diverted: 9, Dropped: 1, Forged: 1,
 					Struck: 1, Felt: 1, ClosedBefore: 1, AnswersLost: 1, SentAgain: 1}},

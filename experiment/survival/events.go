@@ -41,6 +41,7 @@ func (r Result) Event() event.VerifyResult {
 	return event.VerifyResult{
 		Case: r.Name, Fault: r.Fault, Verdict: string(r.Verdict), Exit: r.Exit, Reason: r.Reason, Remedy: r.Remedy, Output: r.Output,
 		Took: r.Took.Round(time.Millisecond).String(), Repeat: r.Repeat, AnswersLost: r.AnswersLost, SentAgain: r.SentAgain,
+		Connections: r.Connections, Others: r.Others,
 	}
 }
 

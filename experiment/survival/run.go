@@ -157,6 +157,7 @@ type attempted struct {
 	result experiment.Result
 	stats  injector.Snapshot // of the attempt before, too, if there was one
 	record *evidence.Record
+	story  *story
 }
 
 // judge says what follows from some counters, if the command ended so.
@@ -204,6 +205,12 @@ func (r *runner) try(ctx context.Context, nth int) (report.Case, error) {
 	}
 	if !c.Verdict.Fails() {
 		c.Output = ""
+	}
+	if last.story != nil {
+		ours, others := last.story.end()
+		if c.Others = others; c.Verdict.Fails() {
+			c.Connections = ours
+		}
 	}
 	told := Result{Case: c, Stats: last.result.Stats}
 	if last.plan != nil {
@@ -261,7 +268,8 @@ func (r *runner) under(ctx context.Context, nth int, second bool) (a attempted, 
 	if a.plan, err = r.plan.of(nth, second); err != nil {
 		return a, err
 	}
-	a.record = r.ev.Attend(a.plan)
+	a.record, a.story = r.ev.Attend(a.plan), newStory()
+	a.plan.Observe(experiment.Observer{Packet: a.story.packet, HeadersOnly: true})
 	var now atomic.Pointer[func() injector.Snapshot]
 	a.plan.Observe(experiment.Observer{
 		Event: func(at time.Time, e event.Event) {
