@@ -111,7 +111,7 @@ func (inv *invocation) explainJSON(path string, found []explain.Finding, t captu
 func (inv *invocation) explainSum(path string, t capture.Totals) {
 	sum := event.ExplainedAll{
 		File: path, Frames: t.Frames, Packets: t.Packets, Connections: t.Connections, InOrder: t.InOrder, Early: t.Evicted,
-		Skipped: t.Skipped.Fragments + t.Skipped.Short + t.Skipped.Link, Lost: t.Lost,
+		Skipped: t.Skipped.Fragments + t.Skipped.Short + t.Skipped.Link, Lost: t.Lost, Unseen: t.Unseen, Kernel: t.Kernel,
 	}
 	if t.Broken != nil {
 		sum.Broken = t.Broken.Error()

@@ -42,7 +42,7 @@ func (inv *invocation) explainLive(c *call, k *explanation) error {
 		ctx, cancel = context.WithTimeout(ctx, *d)
 		defer cancel()
 	}
-	listening, err := tap.Listen(m)
+	listening, err := tap.Listen(m, inv.sys.Proc)
 	if errors.Is(err, tap.ErrPrivilege) {
 		return event.Errorf(event.CodePreflight, "", "explain: %w", err)
 	}

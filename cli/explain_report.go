@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
@@ -96,7 +98,7 @@ func (k *explanation) keep() (*os.File, error) {
 
 // add takes what was found in a capture.
 func (k *explanation) add(path string, found []explain.Finding, t capture.Totals) {
-	s := report.ExplainedSource{Name: path, Frames: t.Frames, Connections: t.Connections, InOrder: t.InOrder, Notes: explainNotes(t)}
+	s := report.ExplainedSource{Name: path, Frames: t.Frames, Connections: t.Connections, InOrder: t.InOrder, Notes: explainNotes(t), Kernel: t.Kernel}
 	for _, g := range explain.Groups(found) {
 		s.Groups = append(s.Groups, explainedGroup(g))
 	}
@@ -130,6 +132,7 @@ func explainedGroup(g explain.Group) report.ExplainedGroup {
 	for _, f := range g.Findings {
 		out.Connections = append(out.Connections, report.ExplainedConnection{
 			Client: f.Client.String(), At: f.At, Frame: f.Facts.Frame, Answers: f.Facts.Answer, Evidence: f.Evidence(),
+			Process: strings.Join(slices.DeleteFunc([]string{f.ClientProcess, f.ServerProcess}, func(s string) bool { return s == "" }), ", "),
 		})
 	}
 	return out

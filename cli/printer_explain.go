@@ -20,6 +20,7 @@ func explained(f explain.Finding) event.Explained {
 		Client: f.Client.String(), Server: f.Server.String(), At: f.At.Format(time.RFC3339Nano), Cause: v.Cause,
 		Certainty: v.Certainty.String(), Twins: v.Twins, RunnerUp: v.RunnerUp, By: f.Facts.Author.From().String(),
 		Frame: f.Facts.Frame, Answers: f.Facts.Answer, Idle: f.Facts.Idle.Seconds(), Evidence: f.Evidence(), Settles: v.Settles,
+		Reason: f.Reason, ClientProcess: f.ClientProcess, ServerProcess: f.ServerProcess,
 	}
 	if k, err := faults.Find(v.Cause); err == nil {
 		e.Remedy, e.Repeat = k.Remedy, repeatLine(f)
@@ -41,6 +42,12 @@ func (inv *invocation) explainText(path string, found []explain.Finding, t captu
 	for _, g := range explain.Groups(found) {
 		inv.explainGroup(paint, g, len(found), all)
 	}
+	if len(t.Kernel) > 0 {
+		fmt.Fprintln(w)
+		for _, k := range t.Kernel {
+			fmt.Fprintln(w, inv.under("kernel", k))
+		}
+	}
 	if notes := explainNotes(t); len(notes) > 0 {
 		fmt.Fprintln(w)
 		for _, n := range notes {
@@ -61,6 +68,7 @@ func explainNotes(t capture.Totals) (notes []string) {
 	note(t.Skipped.Link, "frames have a link type that explain does not know and were left out")
 	note(int(t.Lost), "packets came too fast to be read: connections may be misjudged")
 	note(t.Evicted, "connections were judged before their end, because there were too many at once")
+	notes = append(notes, t.Unseen...)
 	if t.Broken != nil {
 		notes = append(notes, t.Broken.Error())
 	}

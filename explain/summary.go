@@ -155,6 +155,14 @@ func (f Finding) evidence(frames bool) []string {
 	if x.Yes.Has(clue.TooSoon) {
 		add("it came %s after what it answers; %s needs %s", short(x.Delay), author, short(x.RTT))
 	}
+	if f.Reason != "" {
+		add("the kernel of this host sent it, and says why: %s", f.Reason)
+	}
+	for _, p := range [][2]string{{"client", f.ClientProcess}, {"server", f.ServerProcess}} {
+		if p[1] != "" {
+			add("the %s is the process %s", p[0], p[1])
+		}
+	}
 	for _, c := range []clue.Clue{clue.AuthorFIN, clue.VictimFIN, clue.AwaitsAnswer, clue.ProbesIgnored, clue.SYNACKAgain, clue.LargeOnly, clue.OldTimestamp, clue.OthersLive} {
 		if x.Yes.Has(c) {
 			add("%v", c)

@@ -39,6 +39,10 @@ type Finding struct {
 	At             time.Time
 	Facts          wire.Facts
 	Verdict        Verdict
+
+	// What the host knows beyond the packets; only live, and only of its own ends.
+	Reason                       string // the kernel's word for why it sent the RST
+	ClientProcess, ServerProcess string // which held the socket, or closed it
 }
 
 // Limits of what is remembered at once. Connections beyond it are judged by what
@@ -157,6 +161,16 @@ func (t *Table) Add(p Packet) {
 	e.conn.Add(wire.Frame{At: t.now, Number: p.Frame, Iface: p.Iface, Cut: p.Cut}, dir, p.Segment)
 	t.answers(e, dir, p.Segment)
 	t.sweep()
+}
+
+// Told notes what the kernel of a host says of the RST that it sends from local to
+// remote. It reports false if no such connection is known.
+func (t *Table) Told(local, remote netip.AddrPort, says clue.Clue) bool {
+	e, dir := t.find(local, remote)
+	if e != nil {
+		e.conn.Told(dir, says)
+	}
+	return e != nil
 }
 
 // again reports whether a SYN begins another connection between the same ports.

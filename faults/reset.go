@@ -16,9 +16,9 @@ var resetKind = Kind{
 	Verify:  []Verify{{Settings: "at=request"}, {Settings: "at=ready", Moment: readyMoment}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
-		Cannot:  clue.Of(clue.ProbesIgnored),
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.KernelUnread),
 		Repeat:  "at=response,hit=client,shape=a",
-		Settles: "the log of whoever destroys sockets there (ss -K); live, the reason in the tracepoint tcp:tcp_send_reset",
+		Settles: "the log of whoever destroys sockets there (ss -K); explain live at that host: which process the kernel names (tcp:tcp_send_reset)",
 	}, {
 		Must:    clue.Of(clue.Open, clue.Reset, clue.AnswerRST, clue.Unprovoked),
 		Cannot:  clue.Of(clue.AuthorFIN, clue.Idle),

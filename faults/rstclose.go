@@ -11,8 +11,8 @@ var rstCloseKind = Kind{
 	Verify:  []Verify{{Moment: "It happens when the server closes a connection; with side=client, when the client does."}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
-		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN, clue.AwaitsAnswer),
-		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_LINGER",
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.AuthorFIN, clue.AwaitsAnswer, clue.KernelUnread),
+		Settles: "explain live at that host: its kernel says whether data was unread (tcp:tcp_send_reset has TCP_STATE if not), and which process closed",
 	}},
 	New: func() Model { return new(RSTClose) },
 }

@@ -15,8 +15,8 @@ var unreadCloseKind = Kind{
 	Verify:  []Verify{{Moment: "The reset comes right after an answer: have the command use the connection again."}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST),
-		Cannot:  clue.Of(clue.ProbesIgnored),
-		Settles: "live at that host, the reason in the tracepoint tcp:tcp_send_reset: TCP_ABORT_ON_CLOSE; its counter TCPAbortOnClose",
+		Cannot:  clue.Of(clue.ProbesIgnored, clue.KernelAborted),
+		Settles: "explain live at that host: its kernel says that data was unread (TCP_ABORT_ON_CLOSE in tcp:tcp_send_reset; its counter TCPAbortOnClose)",
 	}},
 	New: func() Model { return new(UnreadClose) },
 }

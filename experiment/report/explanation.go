@@ -26,9 +26,10 @@ type ExplainedSource struct {
 	Name        string           `json:"name"` // of the file; "live" if nothing was read
 	Frames      int              `json:"frames"`
 	Connections int              `json:"connections"`
-	InOrder     int              `json:"in_order"` // closed in order, or open and in use
-	Notes       []string         `json:"notes"`    // what could not be read or seen, in words
-	Groups      []ExplainedGroup `json:"groups"`   // the largest first
+	InOrder     int              `json:"in_order"`         // closed in order, or open and in use
+	Notes       []string         `json:"notes"`            // what could not be read or seen, in words
+	Kernel      []string         `json:"kernel,omitempty"` // what the kernel counted meanwhile; only live
+	Groups      []ExplainedGroup `json:"groups"`           // the largest first
 }
 
 // ExplainedGroup is all connections to one service that ended in the same way.
@@ -161,6 +162,9 @@ func explainedMarkdown(w io.Writer, x *Explanation) error {
 		fmt.Fprintf(&b, "\n### %s\n\n%s, %s, %d of them closed in order or in use.\n", escape(s.Name), count(s.Frames, "frame"), count(s.Connections, "connection"), s.InOrder)
 		for _, n := range s.Notes {
 			fmt.Fprintf(&b, "\n> %s\n", escape(n))
+		}
+		for _, k := range s.Kernel {
+			fmt.Fprintf(&b, "\nKernel: %s\n", escape(k))
 		}
 		if len(s.Groups) > 0 {
 			b.WriteString("\n| connections | cause | service | by |\n|---:|---|---|---|\n")

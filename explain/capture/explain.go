@@ -13,8 +13,10 @@ type Totals struct {
 	explain.Counts
 	Skipped Skipped
 	Frames  int
-	Lost    uint64 // packets that came too fast to be read; only live
-	Broken  error  // a [*BrokenError] if the capture could not be read to its end
+	Lost    uint64   // packets that came too fast to be read; only live
+	Unseen  []string // what could not be seen, in words, and what it takes; only live
+	Kernel  []string // what the host's kernel counted meanwhile, in words; only live
+	Broken  error    // a [*BrokenError] if the capture could not be read to its end
 }
 
 // Explain reads a capture to its end and hands over what happened to each

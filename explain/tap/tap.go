@@ -1,6 +1,6 @@
 // Package tap explains the connections of this network namespace while they go
-// on. It listens as tcpdump does, and changes nothing: no rule, no sysctl, no
-// packet.
+// on. It listens as tcpdump does, asks the kernel what it knows, and changes nothing: no
+// rule, no sysctl, no packet.
 package tap
 
 import (
@@ -32,18 +32,20 @@ const snap = 192
 // Tap listens on every interface of a network namespace.
 type Tap struct {
 	fd     int
+	ring   ring
 	match  target.Matcher
-	lo     int // the loopback interface: it shows each packet twice
 	parser capture.Parser
+	host   host
 	frames int
 	lost   uint64
 	record *pcapgo.NgWriter // nil: packets are not kept
 }
 
 // Listen opens a Tap in the network namespace of the calling thread for the
-// connections that m matches; of m the owner is not asked. The error is
-// ErrPrivilege or the system's.
-func Listen(m target.Matcher) (*Tap, error) {
+// connections that m matches; of m the owner is not asked. proc is where /proc is. The
+// error is ErrPrivilege or the system's. What the kernel does not tell this process is
+// no error: see capture.Totals.
+func Listen(m target.Matcher, proc string) (*Tap, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) {
 		return nil, ErrPrivilege
@@ -52,18 +54,21 @@ func Listen(m target.Matcher) (*Tap, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	t := &Tap{fd: fd, match: m}
-	if lo, err := net.InterfaceByName("lo"); err == nil {
-		t.lo = lo.Index
-	}
 	if err := t.open(); err != nil {
+		t.ring.close()
 		unix.Close(fd)
 		return nil, err
 	}
+	t.host.open(proc)
 	return t, nil
 }
 
 func (t *Tap) open() error {
-	raw, err := bpf.Assemble(filter)
+	lo := 0 // without a loopback interface there is none to leave out
+	if i, err := net.InterfaceByName("lo"); err == nil {
+		lo = i.Index
+	}
+	raw, err := bpf.Assemble(filter(uint32(lo)))
 	if err != nil {
 		return err
 	}
@@ -74,33 +79,35 @@ func (t *Tap) open() error {
 	if err := unix.SetsockoptSockFprog(t.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}); err != nil {
 		return os.NewSyscallError("attach the filter", err)
 	}
-	const buffer = 16 << 20
-	if unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
-		unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer) // what the system allows
-	}
-	wake := unix.NsecToTimeval(int64(100 * time.Millisecond))
-	if err := unix.SetsockoptTimeval(t.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wake); err != nil {
-		return os.NewSyscallError("set a timeout", err)
+	if err := t.ring.open(t.fd); err != nil {
+		return err
 	}
 	all := uint16(unix.ETH_P_ALL)
 	return os.NewSyscallError("bind", unix.Bind(t.fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8}))
 }
 
 // filter passes the headers of TCP, and ICMP. Behind extension headers of IPv6
-// there may be TCP.
-var filter = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 0, Size: 1},
-	bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipFalse: 3},
-	bpf.LoadAbsolute{Off: 9, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipTrue: 6},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 5, SkipFalse: 4},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 6, SkipTrue: 3},
-	bpf.LoadAbsolute{Off: 6, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ESP, SkipTrue: 1},
-	bpf.RetConstant{Val: 0},
-	bpf.RetConstant{Val: snap},
+// there may be TCP. The loopback interface shows each packet twice: as it is sent it is
+// left out.
+func filter(lo uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: lo, SkipTrue: 2},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 10},
+		bpf.LoadAbsolute{Off: 0, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMP, SkipTrue: 5, SkipFalse: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 6, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ESP, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: snap},
+	}
 }
 
 // Record has Run write the headers of the packets that it looks at to w, as pcapng.
@@ -111,50 +118,50 @@ func (t *Tap) Record(w io.Writer) (err error) {
 }
 
 // keep writes a packet of which the tap has the first bytes.
-func (t *Tap) keep(at time.Time, b []byte, length int) error {
+func (t *Tap) keep(h heard) error {
 	if t.record == nil {
 		return nil
 	}
-	return t.record.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b), Length: max(length, len(b))}, b)
+	return t.record.WritePacket(gopacket.CaptureInfo{Timestamp: h.at, CaptureLength: len(h.data), Length: max(h.length, len(h.data))}, h.data)
 }
 
 // Run listens until ctx ends, and hands over what happened to each connection:
 // those that ended about a second later, the others at the end.
 func (t *Tap) Run(ctx context.Context, found func(explain.Finding)) (capture.Totals, error) {
-	table := explain.New(found)
+	table := explain.New(func(f explain.Finding) {
+		t.host.complete(&f)
+		found(f)
+	})
 	table.Linger = time.Second
-	buf := make([]byte, snap)
+	add := func(h heard) error {
+		p, ok := t.parser.Parse(h.data)
+		if !ok || !t.matches(p) {
+			return nil
+		}
+		t.frames++
+		p.At, p.Frame, p.Iface = h.at, t.frames, h.iface
+		table.Add(p)
+		return t.keep(h)
+	}
 	swept := time.Now()
 	for ctx.Err() == nil {
-		n, from, err := unix.Recvfrom(t.fd, buf, 0)
-		now := time.Now()
-		if now.Sub(swept) > 200*time.Millisecond {
+		if err := t.ring.wait(t.fd, 100*time.Millisecond); err != nil {
+			return t.totals(table), fmt.Errorf("listen: %w", err)
+		}
+		if err := t.ring.read(add); err != nil {
+			return t.totals(table), err
+		}
+		if now := time.Now(); now.Sub(swept) > 200*time.Millisecond {
+			t.host.ask(now, table)
 			table.Sweep(now)
 			swept = now
 		}
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			continue
-		case err == unix.ENETDOWN: // an interface went down; the others go on
-			continue
-		case err != nil:
-			return t.totals(table), fmt.Errorf("listen: %w", err)
-		}
-		ll, ok := from.(*unix.SockaddrLinklayer)
-		if !ok || ll.Ifindex == t.lo && ll.Pkttype == unix.PACKET_OUTGOING {
-			continue
-		}
-		p, ok := t.parser.Parse(buf[:n])
-		if !ok || !t.matches(p) {
-			continue
-		}
-		t.frames++
-		p.At, p.Frame, p.Iface = now, t.frames, ll.Ifindex
-		table.Add(p)
-		if err := t.keep(now, buf[:n], p.HeaderLen()+p.PayloadLen()); err != nil {
-			return t.totals(table), err
-		}
 	}
+	time.Sleep(handOver * time.Millisecond) // what came before the end is in a block that is not full yet
+	if err := t.ring.read(add); err != nil {
+		return t.totals(table), err
+	}
+	t.host.ask(time.Now(), table)
 	table.End(time.Now())
 	if t.record != nil {
 		return t.totals(table), t.record.Flush()
@@ -168,11 +175,17 @@ func (t *Tap) matches(p explain.Packet) bool {
 }
 
 func (t *Tap) totals(table *explain.Table) capture.Totals {
-	if s, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+	if s, err := unix.GetsockoptTpacketStatsV3(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		t.lost += uint64(s.Drops)
 	}
-	return capture.Totals{Counts: table.Counts, Skipped: t.parser.Skipped, Frames: t.frames, Lost: t.lost}
+	return capture.Totals{
+		Counts: table.Counts, Skipped: t.parser.Skipped, Frames: t.frames, Lost: t.lost, Unseen: t.host.unseen(), Kernel: t.host.counted(),
+	}
 }
 
 // Close ends it.
-func (t *Tap) Close() { unix.Close(t.fd) }
+func (t *Tap) Close() {
+	t.host.close()
+	t.ring.close()
+	unix.Close(t.fd)
+}

@@ -90,7 +90,8 @@ type Conn struct {
 	near   [2]time.Duration // the shortest time in which that side acknowledged data; 0: not known
 	slow   time.Duration    // the longest time that the client waited for an answer
 
-	oldStamp bool // the SYN's timestamp is older than an earlier one from its address
+	told     [2]clue.Set // what the kernel of that side's host says of its RST
+	oldStamp bool        // the SYN's timestamp is older than an earlier one from its address
 	found    *Facts
 	odd      *Facts // of a segment that no TCP accepts
 }
@@ -250,6 +251,12 @@ func (c *Conn) acknowledged(dir faults.Direction, ack packet.Seq, at time.Durati
 // OldTimestamp notes that the SYN's timestamp is older than an earlier one from
 // the same address.
 func (c *Conn) OldTimestamp() { c.oldStamp = true }
+
+// Told notes what the kernel of an end's host says of the RST that it sends, in
+// direction dir: one of the clues that begin with Kernel.
+func (c *Conn) Told(dir faults.Direction, says clue.Clue) {
+	c.told[dir] |= clue.Of(says) &^ clue.Of(clue.Count)
+}
 
 // Closed reports whether nothing more is expected of the connection.
 func (c *Conn) Closed() bool { return c.flow.Closed() }

@@ -57,6 +57,9 @@ func (c *Conn) complete(f *Facts, server Host) {
 		f.say(clue.OthersLive, server.Live)
 	}
 	f.say(clue.OldTimestamp, c.oldStamp)
+	if f.Yes.Has(clue.ActiveRST) {
+		f.Yes |= c.told[f.Author]
+	}
 }
 
 // inVain finds what an end sent again and again without any answer, up to that

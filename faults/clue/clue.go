@@ -68,6 +68,12 @@ const (
 	TooSoon    // it came sooner than the author could have answered
 	OthersLive // at the same time other connections to the same address were answered
 
+	// What the kernel of the author's host says of a RST that a socket sends (enum
+	// sk_rst_reason, told since Linux 6.10).
+
+	KernelUnread  // TCP_ABORT_ON_CLOSE: data was unread at the close
+	KernelAborted // TCP_STATE: it was aborted otherwise, by SO_LINGER 0 or by somebody who destroyed it (tcp_disconnect, tcp_abort)
+
 	Count // the number of clues; not a clue
 )
 
@@ -106,6 +112,8 @@ var texts = [Count]string{
 	"its TTL is that of the other packets of that host",
 	"it came sooner than that host could have answered",
 	"other connections to that address were answered at the time",
+	"that host's kernel says that data was unread at the close",
+	"that host's kernel says that the socket was aborted otherwise than by a close with unread data",
 }
 
 // String says what was seen if the clue is there.

@@ -157,6 +157,78 @@ func (c *Conn) request(local, remote netip.AddrPort) {
 	binary.NativeEndian.PutUint64(id[40:], ^uint64(0)) // INET_DIAG_NOCOOKIE, twice
 }
 
+// Dump calls f for each TCP socket of the namespace that is neither listening nor in
+// TIME_WAIT, with its ends as the socket knows them. Of a socket that is asked for with
+// CAP_NET_ADMIN missing the kernel tells the same, but for its keys.
+func (c *Conn) Dump(f func(local, remote netip.AddrPort, s Socket)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		if err := c.dump(family, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) dump(family byte, f func(local, remote netip.AddrPort, s Socket)) error {
+	c.seq++
+	b := c.req[:]
+	clear(b)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], sockDiagByFamily)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint32(b[8:], c.seq)
+	r := b[nlHeader:]
+	r[0], r[1] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(r[4:], 1<<Established|1<<SynSent|1<<SynRecv|1<<FinWait1|1<<FinWait2|1<<CloseWait|1<<LastAck|1<<Closing)
+	if _, err := unix.Write(c.fd, b); err != nil {
+		return fmt.Errorf("ask sock_diag: %w", err)
+	}
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := unix.Read(c.fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("ask sock_diag: %w", err)
+		}
+		for m := buf[:n]; len(m) >= nlHeader; {
+			size := int(binary.NativeEndian.Uint32(m))
+			if size < nlHeader || size > len(m) {
+				break
+			}
+			one := m[:size]
+			m = m[min((size+3)&^3, len(m)):]
+			if binary.NativeEndian.Uint32(one[8:]) != c.seq {
+				continue // of a question before
+			}
+			switch kind := binary.NativeEndian.Uint16(one[4:]); {
+			case kind == unix.NLMSG_DONE:
+				return nil
+			case kind == unix.NLMSG_ERROR && size >= nlHeader+4:
+				return fmt.Errorf("ask sock_diag: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(one[nlHeader:]))))
+			case kind == sockDiagByFamily && size >= nlHeader+msgSize:
+				id := one[nlHeader+4:]
+				f(endOf(id, id[4:], family), endOf(id[2:], id[20:], family), Socket{
+					State: State(one[nlHeader+1]), Cookie: binary.NativeEndian.Uint64(one[nlHeader+44:]),
+					UID: binary.NativeEndian.Uint32(one[nlHeader+64:]), Inode: binary.NativeEndian.Uint32(one[nlHeader+68:]),
+				})
+			}
+		}
+	}
+}
+
+// endOf reads one end of a struct inet_diag_sockid.
+func endOf(port, addr []byte, family byte) netip.AddrPort {
+	a := netip.AddrFrom4([4]byte(addr))
+	if family == unix.AF_INET6 {
+		a = netip.AddrFrom16([16]byte(addr)).Unmap()
+	}
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
+}
+
 // answer reads what the kernel sent. It returns false for the answer to an earlier
 // question.
 func (c *Conn) answer(b []byte) (s Socket, err error, ours bool) {

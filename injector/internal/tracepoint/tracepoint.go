@@ -1,7 +1,8 @@
 // Package tracepoint reads what the kernel tells about resets: that a socket received a
 // RST (tcp:tcp_receive_reset), that its program was told of the error
-// (sock:inet_sk_error_report), and that a call returned it (sock:sock_recv_length,
-// sock:sock_send_length).
+// (sock:inet_sk_error_report), that a call returned it (sock:sock_recv_length,
+// sock:sock_send_length), that a RST is sent and why (tcp:tcp_send_reset, whose reason
+// it has since Linux 6.10), and why packets were dropped (skb:kfree_skb, since 5.17).
 //
 // Events come by perf_event_open(2): the host's tracing is not changed, and nothing is
 // left behind, however the process ends. It needs CAP_PERFMON (or CAP_SYS_ADMIN) in the
@@ -29,6 +30,8 @@ type point struct {
 	filter string
 	id     uint64
 	fields map[string]field
+
+	reasons map[uint64]string // the words for the values of the field reason
 }
 
 // points returns the tracepoints. Only calls that fail because of a reset matter.
@@ -40,6 +43,8 @@ func points() []point {
 		{name: "sock/inet_sk_error_report", kind: ErrorReported, filter: fmt.Sprintf("protocol == %d", unix.IPPROTO_TCP)},
 		{name: "sock/sock_recv_length", kind: CallFailed, filter: failed},
 		{name: "sock/sock_send_length", kind: CallFailed, filter: failed},
+		{name: "tcp/tcp_send_reset", kind: SentReset},
+		{name: "skb/kfree_skb", kind: Dropped}, // its filter follows from its format
 	}
 }
 

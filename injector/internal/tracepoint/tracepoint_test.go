@@ -144,6 +144,80 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestSent checks that a RST which is sent is told with its reason and the process that
+// closed, in both families, and a refusal, which no socket sends.
+func TestSent(t *testing.T) {
+	s := open(t, SentReset, Dropped)
+	if !s.Can(SentReset) {
+		t.Skip("this kernel has no tcp_send_reset")
+	}
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, to := range []netip.Addr{l.Server.V4, l.Server.V6} {
+		if !to.IsValid() {
+			continue
+		}
+		listener, at, err := l.Server.Listen(netip.AddrPortFrom(to, 0), 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, _ := l.Client.Client(to)
+		client.Connect(at)
+		server, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := client.Local()
+		server.Linger()
+		server.Close()
+		listener.Close()
+		refused, _ := l.Client.Client(to)
+		if r := refused.Connect(at); r != "ECONNREFUSED" {
+			t.Fatalf("%s: connect() = %s", to, r)
+		}
+		var got []Event
+		lab.Eventually(func() bool {
+			s.Wait(10 * time.Millisecond)
+			s.Read(func(ev Event) {
+				if ev.Kind == SentReset && ev.Local == at {
+					got = append(got, ev)
+				}
+			})
+			return len(got) == 2
+		})
+		if len(got) != 2 {
+			t.Fatalf("%s: %+v", to, got)
+		}
+		// Linux calls it a matter of the state, not TCP_ABORT_ON_LINGER: close() with
+		// SO_LINGER 0 disconnects the socket (tcp_disconnect).
+		if ev := got[0]; ev.Remote != local || ev.PID != uint32(os.Getpid()) || ev.Sock == 0 || ev.Reason != "" && ev.Reason != "TCP_STATE" {
+			t.Errorf("%s: of a socket: %+v", to, ev)
+		}
+		if ev := got[1]; ev.Sock != 0 || ev.Reason != "" && ev.Reason != "NO_SOCKET" {
+			t.Errorf("%s: of no socket: %+v", to, ev)
+		}
+		client.Close()
+		refused.Close()
+	}
+}
+
+// TestReasons checks how the words of reasons are read, and which drops are asked for.
+func TestReasons(t *testing.T) {
+	got := parseReasons(`print fmt: "state=%s reason=%s", __print_symbolic(REC->state, { 1, "X" }), __print_symbolic(REC->reason, { 2, "NOT_SPECIFIED" }, { 40, "TCP_LISTEN_OVERFLOW" }, { 33, "TCP_OLD_DATA" })`)
+	if len(got) != 3 || got[40] != "TCP_LISTEN_OVERFLOW" || got[2] != "NOT_SPECIFIED" {
+		t.Errorf("%v", got)
+	}
+	if f := dropFilter(got); f != "(protocol == 2048 || protocol == 34525) && (reason == 40)" {
+		t.Error(f)
+	}
+	if f := dropFilter(parseReasons("print fmt: x")); f != "" {
+		t.Error(f)
+	}
+}
+
 // TestFormat checks how format files are read.
 func TestFormat(t *testing.T) {
 	got := parseFormat("name: x\nformat:\n\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n" +
