@@ -133,16 +133,21 @@ func (s *fakeSession) start(ctx context.Context) (experiment.Engine, error) {
 	return &run, nil
 }
 
-func (s *fakeSession) Stats() injector.Snapshot                   { return s.stats }
-func (s *fakeSession) SetShare(int, float64) error                { return nil }
-func (s *fakeSession) SetModels(int, []injector.NamedModel) error { return nil }
-func (s *fakeSession) Retarget(int, target.Matcher) error         { return nil }
-func (s *fakeSession) Pause() error                               { return nil }
-func (s *fakeSession) Resume() error                              { return nil }
-func (s *fakeSession) Ruleset() string                            { return fakeRuleset }
-func (s *fakeSession) Done() <-chan struct{}                      { return s.done }
-func (s *fakeSession) Wait() error                                { <-s.done; return s.broke }
-func (s *fakeSession) Stop() error                                { s.stop(); return s.Wait() }
+func (s *fakeSession) Stats() injector.Snapshot    { return s.stats }
+func (s *fakeSession) SetShare(int, float64) error { return nil }
+func (s *fakeSession) Strike(int, netip.AddrPort, netip.AddrPort) (injector.When, error) {
+	return 0, nil
+}
+func (s *fakeSession) Spare(int, netip.AddrPort, netip.AddrPort) error { return nil }
+func (s *fakeSession) Unchosen(int, int) []injector.Flow               { return nil }
+func (s *fakeSession) SetModels(int, []injector.NamedModel) error      { return nil }
+func (s *fakeSession) Retarget(int, target.Matcher) error              { return nil }
+func (s *fakeSession) Pause() error                                    { return nil }
+func (s *fakeSession) Resume() error                                   { return nil }
+func (s *fakeSession) Ruleset() string                                 { return fakeRuleset }
+func (s *fakeSession) Done() <-chan struct{}                           { return s.done }
+func (s *fakeSession) Wait() error                                     { <-s.done; return s.broke }
+func (s *fakeSession) Stop() error                                     { s.stop(); return s.Wait() }
 
 const fakeRuleset = "table inet faultctl_1 {\n}\n"
 

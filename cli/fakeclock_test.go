@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,9 +163,14 @@ func (a *fakeEngine) Stop() error           { a.stop(); return a.Wait() }
 func (a *fakeEngine) Done() <-chan struct{} { return a.done }
 func (a *fakeEngine) Wait() error           { <-a.done; return a.err }
 
-func (a *fakeEngine) Pause() error                               { return nil }
-func (a *fakeEngine) Resume() error                              { return nil }
-func (a *fakeEngine) SetModels(int, []injector.NamedModel) error { return nil }
+func (a *fakeEngine) Pause() error  { return nil }
+func (a *fakeEngine) Resume() error { return nil }
+func (a *fakeEngine) Strike(int, netip.AddrPort, netip.AddrPort) (injector.When, error) {
+	return 0, nil
+}
+func (a *fakeEngine) Spare(int, netip.AddrPort, netip.AddrPort) error { return nil }
+func (a *fakeEngine) Unchosen(int, int) []injector.Flow               { return nil }
+func (a *fakeEngine) SetModels(int, []injector.NamedModel) error      { return nil }
 
 func (a *fakeEngine) SetShare(_ int, share float64) error {
 	a.w.note("share %s %.4g%%", a.cfg.Rules[0].Faults[0].Name, share*100)

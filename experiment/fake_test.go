@@ -194,6 +194,11 @@ func (e *fakeEngine) Resume() error            { return e.do("resume", "") }
 func (e *fakeEngine) SetShare(rule int, share float64) error {
 	return e.do("share", fmt.Sprint(rule, " ", share))
 }
+func (e *fakeEngine) Strike(int, netip.AddrPort, netip.AddrPort) (injector.When, error) {
+	return 0, nil
+}
+func (e *fakeEngine) Spare(int, netip.AddrPort, netip.AddrPort) error { return nil }
+func (e *fakeEngine) Unchosen(int, int) []injector.Flow               { return nil }
 func (e *fakeEngine) SetModels(rule int, models []injector.NamedModel) error {
 	return e.do("models", fmt.Sprint(rule, " ", specsOf(models)))
 }

@@ -76,6 +76,9 @@ type Engine interface {
 	Retarget(rule int, m target.Matcher) error
 	SetShare(rule int, share float64) error
 	SetModels(rule int, models []injector.NamedModel) error
+	Strike(rule int, client, server netip.AddrPort) (injector.When, error)
+	Spare(rule int, client, server netip.AddrPort) error
+	Unchosen(rule, limit int) []injector.Flow
 	Pause() error
 	Resume() error
 	Stop() error

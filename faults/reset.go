@@ -108,6 +108,8 @@ func (r *reset) due(ev *Event, out *Effects) bool {
 	first := !r.started
 	r.started = true
 	switch {
+	case r.trigger.prompted:
+		return true
 	case r.m.Chance.Given():
 		return r.m.Chance.draw(ev.Rand)
 	case r.m.MeanLifetime > 0:

@@ -239,6 +239,7 @@ func (t Trigger) diverts() Diversion {
 // trigger is the state of a Trigger on one flow.
 type trigger struct {
 	fired    bool
+	prompted bool // it fires at the next segment, see Prompter
 	started  bool
 	begun    time.Duration // age: when it counts from
 	admitted time.Duration // idle: when the flow last counted as busy
@@ -258,7 +259,7 @@ func (s *trigger) onSegment(t *Trigger, ev *Event, out *Effects) bool {
 	}
 	first := !s.started
 	s.started = true
-	s.fired = s.decide(t, ev, out, first)
+	s.fired = s.prompted || s.decide(t, ev, out, first)
 	return s.fired
 }
 

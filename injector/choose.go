@@ -111,6 +111,10 @@ func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	e.adjustedAt, e.dials = w.adjusted.Load(), dials
 	if before != nil {
 		e.asked, e.fired = before.asked, before.fired
+		e.captured, e.prompted, e.spared = before.captured, before.prompted, before.spared
+	}
+	if e.spared {
+		return
 	}
 	for _, r := range w.rules {
 		o, counted := before.ordinalOf(r.index)
@@ -144,6 +148,9 @@ func (w *worker) match(e, before *entry, dials bool, now time.Duration) {
 	e.others = len(e.asked) > 1
 	if instances != nil {
 		e.chain = faults.NewChain(instances)
+		if e.prompted {
+			e.promptAll()
+		}
 	}
 	if e.chain != nil || w.judges && len(e.asked) > 0 {
 		e.outcome = outcomes.NewConn(e, w.judges && !e.openBefore, e.signed)

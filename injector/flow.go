@@ -37,6 +37,9 @@ type entry struct {
 	released bool
 	toldAt   time.Duration // when the kernel was last told that it is released
 
+	prompted bool // Injector.Strike was called, and no packet has come since
+	spared   bool // Injector.Spare was called: no rule strikes it
+
 	fired      uint64            // bit i: fault i of the chain has acted on it
 	due        [2]time.Duration  // when the last held segment of each direction leaves
 	turns      [2]int            // how many held packets of each direction none may overtake

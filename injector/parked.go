@@ -75,6 +75,7 @@ const (
 	chainReleased
 	wasChosen // with isAsked: by the rule, before the run was paused
 	others    // of a flow that was chosen, see entry.others
+	isSpared
 )
 
 func (a *attributes) set(bit attributes, on bool) {
@@ -224,6 +225,7 @@ func (d *parkedFlows) park(e *entry, asleep faults.Parked) {
 	a.set(isReplyMarked, e.marked[faults.Reply])
 	a.set(chainReleased, asleep.Released)
 	a.set(others, e.others)
+	a.set(isSpared, e.spared)
 	if e.chain != nil && asleep.WakeAt != faults.Never {
 		d.alarms.Push(alarm{milliseconds(asleep.WakeAt), i})
 		d.sweep()
@@ -258,7 +260,7 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 	a := r.attributes
 	e := &entry{
 		timer: faults.Never, askedAt: r.askedAt, mark: r.mark, iface: r.iface,
-		openBefore: a.has(isOpenBefore), others: a.has(others), released: a.has(isReleased),
+		openBefore: a.has(isOpenBefore), others: a.has(others), released: a.has(isReleased), spared: a.has(isSpared),
 		marked: [2]bool{a.has(isMarked), a.has(isReplyMarked)},
 	}
 	e.Client, e.Server = r.addrs()

@@ -112,6 +112,7 @@ func (w *worker) flow(seg packet.Segment, local bool, now time.Duration) (*entry
 	var before *entry
 	if e != nil && e.chain == nil && e.askedAt != w.changes.Load() {
 		before = e
+		e.superseded = true // what the kernel's sets have of it holds for the new entry
 		w.flows.remove(e)
 		e = nil
 	}

@@ -1,6 +1,8 @@
 package injector
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/faultctl/faultctl/faults"
@@ -83,6 +85,24 @@ func (h *timers) take() timer {
 		h.held--
 	}
 	return t
+}
+
+// takeOf removes the packets of a flow, and returns them in the order in which they
+// would leave.
+func (h *timers) takeOf(f *entry) (all []timer) {
+	for found := true; found; { // a removal may move another one to the front
+		found = false
+		for i := 0; i < h.heap.Len(); i++ {
+			if t := h.heap.At(i); t.flow == f && t.kind != wakeFlow {
+				all, found = append(all, *t), true
+				h.heap.Remove(i)
+				h.held--
+				i--
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b timer) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order)) })
+	return all
 }
 
 // sweep looks at a few timers if there are far more of them than known flows, and

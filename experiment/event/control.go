@@ -27,6 +27,21 @@ type Resumed struct {
 	By *Actor `json:"by,omitempty" doc:"who resumed it; absent: the program itself"`
 }
 
+// Picked says that somebody had the faults strike one connection.
+type Picked struct {
+	Head
+	Flow   Ends   `json:"flow" doc:"the connection"`
+	Moment string `json:"when" doc:"when its fault acts: next packet, of either end; as set, from its next packet on as the settings say; already, it has acted before"`
+	By     *Actor `json:"by,omitempty" doc:"who asked for it; absent: the program itself"`
+}
+
+// Spared says that somebody had the faults leave one connection alone from then on.
+type Spared struct {
+	Head
+	Flow Ends   `json:"flow" doc:"the connection"`
+	By   *Actor `json:"by,omitempty" doc:"who asked for it; absent: the program itself"`
+}
+
 // Stopped says that somebody outside stopped a run, which ends cleanly now.
 type Stopped struct {
 	Head
@@ -43,12 +58,16 @@ type Lost struct {
 func (Changed) Name() string { return "changed" }
 func (Paused) Name() string  { return "paused" }
 func (Resumed) Name() string { return "resumed" }
+func (Picked) Name() string  { return "picked" }
+func (Spared) Name() string  { return "spared" }
 func (Stopped) Name() string { return "stopped" }
 func (Lost) Name() string    { return "lost" }
 
 func (e Changed) with(h Head) Event { e.Head = h; return e }
 func (e Paused) with(h Head) Event  { e.Head = h; return e }
 func (e Resumed) with(h Head) Event { e.Head = h; return e }
+func (e Picked) with(h Head) Event  { e.Head = h; return e }
+func (e Spared) with(h Head) Event  { e.Head = h; return e }
 func (e Stopped) with(h Head) Event { e.Head = h; return e }
 func (e Lost) with(h Head) Event    { e.Head = h; return e }
 

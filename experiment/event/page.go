@@ -58,6 +58,8 @@ var page = []group{
 		{"changed", "The run does something else from now on: its target, its share, or the settings of its faults.", Changed{Set: List[string]{"percent=20"}, By: &Actor{UID: 1000, PID: 4242}}},
 		{"paused", "Nothing more is judged until the run is resumed. What was held back has left.", Paused{}},
 		{"resumed", "The next packet that matches is judged again.", Resumed{}},
+		{"picked", "Somebody has the faults strike one connection, as `top` does.", Picked{}},
+		{"spared", "Somebody has the faults leave one connection alone until it ends.", Spared{}},
 		{"stopped", "Somebody stopped the run from outside: it ends cleanly, as by Ctrl-C.", Stopped{By: &Actor{UID: 1000, PID: 4242}}},
 		{"lost", "Whoever reads the events of a run too slowly missed some. Only that reader is told.", Lost{Events: 12}},
 	}},

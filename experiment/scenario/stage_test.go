@@ -213,10 +213,13 @@ func (e *engine) breaks(err error) {
 	e.Stop()
 }
 
-func (e *engine) Ruleset() string                            { return "table inet faultctl_1 {\n}\n" }
-func (e *engine) Retarget(int, target.Matcher) error         { return nil }
-func (e *engine) SetModels(int, []injector.NamedModel) error { return nil }
-func (e *engine) Pause() error                               { return nil }
-func (e *engine) Resume() error                              { return nil }
-func (e *engine) Done() <-chan struct{}                      { return e.done }
-func (e *engine) Wait() error                                { <-e.done; return e.err }
+func (e *engine) Ruleset() string                                                   { return "table inet faultctl_1 {\n}\n" }
+func (e *engine) Retarget(int, target.Matcher) error                                { return nil }
+func (e *engine) Strike(int, netip.AddrPort, netip.AddrPort) (injector.When, error) { return 0, nil }
+func (e *engine) Spare(int, netip.AddrPort, netip.AddrPort) error                   { return nil }
+func (e *engine) Unchosen(int, int) []injector.Flow                                 { return nil }
+func (e *engine) SetModels(int, []injector.NamedModel) error                        { return nil }
+func (e *engine) Pause() error                                                      { return nil }
+func (e *engine) Resume() error                                                     { return nil }
+func (e *engine) Done() <-chan struct{}                                             { return e.done }
+func (e *engine) Wait() error                                                       { <-e.done; return e.err }

@@ -154,16 +154,19 @@ type engine struct {
 	done  chan struct{}
 }
 
-func (e *engine) Stats() injector.Snapshot                   { return e.stats }
-func (e *engine) Ruleset() string                            { return "" }
-func (e *engine) Retarget(int, target.Matcher) error         { return nil }
-func (e *engine) SetShare(int, float64) error                { return nil }
-func (e *engine) SetModels(int, []injector.NamedModel) error { return nil }
-func (e *engine) Pause() error                               { return nil }
-func (e *engine) Resume() error                              { return nil }
-func (e *engine) Stop() error                                { <-e.done; return nil }
-func (e *engine) Done() <-chan struct{}                      { return e.done }
-func (e *engine) Wait() error                                { <-e.done; return nil }
+func (e *engine) Stats() injector.Snapshot                                          { return e.stats }
+func (e *engine) Ruleset() string                                                   { return "" }
+func (e *engine) Retarget(int, target.Matcher) error                                { return nil }
+func (e *engine) SetShare(int, float64) error                                       { return nil }
+func (e *engine) Strike(int, netip.AddrPort, netip.AddrPort) (injector.When, error) { return 0, nil }
+func (e *engine) Spare(int, netip.AddrPort, netip.AddrPort) error                   { return nil }
+func (e *engine) Unchosen(int, int) []injector.Flow                                 { return nil }
+func (e *engine) SetModels(int, []injector.NamedModel) error                        { return nil }
+func (e *engine) Pause() error                                                      { return nil }
+func (e *engine) Resume() error                                                     { return nil }
+func (e *engine) Stop() error                                                       { <-e.done; return nil }
+func (e *engine) Done() <-chan struct{}                                             { return e.done }
+func (e *engine) Wait() error                                                       { <-e.done; return nil }
 
 // openCage is a cage that holds nothing.
 type openCage struct {

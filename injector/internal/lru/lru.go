@@ -24,6 +24,9 @@ func (l *List[H]) Oldest() H { return l.oldest }
 // Newer returns what was used next after h, or the zero handle.
 func (l *List[H]) Newer(h H) H { return l.links(h).newer }
 
+// Older returns what was used before h, or the zero handle.
+func (l *List[H]) Older(h H) H { return l.links(h).older }
+
 // Add adds a thing that is not in the list, as the newest.
 func (l *List[H]) Add(h H) {
 	var none H
