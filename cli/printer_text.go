@@ -202,6 +202,10 @@ func (t *textPrinter) happened(at time.Time, e event.Event) {
 		t.print("%s  paused%s: no packet is judged until it is resumed\n", clock, actor(e.By))
 	case event.Resumed:
 		t.print("%s  resumed%s: the next matching packet is judged\n", clock, actor(e.By))
+	case event.Picked:
+		t.print("%s  %s is to be struck%s (%s)\n", clock, e.Flow.Client, actor(e.By), e.Moment)
+	case event.Spared:
+		t.print("%s  %s is spared%s\n", clock, e.Flow.Client, actor(e.By))
 	case event.Stopped:
 		t.print("%s  stopped%s\n", clock, actor(e.By))
 	}

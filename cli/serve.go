@@ -104,7 +104,10 @@ func (inv *invocation) serve(c *call) error {
 			return event.Failuref("", "write %s: %w", file, aboutFile(err))
 		}
 		defer os.Remove(file)
-		serveOn(l, control.Guard(g.Handler(), token), "http://"+l.Addr().String()+", token in "+file)
+		serveOn(l, control.Guard(control.WithPage(g.Handler()), token), "http://"+l.Addr().String()+", token in "+file)
+		if inv.terminal && !inv.json { // a log must not have the token
+			fmt.Fprintf(inv.stdout, "web page: http://%s/#token=%s\n", l.Addr(), token)
+		}
 	}
 	for _, l := range handed {
 		serveOn(l, g.Handler(), l.Addr().String()+", of systemd")
@@ -184,6 +187,10 @@ func (inv *invocation) tellOf(ctx context.Context, g *control.Registry) {
 			says = "paused" + actor(e.By)
 		case event.Resumed:
 			says = "resumed" + actor(e.By)
+		case event.Picked:
+			says = e.Flow.Client + " is to be struck" + actor(e.By)
+		case event.Spared:
+			says = e.Flow.Client + " is spared" + actor(e.By)
 		case event.Stopped:
 			says = "stopped" + actor(e.By)
 		case event.Ended:

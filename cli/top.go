@@ -67,7 +67,7 @@ func (inv *invocation) top(c *call) error {
 	if inv.terminal && !inv.json {
 		return inv.topLive(c.Context(), only)
 	}
-	found, view, err := inv.look(c.Context(), only)
+	found, view, err := inv.look(c.Context(), only, false)
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,9 @@ func (inv *invocation) top(c *call) error {
 	return nil
 }
 
-// look asks the processes what they do. only is an ID, or empty.
-func (inv *invocation) look(ctx context.Context, only string) (found []*control.Found, v topView, err error) {
+// look asks the processes what they do. only is an ID, or empty. all: connections that
+// were not chosen too.
+func (inv *invocation) look(ctx context.Context, only string, all bool) (found []*control.Found, v topView, err error) {
 	v.at = inv.sys.Now()
 	found, _, err = inv.find(ctx)
 	if err != nil {
@@ -123,7 +124,7 @@ func (inv *invocation) look(ctx context.Context, only string) (found []*control.
 	}
 	v.runs = runRows(found, v.at)
 	for _, f := range found {
-		list, err := f.Client.Connections(ctx, mostConnections)
+		list, err := f.Client.Connections(ctx, mostConnections, all)
 		if err != nil {
 			continue // it has ended
 		}
@@ -145,7 +146,12 @@ type connColumn struct {
 
 // connColumns are the columns for which a terminal has room.
 func connColumns(width int) []connColumn {
-	last := connColumn{"LAST", func(r connRow, now time.Time) string { return lasted(r.Last, now) }, func(a, b connRow) int { return b.Last.Compare(a.Last) }}
+	last := connColumn{"LAST", func(r connRow, now time.Time) string {
+		if r.Last.IsZero() {
+			return "-"
+		}
+		return lasted(r.Last, now)
+	}, func(a, b connRow) int { return b.Last.Compare(a.Last) }}
 	all := []connColumn{
 		last,
 		{"CLIENT", func(r connRow, _ time.Time) string { return words.Foreign(r.Client) }, nil},
@@ -209,8 +215,13 @@ func (v topView) summary() string {
 	return fmt.Sprintf("%s  %s, %d chosen, %d fired, %d felt", v.at.Format("15:04:05"), words.Plural(uint64(len(v.runs)), "run"), chosen, fired, felt)
 }
 
-// press does what a key means for a run, and says what it did.
-func (inv *invocation) press(ctx context.Context, key rune, v topView, o one) (string, error) {
+// strikes says when a fault acts on a connection that is struck by hand.
+var strikes = map[string]string{
+	"next packet": "struck at its next packet", "as set": "chosen: its fault acts as set", "already": "its fault has acted on it already",
+}
+
+// press does what a key means for a run, or for a connection of it, and says what it did.
+func (inv *invocation) press(ctx context.Context, key rune, v topView, o one, row control.Connection) (string, error) {
 	if key == 'X' {
 		var errs []error
 		seen := map[string]bool{}
@@ -232,6 +243,16 @@ func (inv *invocation) press(ctx context.Context, key rune, v topView, o one) (s
 		}
 	}
 	switch key {
+	case 't', 'e':
+		if row.ID == "" {
+			return "", errors.New("choose a connection first: Tab changes the table")
+		}
+		name := words.Foreign(row.Client)
+		if key == 'e' {
+			return name + " is spared", o.Client.Spare(ctx, row.ID)
+		}
+		struck, err := o.Client.Strike(ctx, row.ID)
+		return name + ": " + strikes[struck.When], err
 	case 's':
 		if o.run != "" && len(o.Experiments) > 1 {
 			return "stopped " + o.String(), o.Client.StopRun(ctx, o.run)
@@ -279,5 +300,8 @@ func percentOf(x control.Experiment) (float64, error) {
 
 // topKeys are the keys that the screen names, the most needed first.
 func topKeys(width int) string {
-	return text.Cut("X stop all  s stop  p pause/resume  +/- percent  Tab table  o/O sort  / filter  q quit", width)
+	if width < 120 {
+		return text.Cut("X stop all  s stop  p pause  t strike  e spare  +- %  Tab  o O sort  /  a all  q", width)
+	}
+	return text.Cut("X stop all  s stop  p pause/resume  t strike  e spare  +/- percent  Tab table  o/O sort  / filter  a all/chosen  q quit", width)
 }

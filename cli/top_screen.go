@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
@@ -31,7 +32,8 @@ type topScreen struct {
 	by      int // column that conns is sorted by
 	reverse bool
 	filter  string
-	said    string // what the last key did
+	all     atomic.Bool // connections that were not chosen are shown too
+	said    string      // what the last key did
 }
 
 // topLive shows top until a person leaves it or ctx is done.
@@ -78,7 +80,7 @@ func (inv *invocation) topLive(ctx context.Context, only string) error {
 // refresh looks again each second.
 func (s *topScreen) refresh() {
 	for {
-		_, v, err := s.inv.look(s.ctx, s.only)
+		_, v, err := s.inv.look(s.ctx, s.only, s.all.Load())
 		s.app.QueueUpdateDraw(func() {
 			if s.view = v; err != nil {
 				s.said = err.Error()
@@ -102,7 +104,11 @@ func (s *topScreen) draw() {
 	if note != "" {
 		note = "  " + words.Foreign(note) // a process may have said it
 	}
-	s.title.SetText(text.Cut(s.view.summary()+note, s.width))
+	title := s.view.summary() + note
+	if note != "" && len([]rune(title)) > s.width { // there is room for one of them
+		title = s.view.at.Format("15:04:05") + note
+	}
+	s.title.SetText(text.Cut(title, s.width))
 	s.rows.ResizeItem(s.runs, min(len(s.view.runs), 8)+2, 0)
 	fill(s.runs, runHead, cellsOf(s.view.runs), 4)
 	columns := connColumns(s.width)
@@ -162,20 +168,20 @@ func stateColour(state string) tcell.Color {
 	return tcell.ColorDefault
 }
 
-// chosen is the run of the selected row.
-func (s *topScreen) chosen() one {
+// chosen is the run of the selected row, and the connection if it is one's.
+func (s *topScreen) chosen() (o one, c control.Connection) {
 	if row, _ := s.conns.GetSelection(); s.conns.HasFocus() && row >= 1 && row <= len(s.shown) {
-		hit := s.shown[row-1].one
+		hit := s.shown[row-1]
 		for _, r := range s.view.runs { // as it is now
-			if r.ID == hit.ID {
-				return one{r.Found, hit.run}
+			if r.ID == hit.one.ID {
+				return one{r.Found, hit.run}, hit.Connection
 			}
 		}
 	}
 	if row, _ := s.runs.GetSelection(); row >= 1 && row <= len(s.view.runs) {
-		return s.view.runs[row-1].one
+		return s.view.runs[row-1].one, c
 	}
-	return one{}
+	return o, c
 }
 
 // key handles the keys that mean the same in both tables.
@@ -208,14 +214,19 @@ func (s *topScreen) key(ev *tcell.EventKey) *tcell.EventKey {
 	case 'O':
 		s.reverse = !s.reverse
 		s.draw()
-	case 'X', 's', 'p', '+', '-':
-		view, run := s.view, s.chosen()
+	case 'a':
+		s.all.Store(!s.all.Load())
+		s.said = map[bool]string{true: "all connections", false: "chosen connections"}[s.all.Load()]
+		s.draw()
+	case 'X', 's', 'p', 't', 'e', '+', '-':
+		view := s.view
+		run, row := s.chosen()
 		go func() { // the screen does not wait for the answer
-			said, err := s.inv.press(s.ctx, key, view, run)
+			said, err := s.inv.press(s.ctx, key, view, run, row)
 			if err != nil {
 				said = err.Error()
 			}
-			_, v, lookErr := s.inv.look(s.ctx, s.only)
+			_, v, lookErr := s.inv.look(s.ctx, s.only, s.all.Load())
 			s.app.QueueUpdateDraw(func() {
 				if s.said = said; lookErr == nil {
 					s.view = v

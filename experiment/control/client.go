@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -119,10 +118,21 @@ func (c *Client) ResumeRun(ctx context.Context, name string) error {
 	return c.do(ctx, "POST", experimentPath(name)+"/resume", nil, nil)
 }
 
+// Strike has the faults of its run strike the connection with that ID, and says when
+// they do.
+func (c *Client) Strike(ctx context.Context, id string) (s Struck, err error) {
+	return s, c.do(ctx, "POST", "/v1/connections/"+url.PathEscape(id)+"/strike", nil, &s)
+}
+
+// Spare has the faults of its run leave the connection with that ID alone.
+func (c *Client) Spare(ctx context.Context, id string) error {
+	return c.do(ctx, "POST", "/v1/connections/"+url.PathEscape(id)+"/spare", nil, nil)
+}
+
 // Connections lists at most limit connections, those first to which something
-// happened last.
-func (c *Client) Connections(ctx context.Context, limit int) (all Connections, err error) {
-	return all, c.do(ctx, "GET", "/v1/connections?limit="+strconv.Itoa(limit), nil, &all)
+// happened last; unchosen says whether those are behind them that were not chosen.
+func (c *Client) Connections(ctx context.Context, limit int, unchosen bool) (all Connections, err error) {
+	return all, c.do(ctx, "GET", fmt.Sprintf("/v1/connections?limit=%d&all=%t", limit, unchosen), nil, &all)
 }
 
 // largestAnswer bounds what a process may say: as root it is another user's.

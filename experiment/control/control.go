@@ -64,6 +64,7 @@ type Counts struct {
 
 // Connection is a connection that a run chose, and what became of it.
 type Connection struct {
+	ID         string    `json:"id" doc:"Names the connection in this API: the run, the client and the server, with commas between." example:"slow,10.0.0.1:43210,10.0.0.5:5432"`
 	Experiment string    `json:"experiment" doc:"The run that chose it."`
 	Ordinal    uint64    `json:"ordinal" doc:"Which of the run's connections it is, counted from 0."`
 	Client     string    `json:"client" example:"10.0.0.1:43210"`
@@ -73,8 +74,8 @@ type Connection struct {
 	Action     string    `json:"action,omitempty" doc:"What it did, as in the event fired."`
 	Reason     string    `json:"reason,omitempty" doc:"Why it acted."`
 	Fired      uint64    `json:"fired" doc:"How often faults acted."`
-	State      string    `json:"state" enum:"chosen,fired,sent,accepted,felt,unsent,not accepted,not felt,not struck" doc:"How far what was done to it got."`
+	State      string    `json:"state" enum:"not chosen,chosen,spared,fired,sent,accepted,felt,unsent,not accepted,not felt,not struck" doc:"How far what was done to it got."`
 	Outcome    string    `json:"outcome,omitempty" doc:"What became of it, in words."`
-	Since      time.Time `json:"since" doc:"When it was chosen."`
-	Last       time.Time `json:"last" doc:"When something happened to it last."`
+	Since      time.Time `json:"since,omitzero" required:"false" doc:"When it was chosen."`
+	Last       time.Time `json:"last,omitzero" required:"false" doc:"When something happened to it last."`
 }

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,14 +26,27 @@ type engine struct {
 	cfg     injector.Config
 	done    chan struct{}
 	refuses error // to change models
+	asked   []string
+	unknown error // what is said of single connections
 }
 
 func (e *engine) Stats() injector.Snapshot {
 	return injector.Snapshot{Diverted: 9, Rules: []injector.RuleStats{{Flows: 4, Chosen: 2, Faults: []injector.FaultStats{{Name: "delay", Fired: 1}}}}}
 }
-func (e *engine) Ruleset() string                            { return "" }
-func (e *engine) Retarget(int, target.Matcher) error         { return nil }
-func (e *engine) SetShare(int, float64) error                { return nil }
+func (e *engine) Ruleset() string                    { return "" }
+func (e *engine) Retarget(int, target.Matcher) error { return nil }
+func (e *engine) SetShare(int, float64) error        { return nil }
+func (e *engine) Strike(_ int, client, server netip.AddrPort) (injector.When, error) {
+	e.asked = append(e.asked, "strike "+client.String()+" "+server.String())
+	return injector.AsSet, e.unknown
+}
+func (e *engine) Spare(_ int, client, server netip.AddrPort) error {
+	e.asked = append(e.asked, "spare "+client.String()+" "+server.String())
+	return e.unknown
+}
+func (e *engine) Unchosen(_, limit int) []injector.Flow {
+	return []injector.Flow{{Client: "10.0.0.9:1", Server: "10.0.0.2:5432"}}[:min(1, limit)]
+}
 func (e *engine) SetModels(int, []injector.NamedModel) error { return e.refuses }
 func (e *engine) Pause() error                               { return nil }
 func (e *engine) Resume() error                              { return nil }
@@ -264,6 +280,65 @@ func TestRing(t *testing.T) {
 	}
 }
 
+// TestSingle holds that one connection is struck and spared by its id, that who asked
+// is told, and what is answered where that cannot be.
+func TestSingle(t *testing.T) {
+	g, f := served(t)
+	run, e := begin(t, g, delay)
+	ends := injector.Flow{Client: "10.0.0.1:1", Server: "[fd00::2]:5432"}
+	e.cfg.OnEvent(injector.Event{Kind: injector.Chosen, Time: time.Now(), Flow: ends})
+	rows := func() []Connection {
+		_, body := send(t, g.Handler(), "GET", "/v1/connections?all=true", "")
+		var list Connections
+		if err := json.Unmarshal([]byte(body), &list); err != nil {
+			t.Fatal(err)
+		}
+		return list.Connections
+	}
+	await(t, func() bool { return len(rows()) == 2 })
+	row := rows()[0]
+	if other := rows()[1]; row.ID != "delay,10.0.0.1:1,[fd00::2]:5432" || other.State != "not chosen" || other.ID != "delay,10.0.0.9:1,10.0.0.2:5432" {
+		t.Errorf("%+v", rows())
+	}
+	if err := f.Client.Spare(t.Context(), row.ID); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return rows()[0].State == "spared" })
+	if s, err := f.Client.Strike(t.Context(), row.ID); err != nil || s.When != "as set" {
+		t.Fatal(s, err)
+	}
+	await(t, func() bool { return rows()[0].State == "chosen" })
+	if want := []string{"spare 10.0.0.1:1 [fd00::2]:5432", "strike 10.0.0.1:1 [fd00::2]:5432"}; !slices.Equal(e.asked, want) {
+		t.Errorf("%q", e.asked)
+	}
+	for id, want := range map[string]int{"delay": 422, "delay,a,b": 422, "other,1.2.3.4:5,1.2.3.4:6": 404} {
+		if status, body := send(t, g.Handler(), "POST", "/v1/connections/"+id+"/strike", ""); status != want || !strings.Contains(body, `"advice"`) {
+			t.Errorf("%s: %d, want %d: %s", id, status, want, body)
+		}
+	}
+	for err, want := range map[error]int{injector.ErrNoConnection: 404, injector.ErrNotJudging: 409} {
+		e.unknown = err
+		for _, do := range []string{"strike", "spare"} {
+			if status, body := send(t, g.Handler(), "POST", "/v1/connections/"+url.PathEscape(row.ID)+"/"+do, ""); status != want || !strings.Contains(body, `"advice"`) {
+				t.Errorf("%v: %d, want %d: %s", err, status, want, body)
+			}
+		}
+	}
+	run.Stop()
+	for ev := range run.Events() {
+		switch ev := ev.(type) {
+		case event.Picked:
+			if ev.By == nil || ev.By.PID != os.Getpid() || ev.Moment != "as set" {
+				t.Errorf("%+v", ev)
+			}
+		case event.Spared:
+			if ev.By == nil || ev.By.PID != os.Getpid() {
+				t.Errorf("%+v", ev)
+			}
+		}
+	}
+}
+
 // TestTable holds what becomes of connections, and that a table does not grow
 // without end.
 func TestTable(t *testing.T) {
@@ -272,7 +347,7 @@ func TestTable(t *testing.T) {
 	at := time.Now()
 	tab.add(1, "a", event.Stamp(at, event.Flow{Flow: ends}))
 	tab.add(1, "a", event.Stamp(at, event.Fired{Flow: ends, Fault: "reset", Action: "rst"}))
-	rows, _ := tab.list("", 10)
+	rows, _ := tab.list("", time.Time{}, 10)
 	if len(rows) != 1 || rows[0].State != "fired" || rows[0].Action != "rst" {
 		t.Errorf("%+v", rows)
 	}
@@ -283,14 +358,14 @@ func TestTable(t *testing.T) {
 	} {
 		e.Flow = ends
 		tab.add(1, "a", event.Stamp(at, e))
-		if rows, _ := tab.list("a", 10); rows[0].State != want {
+		if rows, _ := tab.list("a", time.Time{}, 10); rows[0].State != want {
 			t.Errorf("%s, want %s", rows[0].State, want)
 		}
 	}
 	for n := range uint64(3 * mostRows) {
 		tab.add(2, "b", event.Stamp(at.Add(time.Duration(n)), event.Flow{Flow: ends, Ordinal: n}))
 	}
-	rows, left := tab.list("", 100)
+	rows, left := tab.list("", time.Time{}, 100)
 	if len(tab.rows) > mostRows || len(tab.rows) != len(tab.order) || len(rows) != 100 || left != 3*mostRows+1-100 || rows[0].Ordinal != 3*mostRows-1 {
 		t.Errorf("%d rows, %d left", len(tab.rows), left)
 	}

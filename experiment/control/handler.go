@@ -58,8 +58,10 @@ type (
 		Wait bool   `query:"wait" doc:"Answer when the run has ended, and say how, also of one that was over before: its faults are judged."`
 	}
 	connectionsInput struct {
-		Experiment string `query:"experiment" doc:"Only those of this run."`
-		Limit      int    `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
+		Experiment string    `query:"experiment" doc:"Only those of this run."`
+		After      time.Time `query:"after" doc:"Only those to which something happened after this time: what is new since the newest last of an earlier answer."`
+		All        bool      `query:"all" doc:"Those too that belong to the target of a run and were not chosen, behind the others. Some of them may have ended: nothing is seen of them. They have no ordinal and no times."`
+		Limit      int       `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
 	}
 	putInput struct {
 		Name  string `path:"name" doc:"The name of the run: letters, digits, dots, dashes and underscores." example:"reset"`
@@ -109,6 +111,14 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 	huma.Register(api, op("GET", "/v1/experiments", "list-experiments", "The runs that are going on"), func(context.Context, *struct{}) (*experimentsAnswer, error) {
 		a := &experimentsAnswer{}
 		a.Body.Experiments = g.Experiments()
+		return a, nil
+	})
+	huma.Register(api, op("DELETE", "/v1/experiments", "stop-experiments", "Stop all runs that are going on: the red button. The answer has the runs, and does not wait for their ends"), func(ctx context.Context, _ *struct{}) (*experimentsAnswer, error) {
+		a := &experimentsAnswer{}
+		a.Body.Experiments = g.Experiments()
+		for _, e := range g.all() {
+			e.run.StopBy(actorOf(ctx))
+		}
 		return a, nil
 	})
 	one := func(do func(context.Context, *entry) error) func(context.Context, *nameInput) (*experimentAnswer, error) {
@@ -171,9 +181,12 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 		return one(func(context.Context, *entry) error { return nil })(ctx, &nameInput{in.Name})
 	})
 	huma.Register(api, op("GET", "/v1/connections", "list-connections", "The connections that runs chose, and what became of them"), func(_ context.Context, in *connectionsInput) (*connectionsAnswer, error) {
-		rows, left := g.table.list(in.Experiment, in.Limit)
+		rows, left := g.table.list(in.Experiment, in.After, in.Limit)
 		if rows == nil {
 			rows = []Connection{}
+		}
+		if in.All {
+			rows = append(rows, g.unchosen(in.Experiment, in.Limit-len(rows))...)
 		}
 		return &connectionsAnswer{Connections{rows, left}}, nil
 	})
@@ -181,6 +194,7 @@ func (g *Registry) routes(mux *http.ServeMux) huma.API {
 	events.Responses = map[string]*huma.Response{"200": {Description: "One JSON object a line, or SSE.", Content: map[string]*huma.MediaType{"application/x-ndjson": {}, "text/event-stream": {}}}}
 	huma.Register(api, events, g.events)
 	g.catalogRoutes(api, mux)
+	g.singleRoutes(api, op)
 	return api
 }
 

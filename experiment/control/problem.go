@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/faultctl/faultctl/experiment"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/injector"
 )
 
 // Problem is an error as the API answers it: RFC 9457, with the code, the word of
@@ -61,9 +62,9 @@ func problem(err error) error {
 	r := experiment.Report(err, nil)
 	p := &Problem{Status: http.StatusInternalServerError, Detail: r.Message, Code: int(r.Code), Field: string(r.Field), Advice: r.Advice}
 	switch {
-	case errors.Is(err, ErrNoRun):
+	case errors.Is(err, ErrNoRun), errors.Is(err, injector.ErrNoConnection):
 		p.Status = http.StatusNotFound
-	case errors.Is(err, experiment.ErrEnded):
+	case errors.Is(err, experiment.ErrEnded), errors.Is(err, injector.ErrNotJudging):
 		p.Status = http.StatusConflict
 	case r.Code == event.CodeUsage:
 		p.Status = http.StatusUnprocessableEntity

@@ -196,9 +196,10 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatalf("%v, %s", err, doc.OpenAPI)
 	}
 	for path, methods := range map[string]string{
-		"/v1/process": "get delete", "/v1/process/pause": "post", "/v1/process/resume": "post", "/v1/experiments": "get",
+		"/v1/process": "get delete", "/v1/process/pause": "post", "/v1/process/resume": "post", "/v1/experiments": "get delete",
 		"/v1/experiments/{name}": "get put patch delete", "/v1/experiments/{name}/pause": "post", "/v1/experiments/{name}/resume": "post",
 		"/v1/experiments/{name}/renew": "post", "/v1/connections": "get", "/v1/events": "get",
+		"/v1/connections/{id}/strike": "post", "/v1/connections/{id}/spare": "post", "/v1/faults": "get", "/healthz": "get", "/metrics": "get",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			if op := doc.Paths[path][method]; op.Summary == "" || op.OperationID == "" || op.Responses["200"] == nil {

@@ -41,11 +41,18 @@ func (t *table) add(run int, name string, e event.Event) {
 		if row.State == "chosen" {
 			row.State = "fired"
 		}
+	case event.Picked:
+		t.mark(run, e.Flow, e.When(), "spared", "chosen")
+	case event.Spared:
+		t.mark(run, e.Flow, e.When(), "", "spared")
 	case event.Outcome:
 		row := t.row(rowKey{run, e.Flow.Client, e.Flow.Server, e.Ordinal}, name, e.When())
 		row.Fault, row.Outcome, row.State = e.Fault, e.Text(), stateOf(e)
 	}
 }
+
+// connectionID names a connection of a run.
+func connectionID(run, client, server string) string { return run + "," + client + "," + server }
 
 // stateOf is how far a strike got.
 func stateOf(e event.Outcome) string {
@@ -68,6 +75,16 @@ func stateOf(e event.Outcome) string {
 	return "felt"
 }
 
+// mark gives the rows of a connection another state if they have the one that is
+// named; empty: whatever they have. The caller holds mu.
+func (t *table) mark(run int, ends event.Ends, at time.Time, from, to string) {
+	for key, row := range t.rows {
+		if key.run == run && key.client == ends.Client && key.server == ends.Server && (from == "" || row.State == from) {
+			row.State, row.Last = to, at
+		}
+	}
+}
+
 // row is the row of a connection, to which something happened now. The caller
 // holds mu.
 func (t *table) row(key rowKey, name string, at time.Time) *Connection {
@@ -83,7 +100,7 @@ func (t *table) row(key rowKey, name string, at time.Time) *Connection {
 			t.order = append(t.order[:0], t.order[mostRows/10:]...)
 			t.dropped += mostRows / 10
 		}
-		row = &Connection{Experiment: name, Ordinal: key.ordinal, Client: key.client, Server: key.server, State: "chosen", Since: at}
+		row = &Connection{ID: connectionID(name, key.client, key.server), Experiment: name, Ordinal: key.ordinal, Client: key.client, Server: key.server, State: "chosen", Since: at}
 		t.rows[key] = row
 		t.order = append(t.order, key)
 	}
@@ -91,13 +108,13 @@ func (t *table) row(key rowKey, name string, at time.Time) *Connection {
 	return row
 }
 
-// list returns the rows of a run, or of all if name is empty: those first to which
-// something happened last. left is how many are not among them.
-func (t *table) list(name string, limit int) (rows []Connection, left uint64) {
+// list returns the rows of a run, or of all if name is empty, to which something has
+// happened after that time: those first to which it happened last. left is how many are not among them.
+func (t *table) list(name string, after time.Time, limit int) (rows []Connection, left uint64) {
 	t.mu.Lock()
 	left = t.dropped
 	for _, row := range t.rows {
-		if name == "" || row.Experiment == name {
+		if (name == "" || row.Experiment == name) && row.Last.After(after) {
 			rows = append(rows, *row)
 		}
 	}
