@@ -34,8 +34,11 @@ func (h *host) run(args []string) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var unwritten error // why standard output is incomplete
-	inv.stdout = text.Safe(&stdoutWatch{w: h.stdout, broken: func(err error) { unwritten = err; cancel(err) }})
-	inv.stderr = text.Safe(h.stderr)
+	stdout, pipe := patient(h.stdout)
+	stderr, errPipe := patient(h.stderr)
+	inv.finishing = func() { pipe.finish(); errPipe.finish() }
+	inv.stdout = text.Safe(&stdoutWatch{w: stdout, broken: func(err error) { unwritten = err; cancel(err) }})
+	inv.stderr = text.Safe(stderr)
 	inv.events = event.NewWriter(inv.stdout)
 	inv.asRun = len(args) > 1 && args[1] == "run"
 	err := dashesMissing(args)

@@ -85,7 +85,7 @@ func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *repl
 	rec.Attend(p)
 	record := ev.Attend(p)
 	out := inv.printer(p, inv.stdout)
-	p.Observe(experiment.Observer{Event: out.event, Installed: func() { inv.giveUp(needsOf(&p.Spec)) }})
+	p.Observe(experiment.Observer{Event: out.event, Installed: func() { inv.giveUp(needsOf(&p.Spec)) }, Ending: inv.finishing})
 	run, err := experiment.Start(ctx, p)
 	if err != nil {
 		ev.Add(evidence.Struck(p, experiment.Result{}, err), record)

@@ -17,6 +17,7 @@ type invocation struct {
 	*host
 	stdout      io.Writer // that of the host, watched; both escape what a terminal would not show
 	stderr      io.Writer
+	finishing   func()                            // says that nothing is left to do but to write; any goroutine may call it
 	events      *event.Writer                     // to stdout
 	command     []string                          // behind --, for run and verify
 	args        []string                          // of the command line, the program's name first

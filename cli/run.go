@@ -166,7 +166,7 @@ func (inv *invocation) runPlan(ctx context.Context, p *experiment.Plan, rec *rep
 	rec.Attend(p)
 	record := ev.Attend(p)
 	out := inv.printer(p, told)
-	p.Observe(experiment.Observer{Event: out.event, Installed: func() { inv.giveUp(needsOf(&p.Spec)) }})
+	p.Observe(experiment.Observer{Event: out.event, Installed: func() { inv.giveUp(needsOf(&p.Spec)) }, Ending: inv.finishing})
 	end, result, err := p.RunCommand(ctx, st)
 	ev.Ended(result.Stats)
 	if result.Stats.Rules != nil {

@@ -68,6 +68,7 @@ func (inv *invocation) watchSignals(signals <-chan os.Signal, cancel context.Can
 			case !ok, sig == first && inv.sys.Now().Sub(came) < echo:
 			case first == 0:
 				first, came = sig, inv.sys.Now()
+				inv.finishing()
 				cancel(signalled(sig))
 			default:
 				inv.quit(128+int(sig), secondSignal(sig))

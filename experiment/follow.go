@@ -283,3 +283,12 @@ func Chosen(s injector.Snapshot) uint64 {
 	}
 	return s.Rules[0].Chosen
 }
+
+// ending tells the observers that the run begins to end.
+func (r *Run) ending() {
+	for _, o := range r.plan.observers {
+		if o.Ending != nil {
+			o.Ending()
+		}
+	}
+}

@@ -71,6 +71,9 @@ type Observer struct {
 	// is told and before a command starts that was to start under them.
 	Installed func()
 
+	// Ending is called once, when the run begins to end, for whatever reason.
+	Ending func()
+
 	// Stats is told where the counters of the run are, before its rules go in.
 	Stats func(func() injector.Snapshot)
 }

@@ -151,6 +151,7 @@ func (p *Plan) check() error {
 // supervise waits for the end of the run. life lives in one network namespace
 // after the other until ctx is done.
 func (r *Run) supervise(ctx context.Context, life func(context.Context) error, err error) {
+	defer context.AfterFunc(ctx, r.ending)()
 	var beside sync.WaitGroup
 	if d := r.plan.Duration(); d > 0 {
 		up := r.sys.After(d)
@@ -165,6 +166,7 @@ func (r *Run) supervise(ctx context.Context, life func(context.Context) error, e
 	if every := r.plan.resolveEvery(); every > 0 {
 		beside.Go(func() { r.followNames(ctx, every) })
 	}
+	beside.Go(func() { r.watchNetNS(ctx) })
 	if err == nil {
 		err = life(ctx)
 	}

@@ -59,6 +59,21 @@ func (h *Host) OpenNetNS(name string) (*os.File, error) {
 	return nil, e.WithAdvice("No network namespace has a name here. Give --pid PID for that of a process, or a path such as /proc/PID/ns/net.")
 }
 
+// StatNetNS tells which network namespace OpenNetNS would open: os.SameFile compares two.
+// The error is fs.ErrNotExist if there is none.
+func (h *Host) StatNetNS(name string) (info os.FileInfo, err error) {
+	if strings.Contains(name, "/") {
+		return os.Stat(name)
+	}
+	err = fs.ErrNotExist
+	for _, dir := range h.NetNSDirs {
+		if info, err = os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return info, err
+}
+
 // OpenNetNSOf opens the network namespace of a process. The error is an
 // *event.Error about the word pid.
 func (h *Host) OpenNetNSOf(pid int) (*os.File, error) {
