@@ -65,6 +65,8 @@ type Table struct {
 	conns  map[ends]*entry
 	oldest *entry // a list by the time of the last segment
 	newest *entry
+	free   *entry // a list of entries that can be used again, and its length
+	spare  int
 	hosts  map[netip.AddrPort]*host
 	stamps map[netip.Addr]stamp
 	found  func(Finding)
@@ -204,7 +206,14 @@ func (t *Table) begin(src, dst netip.AddrPort, s packet.Segment) (*entry, faults
 		t.Counts.Evicted++
 		t.end(t.oldest)
 	}
-	e := &entry{key: key}
+	e := t.free
+	if e == nil {
+		e = new(entry)
+	} else {
+		t.free, e.next = e.next, nil
+		t.spare--
+	}
+	e.key = key
 	t.conns[key] = e
 	t.Counts.Connections++
 	e.number = t.Counts.Connections
@@ -306,6 +315,7 @@ func (t *Table) answers(e *entry, dir faults.Direction, s packet.Segment) {
 
 // end judges a connection and forgets it.
 func (t *Table) end(e *entry) {
+	defer t.release(e)
 	t.unlink(e)
 	delete(t.conns, e.key)
 	var about wire.Host
@@ -324,6 +334,17 @@ func (t *Table) end(e *entry) {
 		return
 	}
 	t.found(Finding{Client: e.key.a, Server: e.key.b, At: t.start.Add(f.At), Facts: *f, Verdict: v})
+}
+
+// release keeps an entry for the next connection.
+func (t *Table) release(e *entry) {
+	const most = 1 << 14
+	if t.spare == most {
+		return
+	}
+	e.conn.Forget()
+	e.next, t.free = t.free, e
+	t.spare++
 }
 
 // End judges all connections that are left: the capture ends at that time, or

@@ -248,6 +248,9 @@ func (c *Conn) acknowledged(dir faults.Direction, ack packet.Seq, at time.Durati
 	}
 }
 
+// Forget makes c the zero Conn again, and keeps its memory for the next connection.
+func (c *Conn) Forget() { *c = Conn{log: c.log[:0]} }
+
 // OldTimestamp notes that the SYN's timestamp is older than an earlier one from
 // the same address.
 func (c *Conn) OldTimestamp() { c.oldStamp = true }
