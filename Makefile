@@ -11,7 +11,7 @@ GOTEST  ?= # extra flags for `make test`: -p 1 runs one package at a time
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
-.PHONY: help install dist package check-package check-image image build demo deps test fidelity lint fuzz bench docs cover clean
+.PHONY: help install dist package check-package check-image image build demo deps test fidelity holdout lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -34,6 +34,9 @@ test: ## every test, with the race detector
 fidelity: ## every fault beside its genuine cause, from every vantage point; writes docs/FIDELITY.md
 	$(GO) test -race -count=1 -timeout 20m ./integration/fidelity -update
 
+holdout: ## what explain says of other programs' captures; writes its part of docs/EXPLAIN.md
+	$(GO) test -count=1 ./integration/holdout -update
+
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	$(GO) vet $(PKGS)
@@ -45,7 +48,8 @@ fuzz: ## the parsers on random bytes
 	$(GO) test ./experiment/event -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZFOR)
 	$(GO) test ./faults -run '^$$' -fuzz FuzzTrace -fuzztime $(FUZZFOR)
 	$(GO) test ./experiment/document -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR)
-	$(GO) test ./explain/capture -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR)
+	$(GO) test ./explain/capture -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR) -fuzzminimizetime 100x
+	$(GO) test ./explain/capture -run 'TestDamaged|TestConversations' -inputs 300000 -v
 
 bench: ## what faultctl costs, compared with alternatives; writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench

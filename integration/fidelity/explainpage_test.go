@@ -18,7 +18,9 @@ var explainHead = ticks(`# What explain can tell
 ~faultctl explain CAPTURE~ reads the catalogue of faults backwards: it says which cause a reset or a timeout looks like, how sure
 that is, what was seen, what would settle a doubt, what helps, and the command line that brings the same about. It needs no privilege and
 changes nothing. ~sudo faultctl explain --to :5432 --duration 10m~ listens instead, as tcpdump does: it needs CAP_NET_RAW, copies the
-headers of every TCP packet of its network namespace, and counts what came too fast to be read.
+headers of every TCP packet of its network namespace, and counts what came too fast to be read. It also asks the kernel: why this host
+sends a RST (~tcp:tcp_send_reset~, which takes CAP_PERFMON and tracefs, or root), why packets are dropped, what the counters of the
+namespace say, and which process held the socket. What it has no right to see it says.
 
 * **sure**: only one fault of the catalogue shows this. **likely**: one fits better than the others. *A or B*: they look the same from
   where the capture was made. A service that is merely slow is never named more than possible.
@@ -82,13 +84,28 @@ func explainPage(all []explained) string {
 		}
 		b.WriteString("\n")
 	}
+	b.WriteString(holdout())
 	b.WriteString("\n## What cannot be told\n\n")
 	b.WriteString(explainTail)
 	return b.String()
 }
 
+// holdout is the part of the page that package holdout writes, as it is.
+func holdout() string {
+	b, err := os.ReadFile("../../docs/EXPLAIN.md")
+	if err != nil {
+		return ""
+	}
+	begin, end := strings.Index(string(b), "\n## Captures that no rule was made from\n"), strings.Index(string(b), "\n## What cannot be told\n")
+	if begin < 0 || end < begin {
+		return ""
+	}
+	return string(b[begin:end])
+}
+
 var explainTail = ticks(`* Whether a socket that aborts did so because of SO_LINGER, of data that nobody read, or because somebody destroyed it: the segments are
-  the same. At its host the kernel knows (the reason in the tracepoint ~tcp:tcp_send_reset~, since Linux 6.10).
+  the same. At its host the kernel knows (the reason in the tracepoint ~tcp:tcp_send_reset~, since Linux 6.10): live, ~explain~ tells data
+  that nobody read from the other two, and names the process.
 * From one end, a device that forgot the connection in silence, a peer that crashed and a path that is cut look the same.
 * Whether a FIN was lost on the way, or the peer has forgotten the connection; the first is rarer.
 * An application that answers late shows the same as one that hangs, until it answers.
