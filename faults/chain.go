@@ -18,13 +18,16 @@ type link struct {
 	fault    Fault
 	wakeAt   time.Duration
 	released bool
+	onPath   bool // see pathFault
 }
 
 // NewChain makes the faults of one flow from the instances of its rules.
 func NewChain(instances []Instance) *Chain {
 	c := &Chain{links: make([]link, len(instances))}
 	for n, i := range instances {
-		c.links[n] = link{fault: i.New(), wakeAt: Never}
+		f := i.New()
+		_, onPath := f.(pathFault)
+		c.links[n] = link{fault: f, wakeAt: Never, onPath: onPath}
 	}
 	return c
 }
@@ -40,7 +43,7 @@ func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
 	who, splitter, captured := -1, -1, false
 	for i := range c.links {
 		l := &c.links[i]
-		if l.released {
+		if l.released || ev.Damaged && !l.onPath {
 			continue
 		}
 		notes, forged, hold, changed := len(out.Notes), len(out.Forged), out.Hold, out.changed

@@ -168,7 +168,7 @@ func (c *closedSocket) closeAtRest(ev *Event, out *Effects) {
 // acknowledged, twice a second at most, until the socket's time is over.
 func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	switch {
-	case ev.Dir == Reply:
+	case ev.Dir == Reply, isBare(ev.Seg):
 		return Drop
 	case ev.Seg.PayloadLen() > 1 || c.gone || ev.At-c.at >= c.m.FINTimeout.d,
 		ev.Seg.PayloadLen() == 1 && ev.Fresh:

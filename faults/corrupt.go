@@ -38,6 +38,9 @@ func (m *Corrupt) Start() Instance {
 
 type corrupt struct{ m *Corrupt }
 
+// onPath implements pathFault.
+func (*corrupt) onPath() {}
+
 func (c *corrupt) OnSegment(ev *Event, out *Effects) Verdict {
 	if !c.m.Dir.Includes(ev.Dir.From()) || c.m.What == "payload" && ev.Seg.PayloadLen() == 0 || !c.m.Chance.draw(ev.Rand) {
 		return Pass

@@ -55,6 +55,9 @@ type delay struct {
 	told [2]bool // by direction
 }
 
+// onPath implements pathFault.
+func (*delay) onPath() {}
+
 func (d *delay) OnSegment(ev *Event, out *Effects) Verdict {
 	if !d.m.Dir.Includes(ev.Dir.From()) {
 		return Pass

@@ -35,6 +35,9 @@ func (m *Duplicate) Start() Instance {
 
 type duplicate struct{ m *Duplicate }
 
+// onPath implements pathFault.
+func (*duplicate) onPath() {}
+
 func (d *duplicate) OnSegment(ev *Event, out *Effects) Verdict {
 	if !d.m.Dir.Includes(ev.Dir.From()) || !d.m.Chance.draw(ev.Rand) {
 		return Pass

@@ -46,6 +46,10 @@ type Model interface {
 	Start() Instance
 }
 
+// pathFault is a Fault of the path between the ends, which reads no checksum: it is
+// asked about damaged segments too.
+type pathFault interface{ onPath() }
+
 // An Instance is a fault in force: one model in one rule of one run. Whatever
 // the flows of the rule share, such as the backlog of a listener, is here.
 type Instance interface {
@@ -103,6 +107,11 @@ type Event struct {
 	// Diversion.Idle: this one was handed over for another reason. It is set only
 	// if user space has not seen one since.
 	Busy bool
+
+	// Damaged says that a checksum of Seg is known to be wrong, so that its receiver
+	// discards it unread (tcp_v4_rcv, tcp_v6_rcv). Only faults of the path, which treat
+	// all segments alike, are asked about it; Flow does not include it.
+	Damaged bool
 
 	// Rand is this connection's own chance, seeded from the run's seed and
 	// the connection's ordinal within its rule, so that a run repeats although

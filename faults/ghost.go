@@ -10,6 +10,9 @@ type ghost struct {
 	dead Side // Both: each side finds the other one gone
 	rtt  RTT
 
+	// closed says that no program listens on the dead end's port any more.
+	closed bool
+
 	// label is the IPv6 flow label of the dead end while its socket still exists
 	// without a program; 0: the socket is gone.
 	label uint32
@@ -21,6 +24,9 @@ func (g ghost) onSegment(ev *Event, out *Effects, note string) Verdict {
 	if !g.dead.Includes(ev.Dir.To()) {
 		return Drop // the real process behind the ghost is not heard
 	}
+	if g.discards(ev) {
+		return Drop
+	}
 	// Its answers arrive with the TTL that its other segments had.
 	if f, ok := packet.Answer(ev.Seg, ev.Flow.Half[ev.Dir.Flip()].TTL); ok {
 		if g.label != 0 {
@@ -31,6 +37,17 @@ func (g ghost) onSegment(ev *Event, out *Effects, note string) Verdict {
 	}
 	return Drop
 }
+
+// discards reports whether the dead end's host takes the segment without a word. A
+// listener discards what has neither ACK nor SYN nor RST (tcp_rcv_state_process in
+// LISTEN), and no host without a key for it answers a segment that is signed by RFC
+// 2385 (tcp_v4_send_reset).
+func (g ghost) discards(ev *Event) bool {
+	return ev.Seg.Signed() || !g.closed && ev.Dir.To() == Server && isBare(ev.Seg)
+}
+
+// isBare reports whether a segment has neither ACK nor SYN nor RST, as no TCP sends one.
+func isBare(s packet.Segment) bool { return !s.Flags().Any(packet.ACK | packet.SYN | packet.RST) }
 
 // dispose sends the real process behind a dead side a reset that it accepts,
 // so that it does not retransmit for a quarter of an hour. ev is the segment

@@ -59,6 +59,9 @@ type loss struct {
 	begun [2]bool
 }
 
+// onPath implements pathFault.
+func (*loss) onPath() {}
+
 func (l *loss) OnSegment(ev *Event, out *Effects) Verdict {
 	if !l.m.Dir.Includes(ev.Dir.From()) || !l.lost(ev) {
 		return Pass

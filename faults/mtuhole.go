@@ -53,6 +53,9 @@ func (m *MTUHole) Start() Instance {
 
 type mtuHole struct{ m *MTUHole }
 
+// onPath implements pathFault.
+func (*mtuHole) onPath() {}
+
 func (h *mtuHole) OnSegment(ev *Event, out *Effects) Verdict {
 	if !h.m.Dir.Includes(ev.Dir.From()) || ev.Seg.HeaderLen()+ev.Seg.PayloadLen() <= int(h.m.Above) {
 		return Pass

@@ -80,7 +80,7 @@ func (n *natLeak) OnSegment(ev *Event, out *Effects) Verdict {
 	case ev.Dir.From() == n.m.Side && flags.Has(packet.ACK) && !flags.Has(packet.SYN):
 		n.leaked = true
 		out.Release()
-		return ghost{dead: n.m.Side.Other(), rtt: n.m.RTT}.onSegment(ev, out, "its segment leaked from a NAT untranslated")
+		return ghost{dead: n.m.Side.Other(), closed: true, rtt: n.m.RTT}.onSegment(ev, out, "its segment leaked from a NAT untranslated")
 	}
 	return Pass
 }

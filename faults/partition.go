@@ -47,6 +47,9 @@ type partition struct {
 	cut     bool
 }
 
+// onPath implements pathFault.
+func (*partition) onPath() {}
+
 func (p *partition) OnSegment(ev *Event, out *Effects) Verdict {
 	if !p.cut && p.trigger.onSegment(&p.m.At, ev, out) {
 		p.begin(ev, out)

@@ -43,7 +43,7 @@ func (r *refuse) OnSegment(ev *Event, out *Effects) Verdict {
 	if f := ev.Seg.Flags(); !f.Has(packet.SYN) || f.Has(packet.ACK) {
 		return Pass
 	}
-	return ghost{dead: Server, rtt: r.m.RTT}.onSegment(ev, out, "nobody listens")
+	return ghost{dead: Server, closed: true, rtt: r.m.RTT}.onSegment(ev, out, "nobody listens")
 }
 
 // Adjust implements Adjuster.

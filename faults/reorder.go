@@ -43,6 +43,9 @@ func (m *Reorder) Start() Instance {
 
 type reorder struct{ m *Reorder }
 
+// onPath implements pathFault.
+func (*reorder) onPath() {}
+
 func (r *reorder) OnSegment(ev *Event, out *Effects) Verdict {
 	if !r.m.Dir.Includes(ev.Dir.From()) || !r.m.Chance.draw(ev.Rand) {
 		return Pass

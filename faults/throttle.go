@@ -58,6 +58,9 @@ type throttle struct {
 	told [2]bool // by direction
 }
 
+// onPath implements pathFault.
+func (*throttle) onPath() {}
+
 func (t *throttle) OnSegment(ev *Event, out *Effects) Verdict {
 	if !t.m.Dir.Includes(ev.Dir.From()) {
 		return Pass

@@ -50,6 +50,9 @@ type unreachable struct {
 	router router
 }
 
+// onPath implements pathFault.
+func (*unreachable) onPath() {}
+
 func (u *unreachable) OnSegment(ev *Event, out *Effects) Verdict {
 	syn := ev.Seg.Flags().Has(packet.SYN) && !ev.Seg.Flags().Has(packet.ACK)
 	if ev.Dir == Reply || !syn && !u.m.Established {

@@ -77,6 +77,9 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		return
 	}
 	now := w.clock()
+	if p.Unverified && w.damaged(p, seg, now) {
+		return
+	}
 	if w.backlog.sheds() && w.shed(p, seg, now) {
 		return
 	}
@@ -230,8 +233,8 @@ func (w *worker) commit(p *nfqueue.Packet, f *entry, dir faults.Direction, seg p
 		out.Bytes, passing = r.Bytes(), r
 		out.Tag = w.watcher.Replaced(f.outcome, dir, r, now)
 	}
-	f.reset = passing.Flags().Has(packet.RST) && !out.Drop
-	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) {
+	f.reset = passing.Flags().Has(packet.RST) && !out.Drop && !w.ev.Damaged
+	if (!out.Drop || w.out.Split()) && !passing.Flags().Has(packet.RST) && !w.ev.Damaged {
 		f.Pass(dir, passing)
 	}
 	if out.Bytes != nil && p.GSO { // the kernel would lose what is removed from a GSO packet in place

@@ -19,7 +19,7 @@
 // pass ("12.5 end"). Sequence numbers are relative to each side's first. What a
 // line does not say of a segment follows from what came before: it continues its
 // side's stream and acknowledges all that was let through. Words are seq, ack,
-// len, data (to the end of the line, quoted), tls (records, as type:length), win, ts V/E, nots, ttl, tos, id,
+// len, data (to the end of the line, quoted), tls (records, as type:length), win, ts V/E, nots, md5 (a signature), ttl, tos, id,
 // sack A:B, scale N.
 //
 // "unseen" says that the kernel would not hand the segment over at all: what

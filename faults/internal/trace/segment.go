@@ -51,11 +51,15 @@ func (p *player) build(words []string) (packet.Segment, faults.Direction, error)
 		f.Ack = to.isn + from.acked
 	}
 	val, ecr, stamps := from.ts+uint32(p.now.Milliseconds()), from.ecr, p.stamps
-	scale, sack := 7, ""
+	scale, sack, signed := 7, "", false
 	var payload []byte
 	for i := 2; i < len(words); i++ {
 		if words[i] == "nots" {
 			stamps = false
+			continue
+		}
+		if words[i] == "md5" {
+			signed = true
 			continue
 		}
 		if i+1 == len(words) {
@@ -113,6 +117,9 @@ func (p *player) build(words []string) (packet.Segment, faults.Direction, error)
 	}
 	from.id = f.ID + 1
 	p.options(&f, flags, stamps, val, ecr, scale)
+	if signed { // its signature is as good as any: nobody here has the key
+		f.OptionsLen = copy(f.Options[:], append(f.Options[:f.OptionsLen:f.OptionsLen], append([]byte{1, 1, 19, 18}, make([]byte, 16)...)...))
+	}
 	if sack != "" {
 		if err := addSACK(&f, sack, to.isn); err != nil {
 			return packet.Segment{}, 0, err

@@ -32,8 +32,9 @@ const (
 
 	queueBypass = 0x8000 // NF_VERDICT_FLAG_QUEUE_BYPASS: accept, if nobody reads that queue
 
-	skbCsumNotReady = 1 << 0
-	skbGSO          = 1 << 1
+	skbCsumNotReady    = 1 << 0
+	skbGSO             = 1 << 1
+	skbCsumNotVerified = 1 << 2
 )
 
 // decodeMark reads the kernel's complaint about a mark (see appendMark), which quotes
@@ -94,7 +95,7 @@ func decodePacket(msg []byte, gso uint16, p *Packet) bool {
 			p.Iface = binary.BigEndian.Uint32(data)
 		case kind == attrSkbInfo:
 			info := binary.BigEndian.Uint32(data)
-			p.Partial, p.GSO = info&skbCsumNotReady != 0, info&skbGSO != 0
+			p.Partial, p.GSO, p.Unverified = info&skbCsumNotReady != 0, info&skbGSO != 0, info&skbCsumNotVerified != 0
 		}
 		b = b[min((size+3)&^3, len(b)):]
 	}

@@ -28,6 +28,10 @@ type Packet struct {
 	Iface    uint32 // the interface by which it came in or goes out
 	Partial  bool   // its TCP checksum is incomplete (NFQA_SKB_CSUMNOTREADY)
 	GSO      bool   // it stands for several segments (NFQA_SKB_GSO)
+
+	// Unverified says that no interface has verified the checksums of the packet
+	// (NFQA_SKB_CSUM_NOTVERIFIED).
+	Unverified bool
 }
 
 // ByLoopback reports whether the packet came in, or goes out, by the interface lo. Its index
