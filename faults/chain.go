@@ -62,11 +62,11 @@ func (c *Chain) OnSegment(ev *Event, out *Effects) (Verdict, int) {
 		}
 		if v != Pass {
 			who = i
-			c.settle(out, captured)
+			c.settle(ev, out, captured)
 			return c.whole(v, out), who
 		}
 	}
-	c.settle(out, captured)
+	c.settle(ev, out, captured)
 	if out.split {
 		who = splitter
 	}
@@ -98,10 +98,20 @@ func (c *Chain) OnWake(ev *Event, out *Effects) int {
 		w.OnWake(ev, out)
 		captured := out.capture
 		l.keep(ev, out)
-		c.settle(out, captured)
+		c.settle(ev, out, captured)
 		return i
 	}
 	return -1
+}
+
+// Bury closes what the faults have left open of the flow, before a new connection on
+// its addresses and ports begins. ev.Seg is the zero Segment.
+func (c *Chain) Bury(ev *Event, out *Effects) {
+	for i := range c.links {
+		if b, ok := c.links[i].fault.(burier); ok {
+			b.bury(ev, out)
+		}
+	}
 }
 
 // NextWake returns the time of the earliest alarm, or Never.
@@ -148,7 +158,8 @@ func (l *link) keep(ev *Event, out *Effects) {
 }
 
 // settle writes into out what the whole chain wants.
-func (c *Chain) settle(out *Effects, captured bool) {
+func (c *Chain) settle(ev *Event, out *Effects, captured bool) {
+	out.date(ev.Flow.RTT)
 	all := true
 	for i := range c.links {
 		all = all && c.links[i].released

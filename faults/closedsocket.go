@@ -78,8 +78,11 @@ type closedSocket struct {
 	acknowledged bool // its FIN was
 	answer       answer
 
-	next packet.Seq    // SND.NXT of the closed socket, its FIN included
-	wait packet.Fields // what its ACKs look like
+	next  packet.Seq    // SND.NXT of the closed socket, its FIN included
+	wait  packet.Fields // what its ACKs look like
+	finID uint16        // the IPv4 identification of its last FIN
+	finDF bool
+	again int // how often the FIN was sent again
 }
 
 func (c *closedSocket) OnSegment(ev *Event, out *Effects) Verdict {
@@ -133,7 +136,7 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 	} else {
 		fin.Seq, fin.Ack = ev.Seg.Ack(), ev.Seg.Seq()
 	}
-	c.send(fin, after, out)
+	c.send(ev, fin, after, out)
 	dispose(ev, out, Server)
 	if ev.Dir == Original && !c.moment.probed() {
 		c.afterClose(ev, out)
@@ -142,14 +145,15 @@ func (c *closedSocket) close(ev *Event, out *Effects) Verdict {
 }
 
 // send sends the FIN, and remembers what the closed socket has sent.
-func (c *closedSocket) send(fin packet.Fields, after time.Duration, out *Effects) {
+func (c *closedSocket) send(ev *Event, fin packet.Fields, after time.Duration, out *Effects) {
 	if !c.m.FINLost {
 		out.ForgeAfter(after, fin, nil)
 		out.Note(SentFIN, Client, "the server has closed")
+		c.awaitACK(ev, out)
 	} else {
 		out.Note(Dropped, Client, "the server has closed, its FIN is lost")
 	}
-	c.next = fin.Seq.Add(1)
+	c.next, c.finID, c.finDF = fin.Seq.Add(1), fin.ID, fin.DF
 	c.wait = fin
 	c.wait.Flags, c.wait.Seq, c.wait.ID, c.wait.DF = packet.ACK, c.next, 0, true
 }
@@ -158,7 +162,7 @@ func (c *closedSocket) send(fin packet.Fields, after time.Duration, out *Effects
 func (c *closedSocket) closeAtRest(ev *Event, out *Effects) {
 	if fin, ok := closing(ev, packet.FIN); ok {
 		c.closed, c.at = true, ev.At
-		c.send(fin, 0, out)
+		c.send(ev, fin, 0, out)
 		disposeAtRest(ev, out)
 	}
 }
@@ -179,7 +183,7 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 		c.gone = true
 		return g.onSegment(ev, out, "the server has closed")
 	case ev.Seg.Flags().Has(packet.FIN):
-		c.acknowledge(ev, out)
+		c.acknowledgeFIN(ev, out)
 	case !c.acknowledged && ev.Seg.Ack() == c.next:
 		// The socket is replaced by its TIME_WAIT remainder (tcp_time_wait).
 		c.acknowledged = true
@@ -191,16 +195,33 @@ func (c *closedSocket) afterClose(ev *Event, out *Effects) Verdict {
 	case ev.Seg.Seq().Less(ev.Flow.Half[Original].Next): // a keepalive probe: one before what it sends next
 		if !c.ackedOK || ev.At-c.acked >= 500*time.Millisecond {
 			c.acked, c.ackedOK = ev.At, true
-			c.acknowledge(ev, out)
+			c.acknowledge(ev, out, c.wait)
 		}
 	}
 	return Drop
 }
 
-// acknowledge sends the ACK of a socket in FIN_WAIT2 or TIME_WAIT: its TSecr
-// stays what it was (inet_twsk, tcp_timewait_state_process).
-func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
+// acknowledgeFIN sends the ACK of the client's FIN. If it acknowledges the server's FIN
+// as well, the socket itself answers it (tcp_fin in FIN_WAIT2), otherwise what is left of
+// the socket. Both echo the newest timestamp (tcp_timewait_state_process).
+func (c *closedSocket) acknowledgeFIN(ev *Event, out *Effects) {
+	if val, _, ok := c.wait.Timestamps(); ok {
+		if recent, _, stamped := ev.Seg.Timestamps(); stamped {
+			c.wait.SetTimestamps(val, recent)
+		}
+	}
 	f := c.wait
+	if !c.acknowledged && ev.Seg.Ack() == c.next {
+		c.acknowledged = true
+		c.finID++
+		f.ID, f.DF = c.finID, c.finDF
+	}
+	c.acknowledge(ev, out, f)
+}
+
+// acknowledge sends f as the ACK of a socket in FIN_WAIT2 or TIME_WAIT: its TSecr
+// stays what it was (inet_twsk, tcp_timewait_state_process).
+func (c *closedSocket) acknowledge(ev *Event, out *Effects, f packet.Fields) {
 	f.Ack = packet.Max(f.Ack, ev.Seg.End())
 	if val, ecr, ok := f.Timestamps(); ok {
 		f.SetTimestamps(val+uint32((ev.At-c.at)/time.Millisecond), ecr)
@@ -213,9 +234,48 @@ func (c *closedSocket) acknowledge(ev *Event, out *Effects) {
 func (c *closedSocket) OnWake(ev *Event, out *Effects) {
 	switch {
 	case c.closed:
+		c.retransmit(ev, out)
 	case !c.due:
 		c.moment.onWake(&c.m.At, ev, out)
 	case c.m.PassResponse && c.answer.onWake(ev, out):
 		c.closeAtRest(ev, out)
+	}
+}
+
+// A FIN that is not acknowledged is sent again after a round trip and RTO_MIN, first as
+// a probe (tcp_send_loss_probe), and then ever less often (tcp_retransmit_timer), until
+// nobody waits for the socket any more (tcp_orphan_retries).
+const (
+	rtoMin        = 200 * time.Millisecond // TCP_RTO_MIN
+	orphanRetries = 8
+)
+
+// retransmit sends the FIN again, and sets the alarm for the next time.
+func (c *closedSocket) retransmit(ev *Event, out *Effects) {
+	if c.acknowledged || c.gone {
+		return
+	}
+	c.again++
+	c.finID++
+	f := c.wait
+	f.Flags, f.Seq, f.ID, f.DF = packet.FIN|packet.ACK, c.next.Add(^uint32(0)), c.finID, c.finDF
+	if client := &ev.Flow.Half[Original]; client.Seen {
+		f.Ack = packet.Max(f.Ack, client.Next)
+		if val, ecr, ok := f.Timestamps(); ok {
+			if client.Stamped && int32(client.TSVal-ecr) > 0 {
+				ecr = client.TSVal
+			}
+			f.SetTimestamps(val+uint32((ev.At-c.at)/time.Millisecond), ecr)
+		}
+	}
+	out.Forge(f, nil)
+	c.awaitACK(ev, out)
+}
+
+// awaitACK sets the alarm for the FIN that is not acknowledged: each time as long again
+// as the socket has waited, which doubles.
+func (c *closedSocket) awaitACK(ev *Event, out *Effects) {
+	if rto := rtoMin + ev.Flow.RTT; c.again <= orphanRetries {
+		out.Wake(max(rto, ev.At-c.at))
 	}
 }

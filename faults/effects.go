@@ -29,6 +29,7 @@ type Effects struct {
 	cut                     bool
 	wake                    time.Duration
 	waking                  bool
+	dated                   int // so many of Forged have the timestamps of when they leave
 }
 
 // Forged is a segment of our own making.
@@ -107,6 +108,23 @@ const behind = 1
 // genuine one could be.
 func (o *Effects) Answer(f packet.Fields) {
 	o.forge(Forged{Fields: f, Answer: true}, nil)
+}
+
+// date gives the segments that an end sends later the timestamps of that time. TSval
+// was read at this point of the path, where it is as old as the way from its sender; an
+// answer arrives here when the way has been travelled twice.
+func (o *Effects) date(rtt time.Duration) {
+	for ; o.dated < len(o.Forged); o.dated++ {
+		f := &o.Forged[o.dated]
+		if f.Raw || f.Along {
+			continue
+		}
+		after := f.After
+		if f.Answer {
+			after = max(after, rtt)
+		}
+		f.Fields.Later(uint32(after / time.Millisecond))
+	}
 }
 
 // Unreachable sends the sender of s an ICMP error with that code and IPv4

@@ -46,6 +46,13 @@ type Model interface {
 	Start() Instance
 }
 
+// burier is a Fault that may have left a server's socket open which its client takes
+// for dead. bury is called when a new connection takes its addresses and ports, and
+// closes that socket, which would answer the new SYN (RFC 5961 section 4).
+type burier interface {
+	bury(ev *Event, out *Effects)
+}
+
 // pathFault is a Fault of the path between the ends, which reads no checksum: it is
 // asked about damaged segments too.
 type pathFault interface{ onPath() }

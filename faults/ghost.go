@@ -85,6 +85,8 @@ func resetTo(ev *Event, s Side, shape string) (packet.Fields, bool) {
 		}
 		if a, known := ev.Flow.Continue(toward, ev.At, packet.RST|packet.ACK); known {
 			a.Seq = ev.Seg.Ack()
+			// The socket has received what it dies of.
+			a.Ack = packet.Max(a.Ack, ev.Seg.End())
 			return a, true
 		}
 		return b, ok

@@ -128,6 +128,13 @@ func (h *halfOpen) OnWake(ev *Event, out *Effects) {
 	}
 }
 
+// bury implements burier: a host that was started anew has no socket that could answer.
+func (h *halfOpen) bury(ev *Event, out *Effects) {
+	if h.dead && h.m.Side == Server && h.m.Peer == "rebooted" && ev.At-h.died >= h.m.Down {
+		disposeAtRest(ev, out)
+	}
+}
+
 func (h *halfOpen) die(ev *Event, out *Effects) {
 	h.dead, h.died = true, ev.At
 	out.Capture()

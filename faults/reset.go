@@ -103,6 +103,14 @@ func (r *reset) OnSegment(ev *Event, out *Effects) Verdict {
 	return Pass
 }
 
+// bury implements burier: the client was told that the server knows nothing of the
+// connection.
+func (r *reset) bury(ev *Event, out *Effects) {
+	if r.done && r.m.Hit == Client && r.m.Other != "answer" {
+		disposeAtRest(ev, out)
+	}
+}
+
 // due reports whether this is the moment.
 func (r *reset) due(ev *Event, out *Effects) bool {
 	first := !r.started

@@ -6,6 +6,7 @@ import (
 	"github.com/faultctl/faultctl/faults"
 	"github.com/faultctl/faultctl/faults/packet"
 	"github.com/faultctl/faultctl/injector/internal/nfqueue"
+	"golang.org/x/sys/unix"
 )
 
 // damaged judges a segment whose checksum is wrong, and reports whether it is one. Its
@@ -18,17 +19,24 @@ func (w *worker) damaged(p *nfqueue.Packet, seg packet.Segment, now time.Duratio
 		return false
 	}
 	f, dir := w.find(seg, now)
-	if f == nil || f.chain == nil {
+	if f == nil {
+		f, dir = w.flow(seg, p.Hook == unix.NF_INET_LOCAL_OUT || p.ByLoopback(), now)
+	}
+	if f.chain == nil {
 		w.queue.Verdict(nfqueue.Verdict{ID: p.ID})
 		return true
 	}
 	f.route(dir, p.Mark, p.Iface)
 	w.out.Reset()
 	w.ev = faults.Event{At: now, Dir: dir, Seg: seg, Flow: &f.Flow, Damaged: true, Rand: f.rng}
-	v, _ := f.chain.OnSegment(&w.ev, &w.out)
+	v, who := f.chain.OnSegment(&w.ev, &w.out)
 	if w.draining.begun {
 		w.out.Hold = 0
 	}
+	for _, c := range f.links {
+		c.diverted.Add(1)
+	}
+	w.note(f, who, v == faults.Drop)
 	if w.tap != nil {
 		delay, _ := w.delay(f, dir, &w.out, now)
 		w.tap.judged(p, f, now, v, &w.out, delay)

@@ -51,6 +51,18 @@ func (w *worker) sendForged(f *entry, dir faults.Direction, delay, now time.Dura
 	}
 }
 
+// bury sends what closes the sockets that faults have left open of a flow whose place a
+// new connection takes. It leaves before the SYN of that connection.
+func (w *worker) bury(f *entry, now time.Duration) {
+	if f.chain == nil || !f.captured {
+		return
+	}
+	w.out.Reset()
+	w.ev = faults.Event{At: now, Flow: &f.Flow, Rand: f.rng}
+	f.chain.Bury(&w.ev, &w.out)
+	w.sendForged(f, faults.Original, 0, now, nil)
+}
+
 // forgedAfter returns how long a forged packet to that end waits, and whether later
 // packets in its direction wait for it. along says that it travels in the direction of
 // the segment that caused it.

@@ -108,6 +108,7 @@ func (w *worker) handle(p *nfqueue.Packet) {
 func (w *worker) flow(seg packet.Segment, local bool, now time.Duration) (*entry, faults.Direction) {
 	e, dir := w.find(seg, now)
 	if e != nil && startsAnew(e, dir, seg) {
+		w.bury(e, now)
 		e.superseded = true
 		w.flows.remove(e)
 		e = nil

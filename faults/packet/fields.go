@@ -46,6 +46,14 @@ func (f *Fields) Timestamps() (val, ecr uint32, ok bool) {
 	return timestamps(f.Options[:f.OptionsLen])
 }
 
+// Later makes the segment one that is sent that many milliseconds later: its TSval, if
+// it has one, is that much higher.
+func (f *Fields) Later(ms uint32) {
+	if b, ok := option(f.Options[:f.OptionsLen], optTimestamps); ok && len(b) == 8 {
+		binary.BigEndian.PutUint32(b, binary.BigEndian.Uint32(b)+ms)
+	}
+}
+
 // Append appends the whole packet to dst, with its checksums. It allocates
 // only if dst has no room.
 func (f *Fields) Append(dst, payload []byte) []byte {
