@@ -38,7 +38,7 @@ func TestExplainLive(t *testing.T) {
 			defer ln.Close()
 			var listening *tap.Tap
 			if err := hosts.Client.Do(func() (err error) {
-				listening, err = tap.Listen(target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5433}}})
+				listening, err = tap.Listen(target.Matcher{To: []target.Endpoint{{LowPort: 5432, HighPort: 5433}}}, "/proc")
 				return err
 			}); err != nil {
 				t.Fatal(err)
