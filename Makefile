@@ -79,7 +79,7 @@ package: dist ## the deb and the rpm, in dist/
 			package --config packaging/nfpm.yaml --packager $$kind --target dist/ || exit 1; \
 	done
 
-check-package: ## install the deb in an empty root, run it there and remove it; run the unit under systemd
+check-package: ## install the deb in an empty root, run it there and remove it; run the units under systemd
 	packaging/check.sh
 	packaging/check-unit.sh
 

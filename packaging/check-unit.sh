@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs the unit under a real systemd in temporary namespaces and a temporary cgroup.
-# faultctl must work in the unit's sandbox, and neither a stop nor a SIGKILL may
-# leave anything behind. Needs root and cgroup v2; nothing outside is changed.
+# Runs the units under a real systemd in temporary namespaces and a temporary cgroup.
+# faultctl must work in their sandbox, and neither a stop nor a SIGKILL may leave
+# anything behind. Needs root and cgroup v2; nothing outside is changed.
 set -eu
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
@@ -42,7 +42,7 @@ outside() {
 	local code=0
 	(
 		echo "$BASHPID" >"$own/cgroup.procs"
-		exec timeout -k 5 120 unshare --mount --pid --fork --kill-child --net --uts --ipc --cgroup --mount-proc bash "$self" boot "$shared"
+		exec timeout -k 5 240 unshare --mount --pid --fork --kill-child --net --uts --ipc --cgroup --mount-proc bash "$self" boot "$shared"
 	) >"$shared/console" 2>&1 || code=$?
 	[ "$(cat "$shared/said" 2>/dev/null)" = fine ] && return
 	tail -n 50 "$shared/console" "$shared/log" "$shared"/*.out "$shared"/*.err >&2 2>/dev/null || true
@@ -78,7 +78,10 @@ boot() {
 	sed 's|/usr/bin/faultctl|/opt/faultctl.bin|; s|/etc/faultctl|/opt/faultctl|; s|/etc/default/faultctl|/opt/environment|
 		/^\[Service\]/a StandardOutput=truncate:/mnt/%i.out\nStandardError=truncate:/mnt/%i.err' packaging/faultctl@.service >/opt/units/faultctl@.service
 	echo FAULTCTL_OUTPUT=json >/opt/environment
-	for target in sysinit basic shutdown network; do
+	cp packaging/faultctl.socket /opt/units/
+	sed 's|/usr/bin/faultctl|/opt/faultctl.bin|; s|/etc/default/faultctl|/opt/environment|; s/--idle-exit 5m/--idle-exit 1s/
+		/^\[Service\]/a StandardOutput=append:/mnt/serve.out\nStandardError=append:/mnt/serve.err' packaging/faultctl.service >/opt/units/faultctl.service
+	for target in sysinit basic shutdown network sockets; do
 		printf '[Unit]\nDefaultDependencies=no\n' >"/opt/units/$target.target"
 	done
 	cat >/opt/units/try.service <<-UNIT
@@ -136,10 +139,38 @@ Server(("127.0.0.1", 5432), Echo).serve_forever()' 2>/dev/null &
 	until_ "ready beside another" grep -q '"event":"ready"' /mnt/day.out
 	systemctl stop faultctl@day faultctl@blue
 	[ -z "$(ip netns exec blue nft list tables)" ] || fail "a table is left in the other namespace"
+
+	# The socket starts the service, for root alone, again after it was killed and when it
+	# has ended by itself.
+	systemctl start faultctl.socket
+	[ "$(stat -c %a:%u:%g /run/faultctl.sock)" = 660:0:0 ] || fail "the socket is of $(stat -c %a:%u:%g /run/faultctl.sock)"
+	! systemctl --quiet is-active faultctl || fail "the service runs before anybody asks"
+	! setpriv --reuid 65534 --regid 65534 --clear-groups curl -sf --unix-socket /run/faultctl.sock http://x/v1/process || fail "another user reaches the socket"
+	for how in delete kill; do
+		ask PUT 'experiments/day?lease=1h' '{"fault": "reset:at=request", "target": {"to": ":5432"}}' >/mnt/put || fail "it does not start a run: $(cat /mnt/put)"
+		! talks || fail "faultctl does not work in the sandbox of the service"
+		if [ $how = delete ]; then
+			ask DELETE 'experiments/day?wait=true' | grep -q '"idle":false' || fail "it does not say that the fault fired"
+			no_table || fail "a table is left after a DELETE"
+			until_ "the service has ended by itself" idle
+		else
+			systemctl kill -s KILL faultctl
+			until_ "the table is gone" no_table
+			until_ "the service has failed" systemctl is-failed faultctl
+		fi
+		systemctl --quiet is-active faultctl.socket || fail "the socket is gone with the service"
+		talks || fail "connections are struck after the $how"
+	done
+	[ "$(ask PUT experiments/all '{"fault": "reset"}' | grep -c FAULTCTL_REQUIRE_TARGET)" = 1 ] || fail "a run of all connections is not refused"
+	systemctl stop faultctl.socket faultctl
+	[ ! -e /run/faultctl.sock ] || fail "the socket is left behind"
 	echo fine >/mnt/said
 }
 talks() { timeout 20 bash -c 'exec 3<>/dev/tcp/127.0.0.1/5432 && echo hello >&3 && read -r line <&3 && [ "$line" = hello ]'; }
 no_table() { ! nft list tables | grep -q faultctl_; }
+# ask METHOD PATH [BODY]: asks the service.
+ask() { curl -sS --max-time 20 --unix-socket /run/faultctl.sock -X "$1" "http://x/v1/$2" ${3:+--json "$3"}; }
+idle() { [ "$(systemctl show -P ActiveState faultctl)$(systemctl show -P Result faultctl)" = inactivesuccess ]; }
 ended() { [ "$(systemctl show -P ExecMainStatus "$1")" = "$2" ]; }
 
 case ${1:-} in
@@ -147,6 +178,6 @@ boot) boot "$2" ;;
 try) try ;;
 *)
 	outside
-	echo "unit: systemd $(/lib/systemd/systemd --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p') ran it: it works in its sandbox, and leaves nothing behind"
+	echo "unit: systemd $(/lib/systemd/systemd --version | sed -n '1s/[^ ]* \([0-9]*\).*/\1/p') ran the units: they work in their sandboxes, and leave nothing behind"
 	;;
 esac

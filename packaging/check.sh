@@ -59,7 +59,8 @@ fi
 # All files are in their usual places.
 for f in /usr/share/man/man1/faultctl.1.gz /usr/share/man/man1/faultctl-inject.1.gz /usr/share/man/man7/faultctl-faults.7.gz \
 	/usr/share/bash-completion/completions/faultctl /usr/share/zsh/vendor-completions/_faultctl \
-	/usr/share/fish/vendor_completions.d/faultctl.fish /usr/lib/systemd/system/faultctl@.service /etc/default/faultctl; do
+	/usr/share/fish/vendor_completions.d/faultctl.fish /usr/lib/systemd/system/faultctl@.service \
+	/usr/lib/systemd/system/faultctl.socket /usr/lib/systemd/system/faultctl.service /etc/default/faultctl; do
 	[ -s "$root$f" ] || fail "$f is missing"
 done
 # Whatever README.md links to is there, and the scenarios are valid.
@@ -74,15 +75,17 @@ gzip -t "$root"/usr/share/man/man*/*.gz
 bash -n "$root/usr/share/bash-completion/completions/faultctl"
 grep -q "^FAULTCTL_REQUIRE_TARGET=1" "$root/etc/default/faultctl" || fail "the unit's safety rail is off"
 
-# systemd accepts the unit.
+# systemd accepts the units.
 if command -v systemd-analyze >/dev/null 2>&1; then
-	cp "$root/usr/lib/systemd/system/faultctl@.service" "$root/faultctl@test.service"
-	sed -i "s|=/usr/bin/faultctl|=$root/usr/bin/faultctl|; s|^Documentation=.*||" "$root/faultctl@test.service"
-	said=$(systemd-analyze verify "$root/faultctl@test.service" 2>&1 | grep -F "faultctl@" || true)
+	mkdir "$root/units"
+	cp "$root/usr/lib/systemd/system/faultctl.service" "$root/usr/lib/systemd/system/faultctl.socket" "$root/units/"
+	cp "$root/usr/lib/systemd/system/faultctl@.service" "$root/units/faultctl@test.service"
+	sed -i "s|=/usr/bin/faultctl|=$root/usr/bin/faultctl|; s|^Documentation=.*||" "$root"/units/*
+	said=$(systemd-analyze verify "$root"/units/* 2>&1 | grep -F "faultctl" || true)
 	[ -z "$said" ] || fail "systemd-analyze: $said"
-	rm "$root/faultctl@test.service"
+	rm -r "$root/units"
 else
-	echo "package: systemd-analyze is not installed: unit not checked" >&2
+	echo "package: systemd-analyze is not installed: units not checked" >&2
 	[ "${FAULTCTL_REQUIRE:-}" != 1 ]
 fi
 
