@@ -53,6 +53,7 @@ want systemd-analyze systemd
 want dockerd docker.io
 want runc runc
 want podman podman
+want newuidmap uidmap
 
 # The loop in C that the injector is compared with.
 want pkg-config pkg-config

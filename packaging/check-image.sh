@@ -33,6 +33,20 @@ dir=$FAULTCTL_IMAGE_DIR
 pod() {
 	podman --root "$dir/root" --runroot "$dir/run" --tmpdir "$dir/tmp" --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime runc "$@"
 }
+# asks SOCKET: a run is started and ended by a faultctl that serves there.
+asks() {
+	tries=0
+	until curl -sf --unix-socket "$1" http://x/v1/process >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ $tries -lt 300 ] || fail "nobody answers on $1"
+		sleep 0.1
+	done
+	code=$(curl -s -o "$dir/put" -w '%{http_code}' --unix-socket "$1" -X PUT http://x/v1/experiments/x --json '{"fault": "reset", "target": {"to": ":5432"}}')
+	[ "$code" = 201 ] || fail "a run is answered with $code: $(cat "$dir/put")"
+	curl -s --unix-socket "$1" -X DELETE 'http://x/v1/experiments/x?wait=true' | grep -q '"end":"stopped"' || fail "the run does not end"
+	code=$(curl -s -o /dev/null -w '%{http_code}' --unix-socket "$1" -X PUT http://x/v1/experiments/x --json '{"fault": "reset"}')
+	[ "$code" = 403 ] || fail "a run of all connections is answered with $code"
+}
 inside() {
 	pod run --rm --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW faultctl:check "$@"
 }
@@ -50,6 +64,14 @@ code=0
 inside inject reset 2>/dev/null || code=$?
 [ "$code" = 6 ] || fail "inject without a target exits with $code, want 6"
 echo "image: it builds, and works with two capabilities"
+
+# By itself it serves, on a socket that its volume shows to others.
+pod run -d --name served --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW \
+	-v served:/run/faultctl faultctl:check >/dev/null || fail "it does not start without a command"
+served=$(pod volume inspect -f '{{.Mountpoint}}' served)/faultctl.sock
+asks "$served"
+pod rm -f served >/dev/null
+pod volume rm served >/dev/null
 
 # The lines of docs/CONTAINERS.md. The application is one of examples.
 ip link set lo up
@@ -84,6 +106,46 @@ pod import --quiet "$dir/app.tar" app >/dev/null
 pod tag faultctl:check faultctl
 pod build --quiet --isolation chroot -f "$dir/Dockerfile" -t app-tests "$dir/app" >/dev/null || fail "podman does not build the image of the page"
 play podman
+asks "$(pod volume inspect -f '{{.Mountpoint}}' faults)/faultctl.sock"
+pod rm -f faults >/dev/null
+
+# The same lines by a user who is not root, with users of its own in a namespace.
+if command -v newuidmap >/dev/null 2>&1; then
+	for f in passwd group subuid subgid; do
+		touch "/etc/$f"
+		cp "/etc/$f" "$dir/$f"
+	done
+	home=$(mktemp -d) # it may be entered by that user
+	echo "faulter:x:54321:54321::$home:/bin/sh" >>"$dir/passwd"
+	echo "faulter:x:54321:" >>"$dir/group"
+	for f in subuid subgid; do echo "faulter:600100000:65536" >>"$dir/$f"; done
+	for f in passwd group subuid subgid; do mount --bind "$dir/$f" "/etc/$f"; done
+	mkdir "$home/run"
+	chmod 700 "$home/run"
+	chown -R 54321:54321 "$home"
+	rootless() {
+		(cd "$home" && setpriv --reuid 54321 --regid 54321 --clear-groups env -i HOME="$home" XDG_RUNTIME_DIR="$home/run" PATH="$PATH:/usr/sbin:/sbin" \
+			podman --storage-driver vfs --cgroup-manager cgroupfs --events-backend file --runtime runc "$@" 2>"$dir/rootless") || {
+			code=$?
+			cat "$dir/rootless" >&2
+			return $code
+		}
+	}
+	for image in faultctl:check app-tests; do
+		pod save -q "$image" | rootless load -q >/dev/null || fail "rootless podman does not load $image"
+	done
+	rootless tag localhost/faultctl:check faultctl
+	engine() { rootless "$@"; }
+	play podman
+	asks "$home/.local/share/containers/storage/volumes/faults/_data/faultctl.sock"
+	rootless rm -f faults >/dev/null
+	rootless unshare rm -rf "$home/.local" # files of its other users
+	rm -rf "$home"
+	echo "image: rootless podman too"
+else
+	echo "image: newuidmap is not installed: rootless podman was not played" >&2
+	[ "${FAULTCTL_REQUIRE:-}" != 1 ]
+fi
 
 if ! command -v dockerd >/dev/null 2>&1; then
 	echo "image: dockerd is not installed: the lines for Docker were not played" >&2
@@ -95,7 +157,7 @@ mkdir "$dir/docker"
 dockerd --data-root "$dir/docker/root" --exec-root "$dir/docker/exec" --pidfile "$dir/docker/pid" -H "unix://$dir/docker/sock" \
 	--iptables=false --ip6tables=false --bridge=none --storage-driver vfs --cgroup-parent "/faultctl-check-$$" >"$dir/docker/log" 2>&1 &
 daemon=$!
-trap 'docker -H "unix://$dir/docker/sock" rm -f app >/dev/null 2>&1 || true; kill $daemon 2>/dev/null; wait $daemon || true; find /sys/fs/cgroup -depth -type d -path "*/faultctl-check-$$*" -exec rmdir {} + 2>/dev/null || true' EXIT
+trap 'docker -H "unix://$dir/docker/sock" rm -f app faults >/dev/null 2>&1 || true; kill $daemon 2>/dev/null; wait $daemon || true; find /sys/fs/cgroup -depth -type d -path "*/faultctl-check-$$*" -exec rmdir {} + 2>/dev/null || true' EXIT
 engine() { docker -H "unix://$dir/docker/sock" "$@"; }
 tries=0
 until engine version >/dev/null 2>&1; do
@@ -105,8 +167,10 @@ until engine version >/dev/null 2>&1; do
 done
 engine import "$dir/app.tar" app >/dev/null
 mkdir "$dir/faultctl"
+mkdir -p "$dir/faultctl/run/faultctl"
 cp dist/faultctl "$dir/faultctl/"
-tar -C "$dir/faultctl" -c . | engine import --change 'ENTRYPOINT ["/faultctl"]' --change 'ENV FAULTCTL_REQUIRE_TARGET=1' - faultctl >/dev/null
+tar -C "$dir/faultctl" -c . | engine import --change 'ENTRYPOINT ["/faultctl"]' --change 'ENV FAULTCTL_REQUIRE_TARGET=1' \
+	--change 'CMD ["serve", "--socket", "/run/faultctl/faultctl.sock"]' - faultctl >/dev/null
 cp dist/faultctl "$app/usr/local/bin/"
 tar -C "$app" -c . | engine import - app-tests >/dev/null
 # The application that is struck: here it is faultctl itself, process 1 of its container
@@ -114,4 +178,6 @@ tar -C "$app" -c . | engine import - app-tests >/dev/null
 engine run -d --name app --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --cap-add NET_ADMIN --cap-add NET_RAW \
 	app-tests /usr/local/bin/faultctl inject observe --to :1 >/dev/null
 play docker
+asks "$(engine volume inspect -f '{{.Mountpoint}}' faults)/faultctl.sock"
+engine rm -f faults >/dev/null
 echo "image: the lines of docs/CONTAINERS.md work"
