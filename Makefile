@@ -54,6 +54,10 @@ fuzz: ## the parsers on random bytes
 bench: ## what faultctl costs, compared with alternatives; writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench
 
+.PHONY: toxiproxy
+toxiproxy: ## a hundred thousand random calls, answered by Toxiproxy's server and by ours
+	$(GO) test ./integration/toxiproxy -count=1 -v -timeout 60m -calls 100000 -seed $$(date +%s)
+
 docs: build fidelity ## the pages that are generated from the code
 	$(GO) test ./cli -run 'TestCataloguePage|TestScenarioPages' -update
 	$(GO) test ./experiment/event -run 'TestEventsPage$$' -update

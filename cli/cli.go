@@ -7,6 +7,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/faultctl/faultctl/cli/internal/text"
 	"github.com/faultctl/faultctl/experiment/event"
@@ -20,6 +21,10 @@ import (
 func Main(args []string) int {
 	if cage.Guard(args) || cage.Launch(args) {
 		return exitOK
+	}
+	args, done, code := toxiproxyArgs(args, os.Getenv, os.Stdout)
+	if done {
+		return code
 	}
 	h := thisHost()
 	if signals, inside := cage.Inside(); inside {

@@ -16,6 +16,8 @@ const (
 	targetHeading = "Target"
 	runHeading    = "Run"
 	otherHeading  = "Other"
+
+	toxiproxyHeading = "Toxiproxy"
 )
 
 // The annotations of a flag.
@@ -201,8 +203,8 @@ func placeholder(k faults.Knob) string {
 	return strings.ToUpper(k.Type)
 }
 
-// takesValue reports whether a flag is followed by its value.
-func takesValue(f *pflag.Flag) bool { return f.NoOptDefVal == "" }
+// takesValue reports whether a flag has a value of its own: a toggle has not.
+func takesValue(f *pflag.Flag) bool { return f.NoOptDefVal != "true" }
 
 // without leaves out the flags of some names.
 func without(fs []*pflag.Flag, names ...string) []*pflag.Flag {

@@ -40,7 +40,7 @@ func (inv *invocation) help(cmd *cobra.Command, _ []string) {
 		}
 		fmt.Fprintln(w, text.Hanging("  "+text.Pad(sub.Name(), 10), sub.Short, width))
 	}
-	for _, heading := range []string{faultHeading, targetHeading, runHeading, otherHeading} {
+	for _, heading := range []string{faultHeading, targetHeading, runHeading, toxiproxyHeading, otherHeading} {
 		shown := pflag.NewFlagSet("", pflag.ContinueOnError)
 		shown.SortFlags = false
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {

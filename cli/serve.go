@@ -16,6 +16,7 @@ import (
 
 	"github.com/faultctl/faultctl/experiment/control"
 	"github.com/faultctl/faultctl/experiment/event"
+	"github.com/faultctl/faultctl/experiment/toxiproxy"
 	"github.com/faultctl/faultctl/internal/words"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,7 +35,7 @@ func (inv *invocation) serveCommand() *cobra.Command {
 }
 
 func serveFlags() []*pflag.Flag {
-	return []*pflag.Flag{
+	return append([]*pflag.Flag{
 		valueFlag(runHeading, "socket", "`PATH` listen on this unix socket; whoever may write to it (its owner and group) controls the runs"),
 		valueFlag(runHeading, "listen", "`ADDR` listen on this loopback address and port, for those who have the token"),
 		valueFlag(runHeading, "token-file", "`FILE` where the token of --listen is written, readable to this user only"),
@@ -42,11 +43,15 @@ func serveFlags() []*pflag.Flag {
 		toggleFlag(runHeading, "until-eof", "end when standard input does, as when the program that started it has ended"),
 		outputFlag(runHeading),
 		valueFlag(runHeading, "log-level", "`LEVEL` debug, info, warn or error, on stderr (default warn)"),
-	}
+	}, toxiproxyFlags()...)
 }
 
 // serve starts and changes runs for others until a signal arrives.
 func (inv *invocation) serve(c *call) error {
+	toxiproxyAt := c.String("toxiproxy")
+	if len(c.words) == 1 && toxiproxyAt == toxiproxyAddr { // --toxiproxy ADDR
+		toxiproxyAt, c.words = c.words[0], nil
+	}
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -65,8 +70,8 @@ func (inv *invocation) serve(c *call) error {
 	}
 	switch {
 	case len(problems) > 0:
-	case socket == "" && listen == "" && len(handed) == 0:
-		problems = append(problems, usageError("serve: where? Give --socket or --listen").WithAdvice("faultctl serve --socket /run/faultctl.sock"))
+	case socket == "" && listen == "" && toxiproxyAt == "" && len(handed) == 0:
+		problems = append(problems, usageError("serve: where? Give --socket, --listen or --toxiproxy").WithAdvice("faultctl serve --socket /run/faultctl.sock"))
 	case listen != "" && file == "":
 		problems = append(problems, usageError("serve: --listen needs --token-file: whoever has the token may use the address"))
 	}
@@ -79,6 +84,10 @@ func (inv *invocation) serve(c *call) error {
 	g := control.NewRegistry("serve", inv.args)
 	runs := control.NewStarter(ctx, sys, g)
 	g.Stop = inv.interrupt
+	toxi, problems := inv.toxiproxyServer(c, runs)
+	if len(problems) > 0 {
+		return problems
+	}
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -125,13 +134,25 @@ func (inv *invocation) serve(c *call) error {
 		}
 		serveOn(l, g.Handler(), socket)
 	}
+	if toxi != nil {
+		l, err := listenToxiproxy(toxiproxyAt)
+		if err != nil {
+			return err
+		}
+		defer toxi.Close()
+		if err := makeProxies(toxi, c.String("proxies")); err != nil {
+			l.Close()
+			return err
+		}
+		serveOn(l, toxi.Handler(), "http://"+l.Addr().String()+" for clients of Toxiproxy")
+	}
 	if l, err := inv.controlListener(g); err == nil && l != nil { // ps, stop and the others reach it too
 		serving.Go(func() { g.Serve(ctx, l) })
 	}
 	telling, told := context.WithCancel(context.Background()) // of the ends too
 	defer told()
 	serving.Go(func() { inv.tellOf(telling, g) })
-	err = inv.untilIdle(ctx, runs, idle)
+	err = inv.untilIdle(ctx, runs, idle, toxi)
 	err = errors.Join(err, runs.Close())
 	for n := 0; g.Busy() && n < 200; n++ { // the events of an end come some milliseconds later
 		time.Sleep(10 * time.Millisecond)
@@ -145,12 +166,15 @@ func (inv *invocation) serve(c *call) error {
 	return err
 }
 
-// untilIdle returns when ctx is done, or when nothing was asked and nothing ran for
-// that long; zero is no limit.
-func (inv *invocation) untilIdle(ctx context.Context, runs *control.Starter, idle time.Duration) error {
+// untilIdle returns when ctx is done, or when nothing was asked, nothing ran and no
+// proxy had a connection for that long; zero is no limit.
+func (inv *invocation) untilIdle(ctx context.Context, runs *control.Starter, idle time.Duration, toxi *toxiproxy.Server) error {
 	for {
 		wait := time.Hour
 		if idle > 0 {
+			if toxi != nil && toxi.Busy() {
+				runs.Touch()
+			}
 			if wait = idle - runs.Idle(); wait <= 0 {
 				return nil
 			}

@@ -127,7 +127,7 @@ func TestServeIdle(t *testing.T) {
 // TestServeRefusals holds what is refused, and what the message says.
 func TestServeRefusals(t *testing.T) {
 	for line, says := range map[string]string{
-		"serve": "Give --socket or --listen",
+		"serve": "Give --socket, --listen or --toxiproxy",
 		"serve --listen 0.0.0.0:0 --token-file /tmp/x":   "--listen 0.0.0.0:0: other machines could reach that address",
 		"serve --listen 10.0.0.1:0 --token-file /tmp/x":  "other machines",
 		"serve --listen [::]:0 --token-file /tmp/x":      "other machines",

@@ -23,9 +23,9 @@ func (g *Registry) Handler() http.Handler {
 		return h
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.starter.touch()
+		g.starter.Touch()
 		h.ServeHTTP(w, r)
-		g.starter.touch()
+		g.starter.Touch()
 	})
 }
 

@@ -73,7 +73,7 @@ func judge(name string, spec *experiment.Spec) (problems event.Problems) {
 // changed. A run with a lease is stopped when nobody has renewed it for so long; zero
 // is no lease. Nothing is touched if the error is about the spec.
 func (s *Starter) Put(ctx context.Context, name string, by *event.Actor, spec experiment.Spec, lease time.Duration) (created bool, err error) {
-	s.touch()
+	s.Touch()
 	if problems := judge(name, &spec); len(problems) > 0 {
 		return false, problems
 	}
@@ -132,6 +132,20 @@ func (s *Starter) Put(ctx context.Context, name string, by *event.Actor, spec ex
 	return true, nil
 }
 
+// Stop ends a run that Put began, if there is one. It does not wait for more than a
+// moment: the run may still be taking its rules away.
+func (s *Starter) Stop(name string) {
+	o := s.get(name)
+	if o == nil {
+		return
+	}
+	o.run.StopBy(nil)
+	select {
+	case <-o.run.Done():
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
 // end ends a run and waits for it; the caller holds change.
 func (s *Starter) end(name string, o *owned, by *event.Actor) {
 	o.run.StopBy(by)
@@ -170,7 +184,7 @@ func (s *Starter) get(name string) *owned {
 
 // Renew begins the lease of a run anew.
 func (s *Starter) Renew(name string) error {
-	s.touch()
+	s.Touch()
 	o := s.get(name)
 	if o == nil {
 		_, err := s.reg.find(name)
@@ -220,7 +234,8 @@ func (s *Starter) leaseOf(run *experiment.Run) *time.Time {
 	return nil
 }
 
-func (s *Starter) touch() {
+// Touch says that somebody asked for something.
+func (s *Starter) Touch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used = time.Now()
@@ -229,7 +244,7 @@ func (s *Starter) touch() {
 // Idle is for how long nobody has asked for anything and nothing has run.
 func (s *Starter) Idle() time.Duration {
 	if s.reg.Busy() {
-		s.touch()
+		s.Touch()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
