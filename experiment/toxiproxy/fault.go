@@ -86,6 +86,9 @@ func (f *FaultToxic) spec(stream forwarder.Stream) (faults.Spec, error) {
 		if n, is := f.settings[name].(float64); is {
 			text, _ := json.Marshal(n) // without an exponent where people write none
 			value = string(text)
+			if faults.Set(kind.New(), name, value+"ms") == nil { // a time, in Toxiproxy's unit
+				value += "ms"
+			}
 		}
 		if err := faults.Set(m, name, value); err != nil {
 			return spec, err

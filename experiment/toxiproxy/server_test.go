@@ -322,6 +322,9 @@ func TestFaultToxics(t *testing.T) {
 		t.Error(got)
 	}
 	has("idle-expire --after 3s --to " + at)
+	d.must(200, "PATCH", idle, `{"attributes":{"after":1500}}`)
+	has("idle-expire --after 1500ms --to " + at)
+	d.must(200, "PATCH", idle, `{"attributes":{"after":"3s"}}`)
 	d.must(400, "PATCH", idle, `{"attributes":{"after":"soon"}}`)
 	d.must(400, "PATCH", idle, `{"attributes":{"before":"3s"}}`)
 	d.must(400, "PATCH", idle, `{"attributes":{"after":[]}}`)
