@@ -11,7 +11,7 @@ GOTEST  ?= # extra flags for `make test`: -p 1 runs one package at a time
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
-.PHONY: help install dist package check-package check-image image build demo deps test fidelity holdout lint fuzz bench docs cover clean
+.PHONY: help install dist package check-package check-image image build demo deps test fidelity holdout bugs lint fuzz bench docs cover clean
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -36,6 +36,9 @@ fidelity: ## every fault beside its genuine cause, from every vantage point; wri
 
 holdout: ## what explain says of other programs' captures; writes its part of docs/EXPLAIN.md
 	$(GO) test -count=1 ./integration/holdout -update
+
+bugs: ## every public bug report of docs/BUGS.md, three times over
+	FAULTCTL_BUGS=3 $(GO) test -count=1 -timeout 20m ./integration/clients -run TestBugs -v
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }

@@ -39,6 +39,19 @@ want redis-cli redis-tools
 want psql postgresql-client
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
 
+# integration/clients: the clients of public bug reports, and their servers. Clients
+# of npm and of Go are fetched by the test, as their lock files name them.
+want npm npm
+want rabbitmq-server rabbitmq-server
+want mariadbd mariadb-server-core
+for module in pika pymysql redis psycopg2 sqlalchemy confluent_kafka grpc:grpcio boto3 requests aiohttp; do
+	/usr/bin/python3 -c "import importlib.util as u, sys; sys.exit(u.find_spec('${module%:*}') is None)" 2>/dev/null ||
+		packages="$packages python3-$(echo "${module#*:}" | tr _ -)"
+done
+for jar in HikariCP:libhikaricp postgresql:libpostgresql-jdbc slf4j-api:libslf4j okhttp:libokhttp okio:libokio; do
+	[ -e "/usr/share/java/${jar%:*}.jar" ] || packages="$packages ${jar#*:}-java"
+done
+
 # Programs that read reports and captures.
 want tshark tshark
 want tcpdump tcpdump

@@ -21,7 +21,7 @@ import (
 	"github.com/faultctl/faultctl/lab"
 )
 
-var update = flag.Bool("update", false, "write docs/CLIENTS.md")
+var update = flag.Bool("update", false, "write docs/CLIENTS.md and docs/BUGS.md")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(goClientEnv) != "" {
@@ -212,6 +212,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b\d+ (ms|milliseconds)\b`), "N $1"},
 	{regexp.MustCompile(`^(curl: \(22\)|This probably means|before or while|Is the server running|connection to server was lost|psql:<stdin>:1: error: connection to server was lost).*`), ""},
 	{regexp.MustCompile(`\b\d+ out of \d+ bytes\b`), "some bytes"},
+	{regexp.MustCompile(`IncompleteRead\(\d+ bytes read, \d+ more expected\)`), "IncompleteRead(N bytes read, N more expected)"},
 }
 
 // report is what the client printed, in one line. A client that prints only that

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -78,27 +79,27 @@ func (p *process) stop(sig syscall.Signal) {
 	p.within(5 * time.Second)
 }
 
-// serve starts a server on a host, waits until it listens, and stops it when the
-// test ends. Its output is shown if the test fails.
-func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd) {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "log")
-	log, err := os.Create(name)
+// server is a program that listens.
+type server struct {
+	*process
+	end syscall.Signal
+	log string // the file that it writes to
+}
+
+// listens starts a server on a host and waits until it listens. Its output goes to
+// that file.
+func listens(node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd, logFile string) (*server, error) {
+	log, err := os.Create(logFile)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := start(node, cmd)
 	log.Close()
 	if err != nil {
-		t.Fatalf("start %s: %v", cmd.Path, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	t.Cleanup(func() {
-		p.stop(end)
-		if b, _ := os.ReadFile(name); t.Failed() && len(b) > 0 {
-			t.Logf("%s wrote:\n%s", filepath.Base(cmd.Path), b)
-		}
-	})
+	s := &server{process: p, end: end, log: logFile}
 	ended := func() bool {
 		select {
 		case <-p.done:
@@ -107,9 +108,36 @@ func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exe
 			return false
 		}
 	}
-	if !lab.Eventually(func() bool { return ended() || dial(node, at) == nil }) || ended() {
-		t.Fatalf("%s does not listen on %s", cmd.Path, at)
+	patience := time.Now().Add(2 * time.Minute) // some servers start slowly on a busy machine
+	for !lab.Eventually(func() bool { return ended() || dial(node, at) == nil }) && time.Now().Before(patience) {
 	}
+	if ended() || dial(node, at) != nil {
+		s.stop(end)
+		return nil, fmt.Errorf("%s does not listen on %s\n%s", cmd.Path, at, s.wrote())
+	}
+	return s, nil
+}
+
+// wrote is what the server wrote.
+func (s *server) wrote() []byte {
+	b, _ := os.ReadFile(s.log)
+	return b
+}
+
+// serve starts a server on a host, waits until it listens, and stops it when the
+// test ends. Its output is shown if the test fails.
+func serve(t *testing.T, node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd) {
+	t.Helper()
+	s, err := listens(node, at, end, cmd, filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.stop(end)
+		if b := s.wrote(); t.Failed() && len(b) > 0 {
+			t.Logf("%s wrote:\n%s", filepath.Base(cmd.Path), b)
+		}
+	})
 }
 
 // dial returns nil if a server listens there.

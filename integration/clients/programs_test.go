@@ -224,18 +224,21 @@ func postgresProgram(name string) string {
 }
 
 // postgresUser is the user that the database runs as: it refuses to run as root.
-var postgresUser = sync.OnceValues(func() (*syscall.Credential, error) {
+var postgresUser = sync.OnceValues(func() (*syscall.Credential, error) { return userNamed("postgres") })
+
+// userNamed is a user that a server runs as.
+func userNamed(name string) (*syscall.Credential, error) {
 	if b, _ := os.ReadFile("/proc/self/uid_map"); !strings.Contains(string(b), "4294967295") {
 		return nil, fmt.Errorf("it needs a user other than root, which a user namespace does not have")
 	}
-	u, err := user.Lookup("postgres")
+	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
 	}
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-})
+}
 
 // require fails or skips a test whose programs are missing.
 func (p program) require(t *testing.T) {

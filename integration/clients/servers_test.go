@@ -127,12 +127,7 @@ func (c *trial) servePostgres() {
 		c.t.Fatal(err)
 	}
 	dir := c.cluster(as)
-	cmd := exec.Command(postgresProgram("postgres"), "-D", dir, "-p", "5432",
-		"-c", "listen_addresses="+c.server(), "-c", "unix_socket_directories=", "-c", "fsync=off",
-		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "log_destination=stderr")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	cmd.Dir = dir
-	serve(c.t, c.lab.Server, c.host()+":5432", syscall.SIGINT, cmd)
+	serve(c.t, c.lab.Server, c.host()+":5432", syscall.SIGINT, postgres(dir, c.server(), as))
 }
 
 // cluster reserves a database until the end of the test.
@@ -147,30 +142,7 @@ func (c *trial) cluster(as *syscall.Credential) (dir string) {
 	}
 	clusters.Unlock()
 	if _, err := os.Stat(dir); err != nil {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			c.t.Fatal(err)
-		}
-		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
-			c.t.Fatal(err)
-		}
-		cmd := exec.Command(postgresProgram("initdb"), "-D", dir, "-U", "postgres", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-		cmd.Dir = dir
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		p, err := start(nil, cmd)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if !p.within(time.Minute) || p.err != nil {
-			c.t.Fatalf("initdb: %v\n%s", p.err, &out)
-		}
-		hba, err := os.OpenFile(filepath.Join(dir, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		_, err = hba.WriteString("host all all all trust\n")
-		if err := errors.Join(err, hba.Close()); err != nil {
+		if err := newCluster(dir, as); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -180,4 +152,39 @@ func (c *trial) cluster(as *syscall.Credential) (dir string) {
 		clusters.free = append(clusters.free, dir)
 	})
 	return dir
+}
+
+// newCluster makes a database in that directory.
+func newCluster(dir string, as *syscall.Credential) error {
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, int(as.Uid), int(as.Gid))); err != nil {
+		return err
+	}
+	cmd := exec.Command(postgresProgram("initdb"), "-D", dir, "-U", "postgres", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	p, err := start(nil, cmd)
+	if err != nil {
+		return err
+	}
+	if !p.within(time.Minute) || p.err != nil {
+		return fmt.Errorf("initdb: %w\n%s", p.err, &out)
+	}
+	hba, err := os.OpenFile(filepath.Join(dir, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = hba.WriteString("host all all all trust\n")
+	return errors.Join(err, hba.Close())
+}
+
+// postgres is the server of a database.
+func postgres(dir, at string, as *syscall.Credential) *exec.Cmd {
+	cmd := exec.Command(postgresProgram("postgres"), "-D", dir, "-p", "5432",
+		"-c", "listen_addresses="+at, "-c", "unix_socket_directories=", "-c", "fsync=off",
+		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "log_destination=stderr")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	cmd.Dir = dir
+	return cmd
 }
