@@ -184,6 +184,20 @@ func TestJudge(t *testing.T) {
 			seg{at: 100 * ms, from: "C", flags: "P.", seq: 101, ack: 201, len: 50},
 			seg{at: 110 * ms, from: "S", flags: "R.", seq: 201, ack: 151}),
 			"cannot tell reset linger-reset unread-close", ""},
+		"a socket aborts, the client has shut its sending side down": {then(
+			seg{at: 100 * ms, from: "C", flags: "FP.", seq: 101, ack: 201, len: 50},
+			seg{at: 110 * ms, from: "S", flags: "R.", seq: 201, ack: 152}),
+			"cannot tell reset linger-reset unread-close half-close-intolerant", ""},
+		"the accept queue had room soon": {[]seg{
+			{at: 0, from: "C", flags: "S"},
+			{at: 10 * ms, from: "S", flags: "S.", ack: 1},
+			{at: 10 * ms, from: "C", flags: ".", seq: 1, ack: 1},
+			{at: 11 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 211 * ms, from: "C", flags: "P.", seq: 1, ack: 1, len: 100},
+			{at: 221 * ms, from: "S", flags: ".", seq: 1, ack: 101},
+			{at: 222 * ms, from: "S", flags: "P.", seq: 1, ack: 101, len: 200},
+			{at: 222 * ms, from: "C", flags: ".", seq: 101, ack: 201}},
+			"cannot tell accept-overflow loss", ""},
 		"a socket aborts that has shut its sending side down": {then(
 			seg{at: 100 * ms, from: "S", flags: "F.", seq: 201, ack: 101},
 			seg{at: 100 * ms, from: "C", flags: ".", seq: 101, ack: 202},

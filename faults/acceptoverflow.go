@@ -25,6 +25,10 @@ var acceptOverflowKind = Kind{
 		Cannot:  clue.Of(clue.DeviceTTL),
 		Repeat:  "abort=true",
 		Settles: "the counter ListenOverflows at the server (nstat), and its sysctl tcp_abort_on_overflow",
+	}, { // the queue has room again before the server sends its SYN-ACK again
+		Must:    clue.Of(clue.Handshake, clue.Silence, clue.Recovered),
+		Cannot:  clue.Of(clue.Idle, clue.Unreachable),
+		Settles: "the counter ListenOverflows at the server (nstat); if it does not grow, the segment was lost",
 	}},
 	New: func() Model { return new(AcceptOverflow) },
 }

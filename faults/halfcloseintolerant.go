@@ -15,7 +15,6 @@ var halfCloseKind = Kind{
 	Verify:  []Verify{{Moment: "Have the command shut down its sending side (shutdown(SHUT_WR)) while it waits for an answer."}},
 	Shows: []clue.Prediction{{
 		Must:    clue.Of(clue.Open, clue.Reset, clue.ActiveRST, clue.VictimFIN, clue.AwaitsAnswer),
-		Rare:    true,
 		Repeat:  "abort=true",
 		Settles: "whether the client shuts down its sending side (shutdown in strace), and whether the answer comes if it does not",
 	}},

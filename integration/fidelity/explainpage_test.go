@@ -108,6 +108,7 @@ var explainTail = ticks(`* Whether a socket that aborts did so because of SO_LIN
   that nobody read from the other two, and names the process.
 * From one end, a device that forgot the connection in silence, a peer that crashed and a path that is cut look the same.
 * Whether a FIN was lost on the way, or the peer has forgotten the connection; the first is rarer.
+* At the end whose keepalive probes, or answers, get lost on the way: the RST of the other one, which gives up, looks like any abort.
 * An application that answers late shows the same as one that hangs, until it answers.
 * A byte of garbage that was already received is what some systems send as a keepalive probe.
 * Where an idle device takes care to answer with the TTL of the other end, it is taken for that end.
