@@ -19,7 +19,8 @@ load balancer, 350 s of silence, or a server that closes within the right millis
 within seconds, against a real server, and a test that runs exactly that command.
 
 - The client runs on a host of its own, as the command of ` + "`faultctl run`" + `; the server, at HOST, is on another one.
-- The first command is the client as it was reported, the second one has the remedy that the client's documentation names.
+- The first command is the client as it was reported, the second one has the remedy that is documented for it. Where
+  there is no second one, the remedy lies elsewhere, or none is needed today.
 - The output is all that the client printed, compared by the test. "or" separates what depends on the moment. Addresses, ports and
   numbers that change are replaced by words.
 - The verdict is faultctl's, see [VERDICTS.md](VERDICTS.md): *timeout* means that the client still waited when its time was up,

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -108,10 +109,16 @@ func listens(node *lab.Node, at string, end syscall.Signal, cmd *exec.Cmd, logFi
 			return false
 		}
 	}
-	patience := time.Now().Add(2 * time.Minute) // some servers start slowly on a busy machine
-	for !lab.Eventually(func() bool { return ended() || dial(node, at) == nil }) && time.Now().Before(patience) {
+	ready := func() bool {
+		if filepath.Base(cmd.Path) == "postgres" && !bytes.Contains(s.wrote(), []byte("ready to accept connections")) {
+			return false // it listens before it lets anybody in
+		}
+		return dial(node, at) == nil
 	}
-	if ended() || dial(node, at) != nil {
+	patience := time.Now().Add(2 * time.Minute) // some servers start slowly on a busy machine
+	for !lab.Eventually(func() bool { return ended() || ready() }) && time.Now().Before(patience) {
+	}
+	if ended() || !ready() {
 		s.stop(end)
 		return nil, fmt.Errorf("%s does not listen on %s\n%s", cmd.Path, at, s.wrote())
 	}
