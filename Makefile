@@ -11,7 +11,7 @@ GOTEST  ?= # extra flags for `make test`: -p 1 runs one package at a time
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown))
 STAMP   := -X github.com/faultctl/faultctl/internal/version.stamp=$(VERSION)
 
-.PHONY: help install dist package check-package check-image image build demo deps test fidelity holdout bugs lint fuzz bench docs cover clean
+.PHONY: help install dist package check-package check-image image build demo deps test fidelity holdout bugs lint fuzz bench docs cover clean kubectl-plugin test-kubernetes check-kubernetes
 
 build: ## the binary, ./faultctl
 	$(GO) build -o faultctl .
@@ -92,6 +92,16 @@ check-package: ## install the deb in an empty root, run it there and remove it; 
 
 check-image: ## build the image in a temporary store and run it
 	packaging/check-image.sh
+
+kubectl-plugin: ## kubectl-faultctl, in dist/: put it on the PATH
+	mkdir -p dist
+	cd kubernetes && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w $(STAMP)" -o ../dist/kubectl-faultctl ./kubectl-faultctl
+
+test-kubernetes: ## the plugin's tests that need no cluster
+	cd kubernetes && $(GO) vet ./... && $(GO) test -count=1 ./...
+
+check-kubernetes: ## build Kubernetes, start a cluster of one node and strike pods in it (as root)
+	kubernetes/testcluster/check.sh
 
 image: dist ## the container image, with docker or podman
 	packaging/build-image.sh faultctl:$(VERSION)

@@ -86,6 +86,11 @@ func TestImports(t *testing.T) {
 		"cli":                                   {"explain", "explain/capture", "explain/tap", "experiment", "experiment/control", "experiment/demo", "experiment/document", "experiment/event", "experiment/evidence", "experiment/place", "experiment/replay", "experiment/report", "experiment/scenario", "experiment/survival", "experiment/toxiproxy", "faults", "faults/outcome", "injector", "injector/target", "internal/cage", "internal/safefile", "internal/sandbox", "internal/version", "internal/redact", "internal/words", "lab", "cli/internal/text", "internal/rights"},
 		"cli/internal/text":                     {"internal/words"},
 		"clients/go":                            {"experiment/control", "experiment/event"},
+		"kubernetes/cluster":                    {"experiment/event"},
+		"kubernetes/runs":                       {"experiment", "experiment/control", "experiment/event", "internal/words", "kubernetes/cluster"},
+		"kubernetes/plugin":                     {"experiment", "experiment/control", "experiment/event", "faults", "internal/version", "internal/words", "kubernetes/cluster", "kubernetes/runs"},
+		"kubernetes/kubectl-faultctl":           {"kubernetes/plugin"},
+		"kubernetes/testcluster/app":            {},
 		".":                                     {"cli", "internal/openfiles"},
 		"internal/openfiles":                    {},
 	}

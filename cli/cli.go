@@ -77,7 +77,7 @@ func (inv *invocation) program(args []string) *cobra.Command {
 	version.Shorthand = "v"
 	inv.complete(root, []*pflag.Flag{version}, inv.bare)
 	root.AddCommand(inv.injectCommand(fault), inv.runCommand(fault), inv.verifyCommand(), inv.scenarioCommand(), inv.replayCommand(), inv.explainCommand(),
-		inv.psCommand(), inv.topCommand(), inv.setCommand(), inv.pauseCommand(), inv.resumeCommand(), inv.stopCommand(), inv.serveCommand(),
+		inv.psCommand(), inv.topCommand(), inv.setCommand(), inv.pauseCommand(), inv.resumeCommand(), inv.stopCommand(), inv.serveCommand(), inv.connectCommand(),
 		inv.demoCommand(fault), inv.faultsCommand(fault), inv.doctorCommand(), inv.cleanupCommand(), inv.versionCommand())
 	inv.completionCommand(root)
 	root.AddCommand(inv.manCommand())

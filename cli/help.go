@@ -67,7 +67,7 @@ func (inv *invocation) help(cmd *cobra.Command, _ []string) {
 func (inv *invocation) overview(root *cobra.Command) {
 	w := inv.stdout
 	fmt.Fprintf(w, "faultctl - %s\n\nusage: faultctl COMMAND [flags]\n\n", root.Short)
-	beside := []string{"top", "set", "pause", "resume", "stop", "serve", "version"} // one line is enough for them, and --version is known
+	beside := []string{"top", "set", "pause", "resume", "stop", "serve", "connect", "version"} // one line is enough for them, and --version is known
 	for _, c := range root.Commands() {
 		switch {
 		case c.Name() == "ps":

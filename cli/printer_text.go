@@ -191,7 +191,7 @@ func (t *textPrinter) happened(at time.Time, e event.Event) {
 		}
 		t.onConnection(at, "flow", "flow  ", e.Flow, note)
 	case event.Fired:
-		t.onConnection(at, "fired", t.paint.Red("fired")+" ", e.Flow, "  "+e.Fault+": "+whatItDid(e)+e.Reason)
+		t.onConnection(at, "fired", t.paint.Red("fired")+" ", e.Flow, "  "+e.Fault+": "+e.Text())
 	case event.Outcome:
 		t.onConnection(at, "outcome", "outcome ", e.Flow, "  "+e.Fault+": "+e.Text())
 	case event.Target:
@@ -220,32 +220,6 @@ func actor(a *event.Actor) string {
 		return fmt.Sprintf(" by user %d", a.UID)
 	}
 	return fmt.Sprintf(" by process %d of user %d", a.PID, a.UID)
-}
-
-// whatItDid says what a fault did, in words that a reason follows. Taking a
-// connection over is nothing but its reason.
-func whatItDid(e event.Fired) string {
-	to := " to the " + e.To + ", "
-	if e.To == "both" {
-		to = " to both, "
-	}
-	switch e.Action {
-	case "drop":
-		return "dropped a segment" + to
-	case "rst":
-		return "RST" + to
-	case "fin":
-		return "FIN" + to
-	case "icmp":
-		return "ICMP error" + to
-	case "delay":
-		return "delayed a segment" + to
-	case "rewrite":
-		return "rewrote a segment" + to
-	case "duplicate":
-		return "sent a segment twice" + to
-	}
-	return ""
 }
 
 // watch calls tick with how far the run is, again and again until it is over:

@@ -40,6 +40,21 @@ func NewClient(address, token string) (*Client, error) {
 	return c, nil
 }
 
+// NewClientOver returns a client whose requests all go over conn, in HTTP/2 without TLS:
+// it is for a process that is reached by a single stream of bytes, as faultctl connect
+// makes one. When conn has ended the methods return errors. Each request lasts as long
+// as its context.
+func NewClientOver(conn net.Conn) (*Client, error) {
+	only := new(http.Protocols)
+	only.SetUnencryptedHTTP2(true)
+	t := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }, Protocols: only, DisableCompression: true}
+	c, err := t.NewClientConn(context.Background(), "http", "faultctl:80")
+	if err != nil {
+		return nil, err
+	}
+	return &Client{base: "http://faultctl", http: &http.Client{Transport: c}}, nil
+}
+
 func newClient(dial func(context.Context) (net.Conn, error)) *Client {
 	return &Client{base: "http://faultctl", http: &http.Client{
 		Timeout: 10 * time.Second,
@@ -61,7 +76,7 @@ func (c *Client) Put(ctx context.Context, name string, words map[string]any, lea
 	return x, c.do(ctx, "PUT", path, words, &x)
 }
 
-// Renew begins the lease of a run anew.
+// Renew begins the lease of a run anew. The error is ErrNoRun if the run is over.
 func (c *Client) Renew(ctx context.Context, name string) error {
 	return c.do(ctx, "POST", experimentPath(name)+"/renew", nil, nil)
 }
@@ -168,12 +183,8 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 		return fmt.Errorf("ask the process: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
-		var p Problem
-		if err := json.NewDecoder(io.LimitReader(resp.Body, largestBody)).Decode(&p); err != nil {
-			return fmt.Errorf("the process answers %s", resp.Status)
-		}
-		return p.error()
+	if err := refusal(resp); err != nil {
+		return err
 	}
 	if answer == nil {
 		return nil
@@ -199,3 +210,24 @@ func (p *Problem) error() error {
 	}
 	return all
 }
+
+// refusal is the error that a process answers with, or nil.
+func refusal(resp *http.Response) error {
+	if resp.StatusCode < 300 {
+		return nil
+	}
+	var p Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, largestBody)).Decode(&p); err != nil {
+		return fmt.Errorf("the process answers %s", resp.Status)
+	}
+	if resp.StatusCode == http.StatusNotFound {
+		return noRun{p.error()}
+	}
+	return p.error()
+}
+
+// noRun is an error that is ErrNoRun too.
+type noRun struct{ error }
+
+func (e noRun) Unwrap() error        { return e.error }
+func (e noRun) Is(target error) bool { return target == ErrNoRun }

@@ -40,13 +40,16 @@ func (g *Registry) Serve(ctx context.Context, l *net.UnixListener) error {
 	return ServeOn(ctx, &peerListener{l, allowed()}, g.Handler())
 }
 
-// ServeOn answers on a listener until ctx is done. Streams end then; other requests
-// have a second to be answered. A caller's process is known on unix sockets.
+// ServeOn answers on a listener until ctx is done, in HTTP/1.1 and in HTTP/2 without
+// TLS, in which one connection carries any number of requests and streams. Streams end
+// then; other requests have a second to be answered. A caller's process is known on unix sockets.
 func ServeOn(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 16,
-		ConnContext: connContext, BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: connContext, BaseContext: func(net.Listener) context.Context { return ctx }, Protocols: new(http.Protocols),
 	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)

@@ -153,6 +153,32 @@ type Fired struct {
 	Reason  string `json:"reason" doc:"why, in words"`
 }
 
+// Text is what the fault did and why, in words. Taking a connection over is nothing
+// but its reason.
+func (e Fired) Text() string {
+	to := " to the " + e.To + ", "
+	if e.To == "both" {
+		to = " to both, "
+	}
+	switch e.Action {
+	case "drop":
+		return "dropped a segment" + to + e.Reason
+	case "rst":
+		return "RST" + to + e.Reason
+	case "fin":
+		return "FIN" + to + e.Reason
+	case "icmp":
+		return "ICMP error" + to + e.Reason
+	case "delay":
+		return "delayed a segment" + to + e.Reason
+	case "rewrite":
+		return "rewrote a segment" + to + e.Reason
+	case "duplicate":
+		return "sent a segment twice" + to + e.Reason
+	}
+	return e.Reason
+}
+
 // Target says that what a name stands for has changed.
 type Target struct {
 	Head
