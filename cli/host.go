@@ -62,6 +62,7 @@ type host struct {
 
 	childIn, childOut, childErr *os.File // of commands
 
+	audit   func(line string) error        // writes to the host's log; nil: nothing is written there
 	sandbox func(...sandbox.Need) error    // gives all rights up that the needs do not name; nil: keeps them
 	launch  func() (*cage.Launcher, error) // has commands started with the rights of now; nil: they have those of then
 }
@@ -138,7 +139,7 @@ func thisHost() *host {
 		relay:     cage.Relay, enterCage: cage.Enter,
 		mustIsolate: func() bool { r := rights.Own(); return !r.Root || !r.Enough() },
 		childIn:     os.Stdin, childOut: os.Stdout, childErr: os.Stderr,
-		sandbox: enterSandbox, launch: cage.NewLauncher,
+		audit: new(auditLog).write, sandbox: enterSandbox, launch: cage.NewLauncher,
 		play: demo.Play, mustEnter: lab.MustEnter, enter: lab.Enter,
 	}
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 
@@ -79,6 +80,13 @@ func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *repl
 		return err
 	}
 	defer func() { err = inv.leave(ev, false, err) }()
+	if p.Spec.WhileRuns() {
+		release, err := inv.keepRights()
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	ev.Named(p.CommandLine(), p.Seed())
 	ctx, release := inv.untilSignal(ctx)
 	defer release()
@@ -103,6 +111,10 @@ func (inv *invocation) strike(ctx context.Context, p *experiment.Plan, rec *repl
 		return err
 	case cut != nil:
 		return cut
+	}
+	if gone, is := errors.AsType[*experiment.Unsteady](result.Cause); is {
+		return event.Errorf(event.CodeProbe, "while", "failed %d times in a row, so the run was ended: %w", gone.Fails, gone.Says).WithValue(gone.Check).
+			WithAdvice("Everything is as it was before the run.")
 	}
 	if code := p.Spec.Judge(result.Stats, outcome.NoCommand).Code(); code != event.CodeOK {
 		return quietExit(int(code))

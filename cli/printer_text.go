@@ -206,6 +206,8 @@ func (t *textPrinter) happened(at time.Time, e event.Event) {
 		t.print("%s  %s is to be struck%s (%s)\n", clock, e.Flow.Client, actor(e.By), e.Moment)
 	case event.Spared:
 		t.print("%s  %s is spared%s\n", clock, e.Flow.Client, actor(e.By))
+	case event.Unsteady:
+		t.print("%s  unsteady (%d of %d): %s: %s\n", clock, e.Fails, e.Of, words.Foreign(e.Check), words.Foreign(e.Says))
 	case event.Stopped:
 		t.print("%s  stopped%s\n", clock, actor(e.By))
 	}

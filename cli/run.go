@@ -36,7 +36,7 @@ func (inv *invocation) runCommand(fault *faults.Kind) *cobra.Command {
 // caged are the flags of a command that starts one in a cage: whose the
 // connections are is settled.
 func caged() []*pflag.Flag {
-	fs := without(append(targetFlags(), runFlags()...), "cgroup", "uid", "expect-fired", "allow-idle", "may-idle", "output")
+	fs := without(append(targetFlags(), runFlags()...), "cgroup", "uid", "expect-fired", "allow-idle", "may-idle", "output", "while", "while-every", "while-fails")
 	for _, f := range fs {
 		if f.Name == "container" { // the command stays where it was started
 			f.Usage = "run CMD in that container's network namespace (Docker, Podman)"

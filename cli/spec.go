@@ -94,6 +94,13 @@ func flaggedSpec(c *call, name string) faults.Spec {
 func (inv *invocation) system() *experiment.System {
 	sys := *inv.sys
 	sys.Logger, sys.ShowSecrets = inv.logger, inv.showSecrets
+	if inv.audit != nil && !sys.Caged {
+		sys.Audit = func(line string) {
+			if err := inv.audit(line); err != nil {
+				inv.logger.Info("not in the host's log", "line", line, "error", err)
+			}
+		}
+	}
 	sys.MakeCage = func(ns *os.File) (cage.Cage, error) {
 		switch {
 		case inv.keeper == nil:

@@ -55,7 +55,7 @@ func (r *Run) update(ctx context.Context, by *event.Actor, next Spec) error {
 	if len(set) == 0 {
 		return nil
 	}
-	if err := r.apply(ctx, &next, set); err != nil {
+	if err := r.apply(ctx, by, &next, set); err != nil {
 		return err
 	}
 	next.Seed = now.Seed
@@ -152,7 +152,7 @@ func knobsChanged(f, g faults.Spec) (ks [][2]string) {
 }
 
 // apply makes all the changes, or none if one is refused.
-func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) {
+func (r *Run) apply(ctx context.Context, by *event.Actor, next *Spec, set []changed) (err error) {
 	has := func(words ...string) bool {
 		return slices.ContainsFunc(set, func(c changed) bool { return slices.Contains(words, c.word) })
 	}
@@ -170,6 +170,9 @@ func (r *Run) apply(ctx context.Context, next *Spec, set []changed) (err error) 
 		if is.matcher, err = r.aim(ctx, next); err != nil {
 			return err
 		}
+	}
+	if err := r.sys.allowed(by, next, &is.matcher, r.plan.Duration(), len(next.Command) > 0 && !r.plan.shared); err != nil {
+		return err
 	}
 	is.pick.Share = next.Target.Pick().Share
 	steps := []struct {
@@ -305,4 +308,13 @@ func (r *Run) setPaused(paused bool, do func(Engine) error, e event.Event) error
 	r.mu.Unlock()
 	r.emit(r.sys.Now(), e)
 	return nil
+}
+
+// noRules are the counters of a run that has done nothing.
+func noRules(s Spec) []injector.RuleStats {
+	rule := injector.RuleStats{}
+	for _, f := range s.Faults {
+		rule.Faults = append(rule.Faults, injector.FaultStats{Name: f.Name})
+	}
+	return []injector.RuleStats{rule}
 }

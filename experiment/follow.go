@@ -110,7 +110,10 @@ func (r *Run) lookAgain(ctx context.Context, n *names) {
 	if len(problems) > 0 || reflect.DeepEqual(was, is) {
 		return // keep the known addresses
 	}
-	err := r.retarget(is)
+	err := r.sys.allowed(nil, &spec, &is, r.plan.Duration(), len(spec.Command) > 0 && !r.plan.shared)
+	if err == nil {
+		err = r.retarget(is)
+	}
 	if err == nil {
 		r.plan.moved.Store(&is)
 	}

@@ -125,6 +125,7 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		Seed: *p.Spec.Seed, Queues: s.Queues, Protect: p.Protected, Judge: len(s.Command) > 0, Logger: cmp.Or(sys.Logger, slog.New(slog.DiscardHandler)),
 		Rules: []injector.Rule{{Match: match, Pick: s.Target.Pick(), Faults: models}},
 	}
+	p.limitWide()
 	if len(s.Command) > 0 {
 		if p.account, err = sys.AccountOf(s.User); err != nil {
 			return nil, err
@@ -137,6 +138,10 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		return nil, err
 	}
 	if err = p.shareNetNS(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := sys.allowed(nil, &p.Spec, &match, p.Duration(), len(s.Command) > 0 && !p.shared); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -97,6 +97,7 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 	if r.sys.Began != nil {
 		r.sys.Began(r)
 	}
+	r.auditStart()
 	r.emit(r.sys.Now(), p.started())
 	if first != nil {
 		if err := first(r); err != nil {
@@ -112,6 +113,9 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 	if ctx.Err() != nil {
 		r.finish(ctx, nil)
 		return r, nil
+	}
+	if err := r.holdsBefore(ctx); err != nil {
+		return nil, r.abandon(err)
 	}
 	if p.cfg.NetNS != nil && p.sys.Translator != nil {
 		r.nat, _ = p.sys.Translator(p.cfg.NetNS) // else nothing is said of NAT
@@ -130,6 +134,7 @@ func start(ctx context.Context, p *Plan, first func(*Run) error) (*Run, error) {
 func (r *Run) abandon(err error) error {
 	r.end(nil)
 	r.err = err
+	r.auditEnd()
 	r.log.close()
 	close(r.done)
 	return err
@@ -167,6 +172,9 @@ func (r *Run) supervise(ctx context.Context, life func(context.Context) error, e
 		beside.Go(func() { r.followNames(ctx, every) })
 	}
 	beside.Go(func() { r.watchNetNS(ctx) })
+	if r.spec.While != "" {
+		beside.Go(func() { r.watchSteady(ctx) })
+	}
 	if err == nil {
 		err = life(ctx)
 	}
@@ -192,6 +200,7 @@ func (r *Run) finish(ctx context.Context, err error) {
 		}
 	}
 	r.end(nil)
+	r.auditEnd()
 	r.log.close()
 	close(r.done)
 }
@@ -258,15 +267,6 @@ func (r *Run) stats() injector.Snapshot {
 		now.Rules = noRules(r.spec)
 	}
 	return now
-}
-
-// noRules are the counters of a run that has done nothing.
-func noRules(s Spec) []injector.RuleStats {
-	rule := injector.RuleStats{}
-	for _, f := range s.Faults {
-		rule.Faults = append(rule.Faults, injector.FaultStats{Name: f.Name})
-	}
-	return []injector.RuleStats{rule}
 }
 
 // Spec is what the run does at this moment: the plan's Spec with what Update

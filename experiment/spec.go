@@ -26,6 +26,16 @@ type Spec struct {
 	Seed         *uint64        // the same seed makes the same choices; nil: one is drawn
 	Queues       int            // netfilter queues and threads, 1 to 16; zero means 1
 
+	// While is what must hold as long as the run goes on: the address of an HTTP
+	// server, which must answer with a status below 400, or else a line for /bin/sh,
+	// which must exit with 0, each within 5 s. It is checked once before the rules go
+	// in and then every WhileEvery (nil means 1 s); when it has failed WhileFails times
+	// in a row (0 means 3), the run ends with the cause *Unsteady. Empty: nothing is
+	// checked. Not with a Command.
+	While      string
+	WhileEvery *time.Duration
+	WhileFails uint64
+
 	ExpectFired bool // a fault that never fired is a failure; always so where there is a Command
 	AllowIdle   bool // never so
 

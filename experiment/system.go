@@ -9,7 +9,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/faultctl/faultctl/experiment/event"
 	"github.com/faultctl/faultctl/experiment/place"
+	"github.com/faultctl/faultctl/experiment/policy"
 	"github.com/faultctl/faultctl/injector"
 	"github.com/faultctl/faultctl/injector/target"
 	"github.com/faultctl/faultctl/internal/cage"
@@ -27,6 +29,14 @@ type System struct {
 	// events, reports and texts. False leaves out what docs/SAFETY.md lists.
 	ShowSecrets bool
 
+	// Policy reads the policy of the host each time that it is asked; nil: there is none.
+	// By is for whom runs are planned, if that is not the caller of this process. Audit
+	// writes a line into the host's log for each run that begins, ends or is refused; nil:
+	// none are written.
+	Policy func() (*policy.Policy, error)
+	By     *event.Actor
+	Audit  func(line string)
+
 	Seed func() uint64 // draws a random seed that a float64 can represent exactly
 
 	Start     func(context.Context, injector.Config) (Engine, error) // returns when the rules are installed
@@ -36,6 +46,9 @@ type System struct {
 	// Began is told of each run before its rules go in, if it is not nil. The run is
 	// over, and its Done closed, even if it does not begin in the end.
 	Began func(*Run)
+
+	// Ask checks once what Spec.While says; nil: it is asked or run.
+	Ask func(ctx context.Context, check string) error
 
 	Lookup       target.Resolver
 	FindCgroup   func(name string) (*target.Cgroup, error)
@@ -97,7 +110,8 @@ func NewSystem() *System {
 				_ = c.Watch(ctx, name, happened) // without an engine the container is checked at intervals only
 			},
 		},
-		Seed: func() uint64 { return uint64(rand.Uint32()) },
+		Policy: func() (*policy.Policy, error) { return policy.Load(policy.File) },
+		Seed:   func() uint64 { return uint64(rand.Uint32()) },
 		Start: func(ctx context.Context, cfg injector.Config) (Engine, error) {
 			i, err := injector.Start(ctx, cfg)
 			if err != nil {

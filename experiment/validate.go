@@ -123,6 +123,7 @@ func (t *Target) validate() (problems event.Problems) {
 }
 
 func (s *Spec) validateRun() (problems event.Problems) {
+	problems = s.validateWhile()
 	if s.Queues < 0 || s.Queues > MaxQueues {
 		problems = append(problems, usage("queues", "not a whole number from 1 to %d", MaxQueues).WithValue(strconv.Itoa(s.Queues)).
 			WithAdvice("Each queue has a thread, so more queues than processors do not help. The default is 1."))

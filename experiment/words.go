@@ -128,6 +128,9 @@ var Words = []Word{
 			return nil
 		},
 		get: func(s *Spec) []string { return unless(s.Queues == 0, strconv.Itoa(s.Queues)) }},
+	text("while", "URL|CMD", OfRun, "end as soon as this fails: a URL that must answer, or a shell command that must exit 0; it is checked before anything is touched, too", func(s *Spec) *string { return &s.While }),
+	optional("while-every", OfRun, "how often --while is checked (default 1s)", func(s *Spec) **time.Duration { return &s.WhileEvery }),
+	inGroup(OfRun, count("while-fails", 1, "end when it has failed N times in a row (default 3)", func(s *Spec) *uint64 { return &s.WhileFails })),
 	toggle("expect-fired", OfRun, "exit 4 if a fault never fired", func(s *Spec) *bool { return &s.ExpectFired }),
 	toggle("allow-idle", OfRun, "turn --expect-fired off", func(s *Spec) *bool { return &s.AllowIdle }),
 	{Name: "may-idle", Placeholder: "FAULT", Kind: Many, Group: OfRun, Help: "turn --expect-fired off for that fault; repeatable",
@@ -211,6 +214,11 @@ func count(name string, least uint64, help string, at func(*Spec) *uint64) Word 
 			return nil
 		},
 		get: func(s *Spec) []string { return unless(*at(s) == 0, strconv.FormatUint(*at(s), 10)) }}
+}
+
+func inGroup(g WordGroup, w Word) Word {
+	w.Group = g
+	return w
 }
 
 func toggle(name string, group WordGroup, help string, at func(*Spec) *bool) Word {

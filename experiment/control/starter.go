@@ -50,7 +50,7 @@ var runName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // notForOthers are words that would have this process write files, or run programs,
 // for whoever asks.
-var notForOthers = []string{"pcap", "report", "metrics", "timeout", "isolate"}
+var notForOthers = []string{"pcap", "report", "metrics", "timeout", "isolate", "while"}
 
 // judge says what is wrong with a run that somebody asks for.
 func judge(name string, spec *experiment.Spec) (problems event.Problems) {
@@ -95,7 +95,9 @@ func (s *Starter) Put(ctx context.Context, name string, by *event.Actor, spec ex
 			return false, nil
 		}
 	}
-	p, err := s.sys.Plan(ctx, spec)
+	sys := *s.sys
+	sys.By = by
+	p, err := sys.Plan(ctx, spec)
 	if err != nil {
 		return false, err
 	}

@@ -48,6 +48,16 @@ type Stopped struct {
 	By *Actor `json:"by,omitempty" doc:"who stopped it; absent: the program itself"`
 }
 
+// Unsteady says that the check of a run's steady state failed. The run ends when it has
+// failed Of times in a row.
+type Unsteady struct {
+	Head
+	Check string `json:"check" doc:"what was checked: a URL or a command"`
+	Fails int    `json:"fails" doc:"how often it has failed in a row"`
+	Of    int    `json:"of" doc:"how often in a row end the run"`
+	Says  string `json:"says" doc:"why it failed"`
+}
+
 // Lost says that a reader was too slow and missed events. Only that reader gets
 // it.
 type Lost struct {
@@ -55,21 +65,23 @@ type Lost struct {
 	Events uint64 `json:"events" doc:"how many events the reader missed"`
 }
 
-func (Changed) Name() string { return "changed" }
-func (Paused) Name() string  { return "paused" }
-func (Resumed) Name() string { return "resumed" }
-func (Picked) Name() string  { return "picked" }
-func (Spared) Name() string  { return "spared" }
-func (Stopped) Name() string { return "stopped" }
-func (Lost) Name() string    { return "lost" }
+func (Changed) Name() string  { return "changed" }
+func (Paused) Name() string   { return "paused" }
+func (Resumed) Name() string  { return "resumed" }
+func (Picked) Name() string   { return "picked" }
+func (Spared) Name() string   { return "spared" }
+func (Stopped) Name() string  { return "stopped" }
+func (Unsteady) Name() string { return "unsteady" }
+func (Lost) Name() string     { return "lost" }
 
-func (e Changed) with(h Head) Event { e.Head = h; return e }
-func (e Paused) with(h Head) Event  { e.Head = h; return e }
-func (e Resumed) with(h Head) Event { e.Head = h; return e }
-func (e Picked) with(h Head) Event  { e.Head = h; return e }
-func (e Spared) with(h Head) Event  { e.Head = h; return e }
-func (e Stopped) with(h Head) Event { e.Head = h; return e }
-func (e Lost) with(h Head) Event    { e.Head = h; return e }
+func (e Changed) with(h Head) Event  { e.Head = h; return e }
+func (e Paused) with(h Head) Event   { e.Head = h; return e }
+func (e Resumed) with(h Head) Event  { e.Head = h; return e }
+func (e Picked) with(h Head) Event   { e.Head = h; return e }
+func (e Spared) with(h Head) Event   { e.Head = h; return e }
+func (e Stopped) with(h Head) Event  { e.Head = h; return e }
+func (e Unsteady) with(h Head) Event { e.Head = h; return e }
+func (e Lost) with(h Head) Event     { e.Head = h; return e }
 
 // Stamp is the event with its time and name, as Encode writes it.
 func Stamp(at time.Time, e Event) Event {

@@ -31,7 +31,7 @@ var all = []reflect.Type{
 	reflect.TypeFor[event.VerifyStarted](), reflect.TypeFor[event.Case](), reflect.TypeFor[event.VerifyResult](), reflect.TypeFor[event.Verified](),
 	reflect.TypeFor[event.ScenarioStarted](), reflect.TypeFor[event.Phase](), reflect.TypeFor[event.Step](), reflect.TypeFor[event.Probe](),
 	reflect.TypeFor[event.ScenarioEnded](), reflect.TypeFor[event.ProbeEnded](), reflect.TypeFor[event.ScenarioResult](),
-	reflect.TypeFor[event.Changed](), reflect.TypeFor[event.Paused](), reflect.TypeFor[event.Resumed](), reflect.TypeFor[event.Picked](), reflect.TypeFor[event.Spared](), reflect.TypeFor[event.Stopped](), reflect.TypeFor[event.Lost](),
+	reflect.TypeFor[event.Changed](), reflect.TypeFor[event.Paused](), reflect.TypeFor[event.Resumed](), reflect.TypeFor[event.Picked](), reflect.TypeFor[event.Spared](), reflect.TypeFor[event.Stopped](), reflect.TypeFor[event.Unsteady](), reflect.TypeFor[event.Lost](),
 	reflect.TypeFor[event.Explained](), reflect.TypeFor[event.ExplainedAll](),
 	reflect.TypeFor[event.Replayed](), reflect.TypeFor[event.DryRun](), reflect.TypeFor[event.VerifyDryRun](), reflect.TypeFor[event.ErrorEvent](),
 }

@@ -60,6 +60,7 @@ var page = []group{
 		{"resumed", "The next packet that matches is judged again.", Resumed{}},
 		{"picked", "Somebody has the faults strike one connection, as `top` does.", Picked{}},
 		{"spared", "Somebody has the faults leave one connection alone until it ends.", Spared{}},
+		{"unsteady", "The check of `--while` failed. When it has failed `of` times in a row, the run ends.", Unsteady{Check: "http://127.0.0.1:8080/health", Fails: 3, Of: 3, Says: "status 503"}},
 		{"stopped", "Somebody stopped the run from outside: it ends cleanly, as by Ctrl-C.", Stopped{By: &Actor{UID: 1000, PID: 4242}}},
 		{"lost", "Whoever reads the events of a run too slowly missed some. Only that reader is told.", Lost{Events: 12}},
 	}},

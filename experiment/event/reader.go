@@ -113,7 +113,7 @@ var kinds = []kind{
 	of[Command](""), of[Exited](""),
 	of[Case](""), of[ScenarioResult]("scenario"), of[VerifyResult](""), of[Verified](""),
 	of[Phase](""), of[Step](""), of[Probe](""), of[ProbeEnded](""),
-	of[Changed](""), of[Paused](""), of[Resumed](""), of[Picked](""), of[Spared](""), of[Stopped](""), of[Lost](""),
+	of[Changed](""), of[Paused](""), of[Resumed](""), of[Picked](""), of[Spared](""), of[Stopped](""), of[Unsteady](""), of[Lost](""),
 	of[Explained](""), of[ExplainedAll](""),
 	of[Replayed](""), of[VerifyDryRun]("case"), of[DryRun](""), of[ErrorEvent](""),
 }

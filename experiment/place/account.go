@@ -162,6 +162,10 @@ func (a *Account) getenv(name string) string {
 	return value
 }
 
+// Become makes a command that has not started one of that account; nil leaves it as it
+// is.
+func Become(cmd *exec.Cmd, a *Account) { a.become(cmd) }
+
 // become makes a command that has not started one of the account.
 func (a *Account) become(cmd *exec.Cmd) {
 	if a == nil {

@@ -223,6 +223,7 @@ func (r *Recording) read(spec json.RawMessage) error {
 	}
 	r.Command, r.Spec.Command = r.Spec.Command, nil
 	r.Spec.Pcap, r.Spec.Reports, r.Spec.Metrics = "", nil, ""
+	r.Spec.While, r.Spec.WhileEvery, r.Spec.WhileFails = "", nil, 0
 	return nil
 }
 

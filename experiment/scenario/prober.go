@@ -39,6 +39,7 @@ type Prober struct {
 	makeCage func() (place.Cage, error)
 	loose    func() (place.Cage, error) // in place of that one, if it cannot be made
 	cage     place.Cage                 // nil: none was made yet
+	as       *place.Account             // who runs commands; nil: the user who runs faultctl
 }
 
 // NewProber returns a Prober. makeCage makes the cage for the commands of probes,
@@ -59,6 +60,9 @@ func proberOn(sys *experiment.System) *Prober {
 		return sys.MakeCage(nil)
 	}, sys.LooseCage)
 	pr.ShowSecrets = sys.ShowSecrets
+	if as, err := sys.AccountOf(""); err == nil && !sys.Caged { // else it is the user who called sudo already, or an error of run's
+		pr.as = as
+	}
 	return pr
 }
 
@@ -199,6 +203,7 @@ func (pr *Prober) tryCommand(ctx context.Context, argv Command) error {
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	place.Become(cmd, pr.as)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make a pipe: %w", err)
