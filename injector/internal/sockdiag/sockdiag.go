@@ -235,7 +235,7 @@ func (c *Conn) answer(b []byte) (s Socket, err error, ours bool) {
 	if len(b) < nlHeader || binary.NativeEndian.Uint32(b[8:]) != c.seq {
 		return Socket{}, nil, false
 	}
-	if binary.NativeEndian.Uint16(b[4:]) == unix.NLMSG_ERROR {
+	if binary.NativeEndian.Uint16(b[4:]) == unix.NLMSG_ERROR && len(b) >= nlHeader+4 {
 		errno := unix.Errno(-int32(binary.NativeEndian.Uint32(b[nlHeader:])))
 		if errno == unix.ENOENT {
 			return Socket{}, ErrNone, true

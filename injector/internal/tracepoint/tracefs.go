@@ -127,7 +127,7 @@ func parseFormat(text string) map[string]field {
 			k, v, _ := strings.Cut(strings.TrimSpace(kv), ":")
 			n, err := strconv.Atoi(v)
 			switch {
-			case err != nil:
+			case err != nil, n < 0, n > 1<<16:
 			case k == "offset":
 				f.offset = n
 			case k == "size":
