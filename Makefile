@@ -45,14 +45,18 @@ lint: ## gofmt, vet, staticcheck
 	$(GO) vet $(PKGS)
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 $(PKGS)
 
-fuzz: ## the parsers on random bytes
-	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZFOR)
-	$(GO) test ./faults/packet -run '^$$' -fuzz FuzzBuild -fuzztime $(FUZZFOR)
-	$(GO) test ./experiment/event -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZFOR)
-	$(GO) test ./faults -run '^$$' -fuzz FuzzTrace -fuzztime $(FUZZFOR)
-	$(GO) test ./experiment/document -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR)
-	$(GO) test ./explain/capture -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZFOR) -fuzzminimizetime 100x
+fuzz: ## every reader of foreign bytes on random ones, FUZZFOR each
+	@grep -rn --include='*_test.go' --exclude-dir=kubernetes '^func Fuzz' . | sed 's,^\./\(.*\)/[^/]*:[0-9]*:func \(Fuzz[A-Za-z]*\).*,\1 \2,' | while read dir name; do \
+		echo "$$dir $$name"; $(GO) test ./$$dir -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZFOR) -fuzzminimizetime 100x || exit 1; \
+	done
 	$(GO) test ./explain/capture -run 'TestDamaged|TestConversations' -inputs 300000 -v
+
+.PHONY: chaos soak
+chaos: ## harm N instances from outside (N=1000); writes docs/RELIABILITY.md
+	$(GO) run ./integration/chaos -n $(or $(N),1000)
+
+soak: ## one instance under load for D (D=1h); writes docs/RELIABILITY.md
+	$(GO) run ./integration/chaos -soak $(or $(D),1h)
 
 bench: ## what faultctl costs, compared with alternatives; writes docs/PERFORMANCE.md
 	$(GO) run ./integration/bench

@@ -136,3 +136,8 @@ func (r *Run) auditEnd() {
 	}
 	r.sys.audit(fmt.Sprintf("ended %s run=%q took=%s connections=%d why=%q", r.sys.who(nil), r.plan.Name, r.result.Took.Round(time.Millisecond), chosen, why))
 }
+
+func targetDemanded(v string) error {
+	return event.Refusedf("", "no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
+		WithAdvice("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
+}

@@ -150,11 +150,6 @@ func (sys *System) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	return p, nil
 }
 
-func targetDemanded(v string) error {
-	return event.Refusedf("", "no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
-		WithAdvice("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
-}
-
 // shareNetNS finds out whether the connections of the plan's command can be told from
 // those of others in the network namespace. If not, as in most containers, the plan is
 // about all that are opened there while the command runs.
