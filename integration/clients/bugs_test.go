@@ -30,7 +30,6 @@ type bug struct {
 	limit   string               // --timeout where the client is expected to wait for ever
 	client  string               // the command that is run
 	remedy  string               // the documented remedy: what is added to the command
-	known   string               // where the remedy is documented
 	host    func(*lab.Lab) error // a remedy that is a setting of a host, instead of the client
 	setting string               // that setting, in words
 
