@@ -56,6 +56,13 @@ func (inv *invocation) needsLater(specs ...*experiment.Spec) []sandbox.Need {
 	return needs
 }
 
+// needsOfServe is what runs need that others may ask for later: any but those that
+// write files or run commands. To find the namespace of a process or a container, and to
+// remove its own files at the end, it keeps all files.
+func (inv *invocation) needsOfServe() []sandbox.Need {
+	return append(inv.needsLater(), sandbox.Packets, sandbox.Names, sandbox.NetNS, sandbox.Container)
+}
+
 // keepRights has commands started with the rights that this process has now. The
 // process that does so is ended by release.
 func (inv *invocation) keepRights() (release func(), err error) {

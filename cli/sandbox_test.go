@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -31,5 +32,9 @@ func TestNeeds(t *testing.T) {
 		if files := slices.ContainsFunc(needs, func(n sandbox.Need) bool { return n.Files }); files != tc.files {
 			t.Errorf("%s keeps all files: %v, want %v", tc.name, files, tc.files)
 		}
+	}
+	inv := &invocation{logger: slog.New(slog.DiscardHandler)}
+	if got := strings.Join(sandbox.Caps(inv.needsOfServe()...), " "); got != "dac_override net_admin net_raw perfmon sys_admin sys_ptrace" {
+		t.Errorf("serve keeps %s", got)
 	}
 }

@@ -146,6 +146,9 @@ func (inv *invocation) serve(c *call) error {
 		}
 		serveOn(l, toxi.Handler(), "http://"+l.Addr().String()+" for clients of Toxiproxy")
 	}
+	if toxi == nil { // whose proxies may listen on any port later
+		inv.giveUp(inv.needsOfServe())
+	}
 	if l, err := inv.controlListener(g); err == nil && l != nil { // ps, stop and the others reach it too
 		serving.Go(func() { g.Serve(ctx, l) })
 	}
