@@ -22,6 +22,7 @@ if [ -z "${FAULTCTL_IMAGE_DIR:-}" ]; then
 	export FAULTCTL_IMAGE_DIR
 	code=0
 	unshare -mn "$0" || code=$?
+	for f in $(find "$FAULTCTL_IMAGE_DIR" -name pause.pid); do kill "$(cat "$f")" 2>/dev/null || true; done # rootless Podman keeps a process
 	rm -rf "$FAULTCTL_IMAGE_DIR"
 	exit "$code"
 fi
@@ -115,12 +116,13 @@ if command -v newuidmap >/dev/null 2>&1; then
 		touch "/etc/$f"
 		cp "/etc/$f" "$dir/$f"
 	done
-	home=$(mktemp -d) # it may be entered by that user
+	home=$dir/home
+	chmod 711 "$dir" # that user may enter it
 	echo "faulter:x:54321:54321::$home:/bin/sh" >>"$dir/passwd"
 	echo "faulter:x:54321:" >>"$dir/group"
 	for f in subuid subgid; do echo "faulter:600100000:65536" >>"$dir/$f"; done
 	for f in passwd group subuid subgid; do mount --bind "$dir/$f" "/etc/$f"; done
-	mkdir "$home/run"
+	mkdir -p "$home/run"
 	chmod 700 "$home/run"
 	chown -R 54321:54321 "$home"
 	rootless() {
@@ -139,8 +141,6 @@ if command -v newuidmap >/dev/null 2>&1; then
 	play podman
 	asks "$home/.local/share/containers/storage/volumes/faults/_data/faultctl.sock"
 	rootless rm -f faults >/dev/null
-	rootless unshare rm -rf "$home/.local" # files of its other users
-	rm -rf "$home"
 	echo "image: rootless podman too"
 else
 	echo "image: newuidmap is not installed: rootless podman was not played" >&2
