@@ -81,7 +81,7 @@ func until(t *testing.T, holds func() bool) {
 func TestInject(t *testing.T) {
 	addr := echo(t)
 	t.Run("fault", func(t *testing.T) {
-		i := faultctl.Inject(t, "reset", faultctl.To(addr), faultctl.Lease(time.Second))
+		i := faultctl.Inject(t, "reset", faultctl.To(addr), faultctl.Lease(6*time.Second))
 		if !struck(t, addr) {
 			t.Error("the connection is not struck")
 		}
@@ -96,7 +96,19 @@ func TestInject(t *testing.T) {
 			t.Error("it is struck with a share of 0")
 		}
 		i.Update(map[string]any{"target": map[string]any{"percent": 100}})
-		time.Sleep(2 * time.Second) // the time that the lease would have ended in
+		server, err := faultctl.Default()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := func() time.Time {
+			p, err := server.Process(t.Context())
+			if err != nil || len(p.Experiments) != 1 || p.Experiments[0].Lease == nil {
+				t.Fatal(p, err)
+			}
+			return *p.Experiments[0].Lease
+		}
+		first := ends()
+		until(t, func() bool { return ends().After(first) }) // it is renewed
 		if !struck(t, addr) {
 			t.Error("it is not struck any more")
 		}
@@ -174,7 +186,7 @@ const childEnv = "FAULTCTL_TEST_CHILD"
 // of its own nor with one that goes on.
 func TestKilled(t *testing.T) {
 	if addr := os.Getenv(childEnv); addr != "" {
-		faultctl.Inject(t, "reset", faultctl.To(addr), faultctl.Lease(time.Second))
+		faultctl.Inject(t, "reset", faultctl.To(addr), faultctl.Lease(4*time.Second))
 		fmt.Println("in force")
 		select {}
 	}

@@ -86,8 +86,11 @@ for (const [fault, words, field, says] of [
 }
 
 test("a lease is renewed", async () => {
-  await faultctl.during("reset", { to, lease: 1 }, async () => {
-    await sleep(2500); // the time that the lease would have ended in
+  const client = await faultctl.defaultClient();
+  await faultctl.during("reset", { to, lease: 6 }, async ({ name }) => {
+    const ends = async () => (await client.call("GET", `/v1/experiments/${name}`)).lease;
+    const first = await ends();
+    await until(async () => (await ends()) > first);
     assert(await struck());
   });
 });
@@ -103,7 +106,7 @@ test("a lease that is lost", async () => {
 
 const child = `
 import * as faultctl from ${JSON.stringify(new URL("../index.js", import.meta.url).href)};
-const fault = await faultctl.inject("reset", { to: process.argv[1], lease: 1 });
+const fault = await faultctl.inject("reset", { to: process.argv[1], lease: 4 });
 console.log((await faultctl.defaultClient()).address);
 setTimeout(() => {}, 600_000);`;
 
