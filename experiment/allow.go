@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/faultctl/faultctl/experiment/event"
@@ -140,4 +142,24 @@ func (r *Run) auditEnd() {
 func targetDemanded(v string) error {
 	return event.Refusedf("", "no target, and FAULTCTL_REQUIRE_TARGET=%s demands one", v).
 		WithAdvice("Say which connections: --to :5432, --from 10.0.0.7 or --netns NAME.")
+}
+
+// hostPolicy reads the policy in a file each time that it is asked. A process that has
+// given up the right to read it goes on with what it read last.
+func hostPolicy(file string) func() (*policy.Policy, error) {
+	var mu sync.Mutex
+	var last *policy.Policy
+	var has bool
+	return func() (*policy.Policy, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		p, err := policy.Load(file)
+		switch {
+		case err == nil:
+			last, has = p, true
+		case has && errors.Is(err, fs.ErrPermission):
+			return last, nil
+		}
+		return p, err
+	}
 }

@@ -110,7 +110,7 @@ func NewSystem() *System {
 				_ = c.Watch(ctx, name, happened) // without an engine the container is checked at intervals only
 			},
 		},
-		Policy: func() (*policy.Policy, error) { return policy.Load(policy.File) },
+		Policy: hostPolicy(policy.File),
 		Seed:   func() uint64 { return uint64(rand.Uint32()) },
 		Start: func(ctx context.Context, cfg injector.Config) (Engine, error) {
 			i, err := injector.Start(ctx, cfg)
