@@ -40,9 +40,9 @@ func TestFlagsAreTheCores(t *testing.T) {
 // TestReadSpec holds what command lines mean, as runs and services.
 func TestReadSpec(t *testing.T) {
 	for line, want := range map[string]string{
-		"idle-expire --after 2s --to :5432":                    `{"fault":"idle-expire:after=2s","target":{"to":":5432"}}`,
-		"reset reset:at=bytes=10 --percent 10 --from 10.0.0.1": `percent":10`,
-		"syn-drop --to svc/db:sql --to 10.0.0.9:1":             `"to":"10.0.0.9:1"`,
+		"idle-expire --after 2s --to :5432":               `{"fault":["idle-expire:after=2s"],"target":{"to":[":5432"]}}`,
+		"reset delay:by=1ms --percent 10 --from 10.0.0.1": `"percent"`,
+		"syn-drop --to svc/db:sql --to 10.0.0.9:1":        `"to":["10.0.0.9:1"]`,
 		"reset":                               "no target",
 		"rset --to :1":                        "did you mean",
 		"reset --to :1 --percent 101":         "outside 0 to 100",
