@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,15 +163,22 @@ func TestPageInBrowser(t *testing.T) {
 			browse := func(until func(gone <-chan error) bool, args ...string) {
 				t.Helper()
 				for range 3 { // a browser may hang on a busy machine
+					profile, err := os.MkdirTemp("", "faultctl-browser")
+					if err != nil {
+						t.Fatal(err)
+					}
 					cmd := exec.Command(chromium, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
-						"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--user-data-dir=" + t.TempDir()}, args...)...)
-					gone := make(chan error, 1)
+						"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--user-data-dir=" + profile}, args...)...)
+					cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+					gone, ended := make(chan error, 1), make(chan struct{})
 					if err := cmd.Start(); err != nil {
 						t.Fatal(err)
 					}
-					go func() { gone <- cmd.Wait() }()
+					go func() { gone <- cmd.Wait(); close(ended) }()
 					done := until(gone)
-					cmd.Process.Kill()
+					syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with those that it started
+					<-ended
+					os.RemoveAll(profile) // one of them may still be about to write
 					if done {
 						return
 					}
