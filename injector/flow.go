@@ -71,6 +71,7 @@ type ordinal struct {
 	rule   int
 	nth    uint64
 	chosen bool // by the rule
+	spared bool // it was chosen, and counted so, before it was spared
 }
 
 // ordinalOf returns the number of the flow within a rule that has been asked. e may be
@@ -91,10 +92,10 @@ func (e *entry) ordinalOf(rule int) (o ordinal, known bool) {
 // parked. A parked flow keeps the ordinal only within the rule that chose it. Other
 // rules that were asked have counted the flow, and must not count it again.
 func chosenBy(rule int, nth uint64, others bool, rules int) []ordinal {
-	said := []ordinal{{rule, nth, true}}
+	said := []ordinal{{rule: rule, nth: nth, chosen: true}}
 	for i := 0; others && i < rules; i++ {
 		if i != rule {
-			said = append(said, ordinal{i, noOrdinal, false})
+			said = append(said, ordinal{rule: i, nth: noOrdinal})
 		}
 	}
 	return said

@@ -320,7 +320,7 @@ func TestParkedAlarmsAreOnTime(t *testing.T) {
 func TestFlowStore(t *testing.T) {
 	sh := newShared([]Rule{ruleOf(model(t, "syn-drop"))}, 1, nil)
 	s := newFlowStore(sh)
-	f := &entry{timer: faults.Never, released: true, asked: []ordinal{{0, 7, false}}}
+	f := &entry{timer: faults.Never, released: true, asked: []ordinal{{rule: 0, nth: 7}}}
 	f.Client, f.Server = client, server
 	s.add(f, 0)
 	there, err1 := packet.Parse(segment(faults.Original, packet.ACK, 1, 1, ""))

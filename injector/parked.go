@@ -277,7 +277,7 @@ func (d *parkedFlows) unpark(i uint32, rules []*ruleState, seed uint64) *entry {
 		e.rng = rand.New(e.pcg)
 		e.chain = faults.UnparkChain(rule.settings.Load().instances[0], faults.Parked{State: r.state, WakeAt: r.wakeAt, Released: a.has(chainReleased)})
 	case a.has(isAsked):
-		if e.asked = []ordinal{{int(r.rule), r.nth, false}}; a.has(wasChosen) {
+		if e.asked = []ordinal{{rule: int(r.rule), nth: r.nth}}; a.has(wasChosen) {
 			e.asked = chosenBy(int(r.rule), r.nth, a.has(others), len(rules))
 		}
 	}

@@ -102,7 +102,7 @@ func (e *entry) saidBy(rule int) (o ordinal, asked bool) {
 	if o, asked = e.ordinalOf(rule); asked {
 		return o, true
 	}
-	return ordinal{rule, e.nth, true}, e.chain != nil && e.rule == rule // it was parked
+	return ordinal{rule: rule, nth: e.nth, chosen: true}, e.chain != nil && e.rule == rule // it was parked
 }
 
 // strike is Injector.Strike for a connection of this worker.
@@ -132,7 +132,9 @@ func (w *worker) strike(rule int, e *entry, o ordinal, done func()) When {
 		}
 		if !o.chosen {
 			o.chosen = true
-			w.rules[rule].chosen.Add(1)
+			if !o.spared {
+				w.rules[rule].chosen.Add(1)
+			}
 			w.tell(record{kind: Chosen, client: e.Client, server: e.Server, rule: rule, nth: o.nth, midstream: e.openBefore})
 		}
 		e.note(o)
@@ -155,11 +157,11 @@ func (w *worker) spare(e *entry, done func()) {
 	w.flush()
 	w.flushCopies()
 	for _, o := range e.asked {
-		o.chosen = false
+		o.chosen, o.spared = false, o.chosen || o.spared
 		e.note(o)
 	}
 	if e.chain != nil && len(e.asked) == 0 { // it was parked
-		e.note(ordinal{e.rule, e.nth, false})
+		e.note(ordinal{rule: e.rule, nth: e.nth, spared: true})
 	}
 	e.due, e.spared, e.prompted = [2]time.Duration{}, true, false
 	w.change(e, ruleset.Forget|w.leave(e, now), done)

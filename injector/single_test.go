@@ -58,3 +58,19 @@ func TestStrikeWhileParked(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestSpareAndStrikeCountOnce checks that a connection that was chosen, then spared and
+// then struck is counted as chosen once.
+func TestSpareAndStrikeCountOnce(t *testing.T) {
+	_, b := newControlled(t, ruleOf(model(t, "reset", "at", "bytes=1000000")))
+	b.worker.sets = idleSets{} // which several goroutines may use
+	none := func() {}
+	b.judge(t, forward, segment(faults.Original, packet.ACK, 1, 1, "x"))
+	e := b.lookUp(flowKey{client, server})
+	b.spare(e, none)
+	o, _ := e.saidBy(0)
+	b.strike(0, e, o, none)
+	if n := b.rules[0].chosen.Load(); n != 1 {
+		t.Errorf("%d are chosen, want 1", n)
+	}
+}
