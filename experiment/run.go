@@ -172,7 +172,7 @@ func (r *Run) supervise(ctx context.Context, life func(context.Context) error, e
 		beside.Go(func() { r.followNames(ctx, every) })
 	}
 	beside.Go(func() { r.watchNetNS(ctx) })
-	if r.spec.While != "" {
+	if r.plan.Spec.While != "" {
 		beside.Go(func() { r.watchSteady(ctx) })
 	}
 	if err == nil {

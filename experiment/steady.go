@@ -77,11 +77,11 @@ func (s *Spec) validateWhile() (problems event.Problems) {
 
 // holdsBefore checks the steady state before the rules go in.
 func (r *Run) holdsBefore(ctx context.Context) error {
-	if r.spec.While == "" {
+	if r.plan.Spec.While == "" {
 		return nil
 	}
 	if err := r.plan.ask(ctx); err != nil && ctx.Err() == nil {
-		return event.Errorf(event.CodeProbe, "while", "the check fails before any fault: %w", err).WithValue(r.spec.While).
+		return event.Errorf(event.CodeProbe, "while", "the check fails before any fault: %w", err).WithValue(r.plan.Spec.While).
 			WithAdvice("Nothing was touched. Begin when the service is in its steady state, or correct the check.")
 	}
 	return nil
@@ -90,7 +90,7 @@ func (r *Run) holdsBefore(ctx context.Context) error {
 // watchSteady checks the steady state until ctx is done, and ends the run when it is
 // gone.
 func (r *Run) watchSteady(ctx context.Context) {
-	every, most, fails := r.spec.whileEvery(), r.spec.whileFails(), 0
+	every, most, fails := r.plan.Spec.whileEvery(), r.plan.Spec.whileFails(), 0
 	for {
 		select {
 		case <-r.sys.After(every):
@@ -106,9 +106,9 @@ func (r *Run) watchSteady(ctx context.Context) {
 			continue
 		}
 		fails++
-		r.emit(r.sys.Now(), event.Unsteady{Check: r.spec.While, Fails: fails, Of: most, Says: err.Error()})
+		r.emit(r.sys.Now(), event.Unsteady{Check: r.plan.Spec.While, Fails: fails, Of: most, Says: err.Error()})
 		if fails >= most {
-			r.end(&Unsteady{r.spec.While, fails, err})
+			r.end(&Unsteady{r.plan.Spec.While, fails, err})
 			return
 		}
 	}
