@@ -18,8 +18,7 @@ func TestVerifyAtOnce(t *testing.T) {
 		if m.shared() {
 			continue // each strikes the connections of all
 		}
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(m.name, func(t *testing.T) { // one kind after the other: the watchdog ends who gets no processor
 			n := newTestbed(t, loopback, false).node()
 			var all sync.WaitGroup
 			for i := range 4 {
@@ -47,8 +46,7 @@ func TestVerifyAtOnce(t *testing.T) {
 func TestVerifyJobs(t *testing.T) {
 	bin := program(t)
 	for _, m := range cageKinds(t) {
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(m.name, func(t *testing.T) { // one kind after the other: the watchdog ends who gets no processor
 			n := newTestbed(t, loopback, false).node()
 			code, out := m.run(t, n, "", "verify", "--jobs", "4", "--faults", "reset,observe,delay:by=1ms,refuse,observe,reset:at=fin", "--every", "1", "--allow-idle", "--",
 				"sh", "-c", fmt.Sprintf("sleep 600 & %s=pair %s", roleEnvVar, bin))
