@@ -77,13 +77,14 @@ func (w *worker) handle(p *nfqueue.Packet) {
 		return
 	}
 	now := w.clock()
-	if p.Unverified && w.damaged(p, seg, now) {
-		return
-	}
 	if w.backlog.sheds() && w.shed(p, seg, now) {
 		return
 	}
 	local := p.Hook == unix.NF_INET_LOCAL_OUT || p.ByLoopback()
+	if isDamaged(p, seg) {
+		w.damaged(p, seg, local, now)
+		return
+	}
 	f, dir := w.flow(seg, local, now)
 	f.route(dir, p.Mark, p.Iface)
 	f.alias.met(p.Hook, dir)

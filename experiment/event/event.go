@@ -335,23 +335,6 @@ type Difference struct {
 	Now     List[string] `json:"now" doc:"what was decided now, in words"`
 }
 
-// DryRun is what inject, run and scenario run say with --dry-run.
-type DryRun struct {
-	Head
-	Ruleset     string `json:"ruleset" doc:"the rules, in the syntax of nft"`
-	Queue       string `json:"queue" doc:"how this kernel hands over packets, in words"`
-	Connections []Ends `json:"connections" doc:"the connections of this host that match now; null: it is not known"` // nil is null
-	Unknown     string `json:"unknown,omitempty" doc:"why the connections are not known"`
-	Repeat      string `json:"repeat" doc:"the command line that does it for real"`
-}
-
-// VerifyDryRun is what verify says of each case with --dry-run.
-type VerifyDryRun struct {
-	Head
-	Case   string       `json:"case" doc:"the name of the case"`
-	Faults List[string] `json:"faults" doc:"the faults with their settings"`
-}
-
 // ErrorEvent says that faultctl failed.
 type ErrorEvent struct {
 	Head
@@ -381,8 +364,6 @@ func (Case) Name() string          { return "case" }
 func (VerifyResult) Name() string  { return "result" }
 func (Verified) Name() string      { return "verified" }
 func (Replayed) Name() string      { return "replayed" }
-func (DryRun) Name() string        { return "dry-run" }
-func (VerifyDryRun) Name() string  { return "dry-run" }
 func (ErrorEvent) Name() string    { return "error" }
 func (u Unknown) Name() string     { return u.Event } // empty if the line has no event
 
@@ -399,7 +380,5 @@ func (e Case) with(h Head) Event          { e.Head = h; return e }
 func (e VerifyResult) with(h Head) Event  { e.Head = h; return e }
 func (e Verified) with(h Head) Event      { e.Head = h; return e }
 func (e Replayed) with(h Head) Event      { e.Head = h; return e }
-func (e DryRun) with(h Head) Event        { e.Head = h; return e }
-func (e VerifyDryRun) with(h Head) Event  { e.Head = h; return e }
 func (e ErrorEvent) with(h Head) Event    { e.Head = h; return e }
 func (e Unknown) with(h Head) Event       { e.Head = h; return e }
