@@ -213,6 +213,10 @@ func (p *play) talk(ctx context.Context, client, server *lab.App) error {
 	return pause(ctx, 50*time.Millisecond) // before the sockets are closed: what is held arrives
 }
 
+// working is how long the server works on an answer that the client's FIN is to overtake:
+// the FIN takes the way through the queue, which a busy host makes longer.
+const working = 100 * time.Millisecond
+
 // exchange is a request and its answer, which may come in pieces. It reports
 // whether as much arrived as was sent, whatever it was.
 func (p *play) exchange(client, server *lab.App, request string, answer ...string) bool {
@@ -226,6 +230,9 @@ func (p *play) exchange(client, server *lab.App, request string, answer ...strin
 	go func() {
 		defer close(answered)
 		if server != nil && received(server, len(request)) {
+			if p.last && p.demo.HalfClose {
+				time.Sleep(working)
+			}
 			for _, piece := range answer {
 				server.Send(piece)
 			}
